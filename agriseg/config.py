@@ -1,0 +1,126 @@
+"""What a person can choose for a run, and where the choices come from."""
+
+import difflib
+import tomllib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from agriseg import units
+from agriseg.errors import ModelError, UsageError
+from agriseg.grid import Window
+
+CONFIG_NAME = "agriseg.toml"
+
+BLENDS = ("exact", "smooth", "fast")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to map one raster; the fields are the flags of `agriseg run`. None means: chosen for you.
+
+    Args:
+        blend: preset for overlap and margin. exact: margin = the network's receptive half-width, equal to
+            an untiled run. smooth: a quarter of a tile overlaps. fast: an eighth.
+        tile: side of a tile (px).
+        overlap: pixels that tiles share, or below 1 a share of the tile.
+        margin: pixels at a tile's inner edge that only give context.
+        batch: tiles per forward.
+        device: auto, cpu, cuda, cuda:N, mps.
+        precision: auto, fp32, bf16.
+        max_memory: bytes that the run may use above the program itself.
+        window: part of the raster to map, in its own pixels.
+        bands: role to band number, or the numbers in the model's order; the role `alpha` marks a validity band.
+        gsd: auto resamples to the model's ground sample distance, native does not; a number is metres.
+        nodata: a value that means no data where the file does not say so.
+        probabilities: whether to write one band per class.
+        threads: Dask threads: one reads ahead, one runs the network, one writes.
+        band_rows: tile rows per Dask task.
+    """
+
+    blend: str = "smooth"
+    tile: int | None = None
+    overlap: int | float | None = None
+    margin: int | None = None
+    batch: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    max_memory: int | None = None
+    window: Window | None = None
+    bands: Mapping[str, int] | tuple[int, ...] | None = None
+    gsd: float | str = "auto"
+    nodata: float | None = None
+    probabilities: bool = False
+    threads: int | None = None
+    band_rows: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("tile", "batch", "max_memory", "threads", "band_rows"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} {value}, expected 1 or more")
+        if self.blend not in BLENDS:
+            raise UsageError(f"blend {self.blend!r}, expected {', '.join(BLENDS)}")
+        if not isinstance(self.gsd, str) and not self.gsd > 0:
+            raise UsageError(f"gsd {self.gsd!r}, expected auto, native, or metres per pixel above 0")
+
+    @classmethod
+    def of(cls, **flags: Any) -> "RunOptions":
+        """Options from flags as people write them: `gsd="5cm"`, `overlap="25%"`, `bands="red=3,green=2,blue=1"`.
+
+        Raises:
+            UsageError: a flag that is unknown or cannot be read.
+        """
+        known = [option.name for option in fields(cls)]
+        for name in flags:
+            if name not in known:
+                raise UsageError(f"unknown option {name!r}; {_nearest(name, known)}")
+        read: dict[str, Callable[[Any], Any]] = {
+            "overlap": units.pixels_or_share,
+            "max_memory": units.size,
+            "window": units.window,
+            "bands": units.bands,
+            "gsd": lambda value: value if value in ("auto", "native") else units.metres(value),
+        }
+        given = {name: value for name, value in flags.items() if value is not None}
+        return cls(**{name: read.get(name, _as_is)(value) for name, value in given.items()})
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def find_config(start: Path) -> Path | None:
+    """The nearest `agriseg.toml` in this folder or above it."""
+    return next((folder / CONFIG_NAME for folder in (start, *start.parents) if (folder / CONFIG_NAME).is_file()), None)
+
+
+def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
+    """Read a TOML file with one table per command.
+
+    Args:
+        path: the file.
+        known: command to the keys it knows.
+
+    Raises:
+        ModelError: no TOML, or a key that no command knows; the nearest one is named.
+    """
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read as TOML: {error}") from error
+    for command, table in tables.items():
+        if command not in known:
+            raise ModelError(f"{path}: unknown table [{command}]; {_nearest(command, known)}")
+        if not isinstance(table, dict):
+            raise ModelError(f"{path}: {command!r} must be a table; write [{command}] above its keys")
+        for key in table:
+            if key not in known[command]:
+                raise ModelError(f"{path}: unknown key {key!r} in [{command}]; {_nearest(key, known[command])}")
+    return tables
+
+
+def _nearest(word: str, words: Collection[str]) -> str:
+    near = difflib.get_close_matches(word, list(words), 1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(words))}"

@@ -1,0 +1,229 @@
+"""What a run will do, decided before the first pixel is read: tiles, batch, memory."""
+
+from dataclasses import dataclass, replace
+
+from agriseg.config import RunOptions
+from agriseg.engine.device import Probe
+from agriseg.errors import GridError, UsageError
+from agriseg.grid import Axis, TileGrid, Window
+from agriseg.model import SegmentationModel
+from agriseg.raster.reader import Source
+from agriseg.units import human_bytes
+
+_TILE = 512
+_EXACT_CORE = 1024
+_CACHE_BYTES = 64 * 2**20  # GDAL's block cache, see raster.door
+_BATCH = {"cpu": 1, "cuda": 8, "mps": 4}  # on a CPU a batch only costs memory: measured, benchmarks/
+AHEAD = 2
+"""Bands that may be read before the network gets to them."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Consecutive tile rows: the unit of work.
+
+    Args:
+        tiles: rows of the grid to run.
+        rows: raster rows that they decide, half-open; earlier tiles may only be there for blending.
+    """
+
+    tiles: range
+    rows: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes a run takes above the program and the weights; none depends on the raster's height."""
+
+    strips: int
+    blending: int
+    network: int
+    deciding: int
+    cache: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.strips + self.blending + self.network + self.deciding + self.cache
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a raster is cut and run.
+
+    Args:
+        grid: tiles over the whole raster, whatever part of it is mapped.
+        roi: the window that is mapped, in the working grid.
+        batch: tiles per forward.
+        band_rows: tile rows per task.
+        layers: names of the output layers and their bands.
+        memory: expected bytes.
+        exact: whether the margin covers what the network sees, so that tiled equals untiled.
+    """
+
+    grid: TileGrid
+    roi: Window
+    batch: int
+    band_rows: int
+    layers: dict[str, int]
+    memory: Memory
+    exact: bool
+
+    @property
+    def tile_rows(self) -> range:
+        """Rows of the grid that the mapped window needs."""
+        return self.grid.rows.tiles(self.roi.row_off, self.roi.row_stop)
+
+    @property
+    def tile_cols(self) -> range:
+        """Columns of the grid that the mapped window needs."""
+        return self.grid.cols.tiles(self.roi.col_off, self.roi.col_stop)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles to run if none is skipped."""
+        return len(self.tile_rows) * len(self.tile_cols)
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block of the store: the distance between the cuts of the tile rows."""
+        return min(self.grid.rows.step, self.roi.height + self.lead)
+
+    @property
+    def lead(self) -> int:
+        """Rows by which the first block boundary of the store lies before the mapped window."""
+        return (self.roi.row_off + self.grid.rows.lead) % self.grid.rows.step
+
+    def bands(self) -> list[Band]:
+        """The run in order: every tile row once, every mapped row decided once."""
+        rows, first, last = self.grid.rows, self.tile_rows.start, self.tile_rows.stop
+        starts = range(first, last, self.band_rows)
+        bands = []
+        done = self.roi.row_off
+        for start in starts:
+            tiles = range(start, min(start + self.band_rows, last))
+            stop = self.roi.row_stop if tiles.stop == last else min(rows.cut(tiles.stop), self.roi.row_stop)
+            bands.append(Band(tiles, (done, max(done, stop))))
+            done = bands[-1].rows[1]
+        return bands
+
+    def strip(self, band: Band) -> Window:
+        """What a band reads: its tiles, and half a cell more, where pixels still lean on their cells."""
+        top, bottom = _covered(self.grid.rows, band.tiles)
+        left, right = _covered(self.grid.cols, self.tile_cols)
+        return Window(left, top, right - left, bottom - top)
+
+
+def make_plan(source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: Probe, device: str) -> Plan:
+    """Choose what the user left open, and fit it into the memory allowed.
+
+    Raises:
+        GridError: tile, overlap and margin contradict each other or the network.
+        UsageError: the run does not fit into `max_memory`, with what would.
+    """
+    batch = options.batch or _BATCH.get(device, 1)
+    plan = _shaped(source, model, options, roi, probe, batch)
+    if options.max_memory is None or plan.memory.total <= options.max_memory:
+        return plan
+    if options.batch is None:
+        plan = _shaped(source, model, options, roi, probe, 1)
+    while plan.memory.total > options.max_memory:
+        smaller = replace(options, tile=_halved(plan.grid.rows.tile, model.step))
+        if options.tile is not None or smaller.tile == plan.grid.rows.tile:
+            raise UsageError(_does_not_fit(plan, options.max_memory))
+        try:
+            plan = _shaped(source, model, smaller, roi, probe, plan.batch)
+        except GridError as error:
+            raise UsageError(_does_not_fit(plan, options.max_memory)) from error
+    return plan
+
+
+def geometry(model: SegmentationModel, options: RunOptions, longest: int) -> tuple[int, int, int]:
+    """Tile, overlap and margin in pixels, from the preset and what the user gave.
+
+    Args:
+        model: its stride, align and halo count.
+        options: what the user chose.
+        longest: longer side of the raster (px); a tile that covers it needs no overlap.
+
+    Raises:
+        GridError: the exact preset with a network that sees the whole input.
+    """
+    align, stride = model.step, model.stride
+    exact = options.blend == "exact"
+    if exact and model.halo is None:
+        raise GridError(f"model {model.name!r} sees the whole image, so no tiling is exact; use --blend smooth")
+    sight = _up(model.halo or 0, stride)
+    share = {"exact": 0.0, "smooth": 1 / 4, "fast": 1 / 8}[options.blend]
+    overlap = options.overlap
+    if overlap is None and exact:
+        overlap = _up(2 * sight, align)
+    tile = options.tile
+    if tile is None:
+        wide = isinstance(overlap, int) and overlap > _TILE // 2
+        tile = _up(int(overlap or 0) + _EXACT_CORE if wide else _TILE, align)
+    if overlap is None:
+        overlap = share
+    if isinstance(overlap, float) and overlap < 1:
+        overlap = int(tile * overlap) // align * align
+    overlap = int(overlap)
+    if options.overlap is None and options.margin is None and tile >= _up(longest, align):
+        return tile, 0, 0
+    if exact and options.tile is not None and 2 * overlap > tile:
+        raise GridError(f"tile {tile} is too small for an exact map: the network sees {sight} px around it; use --tile {2 * overlap} or more")
+    if options.margin is not None:
+        return tile, overlap, options.margin
+    trusted = overlap // 2 if options.blend in ("exact", "fast") else overlap * 3 // 8
+    least = trusted if model.halo is None or exact else min(sight, trusted)
+    return tile, overlap, least // stride * stride
+
+
+def _shaped(source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: Probe, batch: int) -> Plan:
+    tile, overlap, margin = geometry(model, options, max(source.height, source.width))
+    grid = TileGrid.over(
+        source.height, source.width, tile=tile, overlap=overlap, margin=margin, stride=model.stride, align=model.step
+    )
+    layers = {"classes": 1, "confidence": 1} | ({"probabilities": len(model.legend)} if options.probabilities else {})
+    exact = len(grid) == 1 or (model.halo is not None and margin >= model.halo)
+    batch = min(batch, len(grid.cols))
+    unsized = Plan(grid, roi, batch, options.band_rows, layers, Memory(0, 0, 0, 0, 0), exact)
+    return replace(unsized, memory=_memory(unsized, source, len(model.legend), len(model.bands), probe))
+
+
+def _memory(plan: Plan, source: Source, classes: int, bands: int, probe: Probe) -> Memory:
+    """The formula: every term is a product of widths, tile sides, bands and classes."""
+    rows, cols = plan.grid.rows, plan.grid.cols
+    strip = plan.strip(plan.bands()[0])
+    # pixels as read and as picked, and validity; those read ahead, the one at work
+    strips = (AHEAD + 1) * strip.width * strip.height * (2 * bands * source.item_bytes + 1)
+    # the sums of a tile row and what is carried to the next; float32
+    blending = 4 * classes * ((rows.length + 2 * rows.overlap) // plan.grid.stride) * (strip.width // plan.grid.stride + 1)
+    network = int(plan.batch * rows.length * cols.length * (8 * bands + 4 * classes + probe.bytes_per_pixel))
+    block = min(rows.length, rows.step + 2 * rows.stride) * min(cols.length, cols.step + 2 * cols.stride)
+    deciding = block * 4 * (2 * classes + 6) + 3 * sum(plan.layers.values()) * rows.length * plan.roi.width * plan.band_rows
+    cache = max(_CACHE_BYTES, 2 * source.info.block_row_bytes)
+    return Memory(strips, blending, network, deciding, cache)
+
+
+def _covered(axis: Axis, tiles: range) -> tuple[int, int]:
+    """Raster pixels under some tiles of an axis and half a cell around them."""
+    half = axis.stride // 2
+    return (
+        max(0, axis.origin(tiles.start) - half),
+        min(axis.size, axis.origin(tiles.stop - 1) + axis.length + half),
+    )
+
+
+def _does_not_fit(plan: Plan, allowed: int) -> str:
+    return (
+        f"--max-memory {human_bytes(allowed)}: tiles of {plan.grid.rows.tile} px in batches of {plan.batch} need "
+        f"{human_bytes(plan.memory.total)}; allow that much, or give a smaller --tile or --batch"
+    )
+
+
+def _up(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+def _halved(tile: int, align: int) -> int:
+    return max(align, tile // 2 // align * align)

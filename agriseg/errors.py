@@ -1,0 +1,67 @@
+"""What can go wrong: one root, one child per exit code.
+
+Every message is one line: what was given, what was expected, what to do. The exit codes are those of
+BSD's sysexits.h where they fit; they are documented in the README and frozen.
+"""
+
+
+class AgrisegError(Exception):
+    """Root of all errors that agriseg raises on purpose. Exit code 70."""
+
+    exit_code = 70
+
+
+class UsageError(AgrisegError, ValueError):
+    """An argument that makes no sense, alone or beside another. Exit code 2."""
+
+    exit_code = 2
+
+
+class GridError(UsageError):
+    """Tile, overlap, margin or window that cannot form a grid. Exit code 2."""
+
+
+class DataError(AgrisegError, ValueError):
+    """A raster that cannot be read, or that does not fit the model. Exit code 65."""
+
+    exit_code = 65
+
+
+class InputMissing(AgrisegError, FileNotFoundError):
+    """The input does not exist or is no regular file. Exit code 66."""
+
+    exit_code = 66
+
+
+class DeviceError(AgrisegError, RuntimeError):
+    """The asked-for device is not here, or its memory does not suffice. Exit code 69."""
+
+    exit_code = 69
+
+
+class PredictionError(AgrisegError, RuntimeError):
+    """The network gave something that is no prediction, such as NaN. Exit code 70."""
+
+
+class OutputError(AgrisegError, OSError):
+    """The output cannot be created, or it exists. Exit code 73."""
+
+    exit_code = 73
+
+
+class StorageError(AgrisegError, OSError):
+    """What was written is not what can be read back, or the disk is full. Exit code 74."""
+
+    exit_code = 74
+
+
+class AccessError(AgrisegError, PermissionError):
+    """The operating system forbids it. Exit code 77."""
+
+    exit_code = 77
+
+
+class ModelError(AgrisegError, ValueError):
+    """A model or configuration file that cannot be used. Exit code 78."""
+
+    exit_code = 78

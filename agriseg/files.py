@@ -1,0 +1,75 @@
+"""Files that exist only when they are complete: written beside the target, then renamed."""
+
+import errno
+import os
+from pathlib import Path
+
+from agriseg.errors import AccessError, AgrisegError, OutputError, StorageError
+
+
+def commit(draft: Path, final: Path) -> None:
+    """Give a finished draft its final name, durably: flush the file, rename it, flush its folder.
+
+    Raises:
+        StorageError: the disk did not take it.
+    """
+    try:
+        _flush(draft)
+        draft.replace(final)
+        _flush(final.parent)
+    except OSError as error:
+        raise storage_error(final, error) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small UTF-8 file so that its name never stands for half of it."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that its name never stands for half of it."""
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        draft.unlink(missing_ok=True)
+        with draft.open("xb") as file:
+            file.write(data)
+        commit(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise storage_error(path, error) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make an output folder with its parents.
+
+    Raises:
+        OutputError: something else has that name.
+        AccessError: the operating system forbids it.
+        StorageError: the disk is full or fails.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".agriseg-{os.getpid()}"
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"{path}: cannot be a folder, a file stands there; choose another with -o") from error
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def storage_error(path: Path, error: OSError) -> AgrisegError:
+    """The error to show when the operating system refused to write."""
+    if isinstance(error, AgrisegError):
+        return error
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return AccessError(f"{path}: may not be written ({error.strerror}); choose another place with -o")
+    return StorageError(f"{path}: cannot be written ({error.strerror}); check the disk")
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

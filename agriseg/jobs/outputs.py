@@ -1,0 +1,74 @@
+"""The files of one run: their names, and whether they may be written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agriseg.errors import OutputError, UsageError
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the map of one raster goes.
+
+    Args:
+        folder: of the outputs.
+        stem: first part of each name: the raster's name without its suffix.
+        probabilities: whether there is a layer of them.
+    """
+
+    folder: Path
+    stem: str
+    with_probabilities: bool
+
+    def layer(self, name: str) -> Path:
+        """The GeoTIFF of a layer."""
+        return self.folder / f"{self.stem}_{name}.tif"
+
+    @property
+    def style(self) -> Path:
+        """QGIS's style of the mask."""
+        return self.folder / f"{self.stem}_classes.qml"
+
+    @property
+    def categories(self) -> Path:
+        """GDAL's sidecar of the mask."""
+        return self.folder / f"{self.stem}_classes.tif.aux.xml"
+
+    @property
+    def record(self) -> Path:
+        """The record of the run."""
+        return self.folder / f"{self.stem}_run.json"
+
+    @property
+    def working(self) -> Path:
+        """Folder of the block store while the run lasts."""
+        return self.folder / f".{self.stem}.agriseg"
+
+    @property
+    def files(self) -> list[Path]:
+        """All files of the run, the record last."""
+        names = ["classes", "confidence", *(["probabilities"] if self.with_probabilities else [])]
+        return [*(self.layer(name) for name in names), self.style, self.categories, self.record]
+
+    def check(self, image: Path, *, overwrite: bool) -> None:
+        """Refuse, before any work, what would overwrite something.
+
+        Raises:
+            UsageError: an output is the input.
+            OutputError: an output exists and `overwrite` is not given, or the folder is a file.
+        """
+        for path in (self.folder, *self.files):
+            if path.exists() and path.samefile(image):
+                raise UsageError(f"{path}: the output is the input itself; choose another folder with -o")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"{self.folder}: a file stands where the output folder should be; choose another with -o")
+        present = [path for path in self.files if path.exists()]
+        if any(path.is_dir() for path in present):
+            raise OutputError(f"{self.folder}: a folder has the name of an output; choose another with -o")
+        if present and not overwrite:
+            raise OutputError(f"{present[0]}: exists and is not overwritten; add --overwrite or choose another -o")
+
+
+def default_folder(image: Path) -> Path:
+    """`<stem>_agriseg` in the current folder."""
+    return Path(f"{image.stem}_agriseg")

@@ -1,0 +1,63 @@
+"""Everything that is decided before the first tile: for `run`, for `run --dry-run` and for `inspect`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from agriseg.config import RunOptions
+from agriseg.engine.device import Forward, choose_device, choose_precision, probe
+from agriseg.engine.plan import Plan, make_plan
+from agriseg.jobs.contract import Contract, agree
+from agriseg.model import SegmentationModel
+from agriseg.raster.info import RasterInfo
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A raster, a model, and how one will be run over the other.
+
+    Args:
+        info: the raster's header.
+        model: what maps it.
+        options: what the user chose.
+        contract: how the model reads the raster.
+        plan: how the raster is cut.
+        forward: the network on its device.
+    """
+
+    info: RasterInfo
+    model: SegmentationModel
+    options: RunOptions
+    contract: Contract
+    plan: Plan
+    forward: Forward
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader should know before trusting the map."""
+        said = list(self.contract.warnings)
+        plan, halo = self.plan, self.model.halo
+        if self.options.blend == "exact" and not plan.exact:
+            said.append(f"margin {plan.grid.rows.margin} is less than the {halo} px the network sees: the map is not exact")
+        return said
+
+
+def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> Prepared:
+    """Check a raster against a model and plan the run.
+
+    Raises:
+        AgrisegError: whatever would stop the run before its first tile.
+    """
+    info = RasterInfo.read(image)
+    contract = agree(info, model, options)
+    device = choose_device(options.device)
+    forward = Forward(model, device, choose_precision(options.precision, device, model))
+    measured = probe(model, forward)
+    plan = make_plan(contract.source, model, options, contract.roi, measured, device.type)
+    return Prepared(info, model, options, contract, plan, forward)
+
+
+def device_name(device: torch.device) -> str:
+    """The device for a reader: its type and, for a GPU, its product name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,128 @@
+"""The record of a run: everything somebody needs to trust the map, or to make it again."""
+
+import hashlib
+import json
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import rasterio
+import torch
+
+from agriseg.jobs.prepare import Prepared, device_name
+from agriseg.raster.info import RasterInfo
+
+_PACKAGES = ("agriseg", "torch", "torchvision", "rasterio", "numpy", "dask", "zarr")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe_run(prepared: Prepared, outcome: Mapping[str, Any], outputs: list[Path]) -> str:
+    """The run as JSON text.
+
+    Args:
+        prepared: raster, model and plan.
+        outcome: pixels, classes, timings: what the run found.
+        outputs: files written, each goes in with its hash.
+    """
+    record = {
+        "format": 1,
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "input": {**describe_raster(prepared.info), "sha256": file_hash(prepared.info.path)},
+        "model": describe_model(prepared),
+        "parameters": describe_plan(prepared),
+        **outcome,
+        "outputs": {path.name: file_hash(path) for path in outputs},
+        "warnings": prepared.warnings,
+        "versions": {name: version(name) for name in _PACKAGES} | {"gdal": rasterio.__gdal_version__},
+        "machine": _machine(prepared),
+    }
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+
+def describe_raster(info: RasterInfo) -> dict[str, Any]:
+    """The header, for people and programs."""
+    where = info.georeference
+    return {
+        "path": str(info.path.resolve()),
+        "bytes": info.stamp.size,
+        "width": info.width,
+        "height": info.height,
+        "bands": info.count,
+        "dtype": info.dtype,
+        "crs": where.crs.to_string() if where.crs else None,
+        "transform": list(where.transform)[:6],
+        "gsd_m": info.gsd,
+    }
+
+
+def describe_model(prepared: Prepared) -> dict[str, Any]:
+    """What of the model decides the map."""
+    model = prepared.model
+    return {
+        "name": model.name,
+        "fingerprint": model.fingerprint,
+        "architecture": model.architecture,
+        "classes": list(model.legend.names),
+        "bands": list(model.bands),
+        "scale": model.scale,
+        "mean": list(model.mean),
+        "std": list(model.std),
+        "gsd_m": model.gsd,
+        "stride_px": model.stride,
+        "align_px": model.step,
+        "halo_px": model.halo,
+        "temperature": model.temperature,
+    }
+
+
+def describe_plan(prepared: Prepared) -> dict[str, Any]:
+    """The effective parameters."""
+    plan, contract = prepared.plan, prepared.contract
+    rows, roi = plan.grid.rows, plan.roi
+    return {
+        "bands": contract.mapping,
+        "alpha_bands": list(contract.source.rule.alpha),
+        "nodata": [list(pair) for pair in contract.source.rule.nodata],
+        "file_mask": contract.source.rule.file_mask,
+        "working_size": [contract.source.width, contract.source.height],
+        "resampling_factor": list(contract.factor),
+        "window": [roi.col_off, roi.row_off, roi.width, roi.height],
+        "blend": prepared.options.blend,
+        "tile_px": rows.tile,
+        "overlap_px": rows.overlap,
+        "margin_px": rows.margin,
+        "exact": plan.exact,
+        "tiles": plan.tiles,
+        "batch": plan.batch,
+        "band_rows": plan.band_rows,
+        "device": device_name(prepared.forward.device),
+        "precision": prepared.forward.precision,
+        "expected_memory_bytes": plan.memory.total,
+    }
+
+
+def peak_memory() -> int:
+    """Largest resident set of this process so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _machine(prepared: Prepared) -> dict[str, Any]:
+    return {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "processor": str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine()),
+        "torch_threads": torch.get_num_threads(),
+        "device": device_name(prepared.forward.device),
+        "peak_memory_bytes": peak_memory(),
+    }

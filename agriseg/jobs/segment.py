@@ -1,0 +1,223 @@
+"""One raster end to end: read, map, publish, record."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+
+from agriseg import files
+from agriseg.config import RunOptions
+from agriseg.engine.schedule import run_bands
+from agriseg.engine.sweep import Decided, Sweep
+from agriseg.errors import DataError, StorageError
+from agriseg.jobs.outputs import Outputs, default_folder
+from agriseg.jobs.prepare import Prepared, prepare
+from agriseg.jobs.record import describe_run
+from agriseg.layers.area import AreaAccount
+from agriseg.legend import CONFIDENCE_STEP, Legend
+from agriseg.model import SegmentationModel, load_model
+from agriseg.raster.cog import Layer, write_cog
+from agriseg.raster.info import Georeference, Stamp
+from agriseg.raster.reader import Reader
+from agriseg.raster.sidecars import category_names, qgis_style
+from agriseg.raster.store import BlockStore
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """What the map shows of one class. `hectares` is None where the ground is unknown."""
+
+    id: int
+    name: str
+    pixels: int
+    hectares: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run made.
+
+    Args:
+        classes: the mask, uint8, 255 nodata.
+        confidence: uint8, steps of 0.004, 255 nodata.
+        probabilities: uint8, one band per class, or None.
+        record: the JSON record.
+        pixels: account with total = predicted + nodata + failed.
+        counts: per class.
+        tiles: tiles that went through the network; the others held no data.
+        warnings: what a reader should know before trusting the map.
+    """
+
+    classes: Path
+    confidence: Path
+    probabilities: Path | None
+    record: Path
+    pixels: dict[str, int]
+    counts: tuple[ClassCount, ...]
+    tiles: int
+    warnings: tuple[str, ...]
+
+
+def segment(
+    image: Path | str,
+    model: SegmentationModel | Path | str,
+    out: Path | str | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **flags: Any,
+) -> Report:
+    """Map a raster.
+
+    Args:
+        image: the raster.
+        model: a model or its file.
+        out: folder of the outputs; `<stem>_agriseg` in the current one if None.
+        overwrite: replace outputs that exist.
+        progress: called with tiles done and tiles in all.
+        flags: fields of `RunOptions`, as numbers or as people write them.
+
+    Returns:
+        The outputs' paths and what they hold. They exist only when they are complete and verified.
+
+    Raises:
+        AgrisegError: its children say what went wrong; nothing is left half-written.
+    """
+    options = RunOptions.of(**flags)
+    image = Path(image)
+    folder = default_folder(image) if out is None else Path(out)
+    outputs = Outputs(folder, image.stem, options.probabilities)
+    outputs.check(image, overwrite=overwrite)
+    if not isinstance(model, SegmentationModel):
+        model = load_model(model)
+    return run(prepare(image, model, options), outputs, progress)
+
+
+def run(prepared: Prepared, outputs: Outputs, progress: Progress | None = None) -> Report:
+    """Map a prepared raster; see `segment`."""
+    began = time.monotonic()
+    plan, legend = prepared.plan, prepared.model.legend
+    where = _georeference(prepared)
+    with _working_store(prepared, outputs) as store:
+        account = AreaAccount(where, plan.roi.width, len(legend))
+        tiles = _map(prepared, store, account, progress or _silent)
+        mapped = time.monotonic()
+        predicted = int(account.pixels.sum())
+        total = plan.roi.width * plan.roi.height
+        pixels = {"total": total, "predicted": predicted, "nodata": total - predicted, "failed": 0}
+        finished = [_publish(store, layer, pixels) for layer in _layers(prepared, where)]
+        for path in finished:
+            files.commit(path, outputs.layer(path.stem))
+        files.write_text(outputs.style, qgis_style(legend))
+        files.write_text(outputs.categories, category_names(legend))
+    counts = _counts(legend, account)
+    outcome = {
+        "pixels": pixels,
+        "classes": [count.__dict__ for count in counts],
+        "tiles_run": tiles,
+        "seconds": {"map": round(mapped - began, 3), "publish": round(time.monotonic() - mapped, 3)},
+    }
+    files.write_text(outputs.record, describe_run(prepared, outcome, outputs.files[:-1]))
+    return Report(
+        outputs.layer("classes"), outputs.layer("confidence"),
+        outputs.layer("probabilities") if outputs.with_probabilities else None,
+        outputs.record, pixels, counts, tiles, tuple(prepared.warnings),
+    )  # fmt: skip
+
+
+def _map(prepared: Prepared, store: BlockStore, account: AreaAccount, progress: Progress) -> int:
+    """Run all bands into the store; returns how many tiles went through the network."""
+    plan, info = prepared.plan, prepared.info
+    done = 0
+
+    def tell(tiles: int) -> None:
+        nonlocal done
+        done += tiles
+        progress(done, plan.tiles)
+
+    def write(decided: Decided) -> tuple[int, NDArray[np.int64], int]:
+        row_off = decided.row_off - plan.roi.row_off
+        for name, rows in decided.layers.items():
+            if rows.shape[1]:
+                store.write(name, row_off, rows)
+        return row_off, decided.class_pixels, decided.tiles
+
+    sweep = Sweep(plan, prepared.model, prepared.forward, tell)
+    tiles = 0
+    with Reader(prepared.contract.source) as reader:
+        bands = plan.bands()
+        for row_off, class_pixels, ran in run_bands(
+            bands, lambda band: reader.read(plan.strip(band)), sweep.run, write, prepared.options.threads
+        ):
+            account.add(row_off, class_pixels)
+            tiles += ran
+    if not info.path.exists() or Stamp.of(info.path) != info.stamp:
+        raise DataError(f"{info.path}: changed while it was read; run again when it is complete")
+    return tiles
+
+
+@contextmanager
+def _working_store(prepared: Prepared, outputs: Outputs) -> Iterator[BlockStore]:
+    """The block store, gone afterwards; so is the output folder if it was made for nothing."""
+    made = not outputs.folder.exists()
+    files.make_folder(outputs.folder)
+    plan = prepared.plan
+    store = BlockStore(
+        outputs.working, plan.layers, plan.roi.height, plan.roi.width, block_rows=plan.block_rows, lead=plan.lead
+    )
+    try:
+        yield store
+    finally:
+        store.remove()
+        if made:
+            with suppress(OSError):  # not empty: the run succeeded
+                outputs.folder.rmdir()
+
+
+def _publish(store: BlockStore, layer: Layer, pixels: dict[str, int]) -> Path:
+    """A verified file whose nodata pixels are those of the account."""
+    path, nodata = write_cog(store, layer)
+    if nodata != pixels["nodata"]:
+        raise StorageError(f"{path.name}: {nodata} pixels without data, expected {pixels['nodata']}; check the disk")
+    return path
+
+
+def _georeference(prepared: Prepared) -> Georeference:
+    """Of the mapped window."""
+    roi = prepared.plan.roi
+    return prepared.contract.source.georeference.shifted(roi.col_off, roi.row_off)
+
+
+def _layers(prepared: Prepared, where: Georeference) -> list[Layer]:
+    """How each layer becomes a file."""
+    model = prepared.model
+    names = {f"CLASS_{entry.id}": entry.name for entry in model.legend}
+    tags = {"AREA_OR_POINT": "Area", "AGRISEG_MODEL": model.name, "AGRISEG_MODEL_FINGERPRINT": model.fingerprint}
+    layers = [
+        Layer("classes", where, ("class",), Resampling.mode, model.legend.colormap, tags=tags, band_tags=names),
+        Layer("confidence", where, ("confidence",), Resampling.average, scale=CONFIDENCE_STEP, tags=tags),
+    ]
+    if "probabilities" in prepared.plan.layers:
+        bands = model.legend.names
+        layers.append(Layer("probabilities", where, bands, Resampling.average, scale=CONFIDENCE_STEP, tags=tags))
+    return layers
+
+
+def _counts(legend: Legend, account: AreaAccount) -> tuple[ClassCount, ...]:
+    hectares = account.hectares
+    return tuple(
+        ClassCount(entry.id, entry.name, int(account.pixels[entry.id]), None if hectares is None else float(hectares[entry.id]))
+        for entry in legend
+    )
+
+
+def _silent(_done: int, _total: int) -> None:
+    pass

@@ -1,0 +1,225 @@
+"""A network together with everything a map needs: legend, bands, normalisation, ground resolution.
+
+The file is safetensors, never pickle. Its metadata holds one JSON object under the key `agriseg`, described by
+`Card`; loading checks all of it.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors import torch as safetensors_torch
+from torch import nn
+
+from agriseg import files
+from agriseg.errors import ModelError
+from agriseg.legend import Legend, LegendClass
+from agriseg.networks import architecture
+from agriseg.normalize import Normalization
+
+_KEY = "agriseg"
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationModel:
+    """A network and what it was made for.
+
+    Args:
+        network: torch module, float32 (N, C, h, w) -> logits (N, K, h/stride, w/stride).
+        legend: the K classes in channel order.
+        bands: roles of the C input bands: red, green, blue, nir, red_edge, or free words; `b3` is band 3.
+        scale: network input = (stored * scale - mean) / std.
+        mean, std: per band.
+        stride: input pixels per logit.
+        align: coarsest step of the network in input pixels; `stride` if None.
+        halo: receptive half-width in pixels; None for a network that sees the whole input.
+        gsd: metres per pixel of the training images; None if unknown.
+        name: shown in records and tags.
+        architecture: name of the network in `agriseg.networks`; None for a network of one's own.
+        temperature: divides the logits before the softmax of the confidence layer.
+        about: metrics with their split, provenance, licence of the training data: JSON values.
+
+    Raises:
+        ModelError: an argument contradicts another or makes no sense.
+    """
+
+    network: nn.Module = field(repr=False)
+    legend: Legend
+    bands: tuple[str, ...]
+    scale: float = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    stride: int = 1
+    align: int | None = None
+    halo: int | None = 0
+    gsd: float | None = None
+    name: str = "model"
+    architecture: str | None = None
+    temperature: float = 1.0
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        filled = {
+            "bands": tuple(self.bands),
+            "mean": tuple(self.mean) or (0.0,) * len(self.bands),
+            "std": tuple(self.std) or (1.0,) * len(self.bands),
+            "align": self.stride if self.align is None else self.align,
+        }
+        for name, value in filled.items():
+            object.__setattr__(self, name, value)
+        for problem in _problems(self):
+            raise ModelError(f"model {self.name!r}: {problem}")
+
+    @property
+    def normalization(self) -> Normalization:
+        """Stored numbers to network input."""
+        return Normalization(self.scale, self.mean, self.std)
+
+    @property
+    def step(self) -> int:
+        """`align` as a number."""
+        return self.align or self.stride
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the weights and everything that decides the map."""
+        card = {"weights": weights_hash(self.network.state_dict()), **_decisive(self)}
+        return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+
+    def save(self, path: Path | str) -> None:
+        """Write the model file; the name appears when the file is complete.
+
+        Raises:
+            ModelError: the network is none of agriseg's architectures, so no file could rebuild it.
+        """
+        if self.architecture is None:
+            raise ModelError(f"model {self.name!r}: a network of your own cannot be saved; use a named architecture")
+        state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
+        card = Card(
+            format=1, name=self.name, architecture=self.architecture, weights_sha256=weights_hash(state),
+            about=dict(self.about), **_decisive(self),
+        )  # fmt: skip
+        # one metadata key: safetensors does not keep the order of several, and the bytes would differ
+        files.write_bytes(Path(path), safetensors_torch.save(state, {_KEY: card.model_dump_json()}))
+
+
+class Card(BaseModel):
+    """The metadata of a model file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: Literal[1]
+    name: str
+    architecture: str
+    legend: list[tuple[str, str]]
+    bands: list[str]
+    scale: float
+    mean: list[float]
+    std: list[float]
+    stride: int
+    align: int
+    halo: int | None
+    gsd: float | None
+    temperature: float
+    weights_sha256: str
+    about: dict[str, Any]
+
+
+def load_model(path: Path | str) -> SegmentationModel:
+    """Read a model file.
+
+    Raises:
+        ModelError: missing, damaged, pickled, of a newer format, or weights that do not fit or are not finite.
+    """
+    path = Path(path)
+    card, state = _read(path)
+    if weights_hash(state) != card.weights_sha256:
+        raise ModelError(f"{path}: the weights are not those that were saved; copy the file again")
+    design = architecture(card.architecture)
+    network = design.build(len(card.bands), len(card.legend))
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"{path}: the weights do not fit {design.name}: {str(error).splitlines()[1].strip()}") from error
+    classes = tuple(LegendClass(i, name, colour) for i, (name, colour) in enumerate(card.legend))
+    return SegmentationModel(
+        network, legend=Legend(classes), bands=tuple(card.bands), scale=card.scale, mean=tuple(card.mean),
+        std=tuple(card.std), stride=card.stride, align=card.align, halo=card.halo, gsd=card.gsd, name=card.name,
+        architecture=card.architecture, temperature=card.temperature, about=card.about,
+    )  # fmt: skip
+
+
+def weights_hash(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values of a state, in the order of the names."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        value = state[key].detach().cpu().contiguous()
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[Card, dict[str, torch.Tensor]]:
+    """The card and the weights of a model file."""
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file; check the name")
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x04"):
+        raise ModelError(
+            f"{path}: a pickled checkpoint, which may run code when opened; expected .safetensors: "
+            "agriseg model init --state takes its weights safely"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+        if text is None:
+            raise ModelError(f"{path}: safetensors without agriseg's card; make the file with 'agriseg model init'")
+        return Card.model_validate_json(text), safetensors_torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: no model file, or damaged ({error}); expected agriseg's .safetensors") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ModelError(f"{path}: the card's {where or 'text'} is wrong: {first['msg']}") from error
+
+
+def _decisive(model: SegmentationModel) -> dict[str, Any]:
+    """What of a model decides a map, beside the weights; as the card has it."""
+    return {
+        "legend": [(c.name, c.colour) for c in model.legend],
+        "bands": list(model.bands),
+        "scale": float(model.scale),
+        "mean": [float(m) for m in model.mean],
+        "std": [float(s) for s in model.std],
+        "stride": model.stride,
+        "align": model.step,
+        "halo": model.halo,
+        "gsd": model.gsd,
+        "temperature": float(model.temperature),
+    }
+
+
+def _problems(model: SegmentationModel) -> list[str]:
+    """What is wrong with a model's arguments; the first is shown."""
+    numbers = (model.scale, model.temperature, *model.mean, *model.std, *([model.gsd] if model.gsd else []))
+    checks = [
+        (not model.bands or len(set(model.bands)) < len(model.bands), f"bands {model.bands} must be one or more different roles"),
+        (not len(model.bands) == len(model.mean) == len(model.std), f"{len(model.bands)} bands, {len(model.mean)} means, {len(model.std)} stds; give one of each a band"),
+        (not all(math.isfinite(number) for number in numbers), "scale, mean, std, gsd and temperature must be finite"),
+        (any(std <= 0 for std in model.std), f"std {model.std} must be above 0 in every band"),
+        (model.scale == 0 or model.temperature <= 0, "scale must not be 0 and temperature must be above 0"),
+        (model.gsd is not None and model.gsd <= 0, f"gsd {model.gsd} must be metres above 0, or None"),
+        (model.stride < 1 or model.step < 1 or model.step % model.stride != 0, f"align {model.align} must be a multiple of stride {model.stride}"),
+        (model.halo is not None and model.halo < 0, f"halo {model.halo} must be 0 or more, or None"),
+        (not all(torch.isfinite(value).all() for value in model.network.state_dict().values()), "its weights hold NaN or infinity; train it again"),
+    ]
+    return [text for wrong, text in checks if wrong]

@@ -1,0 +1,42 @@
+"""How far a network looks, by arithmetic.
+
+An output cell at input pixel `jump * index` sees the input pixels from `before` pixels left of that to `after`
+pixels right of it. Each layer adds its kernel times the jump at its input.
+Source: Araujo, Norris and Sim 2019, "Computing Receptive Fields of Convolutional Neural Networks",
+doi 10.23915/distill.00021.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What one output cell sees of an input axis, in input pixels."""
+
+    jump: int = 1
+    before: int = 0
+    after: int = 0
+
+    def conv(self, kernel: int, stride: int = 1, dilation: int = 1) -> "Reach":
+        """After a convolution or pooling with the usual padding of half the dilated kernel."""
+        wide = dilation * (kernel - 1)
+        padding = wide // 2
+        return Reach(self.jump * stride, self.before + padding * self.jump, self.after + (wide - padding) * self.jump)
+
+    def convs(self, count: int, kernel: int, dilation: int = 1) -> "Reach":
+        """After `count` equal convolutions of stride 1."""
+        reach = self
+        for _ in range(count):
+            reach = reach.conv(kernel, dilation=dilation)
+        return reach
+
+    def double(self) -> "Reach":
+        """After a transposed convolution of kernel 4, stride 2, padding 1: two cells make each output."""
+        half = self.jump // 2
+        return Reach(half, self.before + self.jump, self.after + half)
+
+    @property
+    def halo(self) -> int:
+        """Receptive half-width: the least margin, a multiple of the stride, that hides a tile's edges."""
+        needed = max(self.before, self.after - self.jump + 1)
+        return -(-needed // self.jump) * self.jump

@@ -1,0 +1,143 @@
+"""Layers as Cloud-Optimised GeoTIFFs that have been read back and compared before they get their name.
+
+GDAL can lose data without an error: on a full disk `close()` returns as if nothing had happened. So a file is
+believed only after every pixel and every overview of it was compared with what was sent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioIOError
+from rasterio.windows import Window
+
+from agriseg.errors import StorageError
+from agriseg.legend import NODATA
+from agriseg.raster.info import Georeference
+from agriseg.raster.store import BlockStore
+
+BLOCK = 512
+"""Rows and columns of a block of the published files."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """How a layer of the block store becomes a file.
+
+    Args:
+        name: of the layer in the store.
+        georeference: of the map.
+        descriptions: one per band.
+        resampling: of the overviews: mode for classes, average for shares.
+        colormap: value to red, green, blue, alpha; for a single band.
+        scale: physical value of one count.
+        tags, band_tags: of the file, and of band 1.
+    """
+
+    name: str
+    georeference: Georeference
+    descriptions: tuple[str, ...]
+    resampling: Resampling
+    colormap: Mapping[int, tuple[int, int, int, int]] | None = None
+    scale: float = 1.0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    band_tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_cog(store: BlockStore, layer: Layer) -> tuple[Path, int]:
+    """Build the file inside the store's folder and verify it.
+
+    Returns:
+        Its path there, and how many of its pixels are nodata (in band 1).
+
+    Raises:
+        StorageError: it could not be written, or it does not hold what was sent.
+    """
+    draft, final = store.folder / f"{layer.name}.draft.tif", store.folder / f"{layer.name}.tif"
+    try:
+        _write_draft(draft, store, layer)
+        rasterio.shutil.copy(
+            draft, final, driver="COG", compress="DEFLATE", predictor="YES", level=6, blocksize=BLOCK,
+            overview_resampling=layer.resampling.name, num_threads="ALL_CPUS", bigtiff="IF_SAFER",
+            statistics="NO",
+        )  # fmt: skip
+        nodata = _verify(final, draft, store, layer)
+    except RasterioIOError as error:
+        raise StorageError(f"{final}: cannot be written ({error}); is the disk full?") from error
+    draft.unlink()
+    return final, nodata
+
+
+def _write_draft(path: Path, store: BlockStore, layer: Layer) -> None:
+    """A plain GeoTIFF with overviews, streamed from the store."""
+    where = layer.georeference
+    profile = {
+        "driver": "GTiff", "dtype": "uint8", "count": store.bands(layer.name), "nodata": NODATA,
+        "width": store.width, "height": store.height, "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK,
+        "compress": "ZSTD", "zstd_level": 1, "bigtiff": "IF_SAFER", "interleave": "band",
+        "photometric": "PALETTE" if layer.colormap else "MINISBLACK",
+    }  # fmt: skip
+    if not where.gcps:
+        profile |= {"crs": where.crs, "transform": where.transform}
+    with rasterio.open(path, "w", **profile) as draft:
+        if where.gcps:
+            draft.gcps = (list(where.gcps), where.gcp_crs)
+        draft.update_tags(**layer.tags)
+        draft.update_tags(1, **layer.band_tags)
+        draft.descriptions = layer.descriptions
+        if layer.colormap:
+            draft.write_colormap(1, dict(layer.colormap))
+        if layer.scale != 1:
+            draft.scales = [layer.scale] * draft.count
+        for start in range(0, store.height, BLOCK):
+            rows = store.read(layer.name, start, min(start + BLOCK, store.height))
+            draft.write(rows, window=Window(0, start, store.width, rows.shape[1]))
+    longest = max(store.width, store.height)
+    factors = [2**level for level in range(1, 32) if longest > BLOCK * 2 ** (level - 1)]
+    if factors:
+        with rasterio.open(path, "r+", driver="GTiff") as draft:
+            draft.build_overviews(factors, layer.resampling)
+
+
+def _verify(final: Path, draft: Path, store: BlockStore, layer: Layer) -> int:
+    """Compare every pixel with the store and every overview with the draft's; count nodata pixels."""
+    nodata = 0
+    with rasterio.open(final, driver="GTiff") as written:
+        levels = len(written.overviews(1))
+        _same_header(written, store, layer)
+        for start in range(0, store.height, BLOCK):
+            stop = min(start + BLOCK, store.height)
+            rows = written.read(window=Window(0, start, store.width, stop - start))
+            nodata += int(np.count_nonzero(rows[0] == NODATA))
+            if not np.array_equal(rows, store.read(layer.name, start, stop)):
+                raise StorageError(f"{final}: rows {start} to {stop} are not what was written; check the disk")
+    with rasterio.open(draft, driver="GTiff") as sent:
+        if levels != len(sent.overviews(1)):
+            raise StorageError(f"{final}: {levels} overviews, expected {len(sent.overviews(1))}; check the disk")
+    for level in range(levels):
+        _same_overview(final, draft, level)
+    return nodata
+
+
+def _same_header(written: rasterio.DatasetReader, store: BlockStore, layer: Layer) -> None:
+    where = layer.georeference
+    expected = (store.width, store.height, store.bands(layer.name), NODATA)
+    if (written.width, written.height, written.count, written.nodata) != expected:
+        raise StorageError(f"{written.name}: size, bands or nodata are not what was written; check the disk")
+    if not where.gcps and written.transform != where.transform:
+        raise StorageError(f"{written.name}: transform {written.transform} is not what was written")
+
+
+def _same_overview(final: Path, draft: Path, level: int) -> None:
+    with (
+        rasterio.open(final, driver="GTiff", overview_level=level) as written,
+        rasterio.open(draft, driver="GTiff", overview_level=level) as sent,
+    ):
+        for start in range(0, sent.height, BLOCK):
+            window = Window(0, start, sent.width, min(BLOCK, sent.height - start))
+            if not np.array_equal(written.read(window=window), sent.read(window=window)):
+                raise StorageError(f"{final}: overview {level} is not what was written; check the disk")

@@ -1,0 +1,165 @@
+"""What a raster says about itself, read once from its header."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+
+from agriseg.errors import DataError
+from agriseg.raster import ground
+from agriseg.raster.door import gdal_warnings, open_raster
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What changes when a file is written again: size (bytes), time (ns since 1970) and inode."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> "Stamp":
+        """The stamp of a file as it is now."""
+        state = path.stat()
+        return cls(state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """Where a raster lies: CRS and transform, or ground control points with theirs."""
+
+    crs: CRS | None
+    transform: rasterio.Affine
+    gcps: tuple[GroundControlPoint, ...] = ()
+    gcp_crs: CRS | None = None
+
+    def shifted(self, col_off: float, row_off: float, col_scale: float = 1.0, row_scale: float = 1.0) -> "Georeference":
+        """The georeference of a part, whose pixels are `scale` of these and whose corner is at `off` (px)."""
+        moved = self.transform @ rasterio.Affine.translation(col_off, row_off)
+        transform = moved @ rasterio.Affine.scale(col_scale, row_scale)
+        points = tuple(
+            GroundControlPoint(
+                (p.row - row_off) / row_scale, (p.col - col_off) / col_scale, p.x, p.y, p.z, p.id, p.info
+            )
+            for p in self.gcps
+        )
+        unmoved = (col_off, row_off, col_scale, row_scale) == (0, 0, 1, 1)
+        return self if unmoved else Georeference(self.crs, transform, points, self.gcp_crs)
+
+
+@dataclass(frozen=True)
+class RasterInfo:
+    """The header of a raster.
+
+    Args:
+        path: the file.
+        stamp: its state when the header was read.
+        width, height: pixels.
+        count: bands.
+        dtype: numpy name of the pixels' type.
+        georeference: CRS and transform.
+        descriptions: per band, may be None.
+        colours: colour interpretation per band.
+        nodata: declared value per band, may be None.
+        file_mask: whether an internal mask or a .msk file says which pixels are valid.
+        block: rows and columns of a stored block.
+        pixel_interleaved: whether a block holds all bands.
+        overviews: decimation factors.
+        notes: what GDAL warned about, and oddities of the file.
+    """
+
+    path: Path
+    stamp: Stamp
+    width: int
+    height: int
+    count: int
+    dtype: str
+    georeference: Georeference
+    descriptions: tuple[str | None, ...]
+    colours: tuple[ColorInterp, ...]
+    nodata: tuple[float | None, ...]
+    file_mask: bool
+    block: tuple[int, int]
+    pixel_interleaved: bool
+    overviews: tuple[int, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "RasterInfo":
+        """Open the file through the door and read its header.
+
+        Raises:
+            AgrisegError: as `door.open_raster`; DataError also for pixels that are no real numbers.
+        """
+        with gdal_warnings() as heard, open_raster(path) as dataset:
+            flags = dataset.mask_flag_enums[0]
+            points, gcp_crs = dataset.gcps
+            return cls(
+                path=path,
+                stamp=Stamp.of(path),
+                width=dataset.width,
+                height=dataset.height,
+                count=dataset.count,
+                dtype=_one_dtype(path, dataset),
+                georeference=Georeference(dataset.crs, dataset.transform, tuple(points), gcp_crs),
+                descriptions=dataset.descriptions,
+                colours=dataset.colorinterp,
+                nodata=dataset.nodatavals,
+                file_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
+                block=dataset.block_shapes[0],
+                pixel_interleaved=dataset.interleaving == Interleaving.pixel,
+                overviews=tuple(dataset.overviews(1)),
+                notes=(*heard, *_notes(dataset)),
+            )
+
+    @property
+    def alpha(self) -> tuple[int, ...]:
+        """Numbers of the bands tagged alpha, from 1."""
+        return tuple(i for i, colour in enumerate(self.colours, 1) if colour == ColorInterp.alpha)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one pixel of one band."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def block_row_bytes(self) -> int:
+        """Bytes of one row of stored blocks across the raster, decoded."""
+        across = -(-self.width // self.block[1]) * self.block[1]
+        return self.block[0] * across * self.count * self.item_bytes
+
+    @cached_property
+    def gsd(self) -> tuple[float, float] | None:
+        """Metres per pixel along a row and along a column; None where unknown."""
+        return ground.gsd(self.georeference.crs, self.georeference.transform, self.width, self.height)
+
+
+def _one_dtype(path: Path, dataset: rasterio.DatasetReader) -> str:
+    kinds = set(dataset.dtypes)
+    if len(kinds) > 1:
+        raise DataError(f"{path}: bands of {', '.join(sorted(kinds))}, expected one type; convert with gdal_translate -ot")
+    return str(dataset.dtypes[0])
+
+
+def _notes(dataset: rasterio.DatasetReader) -> list[str]:
+    """Oddities that change what a reader may expect of the map."""
+    notes = []
+    if len(dataset.subdatasets) > 1:
+        notes.append(f"the file has {len(dataset.subdatasets)} pages; only the first is read")
+    if dataset.crs is None and dataset.gcps[0]:
+        notes.append("only ground control points, no transform: the map carries the same points")
+    elif dataset.crs is None:
+        notes.append("no coordinate reference system: the map has none either, and no area in hectares")
+    if dataset.rpcs is not None:
+        notes.append("rational polynomials (RPC) are not carried over to the map")
+    if any(s != 1 for s in dataset.scales) or any(o != 0 for o in dataset.offsets):
+        notes.append("the file's own scale and offset tags are not applied; the model's scale is")
+    if dataset.tags().get("TIFFTAG_ORIENTATION", "1") != "1":
+        notes.append("the TIFF orientation tag is ignored, as GDAL does; rows and columns stay as stored")
+    return notes

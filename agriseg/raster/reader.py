@@ -1,0 +1,141 @@
+"""Windows of a raster, with their validity, on the grid that the engine works on."""
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioIOError
+
+from agriseg.errors import DataError
+from agriseg.grid import Window
+from agriseg.raster.door import grow_block_cache, open_raster
+from agriseg.raster.info import Georeference, RasterInfo
+from agriseg.raster.resample import Taps, resample
+from agriseg.raster.validity import ValidityRule
+
+_CHUNK_BYTES = 64 * 2**20  # of source pixels resampled at once, as float64
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to read: a raster, the bands in the model's order, the rule of validity, the working grid.
+
+    Args:
+        info: the raster's header.
+        bands: band numbers from 1.
+        rule: which pixels are data.
+        width, height: pixels of the working grid; it covers the same ground as the raster.
+    """
+
+    info: RasterInfo
+    bands: tuple[int, ...]
+    rule: ValidityRule
+    width: int
+    height: int
+
+    @property
+    def native(self) -> bool:
+        """Whether the working grid is the raster's own."""
+        return (self.width, self.height) == (self.info.width, self.info.height)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one pixel of one band as `Reader.read` returns it."""
+        return self.info.item_bytes if self.native else 4
+
+    @property
+    def georeference(self) -> Georeference:
+        """Of the working grid."""
+        return self.info.georeference.shifted(0, 0, self.info.width / self.width, self.info.height / self.height)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pixels of a window.
+
+    Args:
+        window: in the working grid.
+        pixels: (C, h, w), stored type, or float32 when resampled; bands in the model's order.
+        valid: (h, w) bool, True is data.
+    """
+
+    window: Window
+    pixels: NDArray[np.generic]
+    valid: NDArray[np.bool_]
+
+
+class Reader:
+    """Reads windows of a source; one open file, one reading thread at a time. Use it as a context."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._lock = threading.Lock()
+        level = _overview(source)
+        options = {} if level is None else {"overview_level": level}
+        self._dataset = open_raster(source.info.path, **options)
+        grow_block_cache(2 * source.info.block_row_bytes)
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._dataset.close()
+
+    def read(self, window: Window) -> Strip:
+        """Read a window of the working grid, validity with it.
+
+        Raises:
+            DataError: a stored block cannot be decoded; the window is named.
+        """
+        source = self._source
+        if source.native:
+            return Strip(window, *self._stored(window))
+        pixels = np.empty((len(source.bands), window.height, window.width), np.float32)
+        valid = np.empty((window.height, window.width), bool)
+        cols = Taps(self._dataset.width, source.width, window.col_off, window.col_stop)
+        at_once = self._rows_at_once(cols)
+        for start in range(window.row_off, window.row_stop, at_once):
+            stop = min(start + at_once, window.row_stop)
+            rows = Taps(self._dataset.height, source.height, start, stop)
+            part = slice(start - window.row_off, stop - window.row_off)
+            pixels[:, part], valid[part] = resample(*self._stored(_spanned(rows, cols)), rows, cols)
+        return Strip(window, pixels, valid)
+
+    def _stored(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+        """Pixels (C, h, w) and validity (h, w) of a window of the opened file or overview."""
+        source, rule = self._source, self._source.rule
+        wanted = sorted({*source.bands, *rule.bands})
+        box = rasterio.windows.Window(window.col_off, window.row_off, window.width, window.height)
+        try:
+            with self._lock:
+                stored = self._dataset.read(wanted, window=box)
+                mask = self._dataset.read_masks(1, window=box) if rule.file_mask else None
+        except RasterioIOError as error:
+            reason = str(error.__cause__ or error)
+            raise DataError(
+                f"{source.info.path}: {window} cannot be read, the file is damaged there; copy it again ({reason})"
+            ) from error
+        by_number = dict(zip(wanted, stored, strict=True))
+        valid = rule(by_number, source.bands, mask)
+        same = list(source.bands) == wanted
+        return stored if same else np.stack([by_number[band] for band in source.bands]), valid
+
+    def _rows_at_once(self, cols: Taps) -> int:
+        """Output rows whose source pixels fit into `_CHUNK_BYTES`."""
+        first, last = cols.span
+        row = (last - first) * (len(self._source.bands) + 1) * 8 * max(1.0, self._dataset.height / self._source.height)
+        return max(1, int(_CHUNK_BYTES / row))
+
+
+def _spanned(rows: Taps, cols: Taps) -> Window:
+    (top, bottom), (left, right) = rows.span, cols.span
+    return Window(left, top, right - left, bottom - top)
+
+
+def _overview(source: Source) -> int | None:
+    """Level of the coarsest overview that is still as fine as the working grid."""
+    factor = min(source.info.width / source.width, source.info.height / source.height)
+    fitting = [i for i, decimation in enumerate(source.info.overviews) if decimation <= factor]
+    return fitting[-1] if fitting else None

@@ -1,0 +1,73 @@
+"""The block store: the map while it is being made, each block written once."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from agriseg.files import storage_error
+from agriseg.legend import NODATA
+
+_BLOCK_COLS = 4096
+
+
+class BlockStore:
+    """uint8 layers of one size on disk, in blocks of whole tile rows; nodata where nothing was written.
+
+    Args:
+        folder: where it lives; anything there is removed first.
+        layers: name to number of bands.
+        height, width: pixels of the map.
+        block_rows: rows of a block.
+        lead: rows by which the first block boundary lies before row 0.
+    """
+
+    def __init__(
+        self, folder: Path, layers: dict[str, int], height: int, width: int, *, block_rows: int, lead: int
+    ) -> None:
+        self.folder = folder
+        self.height, self.width = height, width
+        self._lead = lead
+        shutil.rmtree(folder, ignore_errors=True)
+        group = zarr.create_group(folder)
+        self._layers = {
+            name: group.create_array(
+                name,
+                shape=(bands, height + lead, width),
+                chunks=(1, min(block_rows, height + lead), min(_BLOCK_COLS, width)),
+                dtype="uint8",
+                fill_value=NODATA,
+            )
+            for name, bands in layers.items()
+        }
+
+    def write(self, layer: str, row_off: int, rows: NDArray[np.uint8]) -> None:
+        """Write whole rows of a layer.
+
+        Args:
+            layer: its name.
+            row_off: first row.
+            rows: (bands, h, width).
+
+        Raises:
+            StorageError: the disk did not take it.
+        """
+        first = row_off + self._lead
+        try:
+            self._layers[layer][:, first : first + rows.shape[1]] = rows
+        except OSError as error:
+            raise storage_error(self.folder, error) from error
+
+    def read(self, layer: str, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows `[start, stop)` of a layer, (bands, stop - start, width)."""
+        return np.asarray(self._layers[layer][:, start + self._lead : stop + self._lead])
+
+    def bands(self, layer: str) -> int:
+        """Number of bands of a layer."""
+        return int(self._layers[layer].shape[0])
+
+    def remove(self) -> None:
+        """Delete the store."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,105 @@
+"""Numbers as people write them: `5cm`, `6GB`, `25%`, `red=1,green=2`."""
+
+import re
+from typing import Any
+
+from agriseg.errors import UsageError
+from agriseg.grid import Window
+
+_METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "km": 1e3}
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def metres(value: float | str) -> float:
+    """A length in metres. A number is metres; text needs its unit.
+
+    >>> metres("5cm")
+    0.05
+    """
+    if isinstance(value, int | float):
+        return float(value)
+    number, unit = _split(value)
+    if number is None or unit not in _METRES:
+        raise UsageError(f"{value!r} is no length; write it with its unit, such as 5cm or 0.5m")
+    return number * _METRES[unit]
+
+
+def size(value: int | str) -> int:
+    """A size in bytes; GB is 10^9, GiB is 2^30.
+
+    >>> size("6GB")
+    6000000000
+    """
+    if isinstance(value, int):
+        return value
+    number, unit = _split(value)
+    if number is None or unit.upper() not in _BYTES:
+        raise UsageError(f"{value!r} is no size; write it with its unit, such as 6GB or 500MB")
+    return int(number * _BYTES[unit.upper()])
+
+
+def pixels_or_share(value: float | str) -> int | float:
+    """Pixels, or a share of a tile as a number below 1: `64` or `25%`."""
+    if not isinstance(value, str):
+        return value
+    number, unit = _split(value)
+    if number is not None and unit == "%":
+        return number / 100
+    if number is None or unit or not number.is_integer():
+        raise UsageError(f"{value!r} is neither pixels nor a share; write 64 or 25%")
+    return int(number)
+
+
+def window(value: Any) -> Window:
+    """A window from `col_off,row_off,width,height`: text, four integers, or an object with these names."""
+    if isinstance(value, Window):
+        return value
+    if isinstance(value, str):
+        value = value.split(",")
+    elif hasattr(value, "col_off"):
+        value = (value.col_off, value.row_off, value.width, value.height)
+    try:
+        col_off, row_off, width, height = (int(part) for part in value)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"window {value!r}, expected col_off,row_off,width,height, such as 0,0,1024,1024") from error
+    return Window(col_off, row_off, width, height)
+
+
+def bands(value: Any) -> dict[str, int] | tuple[int, ...]:
+    """Band numbers from 1: by role (`red=3,green=2,blue=1`) or in the model's order (`3,2,1`).
+
+    >>> bands("red=3,nir=4")
+    {'red': 3, 'nir': 4}
+    """
+    if isinstance(value, str):
+        parts = [part.strip().split("=") for part in value.split(",")]
+        named = {len(part) for part in parts} == {2}
+        if named and len({part[0] for part in parts}) < len(parts):
+            raise UsageError(f"bands {value!r} names a role twice; name each once")
+        value = dict(parts) if named else [part[-1] if len(part) == 1 else None for part in parts]
+    try:
+        if hasattr(value, "items"):
+            return {str(role): int(number) for role, number in value.items()}
+        return tuple(int(number) for number in value)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"bands {value!r}, expected red=1,green=2,blue=3 or 1,2,3 in the model's order") from error
+
+
+def human_bytes(count: float) -> str:
+    """Bytes for a reader: `482 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def human_metres(length: float) -> str:
+    """A ground sample distance for a reader: `2.1 cm`, `10 m`."""
+    return f"{length * 100:.3g} cm" if length < 1 else f"{length:.4g} m"
+
+
+def _split(text: str) -> tuple[float | None, str]:
+    """Number and unit of `12.5cm`; None for no number."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z%]*)\s*", text)
+    return (float(match[1]), match[2]) if match else (None, "")
