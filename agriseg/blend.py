@@ -8,6 +8,8 @@ construction, and folding is a plain sum: no weight volume, no division, no 0/0.
 Hann window. In between, the part of the overlap that the network saw with little context is not trusted.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -47,20 +49,53 @@ def profile(axis: Axis, index: int) -> NDArray[np.float32]:
     return weights
 
 
-def fold(
-    sums: torch.Tensor, logits: torch.Tensor, weights: torch.Tensor, window: tuple[slice, slice], at: tuple[int, int]
-) -> None:
-    """Add a tile's weighted logits to the running sums, in place.
+@dataclass(frozen=True)
+class Patch:
+    """Sums of weighted logits over a rectangle of cells.
 
     Args:
-        sums: (K, h, w) float32, the cells being gathered.
-        logits: (K, p, q) float32, one tile.
-        weights: (p, q) float32, that tile's weights.
-        window: the cells of the tile that have weight.
-        at: row and column in `sums` of the tile's first cell; may lie before `sums`.
+        row, col: the first cell, counted over the whole raster.
+        sums: (K, h, w) float32.
     """
-    rows, cols = window
-    target = sums[
-        :, at[0] + rows.start : at[0] + rows.stop, at[1] + cols.start : at[1] + cols.stop
-    ]
-    target.addcmul_(logits[:, rows, cols], weights[rows, cols])
+
+    row: int
+    col: int
+    sums: torch.Tensor
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Rows of cells, half-open."""
+        return self.row, self.row + self.sums.shape[1]
+
+    @property
+    def cols(self) -> tuple[int, int]:
+        """Columns of cells, half-open."""
+        return self.col, self.col + self.sums.shape[2]
+
+    def part(self, rows: tuple[int, int], cols: tuple[int, int]) -> "Patch":
+        """The cells that lie in these rows and columns; shares memory."""
+        top, bottom = _overlap(self.rows, rows)
+        left, right = _overlap(self.cols, cols)
+        part = self.sums[:, top - self.row : bottom - self.row, left - self.col : right - self.col]
+        return Patch(top, left, part)
+
+    def take(self, other: "Patch") -> None:
+        """Copy the cells that both have from the other."""
+        mine, theirs = self.part(other.rows, other.cols), other.part(self.rows, self.cols)
+        mine.sums.copy_(theirs.sums)
+
+    def fold(self, logits: "Patch", weights: torch.Tensor) -> None:
+        """Add the weighted logits of a tile, where both have cells.
+
+        Args:
+            logits: the tile's (K, p, q).
+            weights: (p, q), the tile's.
+        """
+        mine, theirs = self.part(logits.rows, logits.cols), logits.part(self.rows, self.cols)
+        weighted = Patch(logits.row, logits.col, weights[None]).part(self.rows, self.cols)
+        mine.sums.addcmul_(theirs.sums, weighted.sums)
+
+
+def _overlap(mine: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    first = max(mine[0], other[0])
+    return first, max(first, min(mine[1], other[1]))

@@ -12,7 +12,7 @@ from agriseg.units import human_bytes
 
 _TILE = 512
 _EXACT_CORE = 1024
-_CACHE_BYTES = 64 * 2**20  # GDAL's block cache, see raster.door
+_FIXED_BYTES = 96 * 2**20  # libraries that load at first use, the writers: measured, benchmarks/memory.py
 _BATCH = {"cpu": 1, "cuda": 8, "mps": 4}  # on a CPU a batch only costs memory: measured, benchmarks/
 AHEAD = 2
 """Bands that may be read before the network gets to them."""
@@ -39,12 +39,12 @@ class Memory:
     blending: int
     network: int
     deciding: int
-    cache: int
+    fixed: int
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.strips + self.blending + self.network + self.deciding + self.cache
+        return self.strips + self.blending + self.network + self.deciding + self.fixed
 
 
 @dataclass(frozen=True)
@@ -196,13 +196,16 @@ def _memory(plan: Plan, source: Source, classes: int, bands: int, probe: Probe) 
     strip = plan.strip(plan.bands()[0])
     # pixels as read and as picked, and validity; those read ahead, the one at work
     strips = (AHEAD + 1) * strip.width * strip.height * (2 * bands * source.item_bytes + 1)
-    # the sums of a tile row and what is carried to the next; float32
-    blending = 4 * classes * ((rows.length + 2 * rows.overlap) // plan.grid.stride) * (strip.width // plan.grid.stride + 1)
+    # the moving patch, old and new, and the carries from above and to below; float32
+    high, wide = ((axis.length + axis.overlap) // axis.stride + 2 for axis in (rows, cols))
+    carried = rows.overlap // rows.stride + 2
+    blending = 4 * classes * 2 * (high * wide + carried * (strip.width // cols.stride + 2))
     network = int(plan.batch * rows.length * cols.length * (8 * bands + 4 * classes + probe.bytes_per_pixel))
-    block = min(rows.length, rows.step + 2 * rows.stride) * min(cols.length, cols.step + 2 * cols.stride)
-    deciding = block * 4 * (2 * classes + 6) + 3 * sum(plan.layers.values()) * rows.length * plan.roi.width * plan.band_rows
-    cache = max(_CACHE_BYTES, 2 * source.info.block_row_bytes)
-    return Memory(strips, blending, network, deciding, cache)
+    core = min(rows.length, rows.step + 2 * rows.stride) * min(cols.length, cols.step + 2 * cols.stride)
+    rows_out = min(plan.band_rows * rows.step + rows.overlap, rows.size)
+    deciding = core * 4 * (2 * classes + 6) + (AHEAD + 1) * sum(plan.layers.values()) * rows_out * plan.roi.width
+    fixed = _FIXED_BYTES + source.info.cache_bytes
+    return Memory(strips, blending, network, deciding, fixed)
 
 
 def _covered(axis: Axis, tiles: range) -> tuple[int, int]:

@@ -9,13 +9,15 @@ The graph is handed to Dask a piece at a time, so that its size does not depend 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import dask
 from dask import delayed
 
 from agriseg.engine.plan import AHEAD, Band
-from agriseg.engine.sweep import Carry, Decided
+from agriseg.blend import Patch
+from agriseg.engine.sweep import Decided
 from agriseg.raster.reader import Strip
 
 T = TypeVar("T")
@@ -27,7 +29,7 @@ _THREADS = 3  # one reads, one runs the network, one writes
 def run_bands(
     bands: Sequence[Band],
     read: Callable[[Band], Strip],
-    infer: Callable[[Band, Strip, Carry | None], Decided],
+    infer: Callable[[Band, Strip, Patch | None], Decided],
     write: Callable[[Decided], T],
     threads: int | None = None,
 ) -> Iterator[T]:
@@ -44,20 +46,27 @@ def run_bands(
         What `write` returned, in the order of the bands.
     """
     workers = threads or dask.config.get("num_workers", _THREADS)
-    carry: Carry | None = None
-    for first in range(0, len(bands), _PIECE):
-        kept, carry = _run_piece(bands[first : first + _PIECE], read, infer, write, carry, workers)
-        yield from kept
+    carry: Patch | None = None
+    # One thread owns the network. OpenMP keeps a team of threads for every thread that calls it, and the
+    # allocator a heap; Dask would pass the network around all of its own.
+    with ThreadPoolExecutor(1, "agriseg-network") as owner:
+
+        def owned(band: Band, strip: Strip, above: Patch | None) -> Decided:
+            return owner.submit(infer, band, strip, above).result()
+
+        for first in range(0, len(bands), _PIECE):
+            kept, carry = _run_piece(bands[first : first + _PIECE], read, owned, write, carry, workers)
+            yield from kept
 
 
 def _run_piece(
     bands: Sequence[Band],
     read: Callable[[Band], Strip],
-    infer: Callable[[Band, Strip, Carry | None], Decided],
+    infer: Callable[[Band, Strip, Patch | None], Decided],
     write: Callable[[Decided], T],
-    carry: Carry | None,
+    carry: Patch | None,
     workers: int,
-) -> tuple[list[T], Carry | None]:
+) -> tuple[list[T], Patch | None]:
     def after(task: Callable[..., Any]) -> Callable[..., Any]:
         """As a Dask task that also waits for its last argument."""
         return delayed(lambda *given: task(*given[:-1]), pure=False, traverse=False)
@@ -76,5 +85,5 @@ def _run_piece(
     return kept, last
 
 
-def _carry(decided: Decided) -> Carry | None:
+def _carry(decided: Decided) -> Patch | None:
     return decided.carry

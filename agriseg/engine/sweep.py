@@ -1,43 +1,34 @@
-"""One band of tiles after the other: pixels in, classes out.
+"""One tile after the other: pixels in, classes out.
 
-The sweep keeps the weighted sums of the logits, one tile row high. When a tile row is folded, the raster rows
-above the next row's first weighted cell are final: they are upsampled, decided and forgotten. What the next
-row adds to is carried over. So memory does not know the raster's height, and a tile is computed once.
+A patch of weighted sums, no larger than a tile, moves from left to right along a tile row. When a tile is
+folded in, all that lies before the next tile's first weighted cell is final, to the left and above: it is
+upsampled, decided and forgotten. What the next tile adds to goes on in the patch; what the tile row below adds
+to goes into a carry, a few cells high. So memory does not know the raster's height and hardly its width, and
+each tile is computed once.
 
-The sums are made in one order, row by row and left to right, whatever the batch, the band or the thread: same
-bytes. A band that starts without a carry computes the tile rows before it that still have weight; it adds the
-same numbers in the same order.
+The sums are made in one order, whatever the batch, the band or the thread: same bytes. A band that starts
+without a carry first runs the tile rows above it that still have weight; it adds the same numbers in the same
+order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agriseg.blend import fold, profile
+from agriseg.blend import Patch, profile
 from agriseg.engine.decide import decide, probabilities, upsample
-from agriseg.engine.device import Forward
+from agriseg.engine.device import Forward, release_heap
 from agriseg.engine.plan import Band, Plan
 from agriseg.errors import PredictionError
-from agriseg.grid import Tile
+from agriseg.grid import Axis, Tile
 from agriseg.legend import NODATA
 from agriseg.model import SegmentationModel
 from agriseg.raster.reader import Strip
 
-
-@dataclass(frozen=True)
-class Carry:
-    """Sums that the next tile row adds to.
-
-    Args:
-        first: row of the first cell.
-        sums: (K, n, w) float32.
-    """
-
-    first: int
-    sums: torch.Tensor
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -49,18 +40,18 @@ class Decided:
         layers: name to (bands, h, w) uint8 over the mapped window's columns.
         class_pixels: (h, K) pixels of each class in each row.
         tiles: tiles that went through the network.
-        carry: for the band below.
+        carry: sums that the band below adds to.
     """
 
     row_off: int
     layers: dict[str, NDArray[np.uint8]]
     class_pixels: NDArray[np.int64]
     tiles: int
-    carry: Carry | None
+    carry: Patch | None
 
 
 class Sweep:
-    """Runs bands of one plan with one model.
+    """Runs the bands of one plan with one model.
 
     Args:
         plan: what to run.
@@ -73,14 +64,13 @@ class Sweep:
         self, plan: Plan, model: SegmentationModel, forward: Forward, progress: Callable[[int], None]
     ) -> None:
         self._plan = plan
+        self._grid = plan.grid
         self._model = model
         self._forward = forward
         self._progress = progress
-        cols = plan.grid.cols
-        self._cells = cols.cells(plan.roi.col_off, plan.roi.col_stop)
-        self._across = {col: torch.from_numpy(profile(cols, col)).to(forward.device) for col in plan.tile_cols}
+        self._across = {col: self._profile(plan.grid.cols, col) for col in plan.tile_cols}
 
-    def run(self, band: Band, strip: Strip, carry: Carry | None) -> Decided:
+    def run(self, band: Band, strip: Strip, carry: Patch | None) -> Decided:
         """Run a band's tiles and decide its rows.
 
         Args:
@@ -91,121 +81,155 @@ class Sweep:
         Raises:
             PredictionError: the network answered NaN or infinity; the tile is named.
         """
-        pixels = torch.from_numpy(strip.pixels).to(self._forward.device)
-        valid = torch.from_numpy(strip.valid).to(self._forward.device)
-        layers = self._empty_layers(band.rows[1] - band.rows[0])
-        start, count = band.rows[0], 0
+        job = _Strip(self._forward.device, strip, _Layers(self._plan, band))
+        start, ran = band.rows[0], 0
         for row in band.tiles:
-            sums = self._begin(row, start, carry)
-            tiles = [tile for tile in self._row(row) if self._has_data(tile, strip)]
-            for first in range(0, len(tiles), self._plan.batch):
-                self._fold(tiles[first : first + self._plan.batch], pixels, valid, strip, sums)
-            stop = max(start, min(self._plan.grid.rows.cut(row + 1), band.rows[1]))
-            self._decide(sums, start, stop, valid, strip, layers, band.rows[0])
-            carry = self._carry(sums, row, stop)
-            start, count = stop, count + len(tiles)
+            stop = max(start, min(self._grid.rows.cut(row + 1), band.rows[1]))
+            carry, tiles = self._run_row(row, (start, stop), job, carry)
+            start, ran = stop, ran + tiles
             self._progress(len(self._plan.tile_cols))
-        return Decided(band.rows[0], layers, self._class_pixels(layers["classes"][0]), count, carry)
+        release_heap()
+        layers = job.layers.arrays
+        return Decided(band.rows[0], layers, self._class_pixels(layers["classes"][0]), ran, carry)
 
-    def _row(self, row: int) -> list[Tile]:
-        return [self._plan.grid[row, col] for col in self._plan.tile_cols]
+    def _run_row(self, row: int, rows: Span, job: "_Strip", carry: Patch | None) -> tuple[Patch | None, int]:
+        """Run one tile row and decide the raster rows `rows`; returns the carry and the tiles run."""
+        grid, stride = self._grid, self._grid.stride
+        top = carry.row if carry else grid.rows.cells(rows[0], rows[0] + 1)[0]
+        bottom = grid.rows.support(row)[1] // stride
+        kept = grid.rows.cells(rows[1], rows[1] + 1)[0] if row + 1 < self._plan.tile_rows.stop else bottom
+        first, last = grid.cols.cells(self._plan.roi.col_off, self._plan.roi.col_stop)
+        below = self._patch((kept, bottom), (first, last))
+        moving = self._patch((top, bottom), (first, first))
+        start, ran = self._plan.roi.col_off, 0
+        for tile, logits in self._answers(row, job):
+            end = min(grid.cols.support(tile.col)[1] // stride, last)
+            moving = self._moved(moving, (grid.cols.cells(start, start + 1)[0], end), carry)
+            if logits is not None:
+                moving.fold(logits, self._profile(grid.rows, row)[:, None] * self._across[tile.col])
+                ran += 1
+            stop = max(start, self._col_stop(tile.col))
+            self._decide(moving, rows, (start, stop), job)
+            below.take(moving)
+            start = stop
+        return (below if kept < bottom else None), ran
 
-    def _empty_layers(self, height: int) -> dict[str, NDArray[np.uint8]]:
-        width = self._plan.roi.width
-        return {name: np.full((bands, height, width), NODATA, np.uint8) for name, bands in self._plan.layers.items()}
+    def _answers(self, row: int, job: "_Strip") -> Iterator[tuple[Tile, Patch | None]]:
+        """Each tile of a row with its logits, or None for a tile without data; batch by batch."""
+        waiting: list[tuple[Tile, bool]] = []
+        for col in self._plan.tile_cols:
+            tile = self._grid[row, col]
+            waiting.append((tile, self._has_data(tile, job.strip)))
+            if sum(has_data for _, has_data in waiting) == self._plan.batch:
+                yield from self._answer(waiting, job)
+                waiting = []
+        yield from self._answer(waiting, job)
 
-    def _begin(self, row: int, start: int, carry: Carry | None) -> Carry:
-        """Zero sums from the first cell that row `start` needs down to the tile row's last weighted one."""
-        rows, stride = self._plan.grid.rows, self._plan.grid.stride
-        first = carry.first if carry else rows.cells(start, start + 1)[0]
-        last = rows.support(row)[1] // stride
-        shape = (len(self._model.legend), last - first, self._cells[1] - self._cells[0])
-        sums = torch.zeros(shape, device=self._forward.device)
-        if carry:
-            sums[:, : carry.sums.shape[1]] = carry.sums
-        return Carry(first, sums)
+    def _answer(self, waiting: list[tuple[Tile, bool]], job: "_Strip") -> Iterator[tuple[Tile, Patch | None]]:
+        """Run those tiles that have data as one batch."""
+        tiles = [tile for tile, has_data in waiting if has_data]
+        answers = iter(self._forward(self._batch(tiles, job)) if tiles else ())
+        stride = self._grid.stride
+        for tile, has_data in waiting:
+            if not has_data:
+                yield tile, None
+                continue
+            logits = next(answers)
+            if not torch.isfinite(logits).all():
+                raise PredictionError(f"the network answers NaN or infinity in {tile.window}; is the model damaged?")
+            yield tile, Patch(tile.window.row_off // stride, tile.window.col_off // stride, logits)
 
-    def _has_data(self, tile: Tile, strip: Strip) -> bool:
-        """Whether any valid pixel leans on a cell that this tile has weight on."""
-        grid, reach = self._plan.grid, self._plan.grid.stride // 2
-        edges = (grid.rows.support(tile.row), strip.window.row_off), (grid.cols.support(tile.col), strip.window.col_off)
-        rows, cols = (slice(max(0, low - reach - off), high + reach - off) for (low, high), off in edges)
-        return bool(strip.valid[rows, cols].any())
-
-    def _fold(
-        self, tiles: list[Tile], pixels: torch.Tensor, valid: torch.Tensor, strip: Strip, sums: Carry
-    ) -> None:
-        """Run one batch and add its logits to the sums."""
-        rows, stride = self._plan.grid.rows, self._plan.grid.stride
-        logits = self._forward(self._batch(tiles, pixels, valid, strip))
-        if not torch.isfinite(logits).all():
-            bad = next(tile for tile, answer in zip(tiles, logits, strict=True) if not torch.isfinite(answer).all())
-            raise PredictionError(f"the network answers NaN or infinity in {bad.window}; is the model damaged?")
-        down = torch.from_numpy(profile(rows, tiles[0].row)).to(self._forward.device)
-        for tile, answer in zip(tiles, logits, strict=True):
-            top, left = tile.window.row_off // stride, tile.window.col_off // stride
-            window = (
-                _within(rows.support(tile.row), stride, top, sums.first, sums.first + sums.sums.shape[1]),
-                _within(self._plan.grid.cols.support(tile.col), stride, left, *self._cells),
-            )
-            weights = down[:, None] * self._across[tile.col]
-            fold(sums.sums, answer, weights, window, (top - sums.first, left - self._cells[0]))
-
-    def _batch(self, tiles: list[Tile], pixels: torch.Tensor, valid: torch.Tensor, strip: Strip) -> torch.Tensor:
+    def _batch(self, tiles: list[Tile], job: "_Strip") -> torch.Tensor:
         """Normalised tiles (B, C, h, w); the mean where a pixel is not valid and beyond the raster."""
-        grid = self._plan.grid
+        grid, window = self._grid, job.strip.window
         x = self._forward.zeros(len(tiles), grid.rows.length, grid.cols.length)
         for place, tile in zip(x, tiles, strict=True):
-            top, left = tile.window.row_off - strip.window.row_off, tile.window.col_off - strip.window.col_off
+            top, left = tile.window.row_off - window.row_off, tile.window.col_off - window.col_off
             height = min(tile.window.row_stop, grid.rows.size) - tile.window.row_off
             width = min(tile.window.col_stop, grid.cols.size) - tile.window.col_off
             part = slice(top, top + height), slice(left, left + width)
-            place[:, :height, :width] = self._model.normalization(pixels[(slice(None), *part)], valid[part])
+            place[:, :height, :width] = self._model.normalization(job.pixels[(slice(None), *part)], job.valid[part])
         return x
 
-    def _decide(
-        self, sums: Carry, start: int, stop: int, valid: torch.Tensor, strip: Strip,
-        layers: dict[str, NDArray[np.uint8]], row_off: int,
-    ) -> None:  # fmt: skip
-        """Turn the sums of raster rows `[start, stop)` into layers, core by core."""
-        grid, roi = self._plan.grid, self._plan.roi
-        if start == stop:
+    def _has_data(self, tile: Tile, strip: Strip) -> bool:
+        """Whether any valid pixel leans on a cell that this tile has weight on."""
+        reach = self._grid.stride // 2
+        sides = (
+            (self._grid.rows.support(tile.row), strip.window.row_off),
+            (self._grid.cols.support(tile.col), strip.window.col_off),
+        )
+        rows, cols = (slice(max(0, low - reach - off), high + reach - off) for (low, high), off in sides)
+        return bool(strip.valid[rows, cols].any())
+
+    def _moved(self, patch: Patch, cols: Span, carry: Patch | None) -> Patch:
+        """The patch at its next place: what it had there, the carry from above on new ground, else zero."""
+        moved = self._patch(patch.rows, cols)
+        if carry:
+            moved.take(carry)
+        moved.take(patch)
+        return moved
+
+    def _decide(self, sums: Patch, rows: Span, cols: Span, job: "_Strip") -> None:
+        """Turn the sums of a rectangle of raster pixels into layers."""
+        window = job.strip.window
+        known = job.valid[
+            rows[0] - window.row_off : rows[1] - window.row_off, cols[0] - window.col_off : cols[1] - window.col_off
+        ]
+        if not known.any():
             return
-        for col in self._plan.tile_cols:
-            left, right = max(grid.cols.cut(col), roi.col_off), min(grid.cols.cut(col + 1), roi.col_stop)
-            rows = slice(start - strip.window.row_off, stop - strip.window.row_off)
-            known = valid[rows, left - strip.window.col_off : right - strip.window.col_off]
-            if left >= right or not known.any():
-                continue
-            logits = self._pixels(sums, (start, stop), (left, right))
-            classes, confidence, denominator = decide(logits, self._model.temperature)
-            place = slice(start - row_off, stop - row_off), slice(left - roi.col_off, right - roi.col_off)
-            for name, layer in (("classes", classes), ("confidence", confidence)):
-                layers[name][0][place] = layer.masked_fill_(~known, NODATA).cpu().numpy()
-            if "probabilities" in layers:
-                shares = probabilities(logits, self._model.temperature, denominator)
-                layers["probabilities"][(slice(None), *place)] = shares.masked_fill_(~known, NODATA).cpu().numpy()
+        logits = self._pixels(sums, rows, cols)
+        classes, confidence, denominator = decide(logits, self._model.temperature)
+        job.layers.put("classes", classes[None], known, rows, cols)
+        job.layers.put("confidence", confidence[None], known, rows, cols)
+        if "probabilities" in job.layers.arrays:
+            shares = probabilities(logits, self._model.temperature, denominator)
+            job.layers.put("probabilities", shares, known, rows, cols)
 
-    def _pixels(self, sums: Carry, rows: tuple[int, int], cols: tuple[int, int]) -> torch.Tensor:
+    def _pixels(self, sums: Patch, rows: Span, cols: Span) -> torch.Tensor:
         """Logits (K, h, w) of a rectangle of raster pixels."""
-        grid, stride = self._plan.grid, self._plan.grid.stride
-        (top, bottom), (left, right) = grid.rows.cells(*rows), grid.cols.cells(*cols)
-        cells = sums.sums[:, top - sums.first : bottom - sums.first, left - self._cells[0] : right - self._cells[0]]
-        row, col = rows[0] - top * stride, cols[0] - left * stride
-        return upsample(cells, stride)[:, row : row + rows[1] - rows[0], col : col + cols[1] - cols[0]]
+        stride = self._grid.stride
+        cells = sums.part(self._grid.rows.cells(*rows), self._grid.cols.cells(*cols))
+        top, left = rows[0] - cells.row * stride, cols[0] - cells.col * stride
+        return upsample(cells.sums, stride)[:, top : top + rows[1] - rows[0], left : left + cols[1] - cols[0]]
 
-    def _carry(self, sums: Carry, row: int, stop: int) -> Carry | None:
-        """The sums that rows from `stop` on still need; a copy, so that the rest can go."""
-        if row + 1 >= self._plan.tile_rows.stop:
-            return None
-        first = self._plan.grid.rows.cells(stop, stop + 1)[0]
-        return Carry(first, sums.sums[:, first - sums.first :].clone())
+    def _col_stop(self, col: int) -> int:
+        """First raster column that tile columns up to `col` do not decide."""
+        roi = self._plan.roi
+        return roi.col_stop if col + 1 == self._plan.tile_cols.stop else min(self._grid.cols.cut(col + 1), roi.col_stop)
+
+    def _patch(self, rows: Span, cols: Span) -> Patch:
+        shape = (len(self._model.legend), rows[1] - rows[0], cols[1] - cols[0])
+        return Patch(rows[0], cols[0], torch.zeros(shape, device=self._forward.device))
+
+    def _profile(self, axis: Axis, index: int) -> torch.Tensor:
+        return torch.from_numpy(profile(axis, index)).to(self._forward.device)
 
     def _class_pixels(self, classes: NDArray[np.uint8]) -> NDArray[np.int64]:
         counts = [np.count_nonzero(classes == k, axis=1) for k in range(len(self._model.legend))]
         return np.stack(counts, axis=1).astype(np.int64)
 
 
-def _within(support: tuple[int, int], stride: int, origin: int, low: int, high: int) -> slice:
-    """A tile's weighted cells that lie in the cells `[low, high)`, counted from the tile's first."""
-    return slice(max(support[0] // stride, low) - origin, min(support[1] // stride, high) - origin)
+class _Layers:
+    """The rows of the map that a band decides, on the host; nodata until they are put."""
+
+    def __init__(self, plan: Plan, band: Band) -> None:
+        height, width = band.rows[1] - band.rows[0], plan.roi.width
+        self._row_off, self._col_off = band.rows[0], plan.roi.col_off
+        self.arrays = {name: np.full((bands, height, width), NODATA, np.uint8) for name, bands in plan.layers.items()}
+
+    def put(self, name: str, values: torch.Tensor, known: torch.Tensor, rows: Span, cols: Span) -> None:
+        """Place (bands, h, w) values; nodata where not known."""
+        place = self.arrays[name][
+            :, rows[0] - self._row_off : rows[1] - self._row_off, cols[0] - self._col_off : cols[1] - self._col_off
+        ]
+        place[:] = values.masked_fill_(~known, NODATA).cpu().numpy()
+
+
+class _Strip:
+    """A band's pixels on the device, with what is made of them."""
+
+    def __init__(self, device: torch.device, strip: Strip, layers: _Layers) -> None:
+        self.strip = strip
+        self.layers = layers
+        self.pixels = torch.from_numpy(strip.pixels).to(device)
+        self.valid = torch.from_numpy(strip.valid).to(device)

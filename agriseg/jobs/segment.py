@@ -13,6 +13,7 @@ from rasterio.enums import Resampling
 
 from agriseg import files
 from agriseg.config import RunOptions
+from agriseg.engine.device import release_heap
 from agriseg.engine.schedule import run_bands
 from agriseg.engine.sweep import Decided, Sweep
 from agriseg.errors import DataError, StorageError
@@ -109,6 +110,7 @@ def run(prepared: Prepared, outputs: Outputs, progress: Progress | None = None) 
     with _working_store(prepared, outputs) as store:
         account = AreaAccount(where, plan.roi.width, len(legend))
         tiles = _map(prepared, store, account, progress or _silent)
+        release_heap()
         mapped = time.monotonic()
         predicted = int(account.pixels.sum())
         total = plan.roi.width * plan.roi.height

@@ -28,7 +28,9 @@ MAX_PIXELS = 500_000_000_000
 MAX_BLOCK_BYTES = 512 * 2**20
 """Bytes of one stored block (tile or strip), which GDAL must hold at once."""
 
-_BLOCK_CACHE_MB = 64
+BLOCK_CACHE_BYTES = 32 * 2**20
+"""What GDAL keeps of decoded blocks, unless a raster's blocks are tall."""
+
 # Read when GDAL registers its drivers, so set before rasterio does that. Sources: GDAL security page;
 # the sidecars .ovr and .aux.xml still fetch unless curl has no allowed extension.
 os.environ["GDAL_SKIP"] = (
@@ -37,7 +39,7 @@ os.environ["GDAL_SKIP"] = (
 os.environ["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".none"
 os.environ["GDAL_VRT_ENABLE_PYTHON"] = "NO"
 os.environ["GDAL_DRIVER_PATH"] = "disable"
-os.environ.setdefault("GDAL_CACHEMAX", str(_BLOCK_CACHE_MB))
+os.environ.setdefault("GDAL_CACHEMAX", f"{BLOCK_CACHE_BYTES // 2**20}")
 
 import numpy as np  # noqa: E402
 import rasterio  # noqa: E402  (after the environment above)
@@ -96,8 +98,8 @@ def check_regular(path: Path) -> None:
 
 
 def grow_block_cache(least_bytes: int) -> None:
-    """Let GDAL keep at least this many bytes of decoded blocks, so that overlapping reads decode once."""
-    if least_bytes > _BLOCK_CACHE_MB * 2**20:
+    """Let GDAL keep at least this many bytes of decoded blocks."""
+    if least_bytes > BLOCK_CACHE_BYTES:
         rasterio.env.set_gdal_config("GDAL_CACHEMAX", least_bytes)
 
 

@@ -12,7 +12,9 @@ from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 
 from agriseg.errors import DataError
 from agriseg.raster import ground
-from agriseg.raster.door import gdal_warnings, open_raster
+from agriseg.raster.door import BLOCK_CACHE_BYTES, gdal_warnings, open_raster
+
+_TALL_BLOCK = 1024  # rows; lower blocks are decoded twice at most
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,12 @@ class RasterInfo:
         return np.dtype(self.dtype).itemsize
 
     @property
-    def block_row_bytes(self) -> int:
-        """Bytes of one row of stored blocks across the raster, decoded."""
+    def cache_bytes(self) -> int:
+        """What GDAL should keep of decoded blocks, so that overlapping reads do not decode tall ones again."""
+        if self.block[0] <= _TALL_BLOCK:
+            return BLOCK_CACHE_BYTES
         across = -(-self.width // self.block[1]) * self.block[1]
-        return self.block[0] * across * self.count * self.item_bytes
+        return max(BLOCK_CACHE_BYTES, 2 * self.block[0] * across * self.count * self.item_bytes)
 
     @cached_property
     def gsd(self) -> tuple[float, float] | None:

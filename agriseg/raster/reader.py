@@ -1,5 +1,6 @@
 """Windows of a raster, with their validity, on the grid that the engine works on."""
 
+import mmap
 import threading
 from dataclasses import dataclass
 
@@ -75,7 +76,7 @@ class Reader:
         level = _overview(source)
         options = {} if level is None else {"overview_level": level}
         self._dataset = open_raster(source.info.path, **options)
-        grow_block_cache(2 * source.info.block_row_bytes)
+        grow_block_cache(source.info.cache_bytes)
 
     def __enter__(self) -> "Reader":
         return self
@@ -110,7 +111,8 @@ class Reader:
         box = rasterio.windows.Window(window.col_off, window.row_off, window.width, window.height)
         try:
             with self._lock:
-                stored = self._dataset.read(wanted, window=box)
+                stored = _own_pages((len(wanted), window.height, window.width), source.info.dtype)
+                self._dataset.read(wanted, window=box, out=stored)
                 mask = self._dataset.read_masks(1, window=box) if rule.file_mask else None
         except RasterioIOError as error:
             reason = str(error.__cause__ or error)
@@ -127,6 +129,13 @@ class Reader:
         first, last = cols.span
         row = (last - first) * (len(self._source.bands) + 1) * 8 * max(1.0, self._dataset.height / self._source.height)
         return max(1, int(_CHUNK_BYTES / row))
+
+
+def _own_pages(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
+    """An array that goes back to the system as a whole, instead of leaving holes in the heap of a thread."""
+    count = int(np.prod(shape))
+    pages = mmap.mmap(-1, max(1, count * np.dtype(dtype).itemsize))
+    return np.frombuffer(pages, dtype, count).reshape(shape)
 
 
 def _spanned(rows: Taps, cols: Taps) -> Window:
