@@ -14,6 +14,7 @@ from agriseg.grid import Window
 CONFIG_NAME = "agriseg.toml"
 
 BLENDS = ("exact", "smooth", "fast")
+PRECISIONS = ("auto", "fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class RunOptions:
                 raise UsageError(f"{name} {value}, expected 1 or more")
         if self.blend not in BLENDS:
             raise UsageError(f"blend {self.blend!r}, expected {', '.join(BLENDS)}")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision {self.precision!r}, expected {', '.join(PRECISIONS)}")
         if not isinstance(self.gsd, str) and not self.gsd > 0:
             raise UsageError(f"gsd {self.gsd!r}, expected auto, native, or metres per pixel above 0")
 

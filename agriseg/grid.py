@@ -79,9 +79,13 @@ class Axis:
         _multiple("overlap", self.overlap, self.align, least=0)
         _multiple("margin", self.margin, self.stride, least=0)
         if 2 * self.overlap > self.tile:
-            raise GridError(f"overlap {self.overlap} is more than half of tile {self.tile}; use at most {self.tile // 2}")
+            raise GridError(
+                f"overlap {self.overlap} is more than half of tile {self.tile}; use at most {self.tile // 2}"
+            )
         if 2 * self.margin > self.overlap:
-            raise GridError(f"margin {self.margin} is more than half of overlap {self.overlap}; use at most {self.overlap // 2}")
+            raise GridError(
+                f"margin {self.margin} is more than half of overlap {self.overlap}; use at most {self.overlap // 2}"
+            )
 
     @property
     def padded(self) -> int:

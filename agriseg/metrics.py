@@ -33,7 +33,8 @@ def iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
     """
     hits = np.diag(matrix)
     union = matrix.sum(0) + matrix.sum(1) - hits
-    return np.divide(hits, union, out=np.full(len(matrix), np.nan), where=union > 0)
+    scores = np.full(len(matrix), np.nan)
+    return np.asarray(np.divide(hits, union, out=scores, where=union > 0), np.float64)
 
 
 def seam_ratio(mask: NDArray[np.uint8], seams: NDArray[np.intp]) -> float:

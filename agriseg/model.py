@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError  # to catch it; nothing is unpickled
 from typing import Any, Literal
 
 import torch
@@ -148,7 +149,9 @@ def load_model(path: Path | str) -> SegmentationModel:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise ModelError(f"{path}: the weights do not fit {design.name}: {str(error).splitlines()[1].strip()}") from error
+        raise ModelError(
+            f"{path}: the weights do not fit {design.name}: {str(error).splitlines()[1].strip()}"
+        ) from error
     classes = tuple(LegendClass(i, name, colour) for i, (name, colour) in enumerate(card.legend))
     return SegmentationModel(
         network, legend=Legend(classes), bands=tuple(card.bands), scale=card.scale, mean=tuple(card.mean),
@@ -157,13 +160,33 @@ def load_model(path: Path | str) -> SegmentationModel:
     )  # fmt: skip
 
 
+def read_torchvision_state(path: Path) -> dict[str, torch.Tensor]:
+    """A torchvision `state_dict` from a .pth or .safetensors file, without running any code in it.
+
+    Raises:
+        ModelError: no such file, or it holds more than tensors.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such weights file; check the name")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors_torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{path}: cannot be read as plain weights ({reason}); save a state_dict") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ModelError(f"{path}: holds more than named tensors; save network.state_dict() alone")
+    return state
+
+
 def weights_hash(state: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 over names, types, shapes and values of a state, in the order of the names."""
     digest = hashlib.sha256()
     for key in sorted(state):
         value = state[key].detach().cpu().contiguous()
         digest.update(f"{key} {value.dtype} {tuple(value.shape)} ".encode())
-        digest.update(value.view(-1).view(torch.uint8).numpy())
+        digest.update(value.view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -212,14 +235,26 @@ def _problems(model: SegmentationModel) -> list[str]:
     """What is wrong with a model's arguments; the first is shown."""
     numbers = (model.scale, model.temperature, *model.mean, *model.std, *([model.gsd] if model.gsd else []))
     checks = [
-        (not model.bands or len(set(model.bands)) < len(model.bands), f"bands {model.bands} must be one or more different roles"),
-        (not len(model.bands) == len(model.mean) == len(model.std), f"{len(model.bands)} bands, {len(model.mean)} means, {len(model.std)} stds; give one of each a band"),
+        (
+            not model.bands or len(set(model.bands)) < len(model.bands),
+            f"bands {model.bands} must be one or more different roles",
+        ),
+        (
+            not len(model.bands) == len(model.mean) == len(model.std),
+            f"{len(model.bands)} bands, {len(model.mean)} means, {len(model.std)} stds; give one of each a band",
+        ),
         (not all(math.isfinite(number) for number in numbers), "scale, mean, std, gsd and temperature must be finite"),
         (any(std <= 0 for std in model.std), f"std {model.std} must be above 0 in every band"),
         (model.scale == 0 or model.temperature <= 0, "scale must not be 0 and temperature must be above 0"),
         (model.gsd is not None and model.gsd <= 0, f"gsd {model.gsd} must be metres above 0, or None"),
-        (model.stride < 1 or model.step < 1 or model.step % model.stride != 0, f"align {model.align} must be a multiple of stride {model.stride}"),
+        (
+            model.stride < 1 or model.step < 1 or model.step % model.stride != 0,
+            f"align {model.align} must be a multiple of stride {model.stride}",
+        ),
         (model.halo is not None and model.halo < 0, f"halo {model.halo} must be 0 or more, or None"),
-        (not all(torch.isfinite(value).all() for value in model.network.state_dict().values()), "its weights hold NaN or infinity; train it again"),
+        (
+            not all(torch.isfinite(value).all() for value in model.network.state_dict().values()),
+            "its weights hold NaN or infinity; train it again",
+        ),
     ]
     return [text for wrong, text in checks if wrong]

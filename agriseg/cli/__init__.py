@@ -1,0 +1,46 @@
+"""The command line: one file per command, loaded when it is used, so that `--help` needs click alone."""
+
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from agriseg.cli.edge import ProcessEdge
+
+_COMMANDS = ("run", "inspect", "model", "demo", "selftest")
+
+
+class _Lazy(click.Group):
+    """A group whose commands are modules of this package, each with a function named `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"agriseg.cli.{cmd_name}").command
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "AGRISEG"})
+@click.version_option(package_name="agriseg", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Crop-health maps from field rasters of any size.
+
+    \b
+    Example:
+      agriseg demo
+      agriseg inspect field.tif
+      agriseg run field.tif -m model.safetensors -o maps
+
+    Exit codes: 0 ok, 2 usage, 65 bad input data, 66 no such input, 69 no such device, 70 internal error,
+    73 output exists, 74 disk, 77 permission, 78 bad model or config, 130 interrupted.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    with ProcessEdge():
+        code = cli.main(args=None if args is None else list(args), prog_name="agriseg", standalone_mode=False)
+        raise SystemExit(code if isinstance(code, int) else 0)

@@ -1,0 +1,1 @@
+"""The engine: plan, forward, sweep, decide, and where it runs."""

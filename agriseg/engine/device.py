@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from agriseg.errors import DeviceError, ModelError, PredictionError, UsageError
+from agriseg.errors import DeviceError, ModelError, PredictionError
 from agriseg.model import SegmentationModel
 
-PRECISIONS = ("auto", "fp32", "bf16")
 _PROBE_PX = 64
 _LIVE_LAYERS = 4
 """Outputs of the widest layer that are held at once: input, residual, output and its activation."""
@@ -37,8 +36,6 @@ def choose_precision(name: str, device: torch.device, model: SegmentationModel) 
 
     A network of the user's own may rest on numbers that bf16 does not hold, so it stays in fp32.
     """
-    if name not in PRECISIONS:
-        raise UsageError(f"precision {name!r}, expected one of {', '.join(PRECISIONS)}")
     if name != "auto":
         return name
     return "bf16" if model.architecture is not None and _has_bf16(device) else "fp32"
@@ -46,7 +43,7 @@ def choose_precision(name: str, device: torch.device, model: SegmentationModel) 
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()
     return device.type == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
@@ -64,7 +61,7 @@ class Forward:
         self.device = device
         self.precision = precision
         self._model = model
-        self._network = model.network.eval().to(device, memory_format=torch.channels_last)
+        self._network = model.network.eval().to(device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -84,9 +81,9 @@ class Forward:
 
     def zeros(self, count: int, height: int, width: int) -> torch.Tensor:
         """An empty batch: the normalised mean everywhere."""
-        return torch.zeros(
-            (count, len(self._model.bands), height, width), device=self.device
-        ).contiguous(memory_format=torch.channels_last)
+        return torch.zeros((count, len(self._model.bands), height, width), device=self.device).contiguous(
+            memory_format=torch.channels_last
+        )
 
 
 def release_heap() -> None:

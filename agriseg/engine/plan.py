@@ -114,7 +114,9 @@ class Plan:
         return Window(left, top, right - left, bottom - top)
 
 
-def make_plan(source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: Probe, device: str) -> Plan:
+def make_plan(
+    source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: Probe, device: str
+) -> Plan:
     """Choose what the user left open, and fit it into the memory allowed.
 
     Raises:
@@ -170,7 +172,10 @@ def geometry(model: SegmentationModel, options: RunOptions, longest: int) -> tup
     if options.overlap is None and options.margin is None and tile >= _up(longest, align):
         return tile, 0, 0
     if exact and options.tile is not None and 2 * overlap > tile:
-        raise GridError(f"tile {tile} is too small for an exact map: the network sees {sight} px around it; use --tile {2 * overlap} or more")
+        raise GridError(
+            f"tile {tile} is too small for an exact map: the network sees {sight} px around a pixel; "
+            f"use --tile {2 * overlap} or more"
+        )
     if options.margin is not None:
         return tile, overlap, options.margin
     trusted = overlap // 2 if options.blend in ("exact", "fast") else overlap * 3 // 8
@@ -178,7 +183,9 @@ def geometry(model: SegmentationModel, options: RunOptions, longest: int) -> tup
     return tile, overlap, least // stride * stride
 
 
-def _shaped(source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: Probe, batch: int) -> Plan:
+def _shaped(
+    source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: Probe, batch: int
+) -> Plan:
     tile, overlap, margin = geometry(model, options, max(source.height, source.width))
     grid = TileGrid.over(
         source.height, source.width, tile=tile, overlap=overlap, margin=margin, stride=model.stride, align=model.step

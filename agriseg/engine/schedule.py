@@ -2,28 +2,34 @@
 
 In one process the bands form a chain, since each carries sums to the next; reading ahead and writing behind are
 tasks beside it. How far reading may run ahead is part of the graph: the reader of band k waits for the network
-of band k - AHEAD, and the network for the writer of the band before that. So the bands in flight are few,
-whatever the speeds. An edge of the graph is a reference inside the process; nothing is copied or pickled.
+of band k - AHEAD, and the network for the writer of that band. So the bands in flight are few, whatever the
+speeds. An edge of the graph is a reference inside the process; nothing is copied or pickled.
 
 The graph is handed to Dask a piece at a time, so that its size does not depend on the raster either.
+
+The network itself runs in the thread that called: OpenMP keeps a team for every thread that ever asked for one,
+and waits by sleeping, 10 % slower, as soon as the teams outnumber the cores.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
-import dask
-from dask import delayed
+import dask.config
+from dask.base import compute
+from dask.delayed import delayed
 
-from agriseg.engine.plan import AHEAD, Band
 from agriseg.blend import Patch
+from agriseg.engine.plan import AHEAD, Band
 from agriseg.engine.sweep import Decided
 from agriseg.raster.reader import Strip
 
 T = TypeVar("T")
 
 _PIECE = 64  # bands per graph
-_THREADS = 3  # one reads, one runs the network, one writes
+_THREADS = 3  # one reads, one waits for the network, one writes
 
 
 def run_bands(
@@ -38,52 +44,83 @@ def run_bands(
     Args:
         bands: from the top of the raster to its bottom.
         read: pixels of a band; runs ahead.
-        infer: the network, the fold and the decision; runs for one band at a time, in order.
+        infer: the network, the fold and the decision; runs for one band at a time, in order, in this thread.
         write: stores what was decided and returns what is to be kept of it; runs behind.
         threads: Dask threads; None takes Dask's own setting `num_workers`, or 3.
 
     Yields:
         What `write` returned, in the order of the bands.
     """
-    workers = threads or dask.config.get("num_workers", _THREADS)
+    workers = threads or dask.config.get("num_workers", None) or _THREADS
     carry: Patch | None = None
-    # One thread owns the network. OpenMP keeps a team of threads for every thread that calls it, and the
-    # allocator a heap; Dask would pass the network around all of its own.
-    with ThreadPoolExecutor(1, "agriseg-network") as owner:
-
-        def owned(band: Band, strip: Strip, above: Patch | None) -> Decided:
-            return owner.submit(infer, band, strip, above).result()
-
-        for first in range(0, len(bands), _PIECE):
-            kept, carry = _run_piece(bands[first : first + _PIECE], read, owned, write, carry, workers)
-            yield from kept
+    for first in range(0, len(bands), _PIECE):
+        desk: SimpleQueue[_Request | None] = SimpleQueue()
+        *kept, carry = _serve(
+            desk, _graph(bands[first : first + _PIECE], read, _at(desk, infer), write, carry), workers
+        )
+        yield from kept
 
 
-def _run_piece(
+def _graph(
     bands: Sequence[Band],
     read: Callable[[Band], Strip],
     infer: Callable[[Band, Strip, Patch | None], Decided],
     write: Callable[[Decided], T],
     carry: Patch | None,
-    workers: int,
-) -> tuple[list[T], Patch | None]:
+) -> list[Any]:
+    """Tasks that write the bands, and the one that gives the last band's carry."""
+
     def after(task: Callable[..., Any]) -> Callable[..., Any]:
         """As a Dask task that also waits for its last argument."""
-        return delayed(lambda *given: task(*given[:-1]), pure=False, traverse=False)
+        waiting: Callable[..., Any] = delayed(lambda *given: task(*given[:-1]), pure=False, traverse=False)
+        return waiting
 
     read_task, infer_task = after(read), after(infer)
     write_task, carry_task = delayed(write, pure=False), delayed(_carry, pure=False)
-    above = carry
-    inferred, written = [], []
+    above: Any = carry
+    carried: list[Any] = []
+    written: list[Any] = []
     for index, band in enumerate(bands):
-        strip = read_task(band, inferred[index - AHEAD] if index >= AHEAD else None)
+        strip = read_task(band, carried[index - AHEAD] if index >= AHEAD else None)
         decided = infer_task(band, strip, above, written[index - AHEAD] if index >= AHEAD else None)
         above = carry_task(decided)
-        inferred.append(above)
+        carried.append(above)
         written.append(write_task(decided))
-    *kept, last = dask.compute(*written, above, scheduler="threads", num_workers=workers)
-    return kept, last
+    return [*written, above]
 
 
 def _carry(decided: Decided) -> Patch | None:
     return decided.carry
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A call that a task wants made in the thread that owns the network."""
+
+    call: Callable[[], Any]
+    answer: "Future[Any]" = field(default_factory=Future)
+
+
+def _at(desk: "SimpleQueue[_Request | None]", function: Callable[..., T]) -> Callable[..., T]:
+    """The function, called at the desk instead of in the task's thread."""
+
+    def ask(*given: Any) -> T:
+        request = _Request(lambda: function(*given))
+        desk.put(request)
+        answer: T = request.answer.result()
+        return answer
+
+    return ask
+
+
+def _serve(desk: "SimpleQueue[_Request | None]", tasks: list[Any], workers: int) -> list[Any]:
+    """Compute the tasks with Dask in threads, answering what they ask at the desk in this thread."""
+    with ThreadPoolExecutor(1, "agriseg-dask") as conductor:
+        computed = conductor.submit(compute, *tasks, scheduler="threads", num_workers=workers)
+        computed.add_done_callback(lambda _: desk.put(None))
+        while (request := desk.get()) is not None:
+            try:
+                request.answer.set_result(request.call())
+            finally:
+                request.answer.cancel()  # after an error: wakes the task that waits, so that Dask ends
+        return list(computed.result())

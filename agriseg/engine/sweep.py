@@ -60,9 +60,7 @@ class Sweep:
         progress: told of each number of tiles that is done, skipped ones with them.
     """
 
-    def __init__(
-        self, plan: Plan, model: SegmentationModel, forward: Forward, progress: Callable[[int], None]
-    ) -> None:
+    def __init__(self, plan: Plan, model: SegmentationModel, forward: Forward, progress: Callable[[int], None]) -> None:
         self._plan = plan
         self._grid = plan.grid
         self._model = model

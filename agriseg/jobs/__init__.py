@@ -1,0 +1,1 @@
+"""Jobs: one raster end to end, the demonstration, the self-test."""

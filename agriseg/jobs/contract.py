@@ -20,7 +20,9 @@ ALPHA = "alpha"
 _NAMED = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
 _SAME_GSD = 0.01  # a factor nearer to 1 than this is no reason to resample
 _FAR_GSD = 2.0
-_SCALED_RANGE = (0.02, 100.0)  # where scaled numbers end that were meant to be shares of full scale
+_FULL_SCALE = ("uint8", "uint16")  # types whose largest number is white, or nearly
+_SCALED_RANGE = (0.03, 100.0)  # where scaled numbers end that were meant to be shares of full scale
+_MOST_DEVIATIONS = 300.0  # of a white pixel from the mean; 8-bit ImageNet has 3
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ def _map_bands(
     alpha: tuple[int, ...] = ()
     if isinstance(given, tuple):
         if len(given) != len(model.bands):
-            raise UsageError(f"--bands gives {len(given)} numbers, model {model.name!r} has bands {', '.join(model.bands)}")
+            raise UsageError(
+                f"--bands gives {len(given)} numbers, model {model.name!r} has bands {', '.join(model.bands)}"
+            )
         given = dict(zip(model.bands, given, strict=True))
     if given is None:
         mapping = _by_name(info, model)
@@ -132,28 +136,27 @@ def _check_palette(info: RasterInfo, mapping: dict[str, int], *, explicit: bool)
             continue
         if not explicit and role != f"b{number}":
             raise DataError(
-                f"{info.path}: band {number} holds palette entries, not {role}; expand it with gdal_translate -expand rgb"
+                f"{info.path}: band {number} holds palette entries, not {role}; "
+                "expand it with gdal_translate -expand rgb"
             )
         said.append(f"band {number} is paletted: the network sees the entries' numbers, not their colours")
     return said
 
 
 def _check_scale(info: RasterInfo, model: SegmentationModel, sample: Sample) -> None:
-    """Numbers that the model's scale takes far away from 0 to 1 come from another kind of file.
+    """Numbers that the model's constants take far away from what it was trained on are of another kind.
 
-    A scale of 1 says nothing about the stored numbers, and nothing is checked.
+    A scale of 1 with mean 0 and deviation 1 says nothing about the stored numbers, and nothing is checked.
     """
-    if model.scale == 1.0:
-        return
-    if info.dtype in ("uint8", "uint16"):
-        top = float(np.iinfo(info.dtype).max)
-    else:
-        top = sample.highest
-    reached = abs(top * model.scale)
-    if sample.valid_share > 0 and not _SCALED_RANGE[0] <= reached <= _SCALED_RANGE[1]:
+    highest = float(np.iinfo(info.dtype).max) if info.dtype in _FULL_SCALE else sample.highest
+    scaled = abs(highest * model.scale)
+    seen = max((scaled - mean) / std for mean, std in zip(model.mean, model.std, strict=True))
+    told = any(mean != 0 for mean in model.mean) or any(std != 1 for std in model.std)
+    out_of_scale = model.scale != 1 and not _SCALED_RANGE[0] <= scaled <= _SCALED_RANGE[1]
+    if sample.valid_share > 0 and (out_of_scale or (told and seen > _MOST_DEVIATIONS)):
         raise DataError(
-            f"{info.path}: {info.dtype} numbers up to {top:g} do not fit model {model.name!r}, whose scale "
-            f"{model.scale:.4g} turns them into {reached:.3g} instead of about 1; convert the raster to the model's units"
+            f"{info.path}: {info.dtype} numbers up to {highest:g} do not fit model {model.name!r}, which expects "
+            f"numbers up to about {1 / model.scale:.4g}; convert the raster to the model's units"
         )
 
 
@@ -180,7 +183,9 @@ def _working_size(info: RasterInfo, model: SegmentationModel, options: RunOption
         return *native, [f"model {model.name!r} does not know its ground resolution: running at the raster's own"]
     if info.gsd is None:
         if options.gsd != "auto":
-            raise DataError(f"{info.path}: its ground resolution is unknown, so --gsd {options.gsd} means nothing; use native")
+            raise DataError(
+                f"{info.path}: its ground resolution is unknown, so --gsd {options.gsd} means nothing; use native"
+            )
         return *native, ["the raster's ground resolution is unknown: running at its own, whatever the model's is"]
     factors = [wanted / own for own in info.gsd]
     if all(abs(factor - 1) <= _SAME_GSD for factor in factors):

@@ -9,8 +9,9 @@ from agriseg.config import RunOptions
 from agriseg.engine.device import Forward, choose_device, choose_precision, probe
 from agriseg.engine.plan import Plan, make_plan
 from agriseg.jobs.contract import Contract, agree
+from agriseg.layers.area import hectares
 from agriseg.model import SegmentationModel
-from agriseg.raster.info import RasterInfo
+from agriseg.raster.info import Georeference, RasterInfo
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,25 @@ class Prepared:
     forward: Forward
 
     @property
+    def georeference(self) -> Georeference:
+        """Of the mapped window."""
+        roi = self.plan.roi
+        return self.contract.source.georeference.shifted(roi.col_off, roi.row_off)
+
+    @property
+    def hectares(self) -> float | None:
+        """Ground under the mapped window, valid or not; None where it is unknown."""
+        return hectares(self.georeference, self.plan.roi.width, self.plan.roi.height)
+
+    @property
     def warnings(self) -> list[str]:
         """What a reader should know before trusting the map."""
         said = list(self.contract.warnings)
         plan, halo = self.plan, self.model.halo
         if self.options.blend == "exact" and not plan.exact:
-            said.append(f"margin {plan.grid.rows.margin} is less than the {halo} px the network sees: the map is not exact")
+            said.append(
+                f"margin {plan.grid.rows.margin} is less than the {halo} px the network sees: the map is not exact"
+            )
         return said
 
 

@@ -6,7 +6,7 @@ import platform
 import resource
 import sys
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def describe_run(prepared: Prepared, outcome: Mapping[str, Any], outputs: list[P
     """
     record = {
         "format": 1,
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "input": {**describe_raster(prepared.info), "sha256": file_hash(prepared.info.path)},
         "model": describe_model(prepared),
         "parameters": describe_plan(prepared),

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Report:
         counts: per class.
         tiles: tiles that went through the network; the others held no data.
         warnings: what a reader should know before trusting the map.
+        files: all that was written, the record last.
     """
 
     classes: Path
@@ -65,6 +66,17 @@ class Report:
     counts: tuple[ClassCount, ...]
     tiles: int
     warnings: tuple[str, ...]
+    files: tuple[Path, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "files": [str(path) for path in self.files],
+            "pixels": self.pixels,
+            "classes": [asdict(count) for count in self.counts],
+            "tiles_run": self.tiles,
+            "warnings": list(self.warnings),
+        }
 
 
 def segment(
@@ -106,7 +118,7 @@ def run(prepared: Prepared, outputs: Outputs, progress: Progress | None = None) 
     """Map a prepared raster; see `segment`."""
     began = time.monotonic()
     plan, legend = prepared.plan, prepared.model.legend
-    where = _georeference(prepared)
+    where = prepared.georeference
     with _working_store(prepared, outputs) as store:
         account = AreaAccount(where, plan.roi.width, len(legend))
         tiles = _map(prepared, store, account, progress or _silent)
@@ -123,7 +135,7 @@ def run(prepared: Prepared, outputs: Outputs, progress: Progress | None = None) 
     counts = _counts(legend, account)
     outcome = {
         "pixels": pixels,
-        "classes": [count.__dict__ for count in counts],
+        "classes": [asdict(count) for count in counts],
         "tiles_run": tiles,
         "seconds": {"map": round(mapped - began, 3), "publish": round(time.monotonic() - mapped, 3)},
     }
@@ -131,7 +143,7 @@ def run(prepared: Prepared, outputs: Outputs, progress: Progress | None = None) 
     return Report(
         outputs.layer("classes"), outputs.layer("confidence"),
         outputs.layer("probabilities") if outputs.with_probabilities else None,
-        outputs.record, pixels, counts, tiles, tuple(prepared.warnings),
+        outputs.record, pixels, counts, tiles, tuple(prepared.warnings), tuple(outputs.files),
     )  # fmt: skip
 
 
@@ -192,12 +204,6 @@ def _publish(store: BlockStore, layer: Layer, pixels: dict[str, int]) -> Path:
     return path
 
 
-def _georeference(prepared: Prepared) -> Georeference:
-    """Of the mapped window."""
-    roi = prepared.plan.roi
-    return prepared.contract.source.georeference.shifted(roi.col_off, roi.row_off)
-
-
 def _layers(prepared: Prepared, where: Georeference) -> list[Layer]:
     """How each layer becomes a file."""
     model = prepared.model
@@ -216,7 +222,9 @@ def _layers(prepared: Prepared, where: Georeference) -> list[Layer]:
 def _counts(legend: Legend, account: AreaAccount) -> tuple[ClassCount, ...]:
     hectares = account.hectares
     return tuple(
-        ClassCount(entry.id, entry.name, int(account.pixels[entry.id]), None if hectares is None else float(hectares[entry.id]))
+        ClassCount(
+            entry.id, entry.name, int(account.pixels[entry.id]), None if hectares is None else float(hectares[entry.id])
+        )
         for entry in legend
     )
 

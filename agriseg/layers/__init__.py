@@ -1,0 +1,1 @@
+"""What a grower reads: hectares, pictures."""

@@ -9,6 +9,12 @@ from agriseg.raster.info import Georeference
 _SQUARE_METRES = 10_000.0  # per hectare
 
 
+def hectares(where: Georeference, width: int, height: int) -> float | None:
+    """Hectares under a raster of `width` x `height` pixels; None where the ground is unknown."""
+    areas = pixel_areas(where.crs, where.transform, width, range(height))
+    return None if areas is None else float(areas.sum() * width / _SQUARE_METRES)
+
+
 class AreaAccount:
     """Adds up class pixels and their ground area as rows come in.
 

@@ -90,7 +90,11 @@ def load_torchvision_state(network: nn.Module, state: Mapping[str, torch.Tensor]
     """
     own = network.state_dict()
     whole = any(key.startswith("backbone.") for key in state)
-    given = dict(state) if whole else {f"backbone.{key}": value for key, value in state.items() if not key.startswith("fc.")}
+    given = (
+        dict(state)
+        if whole
+        else {f"backbone.{key}": value for key, value in state.items() if not key.startswith("fc.")}
+    )
     first = "backbone.conv1.weight"
     if first in given and given[first].shape[1] == 3:
         given[first] = widen(given[first], bands)
@@ -101,7 +105,9 @@ def load_torchvision_state(network: nn.Module, state: Mapping[str, torch.Tensor]
         if key not in given:
             raise ModelError(f"the state lacks {key}; it is not of this architecture")
         if given[key].shape != own[key].shape:
-            raise ModelError(f"the state has {key} of shape {tuple(given[key].shape)}, expected {tuple(own[key].shape)}")
+            raise ModelError(
+                f"the state has {key} of shape {tuple(given[key].shape)}, expected {tuple(own[key].shape)}"
+            )
     extra = next((key for key in given if key not in own), None)
     if extra is not None:
         raise ModelError(f"the state has {extra}, unknown to this architecture")

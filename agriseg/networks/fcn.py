@@ -34,6 +34,7 @@ class FCNResNet(nn.Module):
             nn.init.kaiming_normal_(self.backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits; shapes as in the class."""
         logits: torch.Tensor = self.classifier(self.backbone(x)["out"])
         return logits
 

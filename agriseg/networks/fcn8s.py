@@ -33,6 +33,7 @@ class FCN8s(nn.Module):
         self.double16 = _bilinear_double(classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits; shapes as in the class."""
         body = self.backbone
         x = body.maxpool(body.relu(body.bn1(body.conv1(x))))
         at8 = body.layer2(body.layer1(x))

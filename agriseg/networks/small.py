@@ -4,7 +4,7 @@ No paper's network: five convolutions with growing dilation, after Yu and Koltun
 Aggregation by Dilated Convolutions", arXiv 1511.07122.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
 from agriseg.networks.receptive import Reach
 
@@ -24,10 +24,6 @@ class FCNSmall(nn.Sequential):
                 nn.BatchNorm2d(_WIDTH),
             ]
         super().__init__(*layers, nn.ReLU(), nn.Conv2d(_WIDTH, classes, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = super().forward(x)
-        return logits
 
 
 def reach() -> Reach:

@@ -33,9 +33,7 @@ BLOCK_CACHE_BYTES = 32 * 2**20
 
 # Read when GDAL registers its drivers, so set before rasterio does that. Sources: GDAL security page;
 # the sidecars .ovr and .aux.xml still fetch unless curl has no allowed extension.
-os.environ["GDAL_SKIP"] = (
-    "VRT,GTI,WMS,WCS,WMTS,HTTP,OGCAPI,STACTA,STACIT,PLMOSAIC,EEDAI,DAAS,NGW,DERIVED"
-)
+os.environ["GDAL_SKIP"] = "VRT,GTI,WMS,WCS,WMTS,HTTP,OGCAPI,STACTA,STACIT,PLMOSAIC,EEDAI,DAAS,NGW,DERIVED"
 os.environ["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".none"
 os.environ["GDAL_VRT_ENABLE_PYTHON"] = "NO"
 os.environ["GDAL_DRIVER_PATH"] = "disable"
@@ -51,6 +49,8 @@ from agriseg.errors import AccessError, DataError, InputMissing, UsageError  # n
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 _log = logging.getLogger("rasterio")
 _log.addHandler(logging.NullHandler())
+with rasterio.Env():
+    pass  # registers the drivers now, so that nobody hears of those on the skip list that this GDAL lacks
 
 
 def open_raster(path: Path, **options: Any) -> rasterio.DatasetReader:

@@ -147,7 +147,9 @@ class RasterInfo:
 def _one_dtype(path: Path, dataset: rasterio.DatasetReader) -> str:
     kinds = set(dataset.dtypes)
     if len(kinds) > 1:
-        raise DataError(f"{path}: bands of {', '.join(sorted(kinds))}, expected one type; convert with gdal_translate -ot")
+        raise DataError(
+            f"{path}: bands of {', '.join(sorted(kinds))}, expected one type; convert with gdal_translate -ot"
+        )
     return str(dataset.dtypes[0])
 
 

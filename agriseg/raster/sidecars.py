@@ -24,8 +24,6 @@ def qgis_style(legend: Legend) -> str:
     Xml.SubElement(renderer, "rasterTransparency")
     palette = Xml.SubElement(renderer, "colorPalette")
     for entry in legend:
-        Xml.SubElement(
-            palette, "paletteEntry", value=str(entry.id), color=entry.colour, alpha="255", label=entry.name
-        )
+        Xml.SubElement(palette, "paletteEntry", value=str(entry.id), color=entry.colour, alpha="255", label=entry.name)
     header = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
     return header + Xml.tostring(root, encoding="unicode") + "\n"

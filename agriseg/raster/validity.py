@@ -90,7 +90,7 @@ def check_nodata(value: float, dtype: str) -> None:
 def _fits(value: float, dtype: np.dtype[np.generic]) -> bool:
     if dtype.kind == "f":
         return True
-    limits = np.iinfo(dtype)
+    limits = np.iinfo(dtype.name)
     return float(value).is_integer() and limits.min <= value <= limits.max
 
 

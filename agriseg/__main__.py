@@ -1,0 +1,5 @@
+"""`python -m agriseg` is `agriseg`."""
+
+from agriseg.cli import main
+
+main()

@@ -1,0 +1,41 @@
+"""`agriseg demo`."""
+
+from pathlib import Path
+
+import click
+
+from agriseg.cli.options import bundled_model
+from agriseg.cli.progress import Progress
+
+
+@click.command("demo")
+@click.option("-o", "--out", default="demo", show_default=True, metavar="FOLDER", help="Where everything goes.")
+@click.option("--width", default=2048, show_default=True, metavar="PX", help="Of the field; a pixel is 5 cm.")
+@click.option("--height", default=1536, show_default=True, metavar="PX", help="Of the field.")
+@click.option("--seed", default=7, show_default=True, help="Of the field.")
+def command(out: str, width: int, height: int, seed: int) -> None:
+    """Make a synthetic field with known truth, map it, compare, and draw a picture.
+
+    \b
+    Example:
+      agriseg demo -o demo
+    """
+    from agriseg.jobs.demo import run_demo
+    from agriseg.model import load_model
+
+    model = load_model(bundled_model())
+    with Progress("field.tif", quiet=False) as progress:
+        demo = run_demo(Path(out), model, height=height, width=width, seed=seed, progress=progress)
+    click.echo(
+        "A synthetic field, mapped with a model trained on other synthetic fields: it shows the tool, not a skill."
+    )
+    click.echo(f"  {'class':15} {'mapped ha':>10} {'true ha':>10} {'IoU':>6}")
+    for count, true, score in zip(demo.report.counts, demo.true_hectares, demo.iou, strict=True):
+        click.echo(f"  {count.name:15} {count.hectares:10.4f} {true:10.4f} {score:6.3f}")
+    account = ", ".join(f"{name} {pixels:,}" for name, pixels in demo.report.pixels.items())
+    click.echo(
+        f"  mIoU {sum(demo.iou) / len(demo.iou):.3f}, seam ratio {demo.seams:.2f} (of the truth: {demo.true_seams:.2f})"
+    )
+    click.echo(f"  pixels: {account}")
+    click.echo(f"  drag {demo.report.classes} into QGIS: its legend comes along")
+    click.echo(f"{demo.picture}")

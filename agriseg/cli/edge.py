@@ -1,0 +1,57 @@
+"""The edge of the process: whatever goes wrong becomes one line and an exit code."""
+
+import os
+import sys
+import traceback
+from types import TracebackType
+
+import click
+
+from agriseg.errors import AgrisegError
+
+_LONGEST = 300
+DEBUG = "AGRISEG_DEBUG"
+
+
+class ProcessEdge:
+    """A context that turns every error into one line on stderr and leaves with its code.
+
+    With AGRISEG_DEBUG=1 in the environment the traceback is shown as well.
+    """
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, SystemExit):
+            return
+        if os.environ.get(DEBUG):
+            traceback.print_exception(error)
+        code, text = _verdict(error)
+        click.echo(one_line(f"agriseg: error: {text}"), err=True)
+        sys.stderr.flush()
+        raise SystemExit(code)
+
+
+def _verdict(error: BaseException) -> tuple[int, str]:
+    """Exit code and message of an error."""
+    if isinstance(error, AgrisegError):
+        return error.exit_code, str(error)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return 2, "no command; choose one of those above"
+    if isinstance(error, click.ClickException):
+        return error.exit_code, f"{error.format_message()} See 'agriseg --help'."
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return 130, "interrupted; nothing was written"
+    if isinstance(error, MemoryError):
+        return 70, "out of memory; allow less with --max-memory, or give a smaller --tile"
+    return 70, f"internal error, {type(error).__name__}: {error}; set {DEBUG}=1 to see where, and report it"
+
+
+def one_line(text: str) -> str:
+    """Text as one printable line of at most 300 characters: control characters are escaped."""
+    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable if len(printable) <= _LONGEST else printable[: _LONGEST - 1] + "…"

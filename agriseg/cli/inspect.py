@@ -1,0 +1,42 @@
+"""`agriseg inspect`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agriseg.cli.options import chosen_model, config_option, run_flags, run_options
+
+
+@click.command("inspect")
+@click.argument("image", metavar="IMAGE")
+@run_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@config_option
+def command(image: str, model: str | None, *, as_json: bool, **flags: Any) -> None:
+    """Print what `run` would do with a raster: bands, validity, ground resolution, tiles, memory, warnings.
+
+    \b
+    Example:
+      agriseg inspect field.tif -m weeds.safetensors
+    """
+    from agriseg.cli.show import show_prepared, show_raster
+    from agriseg.config import RunOptions
+    from agriseg.errors import DataError
+    from agriseg.jobs.prepare import prepare
+    from agriseg.model import load_model
+    from agriseg.raster.info import RasterInfo
+
+    options = RunOptions.of(**run_flags(flags))
+    file, said = chosen_model(model)
+    loaded = load_model(file)
+    try:
+        prepared = prepare(Path(image), loaded, options)
+    except DataError:
+        if not as_json:  # what is known of the raster helps to mend it
+            for name, text in show_raster(RasterInfo.read(Path(image))):
+                click.echo(f"{name:>8}  {text}")
+        raise
+    show_prepared(prepared, as_json=as_json)
+    if said and not as_json:
+        click.echo(f"{'warning':>8}  {said}")

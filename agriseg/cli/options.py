@@ -1,0 +1,98 @@
+"""Options that commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from agriseg.config import BLENDS, PRECISIONS, find_config, read_config
+from agriseg.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+RUN_FLAGS = (
+    "blend", "tile", "overlap", "margin", "batch", "device", "precision", "max_memory", "window", "bands", "gsd",
+    "nodata", "probabilities", "threads", "band_rows",
+)  # fmt: skip
+"""Names of the parameters that are fields of `RunOptions`."""
+
+
+_BANDS = "Which band is which: red=3,green=2,blue=1, or 3,2,1 in the model's order; alpha=4 marks a validity band."
+_BLEND = "How tiles meet. exact: as an untiled run; smooth (default): a quarter overlaps; fast: an eighth."
+
+
+def run_options(command: F) -> F:
+    """The flags of `agriseg run` that say how a raster is mapped."""
+    options = [
+        click.option("-m", "--model", metavar="FILE", help="Model file; else the bundled demonstration model."),
+        click.option("-b", "--bands", metavar="LIST", help=_BANDS),
+        click.option("--gsd", metavar="LENGTH", help="auto (the model's, default), native (the raster's), or 5cm."),
+        click.option("--nodata", type=float, metavar="VALUE", help="Means no data, where the file does not say so."),
+        click.option("--window", metavar="COL,ROW,WIDTH,HEIGHT", help="Map only this part, in pixels of the raster."),
+        click.option("--blend", type=click.Choice(BLENDS), help=_BLEND),
+        click.option("--tile", type=int, metavar="PX", help="Side of a tile."),
+        click.option("--overlap", metavar="PX|%", help="What neighbouring tiles share, such as 64 or 25%."),
+        click.option("--margin", type=int, metavar="PX", help="Pixels at a tile's inner edge that only give context."),
+        click.option("--batch", type=int, metavar="N", help="Tiles per step of the network."),
+        click.option("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:1, mps."),
+        click.option("--precision", type=click.Choice(PRECISIONS), help="Numbers the network computes in."),
+        click.option("--max-memory", metavar="SIZE", help="Memory the run may take above the program, such as 2GB."),
+        click.option("--threads", type=int, metavar="N", help="Dask threads: to read ahead, run and write behind."),
+        click.option("--band-rows", type=int, metavar="N", help="Tile rows per Dask task."),
+        click.option("--probabilities", is_flag=True, default=None, help="Also write one band per class."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def config_option(command: F) -> F:
+    """`-c FILE`: defaults from a TOML file, or from the nearest agriseg.toml above the current folder."""
+    return click.option(
+        "-c", "--config", metavar="FILE", is_eager=True, expose_value=False, callback=_take_defaults,
+        help="TOML file with defaults; else the nearest agriseg.toml upward.",
+    )(command)  # fmt: skip
+
+
+def run_flags(given: dict[str, Any]) -> dict[str, Any]:
+    """Those of a command's parameters that are fields of `RunOptions` and were given."""
+    return {name: given[name] for name in RUN_FLAGS if given.get(name) is not None}
+
+
+def bundled_model() -> Path:
+    """The demonstration model that comes with agriseg."""
+    return Path(__file__).parent.parent / "data" / "demo.safetensors"
+
+
+def chosen_model(path: str | None) -> tuple[Path, str | None]:
+    """The model's file, and what to say when it is the bundled one."""
+    if path is not None:
+        return Path(path), None
+    return bundled_model(), (
+        "no -m given: using the bundled demonstration model, trained on synthetic pictures only; "
+        "on a real field its classes mean nothing"
+    )
+
+
+def warn(text: str) -> None:
+    """A line on stderr that does not stop the run."""
+    from agriseg.cli.edge import one_line
+
+    click.echo(one_line(f"agriseg: warning: {text}"), err=True)
+
+
+def _take_defaults(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    path = Path(value) if value else find_config(Path.cwd())
+    if path is None or ctx.resilient_parsing:
+        return
+    group = ctx.parent.command if ctx.parent else None
+    if not isinstance(group, click.Group) or ctx.parent is None:
+        raise UsageError(f"{path}: no command to give defaults to")
+    known = {name: _keys(group.get_command(ctx.parent, name)) for name in group.list_commands(ctx.parent)}
+    tables = read_config(path, known)
+    ctx.default_map = tables.get(ctx.info_name or "", {})
+
+
+def _keys(command: click.Command | None) -> list[str]:
+    return [param.name for param in command.params if isinstance(param, click.Option) and param.name] if command else []

@@ -1,0 +1,73 @@
+"""`agriseg run`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agriseg.cli.options import chosen_model, config_option, run_flags, run_options, warn
+from agriseg.cli.progress import Progress
+from agriseg.errors import UsageError
+
+
+@click.command("run")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option(
+    "-o", "--out", metavar="FOLDER", help="Folder of the outputs; <stem>_agriseg in the current one if not given."
+)
+@run_options
+@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@click.option("--dry-run", is_flag=True, help="Check everything, print the plan, write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
+@config_option
+def command(
+    images: tuple[str, ...], out: str | None, model: str | None, *, overwrite: bool, dry_run: bool, as_json: bool,
+    quiet: bool, **flags: Any,
+) -> None:  # fmt: skip
+    """Map rasters: a mask of classes and a confidence layer as GeoTIFFs, with legend and record.
+
+    \b
+    Example:
+      agriseg run field.tif -m weeds.safetensors -o maps
+      agriseg run a.tif b.tif -o maps --blend exact --bands red=3,green=2,blue=1
+    """
+    paths = [Path(image) for image in images]
+    _refuse_clashes(paths, out)
+    from agriseg.cli.show import show_prepared, show_report
+    from agriseg.config import RunOptions
+    from agriseg.jobs.outputs import Outputs, default_folder
+    from agriseg.jobs.prepare import prepare
+    from agriseg.jobs.segment import run
+    from agriseg.model import load_model
+
+    options = RunOptions.of(**run_flags(flags))
+    folders = [default_folder(path) if out is None else Path(out) for path in paths]
+    outputs = [Outputs(folder, path.stem, options.probabilities) for folder, path in zip(folders, paths, strict=True)]
+    for path, files in zip(paths, outputs, strict=True):
+        files.check(path, overwrite=overwrite or dry_run)
+    file, said = chosen_model(model)
+    loaded = load_model(file)
+    if said and not quiet:
+        warn(said)
+    for path, files in zip(paths, outputs, strict=True):
+        prepared = prepare(path, loaded, options)
+        for text in [] if quiet else prepared.warnings:
+            warn(f"{path}: {text}")
+        if dry_run:
+            show_prepared(prepared, as_json=as_json)
+            continue
+        with Progress(path.name, quiet=quiet) as progress:
+            report = run(prepared, files, progress)
+        click.echo(json.dumps(report.as_dict()) if as_json else show_report(report))
+
+
+def _refuse_clashes(paths: list[Path], out: str | None) -> None:
+    """Two inputs must not share an output, and none may be named twice."""
+    stems: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in stems:
+            where = f"folder {out}" if out else f"folder {path.stem}_agriseg"
+            raise UsageError(f"{stems[path.stem]} and {path} would both write to {where}; run them with different -o")
+        stems[path.stem] = path

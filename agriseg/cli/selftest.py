@@ -1,0 +1,30 @@
+"""`agriseg selftest`."""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+
+@click.command("selftest")
+@click.option("-q", "--quiet", is_flag=True, help="Only print what fails, and the count.")
+def command(*, quiet: bool) -> None:
+    """Map rasters whose answer is known and compare every pixel; exit 70 if any differs.
+
+    \b
+    Example:
+      agriseg selftest
+    """
+    from agriseg.errors import PredictionError
+    from agriseg.jobs.selftest import run_selftest
+
+    checks = []
+    with tempfile.TemporaryDirectory(prefix="agriseg-selftest-") as folder:
+        for check in run_selftest(Path(folder)):
+            checks.append(check)
+            if not (quiet and check.ok):
+                click.echo(f"{'ok' if check.ok else 'FAIL':4}  {check.wrong:8} wrong pixels  {check.name}")
+    failed = sum(not check.ok for check in checks)
+    click.echo(f"{len(checks)} checks, {failed} failed")
+    if failed:
+        raise PredictionError(f"{failed} of {len(checks)} self-tests failed; do not trust maps of this installation")

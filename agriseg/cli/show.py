@@ -1,0 +1,89 @@
+"""What commands print for people."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agriseg.units import human_bytes, human_metres
+
+if TYPE_CHECKING:
+    from agriseg.jobs.prepare import Prepared
+    from agriseg.jobs.segment import Report
+    from agriseg.raster.info import RasterInfo
+
+
+def show_report(report: "Report") -> str:
+    """The hectares, the account and the files of a run."""
+    lines = [f"  {'class':20} {'share':>7} {'pixels':>14} {'hectares':>12}"]
+    predicted = max(1, report.pixels["predicted"])
+    for count in report.counts:
+        area = "unknown" if count.hectares is None else f"{count.hectares:,.4f}"
+        lines.append(f"  {count.name:20} {count.pixels / predicted:7.2%} {count.pixels:14,} {area:>12}")
+    account = ", ".join(f"{name} {pixels:,}" for name, pixels in report.pixels.items())
+    lines.append(f"  pixels: {account}; {report.tiles} tiles run")
+    lines += [str(path) for path in report.files]
+    return "\n".join(lines)
+
+
+def show_raster(info: "RasterInfo") -> list[tuple[str, str]]:
+    """Facts of a raster's header, as name and text."""
+    where = info.georeference
+    bands = [f"{i} {d or c.name}" for i, (d, c) in enumerate(zip(info.descriptions, info.colours, strict=True), 1)]
+    gsd = "unknown" if info.gsd is None else " x ".join(human_metres(side) for side in info.gsd)
+    geodesic = where.crs is not None and where.crs.is_geographic
+    return [
+        ("raster", f"{info.path}, {info.width} x {info.height} px, {info.dtype}"),
+        ("bands", ", ".join(bands)),
+        ("CRS", where.crs.to_string() if where.crs else "none"),
+        ("GSD", f"{gsd} per pixel{' (geodesic, at the middle)' if geodesic else ''}"),
+    ]
+
+
+def show_prepared(prepared: "Prepared", *, as_json: bool) -> None:
+    """Print what a run would do."""
+    from agriseg.jobs.record import describe_model, describe_plan, describe_raster
+
+    sample = prepared.contract.sample
+    if as_json:
+        record: dict[str, Any] = {
+            "input": describe_raster(prepared.info), "model": describe_model(prepared),
+            "parameters": describe_plan(prepared), "warnings": prepared.warnings,
+            "valid_share": sample.valid_share, "valid_share_is_exact": sample.complete,
+            "hectares": prepared.hectares,
+        }  # fmt: skip
+        click.echo(json.dumps(record))
+        return
+    for name, text in [*show_raster(prepared.info), *_plan_lines(prepared)]:
+        click.echo(f"{name:>8}  {text}")
+    for text in prepared.warnings:
+        click.echo(f"{'warning':>8}  {text}")
+
+
+def _plan_lines(prepared: "Prepared") -> list[tuple[str, str]]:
+    plan, model, contract = prepared.plan, prepared.model, prepared.contract
+    rows, memory, sample = plan.grid.rows, plan.memory, prepared.contract.sample
+    about = "" if sample.complete else "about "
+    area = (
+        ""
+        if prepared.hectares is None
+        else f", {about}{prepared.hectares * sample.valid_share:,.2f} of {prepared.hectares:,.2f} ha"
+    )
+    mapping = ", ".join(f"{role} from band {number}" for role, number in contract.mapping.items())
+    working = f"{contract.source.width} x {contract.source.height} px"
+    resampled = (
+        "its own resolution"
+        if contract.source.native
+        else f"resampled by {contract.factor[0]:.3g} x {contract.factor[1]:.3g}"
+    )
+    blend = "equal to an untiled run" if plan.exact else "blended"
+    parts = ", ".join(f"{name} {human_bytes(size)}" for name, size in vars(memory).items())
+    return [
+        ("valid", f"{about}{sample.valid_share:.1%}{area}"),
+        ("model", f"{model.name}: {', '.join(model.legend.names)}"),
+        ("mapping", mapping),
+        ("grid", f"{working}, {resampled}"),
+        ("tiles", f"{plan.tiles} of {rows.tile} px, overlap {rows.overlap}, margin {rows.margin}, {blend}"),
+        ("device", f"{prepared.forward.device}, {prepared.forward.precision}, batches of {plan.batch}"),
+        ("memory", f"{human_bytes(memory.total)} above the program ({parts})"),
+    ]  # fmt: skip

@@ -1,0 +1,80 @@
+"""The demonstration: a field with known truth, mapped with the bundled model, compared."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from agriseg import files
+from agriseg.config import RunOptions
+from agriseg.grid import TileGrid
+from agriseg.jobs.outputs import Outputs
+from agriseg.jobs.prepare import prepare
+from agriseg.jobs.segment import Progress, Report, run
+from agriseg.jobs.synthetic import grow_field, write_field
+from agriseg.layers.area import AreaAccount
+from agriseg.layers.picture import save_picture
+from agriseg.metrics import confusion, iou, seam_ratio
+from agriseg.model import SegmentationModel
+
+
+@dataclass(frozen=True)
+class Demo:
+    """How the map of the demonstration compares with the truth.
+
+    Args:
+        report: of the run.
+        true_hectares: per class.
+        iou: per class, 0 to 1.
+        seams: how much more often the class changes where tiles meet than elsewhere.
+        true_seams: the same of the truth, which has rows of crop but no seams.
+        picture: PNG.
+    """
+
+    report: Report
+    true_hectares: tuple[float, ...]
+    iou: tuple[float, ...]
+    seams: float
+    true_seams: float
+    picture: Path
+
+
+def run_demo(
+    folder: Path, model: SegmentationModel, *, height: int, width: int, seed: int, progress: Progress | None = None
+) -> Demo:
+    """Grow a field in `folder`, map it, compare.
+
+    Args:
+        folder: gets the field, its truth, the maps and the picture; those of an earlier run are replaced.
+        model: the bundled one.
+        height, width: of the field (px of 5 cm).
+        seed: of the field.
+        progress: as in `segment`.
+    """
+    files.make_folder(folder)
+    image, _ = write_field(folder, field := grow_field(height, width, seed))
+    options = RunOptions(tile=512)
+    prepared = prepare(image, model, options)
+    report = run(prepared, Outputs(folder, image.stem, with_probabilities=False), progress)
+    with rasterio.open(report.classes) as dataset:
+        mask = dataset.read(1)
+    account = AreaAccount(prepared.georeference, width, len(model.legend))
+    per_row = [np.count_nonzero(field.truth == k, axis=1) for k in range(len(model.legend))]
+    account.add(0, np.stack(per_row, axis=1))
+    truth = account.hectares if account.hectares is not None else np.full(len(model.legend), np.nan)
+    seams, true_seams = (_seam_ratio(prepared.plan.grid, labels) for labels in (mask, field.truth))
+    picture = folder / "demo.png"
+    save_picture(picture, image, (1, 2, 3), report.classes, report.confidence, model.legend)
+    scores = iou(confusion(field.truth, mask, len(model.legend)))
+    return Demo(report, tuple(truth.tolist()), tuple(scores.tolist()), seams, true_seams, picture)
+
+
+def _seam_ratio(grid: TileGrid, labels: NDArray[np.uint8]) -> float:
+    """`metrics.seam_ratio` where tiles hand over, over columns and rows."""
+    ratios = []
+    for lines, axis in ((labels, grid.cols), (labels.T, grid.rows)):
+        middles = [sum(axis.handover(index)) // 2 for index in range(1, len(axis))]
+        ratios.append(seam_ratio(lines, np.array(middles, np.intp)))
+    return float(np.mean(ratios))

@@ -1,0 +1,102 @@
+"""One picture of a run: image, mask and confidence side by side, with the legend."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from rasterio.enums import Resampling
+
+from agriseg import files
+from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
+from agriseg.raster.door import open_raster
+
+_PANEL, _GAP, _HEAD, _LINE = 640, 16, 44, 28  # px
+_PAPER, _INK, _EMPTY = (255, 255, 255), (40, 40, 40), (232, 232, 232)
+_LOW, _HIGH = np.array([122, 4, 64]), np.array([255, 244, 190])  # colours of confidence 1/K and 1
+
+
+def save_picture(
+    path: Path, image: Path, bands: tuple[int, ...], classes: Path, confidence: Path, legend: Legend
+) -> None:
+    """Write a PNG.
+
+    Args:
+        path: the PNG.
+        image: the raster that was mapped.
+        bands: numbers of the bands to show; the first three as red, green, blue.
+        classes, confidence: layers of the run.
+        legend: of the mask.
+    """
+    mask, sure = _read(classes, (1,), Resampling.mode)[0], _read(confidence, (1,), Resampling.average)[0]
+    known = mask != NODATA
+    panels = [
+        ("Image", _photo(image, bands, known.shape)),
+        ("Classes", _paint(mask, known, legend)),
+        ("Confidence", _glow(sure, known, len(legend))),
+    ]
+    height, width = known.shape
+    sheet = Image.new("RGB", (3 * width + 4 * _GAP, _HEAD + height + _LINE + 2 * _GAP), _PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=18)
+    for place, (title, pixels) in enumerate(panels):
+        left = _GAP + place * (width + _GAP)
+        draw.text((left, 12), title, fill=_INK, font=font)
+        sheet.paste(Image.fromarray(pixels), (left, _HEAD))
+    _key(draw, font, legend, width, _HEAD + height + _GAP)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    files.write_bytes(path, buffer.getvalue())
+
+
+def _read(path: Path, bands: tuple[int, ...], resampling: Resampling) -> NDArray[np.uint8]:
+    """Bands (C, h, w) of a raster, shrunk to fit a panel."""
+    with open_raster(path) as dataset:
+        shrink = max(1.0, max(dataset.width, dataset.height) / _PANEL)
+        shape = (len(bands), max(1, round(dataset.height / shrink)), max(1, round(dataset.width / shrink)))
+        pixels: NDArray[np.uint8] = dataset.read(list(bands), out_shape=shape, resampling=resampling)
+    return pixels
+
+
+def _photo(path: Path, bands: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The raster as a photograph (h, w, 3), stretched between its 1st and 99th percentile."""
+    with open_raster(path) as dataset:
+        pixels = dataset.read(
+            list((bands * 3)[:3]) if len(bands) < 3 else list(bands[:3]),
+            out_shape=(3, *shape),
+            resampling=Resampling.average,
+        ).astype(np.float32)
+        valid = dataset.dataset_mask(out_shape=shape) > 0
+    low, high = np.percentile(pixels[:, valid], (1, 99)) if valid.any() else (0.0, 1.0)
+    pixels = np.clip((pixels - low) / max(high - low, 1e-9), 0, 1) * 255
+    return np.where(valid[..., None], pixels.transpose(1, 2, 0), _EMPTY).astype(np.uint8)
+
+
+def _paint(mask: NDArray[np.uint8], known: NDArray[np.bool_], legend: Legend) -> NDArray[np.uint8]:
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(legend)] = [entry.rgb for entry in legend]
+    return np.where(known[..., None], table[mask], np.array(_EMPTY, np.uint8))
+
+
+def _glow(confidence: NDArray[np.uint8], known: NDArray[np.bool_], classes: int) -> NDArray[np.uint8]:
+    """Confidence from a guess among the classes (dark) to certainty (bright)."""
+    guess = 1 / classes
+    share = np.clip((confidence * CONFIDENCE_STEP - guess) / max(1 - guess, 1e-9), 0, 1)[..., None]
+    return np.where(known[..., None], _LOW + (_HIGH - _LOW) * share, _EMPTY).astype(np.uint8)
+
+
+def _key(
+    draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, legend: Legend, width: int, top: int
+) -> None:
+    """The legend under the mask, and the ends of the confidence scale under it."""
+    entries = [(entry.rgb, entry.name) for entry in legend]
+    left: float = _GAP
+    for colour, name in entries:
+        draw.rectangle((left, top, left + 18, top + 18), fill=colour)
+        draw.text((left + 26, top - 2), name, fill=_INK, font=font)
+        left += 26 + draw.textlength(name, font=font) + 24
+    left = max(left, _GAP + 2 * (width + _GAP))
+    for colour, name in ((tuple(_LOW.tolist()), "a guess"), (tuple(_HIGH.tolist()), "certain")):
+        draw.rectangle((left, top, left + 18, top + 18), fill=colour, outline=_INK)
+        draw.text((left + 26, top - 2), name, fill=_INK, font=font)
+        left += 26 + draw.textlength(name, font=font) + 24

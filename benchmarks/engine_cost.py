@@ -1,0 +1,95 @@
+"""Bar: the engine runs a network at 0.95 or more of the speed of a bare loop of forwards.
+
+Both run the same network on the same tile tensors with the same threads and precision, in turn, in this
+process. The bare loop only calls the network; the engine also reads, normalises, blends, decides and stores.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from common import field, machine
+
+from agriseg.config import RunOptions
+from agriseg.engine import schedule
+from agriseg.engine.sweep import Sweep
+from agriseg.jobs.oracle import random_network
+from agriseg.jobs.prepare import Prepared, prepare
+from agriseg.raster.reader import Reader
+from agriseg.raster.store import BlockStore
+
+
+def recorded_tiles(prepared: Prepared) -> list[torch.Tensor]:
+    """The very tensors that the engine gives to the network."""
+    tensors: list[torch.Tensor] = []
+    forward = prepared.forward
+
+    def record(x: torch.Tensor) -> torch.Tensor:
+        tensors.append(x.clone(memory_format=torch.preserve_format))
+        stride, classes = prepared.model.stride, len(prepared.model.legend)
+        return torch.zeros(len(x), classes, x.shape[2] // stride, x.shape[3] // stride)
+
+    recorder = type(
+        "Recorder", (), {"device": forward.device, "zeros": forward.zeros, "__call__": lambda _s, x: record(x)}
+    )()
+    run_engine(prepared, recorder, Path(tempfile.mkdtemp()))
+    return tensors
+
+
+def run_engine(prepared: Prepared, forward: object, folder: Path) -> float:
+    """Seconds from the first read to the last block stored."""
+    plan = prepared.plan
+    store = BlockStore(
+        folder / "store", plan.layers, plan.roi.height, plan.roi.width, block_rows=plan.block_rows, lead=plan.lead
+    )
+    sweep = Sweep(plan, prepared.model, forward, lambda _: None)  # type: ignore[arg-type]
+
+    def write(decided: object) -> None:
+        for name, rows in decided.layers.items():  # type: ignore[attr-defined]
+            store.write(name, decided.row_off, rows)  # type: ignore[attr-defined]
+
+    began = time.perf_counter()
+    with Reader(prepared.contract.source) as reader:
+        list(schedule.run_bands(plan.bands(), lambda band: reader.read(plan.strip(band)), sweep.run, write))
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arch", default="fcn_resnet50")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--side", type=int, default=1664)
+    parser.add_argument("--tile", type=int, default=512)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        options = RunOptions(tile=args.tile, precision=args.precision, batch=args.batch)
+        prepared = prepare(field(folder / "field.tif", args.side, args.side), random_network(args.arch), options)
+        tensors = recorded_tiles(prepared)
+        pixels = sum(len(x) * x.shape[2] * x.shape[3] for x in tensors) / 1e6
+        for x in tensors[:2]:
+            prepared.forward(x)
+        bare, engine = [], []
+        for _ in range(args.rounds):
+            began = time.perf_counter()
+            for x in tensors:
+                prepared.forward(x)
+            bare.append(time.perf_counter() - began)
+            engine.append(run_engine(prepared, prepared.forward, folder))
+    print(machine())
+    print(
+        f"{args.arch} {prepared.forward.precision}, {len(tensors)} batches, {pixels:.1f} Mpx of tiles, tile {args.tile}"
+    )
+    for label, seconds in (("bare loop", bare), ("engine", engine)):
+        print(f"{label:10} {pixels / statistics.median(seconds):7.3f} Mpx/s (median of {args.rounds})")
+    ratios = sorted(b / e for b, e in zip(bare, engine, strict=True))
+    print(f"engine / bare: median {statistics.median(ratios):.3f}, {ratios[0]:.3f} to {ratios[-1]:.3f}; bar 0.95")
+
+
+if __name__ == "__main__":
+    main()
