@@ -8,7 +8,7 @@ from agriseg.cli.options import bundled_model
 from agriseg.cli.progress import Progress
 
 
-@click.command("demo")
+@click.command("demo", short_help="Map a synthetic field and compare with its truth.")
 @click.option("-o", "--out", default="demo", show_default=True, metavar="FOLDER", help="Where everything goes.")
 @click.option("--width", default=2048, show_default=True, metavar="PX", help="Of the field; a pixel is 5 cm.")
 @click.option("--height", default=1536, show_default=True, metavar="PX", help="Of the field.")

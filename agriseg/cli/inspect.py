@@ -8,7 +8,7 @@ import click
 from agriseg.cli.options import chosen_model, config_option, run_flags, run_options
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="Print what run would do with a raster.")
 @click.argument("image", metavar="IMAGE")
 @run_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -11,7 +11,7 @@ from agriseg.cli.progress import Progress
 from agriseg.errors import UsageError
 
 
-@click.command("run")
+@click.command("run", short_help="Map rasters: classes and confidence as GeoTIFFs.")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option(
     "-o", "--out", metavar="FOLDER", help="Folder of the outputs; <stem>_agriseg in the current one if not given."

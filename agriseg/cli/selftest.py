@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 
-@click.command("selftest")
+@click.command("selftest", short_help="Map rasters with known answers; exit 70 if one differs.")
 @click.option("-q", "--quiet", is_flag=True, help="Only print what fails, and the count.")
 def command(*, quiet: bool) -> None:
     """Map rasters whose answer is known and compare every pixel; exit 70 if any differs.

@@ -13,7 +13,7 @@ from agriseg.units import human_bytes
 _TILE = 512
 _EXACT_CORE = 1024
 _FIXED_BYTES = 96 * 2**20  # libraries that load at first use, the writers: measured, benchmarks/memory.py
-_BATCH = {"cpu": 1, "cuda": 8, "mps": 4}  # on a CPU a batch only costs memory: measured, benchmarks/
+_GPU_BATCH = 8
 AHEAD = 2
 """Bands that may be read before the network gets to them."""
 
@@ -123,11 +123,13 @@ def make_plan(
         GridError: tile, overlap and margin contradict each other or the network.
         UsageError: the run does not fit into `max_memory`, with what would.
     """
-    batch = options.batch or _BATCH.get(device, 1)
+    # On a CPU a batch gains nothing (measured: benchmarks/engine_cost.py --batch), and oneDNN adds in another
+    # order for some batch sizes: one tile at a time keeps the bytes the same.
+    batch = 1 if device == "cpu" else options.batch or _GPU_BATCH
     plan = _shaped(source, model, options, roi, probe, batch)
     if options.max_memory is None or plan.memory.total <= options.max_memory:
         return plan
-    if options.batch is None:
+    if options.batch is None and batch > 1:
         plan = _shaped(source, model, options, roi, probe, 1)
     while plan.memory.total > options.max_memory:
         smaller = replace(options, tile=_halved(plan.grid.rows.tile, model.step))

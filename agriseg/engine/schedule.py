@@ -100,6 +100,13 @@ class _Request:
     call: Callable[[], Any]
     answer: "Future[Any]" = field(default_factory=Future)
 
+    def serve(self) -> None:
+        """Make the call; its error is raised here, and the task that waits is called off."""
+        try:
+            self.answer.set_result(self.call())
+        finally:
+            self.answer.cancel()
+
 
 def _at(desk: "SimpleQueue[_Request | None]", function: Callable[..., T]) -> Callable[..., T]:
     """The function, called at the desk instead of in the task's thread."""
@@ -116,11 +123,19 @@ def _at(desk: "SimpleQueue[_Request | None]", function: Callable[..., T]) -> Cal
 def _serve(desk: "SimpleQueue[_Request | None]", tasks: list[Any], workers: int) -> list[Any]:
     """Compute the tasks with Dask in threads, answering what they ask at the desk in this thread."""
     with ThreadPoolExecutor(1, "agriseg-dask") as conductor:
-        computed = conductor.submit(compute, *tasks, scheduler="threads", num_workers=workers)
+        computed = conductor.submit(_compute, tasks, workers)
         computed.add_done_callback(lambda _: desk.put(None))
-        while (request := desk.get()) is not None:
-            try:
-                request.answer.set_result(request.call())
-            finally:
-                request.answer.cancel()  # after an error: wakes the task that waits, so that Dask ends
-        return list(computed.result())
+        requests = iter(desk.get, None)
+        try:
+            for request in requests:
+                request.serve()
+        finally:
+            for request in requests:  # after an error: call off what is still asked, so that Dask ends
+                request.answer.cancel()
+        return computed.result()
+
+
+def _compute(tasks: list[Any], workers: int) -> list[Any]:
+    """Dask returns at once when a task fails; leaving the pool waits for those that still run."""
+    with ThreadPoolExecutor(workers, "agriseg-task") as pool:
+        return list(compute(*tasks, scheduler="threads", pool=pool))  # type: ignore[no-untyped-call]

@@ -83,7 +83,10 @@ class Sweep:
         start, ran = band.rows[0], 0
         for row in band.tiles:
             stop = max(start, min(self._grid.rows.cut(row + 1), band.rows[1]))
-            carry, tiles = self._run_row(row, (start, stop), job, carry)
+            if self._any_valid(strip, (0, self._grid.cols.padded), self._tile_rows(row)):
+                carry, tiles = self._run_row(row, (start, stop), job, carry)
+            else:  # nothing to decide here, and no sum from here that a valid pixel below leans on
+                carry, tiles = None, 0
             start, ran = stop, ran + tiles
             self._progress(len(self._plan.tile_cols))
         release_heap()
@@ -151,13 +154,18 @@ class Sweep:
 
     def _has_data(self, tile: Tile, strip: Strip) -> bool:
         """Whether any valid pixel leans on a cell that this tile has weight on."""
+        return self._any_valid(strip, self._grid.cols.support(tile.col), self._grid.rows.support(tile.row))
+
+    def _tile_rows(self, row: int) -> Span:
+        """Raster rows under a tile row."""
+        return self._grid.rows.origin(row), self._grid.rows.origin(row) + self._grid.rows.length
+
+    def _any_valid(self, strip: Strip, cols: Span, rows: Span) -> bool:
+        """Whether there is a valid pixel in a rectangle or half a cell around it."""
         reach = self._grid.stride // 2
-        sides = (
-            (self._grid.rows.support(tile.row), strip.window.row_off),
-            (self._grid.cols.support(tile.col), strip.window.col_off),
-        )
-        rows, cols = (slice(max(0, low - reach - off), high + reach - off) for (low, high), off in sides)
-        return bool(strip.valid[rows, cols].any())
+        sides = (rows, strip.window.row_off), (cols, strip.window.col_off)
+        down, across = (slice(max(0, low - reach - off), high + reach - off) for (low, high), off in sides)
+        return bool(strip.valid[down, across].any())
 
     def _moved(self, patch: Patch, cols: Span, carry: Patch | None) -> Patch:
         """The patch at its next place: what it had there, the carry from above on new ground, else zero."""

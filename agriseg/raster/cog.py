@@ -78,7 +78,7 @@ def _write_draft(path: Path, store: BlockStore, layer: Layer) -> None:
     profile = {
         "driver": "GTiff", "dtype": "uint8", "count": store.bands(layer.name), "nodata": NODATA,
         "width": store.width, "height": store.height, "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK,
-        "compress": "ZSTD", "zstd_level": 1, "bigtiff": "IF_SAFER", "interleave": "band",
+        "compress": "ZSTD", "zstd_level": 1, "sparse_ok": True, "bigtiff": "IF_SAFER", "interleave": "band",
         "photometric": "PALETTE" if layer.colormap else "MINISBLACK",
     }  # fmt: skip
     if not where.gcps:
@@ -95,7 +95,8 @@ def _write_draft(path: Path, store: BlockStore, layer: Layer) -> None:
             draft.scales = [layer.scale] * draft.count
         for start in range(0, store.height, BLOCK):
             rows = store.read(layer.name, start, min(start + BLOCK, store.height))
-            draft.write(rows, window=Window(0, start, store.width, rows.shape[1]))
+            if (rows != NODATA).any():  # else the draft stays sparse there, which reads as nodata
+                draft.write(rows, window=Window(0, start, store.width, rows.shape[1]))
     longest = max(store.width, store.height)
     factors = [2**level for level in range(1, 32) if longest > BLOCK * 2 ** (level - 1)]
     if factors:

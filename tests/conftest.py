@@ -1,0 +1,107 @@
+"""Rasters and models that the tests share. Everything is seeded; nothing comes from outside the repository,
+except where a test asks for `shared` and is skipped without it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+
+import agriseg.raster.door  # noqa: F401  (sets GDAL's switches before the first raster is opened)
+from agriseg import SegmentationModel
+from agriseg.jobs.oracle import LEVELS, nearest_level, random_network
+
+UTM = {"crs": "EPSG:32632", "transform": rasterio.Affine(0.1, 0, 500_000, 0, -0.1, 5_400_000)}
+
+
+def write_raster(path: Path, pixels: np.ndarray, **profile: Any) -> Path:
+    """A GeoTIFF of (C, H, W) pixels, in UTM unless told otherwise."""
+    count, height, width = pixels.shape
+    size = {"count": count, "height": height, "width": width, "dtype": pixels.dtype}
+    with rasterio.open(path, "w", **{"driver": "GTiff", **UTM, **size, **profile}) as dataset:
+        dataset.write(pixels)
+    return path
+
+
+def noise(height: int, width: int, *, seed: int = 0, low: int = 0, bands: int = 3) -> np.ndarray:
+    """(bands, H, W) uint8, each pixel its own."""
+    return np.random.default_rng(seed).integers(low, 256, (bands, height, width), np.uint8)
+
+
+def blocks(height: int, width: int, *, side: int = 7, seed: int = 0, low: int = 0) -> np.ndarray:
+    """(3, H, W) uint8 in patches: something a convolution can see."""
+    small = noise(-(-height // side), -(-width // side), seed=seed, low=low)
+    return small.repeat(side, 1).repeat(side, 2)[:, :height, :width].copy()
+
+
+def nearest(pixels: np.ndarray, nodata: int | None = None) -> np.ndarray:
+    """The oracle's answer by numpy, (H, W) uint8."""
+    grey = pixels[:3].astype(np.float32).mean(0, dtype=np.float32)
+    truth = np.stack([-np.abs(grey - level) for level in LEVELS]).argmax(0).astype(np.uint8)
+    if nodata is not None:
+        truth[(pixels == nodata).all(0)] = 255
+    return truth
+
+
+def read(path: Path) -> np.ndarray:
+    """All bands."""
+    with rasterio.open(path) as dataset:
+        return dataset.read()
+
+
+def layer_bytes(folder: Path) -> dict[str, bytes]:
+    """Every file of a run but its record, which holds times."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if not path.name.endswith("_run.json")}
+
+
+@pytest.fixture(scope="session")
+def oracle() -> SegmentationModel:
+    return nearest_level()
+
+
+@pytest.fixture(scope="session")
+def small() -> SegmentationModel:
+    """A convolutional network that takes milliseconds: stride 2, sees 32 px."""
+    return random_network("fcn_small")
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small` as a file."""
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    random_network("fcn_small").save(path)
+    return path
+
+
+@pytest.fixture
+def agriseg_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in a process of its own, in `tmp_path`."""
+
+    def run(*args: Any, **env: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "agriseg", *map(str, args)]
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, **env}, timeout=300, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The workshop's real rasters, where they are."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no shared/data beside the repository")
+    return folder
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """The run's record."""
+    return json.loads(next(folder.glob("*_run.json")).read_text())

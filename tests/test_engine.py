@@ -1,0 +1,420 @@
+"""The engine's promises: right for any shape, equal to untiled, the same bytes however it is run."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+import torch
+from conftest import blocks, layer_bytes, nearest, noise, read, write_raster
+
+from agriseg import Legend, SegmentationModel, Window, segment
+from agriseg.config import RunOptions
+from agriseg.engine.plan import AHEAD, Band
+from agriseg.engine.schedule import run_bands
+from agriseg.engine.sweep import Sweep
+from agriseg.errors import DeviceError, GridError, ModelError, PredictionError, UsageError
+from agriseg.jobs.oracle import random_network
+from agriseg.jobs.prepare import Prepared, prepare
+from agriseg.jobs.selftest import whole_forward
+from agriseg.raster.reader import Reader
+
+TILE = 64
+BLENDS = [
+    {"blend": "exact"},
+    {"blend": "smooth"},
+    {"blend": "fast"},
+    {"overlap": 32, "margin": 0},
+    {"overlap": 31, "margin": 15},
+    {"overlap": "25%", "margin": 5},
+    {"overlap": 0},
+]
+
+
+@pytest.mark.parametrize("side", [1, 7, TILE - 1, TILE, TILE + 1, 2 * TILE - 1, 97, 131])
+@pytest.mark.parametrize("flags", BLENDS, ids=str)
+def test_oracle_at_every_size(tmp_path: Path, oracle: SegmentationModel, side: int, flags: dict[str, Any]) -> None:
+    pixels = noise(side, side, seed=side)
+    image = write_raster(tmp_path / "a.tif", pixels)
+    for batch in (1, 3, 8):
+        report = segment(image, oracle, tmp_path / "out", tile=TILE, batch=batch, overwrite=True, **flags)
+        np.testing.assert_array_equal(read(report.classes)[0], nearest(pixels))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1000, 777), (100, 90), (120, 1000), (300, 200), (256, 256)])
+@pytest.mark.parametrize("flags", [{"blend": "exact"}, {"blend": "smooth"}, {"overlap": 64}, {"overlap": 128}], ids=str)
+def test_oracle_over_the_shapes_that_break_peers(
+    tmp_path: Path, oracle: SegmentationModel, height: int, width: int, flags: dict[str, Any]
+) -> None:
+    pixels = noise(height, width)
+    pixels[0, : height // 2] = 0  # one band 0: data
+    image = write_raster(tmp_path / "a.tif", pixels)
+    report = segment(image, oracle, tmp_path / "out", tile=256, **flags)
+    np.testing.assert_array_equal(read(report.classes)[0], nearest(pixels))
+    assert report.pixels == {"total": height * width, "predicted": height * width, "nodata": 0, "failed": 0}
+
+
+@pytest.mark.parametrize("flags", BLENDS, ids=str)
+@pytest.mark.parametrize("batch", [1, 4])
+def test_nodata_inside_costs_its_neighbours_nothing(
+    tmp_path: Path, oracle: SegmentationModel, flags: dict[str, Any], batch: int
+) -> None:
+    pixels = noise(300, 260, low=1)
+    pixels[:, 40:200, 50:201] = 0
+    image = write_raster(tmp_path / "a.tif", pixels, nodata=0)
+    report = segment(image, oracle, tmp_path / "out", tile=TILE, batch=batch, **flags)
+    truth = nearest(pixels, nodata=0)
+    np.testing.assert_array_equal(read(report.classes)[0], truth)
+    np.testing.assert_array_equal(read(report.confidence)[0] == 255, truth == 255)
+    assert report.pixels["nodata"] == 160 * 151
+
+
+def test_a_raster_without_data_runs_no_tile(tmp_path: Path, oracle: SegmentationModel) -> None:
+    image = write_raster(tmp_path / "a.tif", np.zeros((3, 200, 200), np.uint8), nodata=0)
+    report = segment(image, oracle, tmp_path / "out", tile=TILE)
+    assert report.tiles == 0
+    assert (read(report.classes) == 255).all()
+
+
+SKIPPING = [
+    ("fcn_small", {"overlap": 64, "margin": 32}),
+    ("fcn_small", {"overlap": 0}),
+    ("fcn_small", {"overlap": 128, "margin": 0}),
+    ("fcn8s_resnet18", {"overlap": 128, "margin": 0}),
+    ("fcn8s_resnet18", {"overlap": 0}),
+    ("fcn8s_resnet18", {"overlap": 64, "margin": 24}),
+]
+
+
+@pytest.mark.parametrize(("name", "flags"), SKIPPING, ids=str)
+def test_skipping_empty_tiles_changes_no_valid_pixel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, flags: dict[str, Any]
+) -> None:
+    pixels = blocks(700, 640, low=1)
+    pixels[:, :280] = pixels[:, :, 384:] = 0  # edges on and off the tiles' edges
+    pixels[:, 600:, 200:] = 0
+    image = write_raster(tmp_path / "a.tif", pixels, nodata=0)
+    model = random_network(name)
+    skipping = segment(image, model, tmp_path / "skip", tile=256, precision="fp32", **flags)
+    monkeypatch.setattr(Sweep, "_any_valid", lambda *_: True)
+    running = segment(image, model, tmp_path / "run", tile=256, precision="fp32", **flags)
+    assert skipping.tiles < running.tiles
+    assert layer_bytes(tmp_path / "skip") == layer_bytes(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "height", "width", "tile"),
+    [("fcn_small", 413, 349, 160), ("fcn8s_resnet18", 1301, 1213, 1120), ("fcn_resnet50", 461, 917, 904)],
+)
+def test_exact_equals_one_untiled_forward_and_half_the_margin_does_not(
+    tmp_path: Path, name: str, height: int, width: int, tile: int
+) -> None:
+    pixels = blocks(height, width)
+    image = write_raster(tmp_path / "a.tif", pixels)
+    model = random_network(name)
+    untiled = whole_forward(model, pixels)
+    assert len(np.unique(untiled)) == 4  # a map of one class would hide errors
+    report = segment(image, model, tmp_path / "exact", blend="exact", tile=tile, precision="fp32")
+    assert report.tiles > 1
+    assert np.mean(read(report.classes)[0] != untiled) <= 1e-5
+    margin = model.halo // 2 // model.stride * model.stride
+    overlap = -(-2 * margin // model.step) * model.step
+    flags = {"overlap": overlap, "margin": margin, "tile": 2 * overlap, "precision": "fp32"}
+    half = segment(image, model, tmp_path / "half", **flags)
+    assert np.mean(read(half.classes)[0] != untiled) > 1e-5
+
+
+def test_exact_with_too_small_a_margin_is_said(tmp_path: Path, small: SegmentationModel) -> None:
+    image = write_raster(tmp_path / "a.tif", blocks(300, 300))
+    report = segment(image, small, tmp_path / "out", blend="exact", overlap=32, margin=16, tile=128)
+    assert any("not exact" in text for text in report.warnings)
+
+
+def test_exact_is_refused_for_a_network_that_sees_everything(tmp_path: Path, oracle: SegmentationModel) -> None:
+    image = write_raster(tmp_path / "a.tif", noise(100, 100))
+    model = SegmentationModel(oracle.network, legend=oracle.legend, bands=oracle.bands, halo=None)
+    with pytest.raises(GridError, match="sees the whole image"):
+        segment(image, model, tmp_path / "out", blend="exact")
+
+
+RUNS: list[dict[str, Any]] = [
+    {"batch": 1},
+    {"batch": 3},
+    {"batch": 8},
+    {"threads": 1},
+    {"threads": 2},
+    {"threads": 4},
+    {"band_rows": 2},
+    {"band_rows": 5},
+    {"batch": 3, "threads": 4, "band_rows": 2},
+]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("fcn_small", {"tile": 64, "overlap": 32, "margin": 8}),
+        ("fcn8s_resnet18", {"tile": 128, "overlap": 64, "margin": 0}),
+    ],
+)
+def test_same_bytes_for_any_batch_threads_and_bands(
+    tmp_path: Path, name: str, flags: dict[str, Any], precision: str
+) -> None:
+    pixels = blocks(331, 283, low=1)
+    pixels[:, 90:200, 60:140] = 0
+    image = write_raster(tmp_path / "a.tif", pixels, nodata=0)
+    model = random_network(name)
+    written = []
+    for run in RUNS:
+        segment(image, model, tmp_path / "out", overwrite=True, probabilities=True, precision=precision, **flags, **run)
+        written.append(layer_bytes(tmp_path / "out"))
+    assert len(written[0]) == 5
+    assert all(each == written[0] for each in written)
+
+
+@pytest.mark.parametrize("batch", [2, 3, 8])
+def test_batches_pass_over_empty_tiles(tmp_path: Path, oracle: SegmentationModel, batch: int) -> None:
+    """Tiles are grouped as on a GPU; the network gets full batches of those with data."""
+    pixels = noise(64, 1000, low=1)
+    pixels[:, :, 192:320] = pixels[:, :, 700:] = 0
+    image = write_raster(tmp_path / "a.tif", pixels, nodata=0)
+    prepared = prepare(image, oracle, RunOptions(tile=64, overlap=0))
+    plan = replace(prepared.plan, batch=batch)
+    sizes = []
+
+    class Counting:
+        device, zeros = prepared.forward.device, prepared.forward.zeros
+
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(x))
+            return prepared.forward(x)
+
+    (band,) = plan.bands()
+    with Reader(prepared.contract.source) as reader:
+        decided = Sweep(plan, oracle, Counting(), lambda _: None).run(band, reader.read(plan.strip(band)), None)
+    np.testing.assert_array_equal(decided.layers["classes"][0], nearest(pixels, nodata=0))
+    assert sum(sizes) == decided.tiles == 9
+    assert all(size == batch for size in sizes[:-1])
+
+
+def test_dask_settings_of_the_user_count(tmp_path: Path, oracle: SegmentationModel) -> None:
+    image = write_raster(tmp_path / "a.tif", noise(300, 300))
+    with dask.config.set(num_workers=2):
+        report = segment(image, oracle, tmp_path / "out", tile=TILE)
+    np.testing.assert_array_equal(read(report.classes)[0], nearest(noise(300, 300)))
+
+
+def prepared_small(tmp_path: Path, model: SegmentationModel, **flags: Any) -> Prepared:
+    image = write_raster(tmp_path / "a.tif", blocks(400, 300))
+    return prepare(image, model, RunOptions.of(**{"tile": 64, "overlap": 32, "margin": 4, **flags}))
+
+
+@pytest.mark.parametrize("flags", [{}, {"margin": 0}, {"overlap": 0, "margin": 0}], ids=str)
+def test_a_band_on_its_own_gives_what_the_chain_gives(
+    tmp_path: Path, small: SegmentationModel, flags: dict[str, Any]
+) -> None:
+    """The seam for worker processes: no carry, the rows before it run again."""
+    prepared = prepared_small(tmp_path, small, band_rows=2, **flags)
+    plan = prepared.plan
+    sweep = Sweep(plan, small, prepared.forward, lambda _: None)
+    carry, recomputed = None, []
+    with Reader(prepared.contract.source) as reader:
+        for band in plan.bands():
+            chained = sweep.run(band, reader.read(plan.strip(band)), carry)
+            carry = chained.carry
+            alone = Band(plan.grid.rows.tiles(*band.rows), band.rows)
+            lone = sweep.run(alone, reader.read(plan.strip(alone)), None)
+            recomputed.append(len(alone.tiles) - len(band.tiles))
+            for name, rows in chained.layers.items():
+                np.testing.assert_array_equal(lone.layers[name], rows)
+    assert max(recomputed) <= (1 if not flags else 2)
+
+
+@pytest.mark.parametrize("window", [(0, 0, 1, 1), (37, 101, 150, 133), (299, 399, 1, 1), (0, 130, 300, 7)])
+@pytest.mark.parametrize("flags", [{}, {"margin": 0}, {"overlap": 0, "margin": 0}], ids=str)
+def test_a_window_is_a_crop_of_the_whole(
+    tmp_path: Path, small: SegmentationModel, window: tuple[int, ...], flags: dict[str, Any]
+) -> None:
+    image = write_raster(tmp_path / "a.tif", blocks(400, 300))
+    flags = {"tile": 64, "overlap": 32, "margin": 4, "precision": "fp32", **flags}
+    whole = segment(image, small, tmp_path / "whole", **flags)
+    part = segment(image, small, tmp_path / "part", window=window, **flags)
+    rows, cols = Window(*window).slices
+    for name in ("classes", "confidence"):
+        np.testing.assert_array_equal(read(getattr(part, name))[0], read(getattr(whole, name))[0][rows, cols])
+    assert part.pixels["total"] == window[2] * window[3]
+
+
+def test_few_bands_are_in_flight(tmp_path: Path, small: SegmentationModel) -> None:
+    """However slow the network, reading is at most AHEAD bands before it, and writing as far behind."""
+    prepared = prepared_small(tmp_path, small)
+    sweep = Sweep(prepared.plan, small, prepared.forward, lambda _: None)
+    read_bands, ran, seen = [], [], []
+    with Reader(prepared.contract.source) as reader:
+
+        def read_band(band: Band) -> Any:
+            read_bands.append(band)
+            seen.append(len(read_bands) - len(ran))
+            return reader.read(prepared.plan.strip(band))
+
+        def infer(*given: Any) -> Any:
+            result = sweep.run(*given)
+            ran.append(given[0])
+            return result
+
+        written = list(run_bands(prepared.plan.bands(), read_band, infer, lambda decided: decided.row_off, threads=8))
+    assert ran == prepared.plan.bands()
+    assert written == [band.rows[0] for band in prepared.plan.bands()]
+    assert max(seen) <= AHEAD
+
+
+@pytest.mark.parametrize("broken", ["read", "infer", "write"])
+def test_an_error_in_any_task_ends_the_run_as_itself(tmp_path: Path, small: SegmentationModel, broken: str) -> None:
+    prepared = prepared_small(tmp_path, small)
+    sweep = Sweep(prepared.plan, small, prepared.forward, lambda _: None)
+
+    def fails_at(name: str, task: Any) -> Any:
+        calls = []
+
+        def maybe(*given: Any) -> Any:
+            calls.append(given)
+            if name == broken and len(calls) == 3:
+                raise PredictionError(f"{name} broke")
+            return task(*given)
+
+        return maybe
+
+    with Reader(prepared.contract.source) as reader:
+        tasks = {
+            "read": lambda band: reader.read(prepared.plan.strip(band)),
+            "infer": sweep.run,
+            "write": lambda decided: decided.row_off,
+        }
+        with pytest.raises(PredictionError, match=f"{broken} broke"):
+            list(run_bands(prepared.plan.bands(), *(fails_at(name, task) for name, task in tasks.items())))
+
+
+def test_the_carry_knows_no_height(tmp_path: Path, small: SegmentationModel) -> None:
+    prepared = prepared_small(tmp_path, small)
+    plan, carry, sizes = prepared.plan, None, []
+    sweep = Sweep(plan, small, prepared.forward, lambda _: None)
+    with Reader(prepared.contract.source) as reader:
+        for band in plan.bands():
+            carry = sweep.run(band, reader.read(plan.strip(band)), carry).carry
+            sizes.append(carry.sums.shape[1] if carry else 0)
+    assert max(sizes) <= plan.grid.rows.overlap // plan.grid.stride + 1
+
+
+def test_memory_is_planned_without_the_height(tmp_path: Path, oracle: SegmentationModel) -> None:
+    def planned(height: int) -> int:
+        image = write_raster(tmp_path / "a.tif", np.zeros((3, height, 300), np.uint8))
+        return prepare(image, oracle, RunOptions(tile=64)).plan.memory.total
+
+    assert planned(3000) == planned(300)
+
+
+def test_max_memory_lowers_batch_and_tile_or_refuses(tmp_path: Path, small: SegmentationModel) -> None:
+    image = write_raster(tmp_path / "a.tif", noise(1500, 1500))
+    free = prepare(image, small, RunOptions())
+    bound = free.plan.memory.total - 10_000_000
+    tight = prepare(image, small, RunOptions(max_memory=bound))
+    assert tight.plan.grid.rows.tile < free.plan.grid.rows.tile
+    assert tight.plan.memory.total <= bound
+    with pytest.raises(UsageError, match="--max-memory .* need"):
+        prepare(image, small, RunOptions(max_memory=bound, tile=512))
+    with pytest.raises(UsageError, match="--max-memory"):
+        prepare(image, small, RunOptions(max_memory=1_000_000))
+
+
+class Answer(torch.nn.Module):
+    """Answers whatever it is told."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.answer(x)
+
+
+def answering(answer: Any, **arguments: Any) -> SegmentationModel:
+    legend = Legend.from_names(["a", "b"])
+    return SegmentationModel(Answer(answer), legend=legend, bands=("red", "green", "blue"), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (lambda x: {"out": x[:, :2]}, "answers dict, expected logits"),
+        (lambda x: x, r"answers \(1, 3, 64, 64\), expected logits \(1, 2, 64, 64\)"),
+        (lambda x: x[:, :2, ::2, ::2], r"expected logits \(1, 2, 64, 64\)"),
+    ],
+)
+def test_a_network_that_answers_something_else_is_refused(tmp_path: Path, answer: Any, says: str) -> None:
+    image = write_raster(tmp_path / "a.tif", noise(80, 80))
+    with pytest.raises(ModelError, match=says):
+        segment(image, answering(answer), tmp_path / "out")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_nan_from_the_network_names_the_tile_and_leaves_nothing(tmp_path: Path, bad: float) -> None:
+    pixels = noise(200, 200, low=1)
+    pixels[:, 100, 150] = 0
+    image = write_raster(tmp_path / "a.tif", pixels)
+    model = answering(lambda x: torch.where(x[:, :2] == 0, bad, x[:, :2]) if x.any() else x[:, :2])
+    with pytest.raises(PredictionError, match="NaN or infinity in window 128,64,64,64"):
+        segment(image, model, tmp_path / "out", tile=64, overlap=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_enters_where_nothing_is_valid_is_the_mean(tmp_path: Path) -> None:
+    pixels = noise(50, 70, low=1).astype(np.float32)
+    pixels[:, 10:20] = np.nan
+    image = write_raster(tmp_path / "a.tif", pixels, photometric="RGB")
+    seen = []
+    model = answering(lambda x: seen.append(x.clone()) or x[:, :2], mean=(9.0, 8.0, 7.0), std=(2.0, 3.0, 4.0))
+    segment(image, model, tmp_path / "out")
+    x = seen[-1][0].numpy()
+    expected = (pixels - np.reshape([9, 8, 7], (3, 1, 1))) / np.reshape([2, 3, 4], (3, 1, 1))
+    np.testing.assert_allclose(x[:, :10], expected[:, :10], rtol=1e-6)
+    assert (x[:, 10:20] == 0).all()
+
+
+def test_evaluation_mode_is_set(tmp_path: Path) -> None:
+    model = random_network("fcn_small")
+    model.network.train()
+    image = write_raster(tmp_path / "a.tif", blocks(90, 90))
+    first = read(segment(image, model, tmp_path / "out").classes)
+    again = read(segment(image, random_network("fcn_small"), tmp_path / "again").classes)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_absent_devices_are_said(tmp_path: Path, oracle: SegmentationModel) -> None:
+    image = write_raster(tmp_path / "a.tif", noise(80, 80))
+    for name in (["cuda"] if not torch.cuda.is_available() else []) + ["cuda:99", "toaster"]:
+        with pytest.raises(DeviceError, match=f"device '{name}' is not available"):
+            segment(image, oracle, tmp_path / "out", device=name)
+
+
+def test_confidence_is_the_softmax_of_the_blended_logits(tmp_path: Path, small: SegmentationModel) -> None:
+    pixels = blocks(80, 90)
+    image = write_raster(tmp_path / "a.tif", pixels)
+    report = segment(image, small, tmp_path / "out", probabilities=True, precision="fp32")
+    with torch.inference_mode():
+        x = small.normalization(torch.from_numpy(pixels), torch.ones(80, 90, dtype=torch.bool))[None]
+        logits = torch.nn.functional.interpolate(small.network(x), size=(80, 90), mode="bilinear")
+        shares = logits.softmax(1)[0].numpy()
+    got = read(report.probabilities)
+    assert np.abs(got * 0.004 - shares).max() <= 0.002 + 1e-5
+    assert np.abs(read(report.confidence)[0] * 0.004 - shares.max(0)).max() <= 0.002 + 1e-5
+
+
+def test_temperature_flattens_confidence_and_keeps_classes(tmp_path: Path, oracle: SegmentationModel) -> None:
+    image = write_raster(tmp_path / "a.tif", noise(60, 60))
+    warm = SegmentationModel(oracle.network, legend=oracle.legend, bands=oracle.bands, temperature=20.0)
+    cold, hot = segment(image, oracle, tmp_path / "cold"), segment(image, warm, tmp_path / "hot")
+    np.testing.assert_array_equal(read(cold.classes), read(hot.classes))
+    assert read(hot.confidence).mean() < read(cold.confidence).mean()
