@@ -82,7 +82,7 @@ def open_raster(path: Path, **options: Any) -> rasterio.DatasetReader:
 
 def check_regular(path: Path) -> None:
     """Refuse what is not a readable regular file, before anything tries to read it."""
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://|/vsi", str(path)):
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/|/vsi", str(path)):
         raise UsageError(f"{path}: a remote or virtual file, expected a file on this machine; fetch it first")
     try:
         mode = path.stat().st_mode

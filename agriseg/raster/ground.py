@@ -88,7 +88,7 @@ def _plane_sides(crs: CRS, transform: rasterio.Affine, count: int) -> NDArray[np
     if crs.is_geographic:
         return None
     try:
-        metres = crs.linear_units_factor[1]
+        metres = crs.units_factor[1]
     except CRSError:
         return None
     side = np.array([[transform.a, transform.d], [transform.b, transform.e]]) * metres

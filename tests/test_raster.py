@@ -1,0 +1,491 @@
+"""Reading: the safe door, the one validity rule, resampling, the ground. GDAL is the independent witness."""
+
+import http.server
+import multiprocessing
+import os
+import shutil
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from conftest import UTM, noise, write_raster
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.shutil import copy as copy_raster
+
+from agriseg.errors import AccessError, AgrisegError, DataError, InputMissing, UsageError
+from agriseg.grid import Window
+from agriseg.raster import door, ground
+from agriseg.raster.info import RasterInfo
+from agriseg.raster.reader import Reader, Source
+from agriseg.raster.resample import Taps, resample
+from agriseg.raster.sample import take_sample
+from agriseg.raster.validity import ValidityRule
+
+
+def source_of(path: Path, bands: tuple[int, ...] | None = None, size: tuple[int, int] | None = None) -> Source:
+    info = RasterInfo.read(path)
+    width, height = size or (info.width, info.height)
+    return Source(info, bands or tuple(range(1, info.count + 1)), ValidityRule.of(info), width, height)
+
+
+def whole(source: Source) -> Any:
+    with Reader(source) as reader:
+        return reader.read(Window(0, 0, source.width, source.height))
+
+
+# the door
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind", "says"),
+    [
+        ("empty.tif", b"", DataError, "the file is empty"),
+        ("text.tif", b"hello, I am text\n" * 9, DataError, "this is text, expected a GeoTIFF"),
+        ("page.tif", b"<!DOCTYPE html><html>404</html>", DataError, "this is text"),
+        ("pointer.tif", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", DataError, "git lfs pull"),
+        ("vrt.tif", b'<VRTDataset rasterXSize="1" rasterYSize="1"/>', DataError, "this is text"),
+        ("zip.tif", b"PK\x03\x04" + b"\xff" * 99, DataError, "of an unknown format"),
+        ("broken.tif", b"II*\0\x08\0\0\0", DataError, "damaged, GTiff cannot open it"),
+        ("broken.jpg", b"\xff\xd8\xff\xd9", DataError, "damaged, JPEG cannot open it"),
+    ],
+)
+def test_the_door_says_what_a_file_is(tmp_path: Path, name: str, content: bytes, kind: type, says: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(kind, match=says):
+        RasterInfo.read(path)
+
+
+def test_the_door_opens_files_only(tmp_path: Path) -> None:
+    with pytest.raises(InputMissing, match="no such file"):
+        RasterInfo.read(tmp_path / "none.tif")
+    with pytest.raises(InputMissing, match="this is a folder"):
+        RasterInfo.read(tmp_path)
+    fifo = tmp_path / "pipe.tif"
+    os.mkfifo(fifo)
+    with pytest.raises(InputMissing, match="no regular file"):
+        RasterInfo.read(fifo)
+    for url in ("http://127.0.0.1:9/a.tif", "s3://b/a.tif", "/vsicurl/http://127.0.0.1:9/a.tif", "zip+http://x!a.tif"):
+        with pytest.raises(UsageError, match="remote or virtual"):
+            RasterInfo.read(Path(url))
+
+
+def test_sizes_are_refused_before_the_first_read(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.tif"
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 3, "sparse_ok": True, "tiled": True, **UTM}
+    with rasterio.open(huge, "w", width=10**6, height=10**6, blockxsize=16384, blockysize=16384, **profile):
+        pass
+    with pytest.raises(DataError, match="beyond the limit"):
+        RasterInfo.read(huge)
+    bomb = tmp_path / "bomb.tif"
+    with rasterio.open(
+        bomb, "w", width=16384, height=16384, blockxsize=16384, blockysize=16384, interleave="pixel", **profile
+    ):
+        pass
+    with pytest.raises(DataError, match="one stored block is 768 MiB"):
+        RasterInfo.read(bomb)
+    with pytest.raises(DataError, match="65 bands, expected 1 to 64"):
+        RasterInfo.read(write_raster(tmp_path / "many.tif", np.zeros((65, 4, 4), np.uint8)))
+    with pytest.raises(DataError, match="complex64 pixels"):
+        RasterInfo.read(write_raster(tmp_path / "radar.tif", np.zeros((1, 4, 4), np.complex64)))
+
+
+def _count_requests(port: Any, hits: Any) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with hits.get_lock():
+                hits.value += 1
+            self.send_error(404)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        port.value = server.server_port
+        server.serve_forever(0.05)
+
+
+@pytest.fixture
+def listener() -> Any:
+    """A server in another process; gives its port and the count of requests."""
+    context = multiprocessing.get_context("spawn")
+    port, hits = context.Value("i", 0), context.Value("i", 0)
+    process = context.Process(target=_count_requests, args=(port, hits), daemon=True)
+    process.start()
+    while port.value == 0:
+        process.join(0.01)
+    yield port, hits
+    process.kill()
+    process.join()
+
+
+VRT = """<VRTDataset rasterXSize="64" rasterYSize="64"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>
+<SourceFilename relativeToVRT="0">{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"""
+WMS = """<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:{port}/${{z}}/${{x}}</ServerUrl></Service>
+<DataWindow><SizeX>64</SizeX><SizeY>64</SizeY></DataWindow><BandsCount>1</BandsCount></GDAL_WMS>"""
+PAM = "<PAMDataset><Metadata domain='OVERVIEWS'><MDI key='OVERVIEW_FILE'>{source}</MDI></Metadata></PAMDataset>"
+
+
+def test_no_file_makes_us_fetch_or_read_another(tmp_path: Path, listener: Any) -> None:
+    port, hits = listener
+    url = f"/vsicurl/http://127.0.0.1:{port.value}/x.tif"
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(b"S" * 4096)
+    for name, text in {
+        "vrt.tif": VRT.format(source=url),
+        "wms.tif": WMS.format(port=port.value),
+        "raw.tif": VRT.format(source=secret),
+    }.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError):
+            RasterInfo.read(tmp_path / name)
+    pixels = noise(64, 64, low=1)
+    for number, (suffix, text) in enumerate(
+        [(".ovr", VRT.format(source=url)), (".aux.xml", PAM.format(source=url)), (".msk", VRT.format(source=url))]
+    ):
+        path = write_raster(tmp_path / f"good{number}.tif", pixels)
+        Path(f"{path}{suffix}").write_text(text)
+        try:
+            np.testing.assert_array_equal(whole(source_of(path, size=(32, 32))).pixels.shape, (3, 32, 32))
+            np.testing.assert_array_equal(whole(source_of(path)).pixels, pixels)
+        except AgrisegError as error:
+            pytest.fail(f"{suffix}: {error}")
+    assert hits.value == 0
+
+
+def test_the_listener_hears(listener: Any) -> None:
+    """The check above can fail."""
+    port, hits = listener
+    with pytest.raises(OSError, match="404"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port.value}/")
+    assert hits.value == 1
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_raster(tmp_path / "a.tif", noise(4, 4))
+    monkeypatch.setattr(door.os, "access", lambda *_: False)  # the tests may run as root, who may read all
+    with pytest.raises(AccessError, match="may not be read"):
+        RasterInfo.read(path)
+
+
+def test_a_damaged_block_names_its_window(tmp_path: Path) -> None:
+    path = write_raster(
+        tmp_path / "a.tif", noise(512, 512), tiled=True, blockxsize=256, blockysize=256, compress="deflate"
+    )
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = bytes(3000)
+    path.write_bytes(bytes(data))
+    with Reader(source_of(path)) as reader, pytest.raises(DataError, match=r"window 0,256,512,256 cannot be read"):
+        reader.read(Window(0, 256, 512, 256))
+
+
+# validity
+
+
+def expected_valid(path: Path) -> np.ndarray:
+    """GDAL's dataset mask and finite numbers."""
+    with rasterio.open(path) as dataset:
+        mask = dataset.dataset_mask() != 0
+        pixels = dataset.read()
+    return mask & np.isfinite(pixels).all(0) if pixels.dtype.kind == "f" else mask
+
+
+def holed(kind: Any = np.uint8) -> np.ndarray:
+    pixels = noise(60, 50, low=1).astype(kind)
+    pixels[:, 10:20, 5:30] = 0
+    pixels[0, 30:40] = 0  # one band 0 is data
+    return pixels
+
+
+def make_nodata(path: Path) -> None:
+    write_raster(path, holed(), nodata=0)
+
+
+def make_nodata_of_another_type(path: Path) -> None:
+    pixels = holed(np.float32)
+    pixels[:, 10:20, 5:30] = np.finfo(np.float32).min
+    write_raster(path, pixels, nodata=-3.4028234663852886e38, photometric="RGB")
+
+
+def make_nan(path: Path) -> None:
+    pixels = holed(np.float32)
+    pixels[:, 10:20] = np.nan
+    pixels[1, 45] = np.inf
+    write_raster(path, pixels, nodata=np.nan, photometric="RGB")
+
+
+def make_nan_undeclared(path: Path) -> None:
+    pixels = holed(np.float32)
+    pixels[2, 10:20] = np.nan
+    write_raster(path, pixels, photometric="RGB")
+
+
+def make_alpha(path: Path) -> None:
+    pixels = np.concatenate([holed(), np.full((1, 60, 50), 255, np.uint8)])
+    pixels[3, 10:20, 5:30] = 0
+    pixels[3, 50:55] = 7  # half transparent is data
+    write_raster(path, pixels, photometric="RGB", alpha="YES")
+
+
+def make_internal_mask(path: Path) -> None:
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        write_raster(path, holed())
+        with rasterio.open(path, "r+") as dataset:
+            dataset.write_mask(holed().any(0))
+
+
+def make_sidecar_mask(path: Path) -> None:
+    write_raster(path, holed())
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(holed().any(0))
+    assert Path(f"{path}.msk").exists()
+
+
+def make_plain(path: Path) -> None:
+    write_raster(path, holed())
+
+
+MAKERS = [
+    make_nodata, make_nodata_of_another_type, make_nan, make_nan_undeclared, make_alpha, make_internal_mask,
+    make_sidecar_mask, make_plain,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_validity_is_gdals_and_finite(tmp_path: Path, make: Any) -> None:
+    path = tmp_path / "a.tif"
+    make(path)
+    valid = whole(source_of(path)).valid
+    np.testing.assert_array_equal(valid, expected_valid(path))
+    assert valid.all() == (make is make_plain)  # 0 alone is data; everything else hides something
+
+
+def test_all_marks_together_hide_what_any_hides(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    pixels = np.full((4, 40, 40), 9, np.uint8)
+    pixels[:, :10] = 0
+    pixels[3, :, :10] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        write_raster(path, pixels, photometric="RGB", alpha="YES", nodata=0)
+        with rasterio.open(path, "r+") as dataset:
+            mask = np.ones((40, 40), bool)
+            mask[30:] = False
+            dataset.write_mask(mask)
+    hidden = ~whole(source_of(path, (1, 2, 3))).valid
+    expected = np.zeros((40, 40), bool)
+    expected[:10] = expected[:, :10] = expected[30:] = True
+    np.testing.assert_array_equal(hidden, expected)
+
+
+def test_a_users_nodata_and_alpha(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", holed())
+    info = RasterInfo.read(path)
+    rule = ValidityRule.of(info, nodata=0.0)
+    with Reader(Source(info, (1, 2), rule, 50, 60)) as reader:
+        np.testing.assert_array_equal(reader.read(Window(0, 0, 50, 60)).valid, holed().any(0))
+    rule = ValidityRule.of(info, alpha=(1,))
+    with Reader(Source(info, (2, 3), rule, 50, 60)) as reader:
+        np.testing.assert_array_equal(reader.read(Window(0, 0, 50, 60)).valid, holed()[0] != 0)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32", "float64"]
+)
+def test_every_type_reads_as_stored(tmp_path: Path, dtype: str) -> None:
+    pixels = np.arange(60, dtype=dtype).reshape(1, 6, 10)
+    strip = whole(source_of(write_raster(tmp_path / "a.tif", pixels)))
+    assert strip.pixels.dtype == dtype
+    np.testing.assert_array_equal(strip.pixels, pixels)
+    assert strip.valid.all()
+
+
+@pytest.mark.parametrize("size", [None, (33, 41), (151, 190)], ids=["native", "coarser", "finer"])
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_window_read_equals_a_slice(tmp_path_factory: pytest.TempPathFactory, size: Any, data: st.DataObject) -> None:
+    path = tmp_path_factory.getbasetemp() / "window.tif"
+    if not path.exists():
+        write_raster(path, noise(83, 97, low=1), nodata=3)
+    source = source_of(path, (3, 1), size)
+    col, row = data.draw(st.integers(0, source.width - 1)), data.draw(st.integers(0, source.height - 1))
+    width, height = data.draw(st.integers(1, source.width - col)), data.draw(st.integers(1, source.height - row))
+    window = Window(col, row, width, height)
+    everything = whole(source)
+    with Reader(source) as reader:
+        strip = reader.read(window)
+    np.testing.assert_array_equal(strip.pixels, everything.pixels[(slice(None), *window.slices)])
+    np.testing.assert_array_equal(strip.valid, everything.valid[window.slices])
+
+
+LAYOUTS: list[dict[str, Any]] = [
+    {"tiled": True, "blockxsize": 16, "blockysize": 272},
+    {"blockysize": 1},
+    {"interleave": "band"},
+    {"interleave": "pixel", "compress": "lzw", "predictor": 2},
+    {"compress": "zstd"},
+    {"compress": "packbits"},
+    {"bigtiff": "YES", "endianness": "BIG"},
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_the_layout_of_a_file_does_not_matter(tmp_path: Path, layout: dict[str, Any]) -> None:
+    pixels = noise(300, 290)
+    path = write_raster(tmp_path / "a.tif", pixels, **layout)
+    np.testing.assert_array_equal(whole(source_of(path)).pixels, pixels)
+
+
+# resampling
+
+
+@pytest.mark.parametrize("factor", [2, 3, 5])
+def test_averages_by_whole_factors_are_gdals(tmp_path: Path, factor: int) -> None:
+    pixels = noise(60, 90).astype(np.float32)
+    path = write_raster(tmp_path / "a.tif", pixels, photometric="RGB")
+    strip = whole(source_of(path, size=(90 // factor, 60 // factor)))
+    with rasterio.open(path) as dataset:
+        expected = dataset.read(out_shape=strip.pixels.shape, resampling=Resampling.average)
+    np.testing.assert_allclose(strip.pixels, expected, rtol=1e-5)
+
+
+@given(st.integers(1, 60), st.integers(1, 60))
+@settings(max_examples=200, deadline=None)
+def test_resampling_keeps_constants_and_the_mean(source_size: int, size: int) -> None:
+    taps = Taps(source_size, size, 0, size)
+    index, weight = taps.table()
+    np.testing.assert_allclose(weight.sum(1), 1)
+    assert index.min() >= 0
+    assert index.max() < source_size
+    if size <= source_size:  # every source pixel counts once in all
+        spread = np.bincount(index.ravel(), weight.ravel(), source_size)
+        np.testing.assert_allclose(spread, size / source_size)
+
+
+def test_invalid_pixels_do_not_colour_their_neighbours() -> None:
+    pixels = np.full((1, 4, 4), 10, np.uint8)
+    valid = np.ones((4, 4), bool)
+    pixels[:, :, 1] = 255
+    valid[:, 1] = valid[0] = False
+    mean, known = resample(pixels, valid, Taps(4, 2, 0, 2), Taps(4, 2, 0, 2))
+    np.testing.assert_array_equal(mean, np.full((1, 2, 2), 10, np.float32))
+    np.testing.assert_array_equal(known, [[False, True], [True, True]])  # a quarter, half, half, all covered
+
+
+def test_overviews_are_used_when_they_are_fine_enough(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", np.zeros((1, 400, 400), np.uint8))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.build_overviews([2, 4], Resampling.nearest)
+    with rasterio.open(path, "r+", OVERVIEW_LEVEL=0) as dataset:
+        pass
+    with rasterio.open(path) as dataset:
+        assert dataset.overviews(1) == [2, 4]
+    # mark the overviews, so that it shows which one was read
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write(np.full((1, 400, 400), 200, np.uint8))
+    assert whole(source_of(path, size=(200, 200))).pixels.max() == 0  # overview 2
+    assert whole(source_of(path, size=(210, 210))).pixels.max() == 200  # finer than overview 2: the raster
+
+
+# the ground
+
+
+def test_web_mercator_is_not_taken_for_metres() -> None:
+    transform = rasterio.Affine(1, 0, 1_000_000, 0, -1, 6_800_000)  # about 52 degrees north
+    width, _ = ground.gsd(CRS.from_epsg(3857), transform, 100, 100)
+    latitude = np.degrees(2 * np.arctan(np.exp(6_800_000 / 6378137)) - np.pi / 2)
+    assert width == pytest.approx(np.cos(np.radians(latitude)), rel=0.004)  # the sphere against the ellipsoid
+    area = ground.pixel_areas(CRS.from_epsg(3857), transform, 100, range(1))[0]
+    assert 1 / area == pytest.approx(2.64, abs=0.04)  # the 2.6 times that peers report too much
+
+
+def test_a_degree_on_the_ellipsoid() -> None:
+    """Lengths of a degree, from the table in Snyder 1987, appendix C (WGS 84 by its formulae)."""
+    for latitude, north, east in ((0, 110_574.3, 111_319.5), (45, 111_131.8, 78_846.8), (60, 111_412.3, 55_800.2)):
+        transform = rasterio.Affine(1e-4, 0, 10, 0, -1e-4, latitude + 0.5e-4)
+        along, down = ground.gsd(CRS.from_epsg(4326), transform, 1, 1)
+        assert along * 1e4 == pytest.approx(east, rel=1e-5)
+        assert down * 1e4 == pytest.approx(north, rel=1e-5)
+
+
+def test_utm_keeps_its_own_pixel_size() -> None:
+    assert ground.gsd(CRS.from_epsg(32632), UTM["transform"], 100, 100) == (0.1, 0.1)
+
+
+def test_feet_and_local_metres() -> None:
+    transform = rasterio.Affine(2, 0, 1_000_000, 0, -2, 200_000)
+    assert ground.gsd(CRS.from_epsg(2263), transform, 10, 10)[0] == pytest.approx(2 * 1200 / 3937)
+    local = CRS.from_wkt('LOCAL_CS["yard",UNIT["metre",1]]')
+    assert ground.gsd(local, transform, 10, 10) == (2.0, 2.0)
+
+
+def test_what_lies_not_on_earth_has_no_size() -> None:
+    mars = CRS.from_wkt(
+        'GEOGCS["Mars 2000",DATUM["D_Mars_2000",SPHEROID["Mars_2000_IAU_IAG",3396190.0,169.89444722361179]],'
+        'PRIMEM["Greenwich",0],UNIT["Decimal_Degree",0.0174532925199433]]'
+    )
+    assert ground.gsd(mars, rasterio.Affine(0.1, 0, 0, 0, -0.1, 0), 10, 10) is None
+    assert ground.gsd(None, rasterio.Affine(0.1, 0, 0, 0, -0.1, 0), 10, 10) is None
+
+
+def test_a_rotated_grid_has_the_area_of_the_straight_one() -> None:
+    straight = rasterio.Affine(0.1, 0, 500_000, 0, -0.1, 5_400_000)
+    turned = straight @ rasterio.Affine.rotation(30)
+    areas = [ground.pixel_areas(CRS.from_epsg(32632), t, 10, range(3)) for t in (straight, turned)]
+    np.testing.assert_allclose(areas[0], areas[1], rtol=1e-6)
+    assert areas[0][0] == pytest.approx(0.01, rel=1e-3)
+
+
+# the sample
+
+
+def test_an_untagged_mask_band_and_a_black_border_are_seen(tmp_path: Path) -> None:
+    pixels = np.concatenate([noise(50, 50), np.zeros((1, 50, 50), np.uint8)])
+    pixels[3, 10:40] = 255
+    path = write_raster(tmp_path / "a.tif", pixels, photometric="RGB", alpha="NO")
+    assert RasterInfo.read(path).colours[3] == ColorInterp.undefined
+    assert take_sample(source_of(path, (1, 2, 3))).mask_like == 4
+    collar = np.zeros((3, 50, 50), np.uint8)
+    collar[:, 5:-5, 5:-5] = 99
+    sample = take_sample(source_of(write_raster(tmp_path / "b.tif", collar)))
+    assert sample.black_border
+    assert sample.mask_like is None
+    assert not take_sample(source_of(write_raster(tmp_path / "c.tif", noise(50, 50, low=1)))).black_border
+
+
+def test_a_large_raster_is_sampled(tmp_path: Path) -> None:
+    pixels = np.ones((1, 2200, 2000), np.uint8)
+    pixels[:, 1100:] = 0
+    sample = take_sample(source_of(write_raster(tmp_path / "a.tif", pixels, nodata=0, compress="deflate")))
+    assert not sample.complete
+    assert sample.valid_share == pytest.approx(0.5, abs=0.05)
+
+
+def test_tall_strips_are_kept_in_the_cache(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", np.zeros((3, 4000, 4000), np.uint8), tiled=True, compress="deflate")
+    assert RasterInfo.read(path).cache_bytes == door.BLOCK_CACHE_BYTES
+    strip = tmp_path / "strip.tif"
+    copy_raster(path, strip, driver="GTiff", blockysize=4000, compress="deflate")
+    assert RasterInfo.read(strip).block == (4000, 4000)
+    assert RasterInfo.read(strip).cache_bytes >= 4000 * 4000 * 3
+
+
+def test_odd_names_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = write_raster(tmp_path / "good.tif", noise(4, 4))
+    monkeypatch.chdir(tmp_path)
+    names = [
+        "with space.tif", "ünïcödé 畑.tif", "decomposed é.tif", "#?!%*[]{}'\".tif", "tab\there.tif", "new\nline.tif",
+        "-dash.tif", "http:x.tif", "GTIFF_DIR:1:x.tif", "$(touch pwn).tif", "x" * 200 + ".tif",
+    ]  # fmt: skip
+    for name in names:
+        shutil.copy(good, tmp_path / name)
+        np.testing.assert_array_equal(whole(source_of(Path(name))).pixels, noise(4, 4))
+    assert not (tmp_path / "pwn").exists()
