@@ -7,6 +7,7 @@ The file is safetensors, never pickle. Its metadata holds one JSON object under 
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +28,11 @@ from agriseg.networks import architecture
 from agriseg.normalize import Normalization
 
 _KEY = "agriseg"
+_UNREADABLE = (
+    SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError,
+    ArithmeticError, AssertionError, AttributeError,
+)  # fmt: skip
+"""What torch's restricted unpickler lets out over damaged or hostile files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,8 +177,9 @@ def read_torchvision_state(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors_torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+        with warnings.catch_warnings(action="ignore"):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{path}: cannot be read as plain weights ({reason}); save a state_dict") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
