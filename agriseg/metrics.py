@@ -16,8 +16,14 @@ def confusion(truth: NDArray[np.uint8], mask: NDArray[np.uint8], classes: int) -
 
     Returns:
         (K, K) int64, rows are the truth.
+
+    Raises:
+        ValueError: a class id beyond K that is not 255.
     """
     both = (truth != NODATA) & (mask != NODATA)
+    highest = max(truth[both].max(initial=0), mask[both].max(initial=0))
+    if highest >= classes:
+        raise ValueError(f"class {highest}, expected 0 to {classes - 1}, or 255 for nodata")
     pairs = truth[both].astype(np.int64) * classes + mask[both]
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 

@@ -77,7 +77,7 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple
     ("path", "command"), commands(cli), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
 )
 def test_every_command_has_help_with_an_example(path: tuple[str, ...], command: click.Command, call: Any) -> None:
-    code, out, err = call(*path, "--help")
+    code, out, _ = call(*path, "--help")
     assert code == 0
     assert f"agriseg {' '.join(path)}" in out.split("Example:")[1]
     for param in command.params:
@@ -194,7 +194,7 @@ def test_model_init_and_show(call: Any, tmp_path: Path) -> None:
         ("soil", "crop", "weed"),
     )
     assert model.mean[0] == 0.485
-    code, out, _ = call("model", "show", "sub/m.safetensors", "--json")
+    _, out, _ = call("model", "show", "sub/m.safetensors", "--json")
     assert json.loads(out)["halo_px"] == 32
     assert "fcn_small" in call("model", "show", "sub/m.safetensors")[1]
     assert call("model", "init", *arguments, "-o", "sub/m.safetensors")[0] == 73

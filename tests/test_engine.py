@@ -323,7 +323,7 @@ def test_max_memory_lowers_batch_and_tile_or_refuses(tmp_path: Path, small: Segm
     tight = prepare(image, small, RunOptions(max_memory=bound))
     assert tight.plan.grid.rows.tile < free.plan.grid.rows.tile
     assert tight.plan.memory.total <= bound
-    with pytest.raises(UsageError, match="--max-memory .* need"):
+    with pytest.raises(UsageError, match=r"--max-memory .* need"):
         prepare(image, small, RunOptions(max_memory=bound, tile=512))
     with pytest.raises(UsageError, match="--max-memory"):
         prepare(image, small, RunOptions(max_memory=1_000_000))

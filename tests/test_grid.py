@@ -90,7 +90,7 @@ def test_no_weight_within_the_margin_of_an_inner_edge(axis: Axis) -> None:
 @given(axes())
 @settings(max_examples=200, deadline=None)
 def test_cells_are_those_that_upsampling_needs(axis: Axis) -> None:
-    first, last = axis.cells(0, axis.size)
+    first, _ = axis.cells(0, axis.size)
     assert first == 0
     for pixel in range(axis.size):
         low, high = axis.cells(pixel, pixel + 1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from conftest import UTM, noise, write_raster
+from conftest import UTM, blocks, noise, write_raster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
@@ -20,7 +20,7 @@ from rasterio.shutil import copy as copy_raster
 
 from agriseg.errors import AccessError, AgrisegError, DataError, InputMissing, UsageError
 from agriseg.grid import Window
-from agriseg.raster import door, ground
+from agriseg.raster import door, gdal, ground
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.resample import Taps, resample
@@ -471,7 +471,7 @@ def test_a_large_raster_is_sampled(tmp_path: Path) -> None:
 
 def test_tall_strips_are_kept_in_the_cache(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", np.zeros((3, 4000, 4000), np.uint8), tiled=True, compress="deflate")
-    assert RasterInfo.read(path).cache_bytes == door.BLOCK_CACHE_BYTES
+    assert RasterInfo.read(path).cache_bytes == gdal.BLOCK_CACHE_BYTES
     strip = tmp_path / "strip.tif"
     copy_raster(path, strip, driver="GTiff", blockysize=2048, compress="deflate")
     assert RasterInfo.read(strip).block == (2048, 4000)
@@ -489,3 +489,24 @@ def test_odd_names_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         shutil.copy(good, tmp_path / name)
         np.testing.assert_array_equal(whole(source_of(Path(name))).pixels, noise(4, 4))
     assert not (tmp_path / "pwn").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [
+        ("tiled.tif", {"compress": "jpeg", "photometric": "YCBCR", "tiled": True}),
+        ("whole.jpg", {"driver": "JPEG", "crs": None, "transform": None}),
+    ],
+)
+def test_jpeg_that_is_cut_short_is_no_grey_field(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, profile: dict[str, Any]
+) -> None:
+    """GDAL fills the rest of the block with grey and does no more than warn."""
+    path = write_raster(tmp_path / name, blocks(256, 256), **profile)
+    data = bytearray(path.read_bytes())
+    middle = len(data) * 3 // 4
+    data[middle : middle + 4] = b"\xff\xd9\0\0"
+    path.write_bytes(data)
+    with Reader(source_of(path)) as reader, pytest.raises(DataError, match=r"damaged there.*(Corrupt JPEG|premature)"):
+        reader.read(Window(0, 0, 256, 256))
+    assert capfd.readouterr().err == ""

@@ -1,7 +1,5 @@
 """Where and how precisely a network runs, and what it asks for."""
 
-import ctypes
-import sys
 from dataclasses import dataclass
 
 import torch
@@ -84,17 +82,6 @@ class Forward:
         return torch.zeros((count, len(self._model.bands), height, width), device=self.device).contiguous(
             memory_format=torch.channels_last
         )
-
-
-def release_heap() -> None:
-    """Give freed memory back to the system, where the C library can (glibc: malloc_trim, some milliseconds).
-
-    Each thread has its heap and keeps what it frees; between large short-lived tensors the holes add up, and
-    the process grows with every band.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from agriseg.blend import Patch, profile
 from agriseg.engine.decide import decide, probabilities, upsample
-from agriseg.engine.device import Forward, release_heap
+from agriseg.engine.device import Forward
+from agriseg.engine.heap import release_heap
 from agriseg.engine.plan import Band, Plan
 from agriseg.errors import PredictionError
 from agriseg.grid import Axis, Tile

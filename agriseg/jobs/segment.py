@@ -13,7 +13,7 @@ from rasterio.enums import Resampling
 
 from agriseg import files
 from agriseg.config import RunOptions
-from agriseg.engine.device import release_heap
+from agriseg.engine.heap import release_heap, share_heap
 from agriseg.engine.schedule import run_bands
 from agriseg.engine.sweep import Decided, Sweep
 from agriseg.errors import DataError, StorageError
@@ -116,6 +116,7 @@ def segment(
 
 def run(prepared: Prepared, outputs: Outputs, progress: Progress | None = None) -> Report:
     """Map a prepared raster; see `segment`."""
+    share_heap()
     began = time.monotonic()
     plan, legend = prepared.plan, prepared.model.legend
     where = prepared.georeference

@@ -12,11 +12,11 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
 from agriseg.errors import StorageError
 from agriseg.legend import NODATA
+from agriseg.raster.gdal import GDAL_ERRORS
 from agriseg.raster.info import Georeference
 from agriseg.raster.store import BlockStore
 
@@ -66,7 +66,7 @@ def write_cog(store: BlockStore, layer: Layer) -> tuple[Path, int]:
             statistics="NO",
         )  # fmt: skip
         nodata = _verify(final, draft, store, layer)
-    except RasterioIOError as error:
+    except GDAL_ERRORS as error:
         raise StorageError(f"{final}: cannot be written ({error}); is the disk full?") from error
     draft.unlink()
     return final, nodata

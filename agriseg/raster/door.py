@@ -6,15 +6,18 @@ drivers are on an allow-list, drivers that follow references are switched off fo
 gate before the first read.
 """
 
-import logging
 import os
 import re
 import stat
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.enums import Interleaving
+
+from agriseg.errors import AccessError, DataError, InputMissing, UsageError
+from agriseg.raster.gdal import gdal_calls
 
 _MAGIC = (
     (b"II*\0", "GTiff"), (b"MM\0*", "GTiff"), (b"II+\0", "GTiff"), (b"MM\0+", "GTiff"),
@@ -27,30 +30,6 @@ MAX_PIXELS = 500_000_000_000
 """Pixels of one band; far above any orthomosaic, below what a few forged bytes can declare."""
 MAX_BLOCK_BYTES = 512 * 2**20
 """Bytes of one stored block (tile or strip), which GDAL must hold at once."""
-
-BLOCK_CACHE_BYTES = 32 * 2**20
-"""What GDAL keeps of decoded blocks, unless a raster's blocks are tall."""
-
-# Read when GDAL registers its drivers, so set before rasterio does that. Sources: GDAL security page;
-# the sidecars .ovr and .aux.xml still fetch unless curl has no allowed extension.
-os.environ["GDAL_SKIP"] = "VRT,GTI,WMS,WCS,WMTS,HTTP,OGCAPI,STACTA,STACIT,PLMOSAIC,EEDAI,DAAS,NGW,DERIVED"
-os.environ["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".none"
-os.environ["GDAL_VRT_ENABLE_PYTHON"] = "NO"
-os.environ["GDAL_DRIVER_PATH"] = "disable"
-os.environ.setdefault("GDAL_CACHEMAX", f"{BLOCK_CACHE_BYTES // 2**20}")
-
-import numpy as np  # noqa: E402
-import rasterio  # noqa: E402  (after the environment above)
-from rasterio.enums import Interleaving  # noqa: E402
-from rasterio.errors import NotGeoreferencedWarning, RasterioIOError  # noqa: E402
-
-from agriseg.errors import AccessError, DataError, InputMissing, UsageError  # noqa: E402
-
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-_log = logging.getLogger("rasterio")
-_log.addHandler(logging.NullHandler())
-with rasterio.Env():
-    pass  # registers the drivers now, so that nobody hears of those on the skip list that this GDAL lacks
 
 
 def open_raster(path: Path, **options: Any) -> rasterio.DatasetReader:
@@ -67,16 +46,13 @@ def open_raster(path: Path, **options: Any) -> rasterio.DatasetReader:
     """
     check_regular(path)
     driver = _driver(path)
-    try:
+    with gdal_calls(f"{path}: damaged, {driver} cannot open it; copy it again"):
         dataset = rasterio.open(path.resolve(), driver=driver, sharing=False, **options)
-    except (RasterioIOError, UnicodeEncodeError) as error:
-        reason = str(error).replace(str(path.resolve()), path.name)
-        raise DataError(f"{path}: damaged, {driver} cannot open it ({reason}); copy it again") from error
-    try:
-        _gate(path, dataset)
-    except DataError:
-        dataset.close()
-        raise
+        try:
+            _gate(path, dataset)
+        except DataError:
+            dataset.close()
+            raise
     return dataset
 
 
@@ -95,31 +71,6 @@ def check_regular(path: Path) -> None:
         raise InputMissing(f"{path}: this is {kind}, expected a raster file; name the .tif itself")
     if not os.access(path, os.R_OK):
         raise AccessError(f"{path}: may not be read; change its permissions")
-
-
-def grow_block_cache(least_bytes: int) -> None:
-    """Let GDAL keep at least this many bytes of decoded blocks."""
-    if least_bytes > BLOCK_CACHE_BYTES:
-        rasterio.env.set_gdal_config("GDAL_CACHEMAX", least_bytes)
-
-
-@contextmanager
-def gdal_warnings() -> Iterator[list[str]]:
-    """Collect what GDAL warns about while the context is open."""
-    heard: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            message = record.getMessage()
-            if record.levelno >= logging.WARNING and message not in heard:
-                heard.append(message)
-
-    listener = Listener()
-    _log.addHandler(listener)
-    try:
-        yield heard
-    finally:
-        _log.removeHandler(listener)
 
 
 def _gate(path: Path, dataset: rasterio.DatasetReader) -> None:

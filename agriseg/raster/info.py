@@ -12,7 +12,8 @@ from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 
 from agriseg.errors import DataError
 from agriseg.raster import ground
-from agriseg.raster.door import BLOCK_CACHE_BYTES, gdal_warnings, open_raster
+from agriseg.raster.door import open_raster
+from agriseg.raster.gdal import BLOCK_CACHE_BYTES, gdal_calls
 
 _TALL_BLOCK = 1024  # rows; lower blocks are decoded twice at most
 
@@ -99,7 +100,10 @@ class RasterInfo:
         Raises:
             AgrisegError: as `door.open_raster`; DataError also for pixels that are no real numbers.
         """
-        with gdal_warnings() as heard, open_raster(path) as dataset:
+        failure = f"{path}: damaged, its header cannot be read; copy it again"
+        with gdal_calls(failure) as heard, open_raster(path) as dataset:
+            # First: whatever GDAL grumbled about before, rasterio raises here.
+            colours = dataset.colorinterp
             flags = dataset.mask_flag_enums[0]
             points, gcp_crs = dataset.gcps
             return cls(
@@ -111,7 +115,7 @@ class RasterInfo:
                 dtype=_one_dtype(path, dataset),
                 georeference=Georeference(dataset.crs, dataset.transform, tuple(points), gcp_crs),
                 descriptions=dataset.descriptions,
-                colours=dataset.colorinterp,
+                colours=colours,
                 nodata=dataset.nodatavals,
                 file_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
                 block=dataset.block_shapes[0],

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import RasterioIOError
 
 from agriseg.errors import DataError
 from agriseg.grid import Window
-from agriseg.raster.door import grow_block_cache, open_raster
+from agriseg.raster.door import open_raster
+from agriseg.raster.gdal import gdal_calls, grow_block_cache
 from agriseg.raster.info import Georeference, RasterInfo
 from agriseg.raster.resample import Taps, resample
 from agriseg.raster.validity import ValidityRule
@@ -109,16 +109,14 @@ class Reader:
         source, rule = self._source, self._source.rule
         wanted = sorted({*source.bands, *rule.bands})
         box = rasterio.windows.Window(window.col_off, window.row_off, window.width, window.height)
-        try:
-            with self._lock:
-                stored = _own_pages((len(wanted), window.height, window.width), source.info.dtype)
-                self._dataset.read(wanted, window=box, out=stored)
-                mask = self._dataset.read_masks(1, window=box) if rule.file_mask else None
-        except RasterioIOError as error:
-            reason = str(error.__cause__ or error)
-            raise DataError(
-                f"{source.info.path}: {window} cannot be read, the file is damaged there; copy it again ({reason})"
-            ) from error
+        failure = f"{source.info.path}: {window} cannot be read, the file is damaged there; copy it again"
+        with self._lock, gdal_calls(failure) as heard:
+            stored = _own_pages((len(wanted), window.height, window.width), source.info.dtype)
+            self._dataset.read(wanted, window=box, out=stored)
+            mask = self._dataset.read_masks(1, window=box) if rule.file_mask else None
+        # A JPEG block cut short decodes to grey, with no more than a warning. What the header had is said again.
+        if damage := [text for text in heard if text not in source.info.notes]:
+            raise DataError(f"{failure} ({'; '.join(damage)})")
         by_number = dict(zip(wanted, stored, strict=True))
         valid = rule(by_number, source.bands, mask)
         same = list(source.bands) == wanted

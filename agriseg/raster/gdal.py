@@ -1,0 +1,74 @@
+"""GDAL as agriseg uses it: what it may do, and what becomes of what it says."""
+
+import logging
+import os
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+BLOCK_CACHE_BYTES = 32 * 2**20
+"""What GDAL keeps of decoded blocks, unless a raster's blocks are tall."""
+
+# Read when GDAL registers its drivers, so set before rasterio does that. Sources: GDAL security page;
+# the sidecars .ovr and .aux.xml still fetch unless curl has no allowed extension.
+os.environ["GDAL_SKIP"] = "VRT,GTI,WMS,WCS,WMTS,HTTP,OGCAPI,STACTA,STACIT,PLMOSAIC,EEDAI,DAAS,NGW,DERIVED"
+os.environ["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".none"
+os.environ["GDAL_VRT_ENABLE_PYTHON"] = "NO"
+os.environ["GDAL_DRIVER_PATH"] = "disable"
+os.environ.setdefault("GDAL_CACHEMAX", f"{BLOCK_CACHE_BYTES // 2**20}")
+
+import rasterio  # noqa: E402  (after the environment above)
+from rasterio._err import CPLE_BaseError  # noqa: E402  (some calls raise it bare; no public module has it)
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError  # noqa: E402
+
+from agriseg.errors import DataError  # noqa: E402
+
+GDAL_ERRORS = (RasterioIOError, CPLE_BaseError)
+_PREFIX = re.compile(r"^CPLE_\w+( in|:) ?([^:]+\.\w+: )?")  # rasterio's, and the name of the file
+
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+_log = logging.getLogger("rasterio")
+_log.addHandler(logging.NullHandler())
+with rasterio.Env():
+    pass  # registers the drivers now, so that nobody hears of those on the skip list that this GDAL lacks
+
+
+@contextmanager
+def gdal_calls(failure: str) -> Iterator[list[str]]:
+    """Around calls that read: GDAL prints nothing, its warnings are collected, its errors become one line.
+
+    Args:
+        failure: what to say when a call fails; GDAL's reason is added.
+
+    Yields:
+        What GDAL has warned about in this thread, each text once.
+
+    Raises:
+        DataError: a call failed.
+    """
+    heard: list[str] = []
+    thread = threading.get_ident()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            message = f"GDAL: {_PREFIX.sub('', record.getMessage())}"
+            if record.thread == thread and record.levelno >= logging.WARNING and message not in heard:
+                heard.append(message)
+
+    listener = Listener()
+    _log.addHandler(listener)
+    try:
+        with rasterio.Env():
+            yield heard
+    except (*GDAL_ERRORS, UnicodeEncodeError) as error:
+        raise DataError(f"{failure} ({error.__cause__ or error})") from error
+    finally:
+        _log.removeHandler(listener)
+
+
+def grow_block_cache(least_bytes: int) -> None:
+    """Let GDAL keep at least this many bytes of decoded blocks."""
+    if least_bytes > BLOCK_CACHE_BYTES:
+        rasterio.env.set_gdal_config("GDAL_CACHEMAX", least_bytes)
