@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 import pytest
+from conftest import blocks, record_of, write_raster
 
-from agriseg.cli import cli
+from agriseg.cli import cli, main
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,3 +78,12 @@ def test_make_test_is_what_runs_everywhere() -> None:
     assert all(
         re.search(rf"^{name}:", makefile, re.MULTILINE) for name in ("install", "demo", "test", "check", "bench")
     )
+
+
+def test_the_example_config_runs(tmp_path: Path) -> None:
+    image = write_raster(tmp_path / "field.tif", blocks(60, 60))
+    command = ["run", str(image), "-o", str(tmp_path / "out"), "-q", "-c", str(ROOT / "configs" / "agriseg.toml")]
+    with pytest.raises(SystemExit) as left:
+        main(command)
+    assert left.value.code == 0
+    assert record_of(tmp_path / "out")["parameters"]["tile_px"] == 512

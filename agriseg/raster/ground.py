@@ -7,10 +7,11 @@ Web Mercator (2.6 times too large at 52 degrees north), UTM and rotated grids ne
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError  # what warp.transform lets out for a CRS not tied to the Earth
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.warp import transform as warp
+
+from agriseg.raster.gdal import GDAL_ERRORS
 
 _SEMI_MAJOR = 6378137.0  # m, WGS 84
 _TRUE_TO_GROUND = 2e-3
@@ -40,7 +41,7 @@ def pixel_sides(
     xy = [transform @ (cols + half + dc, rows + half + dr) for dc, dr in ends]
     try:
         lonlat = [np.array(warp(crs, "OGC:CRS84", list(x), list(y))) for x, y in xy]
-    except (CRSError, CPLE_BaseError):
+    except (CRSError, *GDAL_ERRORS):  # such as a CRS not tied to the Earth
         return _plane_sides(crs, transform, len(cols))
     if not all(np.isfinite(position).all() for position in lonlat):
         return None
