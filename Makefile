@@ -15,7 +15,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/agriseg demo --out demo --overwrite
+	$(BIN)/agriseg demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q
