@@ -65,3 +65,9 @@ class ModelError(AgrisegError, ValueError):
     """A model or configuration file that cannot be used. Exit code 78."""
 
     exit_code = 78
+
+
+class Terminated(AgrisegError):
+    """Asked to end by SIGTERM; what was done is saved. Exit code 143."""
+
+    exit_code = 143

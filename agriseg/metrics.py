@@ -1,5 +1,8 @@
 """How good a mask is: everything from one confusion matrix; and how visible its seams are."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,9 +41,7 @@ def iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
         (K,) float64 in [0, 1].
     """
     hits = np.diag(matrix)
-    union = matrix.sum(0) + matrix.sum(1) - hits
-    scores = np.full(len(matrix), np.nan)
-    return np.asarray(np.divide(hits, union, out=scores, where=union > 0), np.float64)
+    return _ratio(hits, matrix.sum(0) + matrix.sum(1) - hits)
 
 
 def seam_ratio(mask: NDArray[np.uint8], seams: NDArray[np.intp]) -> float:
@@ -61,3 +62,85 @@ def seam_ratio(mask: NDArray[np.uint8], seams: NDArray[np.intp]) -> float:
     at_seam[seams[(seams > 0) & (seams < mask.shape[1])] - 1] = True
     elsewhere = np.median(changed[~at_seam]) if (~at_seam).any() else 0.0
     return float(changed[at_seam].mean() / elsewhere) if at_seam.any() and elsewhere > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """How good a mask is about each class; NaN where a ratio has nothing below its line.
+
+    Args:
+        iou, precision, recall, f1: (K,) float64 in [0, 1].
+        support: (K,) int64 true pixels.
+    """
+
+    iou: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    f1: NDArray[np.float64]
+    support: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, matrix: NDArray[np.int64]) -> "ClassScores":
+        """From `confusion`'s (K, K)."""
+        hits, truth, mapped = np.diag(matrix), matrix.sum(1), matrix.sum(0)
+        return cls(iou(matrix), _ratio(hits, mapped), _ratio(hits, truth), _ratio(2 * hits, truth + mapped), truth)
+
+
+def calibration_error(pixels: NDArray[np.int64], hits: NDArray[np.int64], bins: int = 15) -> float:
+    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599): how far confidence is from accuracy.
+
+    Args:
+        pixels: (N,) pixels by confidence; entry i is confidence i / (N - 1).
+        hits: (N,) how many of them are right.
+        bins: of equal width.
+
+    Returns:
+        Mean distance, weighted by pixels, 0 to 1; NaN without a pixel.
+    """
+    confidence = np.arange(len(pixels)) / (len(pixels) - 1)
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    counted = np.bincount(place, pixels, bins)
+    gap = np.abs(np.bincount(place, hits, bins) - np.bincount(place, pixels * confidence, bins))
+    return float(gap.sum() / counted.sum()) if counted.sum() else float("nan")
+
+
+def bootstrap(
+    blocks: NDArray[np.int64],
+    statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    *,
+    rounds: int = 1000,
+    seed: int = 0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """95 % interval of a statistic by drawing whole blocks of ground with replacement (Efron 1979).
+
+    Pixels beside each other are no independent witnesses, so blocks are drawn and not pixels.
+
+    Args:
+        blocks: (B, K, K) confusion of each block.
+        statistic: of a (K, K) sum; any shape.
+        rounds: draws.
+        seed: of the draws.
+
+    Returns:
+        Lower and upper end, each of the statistic's shape.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=rounds)
+    sums = np.tensordot(drawn, blocks, 1)
+    low, high = np.nanpercentile([statistic(each) for each in sums], (2.5, 97.5), axis=0)
+    return low, high
+
+
+def edge(member: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """Pixels of a region that lie within `width` px of its outside, diagonally too; the picture's rim is outside.
+
+    The band that boundary IoU compares (Cheng et al. 2021, arXiv 2103.16562).
+    """
+    outside = np.pad(~member, width, constant_values=True)
+    down = np.lib.stride_tricks.sliding_window_view(outside, 2 * width + 1, axis=0).any(-1)
+    near = np.lib.stride_tricks.sliding_window_view(down, 2 * width + 1, axis=1).any(-1)
+    return np.asarray(member & near, bool)
+
+
+def _ratio(above: NDArray[np.int64], below: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray(np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0), np.float64)

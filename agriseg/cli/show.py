@@ -1,6 +1,7 @@
 """What commands print for people."""
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -87,3 +88,26 @@ def _plan_lines(prepared: "Prepared") -> list[tuple[str, str]]:
         ("device", f"{prepared.forward.device}, {prepared.forward.precision}, batches of {plan.batch}"),
         ("memory", f"{human_bytes(memory.total)} above the program ({parts})"),
     ]  # fmt: skip
+
+
+def show_evaluation(scores: Mapping[str, Any]) -> str:
+    """The scores of a map as a table, the rarest class first."""
+    lines = [f"  {'class':<18}{'IoU':>7}{'95 %':>17}{'prec.':>8}{'recall':>8}{'F1':>8}{'edge IoU':>10}{'pixels':>13}"]
+    for entry in scores["classes"]:
+        low, high = entry["iou_95"]
+        numbers = [entry[key] for key in ("precision", "recall", "f1")]
+        lines.append(
+            f"  {entry['name']:<18}{_score(entry['iou']):>7}{f'{_score(low)} to {_score(high)}':>17}"
+            + "".join(f"{_score(number):>8}" for number in numbers)
+            + f"{_score(entry['boundary_iou']):>10}{entry['support']:>13,}"
+        )
+    low, high = scores["miou_95"]
+    lines.append(
+        f"  mIoU {_score(scores['miou'])} ({_score(low)} to {_score(high)} by {scores['blocks']} blocks), "
+        f"calibration error {_score(scores['expected_calibration_error'])}"
+    )
+    return "\n".join(lines)
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

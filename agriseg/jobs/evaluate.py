@@ -1,0 +1,212 @@
+"""A map against labels: counted over whole rasters, in strips of bounded size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agriseg.config import RunOptions
+from agriseg.errors import DataError
+from agriseg.grid import Window
+from agriseg.jobs.outputs import Outputs
+from agriseg.jobs.prepare import prepare
+from agriseg.jobs.segment import run
+from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
+from agriseg.metrics import ClassScores, bootstrap, calibration_error, confusion, edge, iou
+from agriseg.model import SegmentationModel
+from agriseg.raster.info import RasterInfo
+from agriseg.raster.reader import Reader, Source
+from agriseg.raster.validity import ValidityRule
+from agriseg.training.labels import Labels, misfit
+
+BLOCK = 256
+"""Side of the squares of ground that the bootstrap draws (px)."""
+EDGE = 3
+"""Width of the band that boundary IoU compares (px)."""
+
+_LEVELS = round(1 / CONFIDENCE_STEP) + 1
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one map and its labels count to; tallies of several rasters add up.
+
+    Args:
+        blocks: (B, K, K) int64 confusion of each block with a labelled pixel, rows are the truth.
+        boundary: (K, 2) int64 pixels in both edge bands, and in either.
+        pixels, hits: (251,) int64 labelled pixels by confidence, and how many of them are right; empty without it.
+    """
+
+    blocks: NDArray[np.int64]
+    boundary: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+    hits: NDArray[np.int64]
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            np.concatenate([self.blocks, other.blocks]), self.boundary + other.boundary,
+            self.pixels + other.pixels, self.hits + other.hits,
+        )  # fmt: skip
+
+
+def tally(
+    mask: Path, confidence: Path | None, labels: Labels, classes: int, origin: tuple[int, int] | None = None
+) -> Tally:
+    """Count a mask against labels.
+
+    Args:
+        mask: class ids, 255 nodata; a pixel of it that is nodata counts nowhere.
+        confidence: the layer of the same run, or None.
+        labels: on the grid of the raster that was mapped.
+        classes: number of them, K.
+        origin: column and row of the raster at which the mask begins; None if all of it was mapped.
+
+    Raises:
+        DataError: the mask reaches beyond the labels, or lies elsewhere.
+    """
+    info = RasterInfo.read(mask)
+    _check_place(info, labels, origin)
+    start = origin or (0, 0)
+    rows_of_blocks = [
+        _strip(mask, confidence, labels, classes, start, Window(0, top, info.width, min(BLOCK, info.height - top)))
+        for top in range(0, info.height, BLOCK)
+    ]
+    total = rows_of_blocks[0]
+    for each in rows_of_blocks[1:]:
+        total += each
+    return total
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a map.
+
+    Args:
+        legend: the classes.
+        tally: all counts.
+    """
+
+    legend: Legend
+    tally: Tally
+
+    @property
+    def matrix(self) -> NDArray[np.int64]:
+        """(K, K) confusion, rows are the truth."""
+        return np.asarray(self.tally.blocks.sum(0), np.int64)
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU of the classes that occur."""
+        return _mean_iou(self.matrix)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as JSON values; the rarest class first."""
+        scores, interval = ClassScores.of(self.matrix), bootstrap(self.tally.blocks, iou)
+        mean = bootstrap(self.tally.blocks, lambda matrix: np.array(_mean_iou(matrix)))
+        both, either = self.tally.boundary.T
+        entries = [
+            {
+                "name": self.legend.names[k], "support": int(scores.support[k]), "iou": _number(scores.iou[k]),
+                "iou_95": [_number(end[k]) for end in interval], "precision": _number(scores.precision[k]),
+                "recall": _number(scores.recall[k]), "f1": _number(scores.f1[k]),
+                "boundary_iou": _number(both[k] / either[k] if either[k] else np.nan),
+            }
+            for k in np.argsort(scores.support, kind="stable")
+        ]  # fmt: skip
+        return {
+            "miou": _number(self.miou), "miou_95": [_number(float(end)) for end in mean], "classes": entries,
+            "pixels": int(self.matrix.sum()), "blocks": len(self.tally.blocks), "block_px": BLOCK, "edge_px": EDGE,
+            "expected_calibration_error": _number(calibration_error(self.tally.pixels, self.tally.hits)),
+            "confusion": {"classes": list(self.legend.names), "rows_are_truth": self.matrix.tolist()},
+        }  # fmt: skip
+
+
+def tally_model(model: SegmentationModel, image: Path, labels: Labels, folder: Path, options: RunOptions) -> Tally:
+    """Map a raster with a model, as `agriseg run` does, and count the map against labels.
+
+    Args:
+        model: what maps it.
+        image: the raster.
+        labels: on its grid.
+        folder: gets the map, over one of an earlier call.
+        options: how it is mapped; native resolution, since labels lie on the raster's own grid.
+    """
+    options = replace(options, gsd="native")
+    outputs = Outputs(folder, image.stem, with_probabilities=False)
+    report = run(prepare(image, model, options), outputs)
+    origin = (options.window.col_off, options.window.row_off) if options.window else None
+    return tally(report.classes, report.confidence, labels, len(model.legend), origin)
+
+
+def evaluate(tallies: Sequence[Tally], legend: Legend) -> Evaluation:
+    """Scores over one or more rasters, from the sum of their counts.
+
+    Raises:
+        DataError: no pixel is both labelled and mapped.
+    """
+    total = tallies[0]
+    for each in tallies[1:]:
+        total += each
+    if not total.blocks.sum():
+        raise DataError("no pixel is both labelled and mapped; nothing can be said about the map")
+    return Evaluation(legend, total)
+
+
+def _strip(
+    mask: Path, confidence: Path | None, labels: Labels, classes: int, origin: tuple[int, int], window: Window
+) -> Tally:
+    """Count one row of blocks; the edge bands look a little beyond it."""
+    info = RasterInfo.read(mask)
+    top, bottom = max(0, window.row_off - EDGE), min(info.height, window.row_stop + EDGE)
+    wide = Window(0, top, info.width, bottom - top)
+    there = Window(wide.col_off + origin[0], wide.row_off + origin[1], wide.width, wide.height)
+    truth, mapped = labels.read(there), _band(mask, wide)
+    inner = slice(window.row_off - top, window.row_off - top + window.height)
+    boundary = np.zeros((classes, 2), np.int64)
+    counted = (truth != NODATA) & (mapped != NODATA)
+    for k in range(classes):
+        true_edge, mapped_edge = edge(truth == k, EDGE) & counted, edge(mapped == k, EDGE) & counted
+        boundary[k] = (true_edge & mapped_edge)[inner].sum(), (true_edge | mapped_edge)[inner].sum()
+    truth, mapped, counted = truth[inner], mapped[inner], counted[inner]
+    starts = range(0, info.width, BLOCK)
+    blocks = [confusion(truth[:, col : col + BLOCK], mapped[:, col : col + BLOCK], classes) for col in starts]
+    pixels, hits = np.zeros(_LEVELS, np.int64), np.zeros(_LEVELS, np.int64)
+    if confidence is not None:
+        sure = _band(confidence, window)
+        pixels += np.bincount(sure[counted], minlength=_LEVELS)
+        hits += np.bincount(sure[counted & (truth == mapped)], minlength=_LEVELS)
+    return Tally(
+        np.array([block for block in blocks if block.any()]).reshape(-1, classes, classes), boundary, pixels, hits
+    )
+
+
+def _band(path: Path, window: Window) -> NDArray[np.uint8]:
+    info = RasterInfo.read(path)
+    with Reader(Source(info, (1,), ValidityRule.of(info), info.width, info.height)) as reader:
+        return np.asarray(reader.read(window).pixels[0], np.uint8)
+
+
+def _check_place(mask: RasterInfo, labels: Labels, origin: tuple[int, int] | None) -> None:
+    """The mask must lie on the labels' grid: all over it, or on the part that begins at `origin`."""
+    whole = labels.info
+    if origin is None:
+        problem = misfit(mask, whole)
+    elif origin[0] + mask.width > whole.width or origin[1] + mask.height > whole.height:
+        problem = f"{mask.path}: reaches beyond its labels {whole.path}"
+    else:
+        where = whole.georeference.shifted(*origin)
+        problem = misfit(mask, replace(whole, width=mask.width, height=mask.height, georeference=where))
+    if problem:
+        raise DataError(problem)
+
+
+def _mean_iou(matrix: NDArray[np.int64]) -> float:
+    return float(np.nanmean(iou(matrix)))
+
+
+def _number(value: float | np.floating[Any]) -> float | None:
+    """A JSON number; NaN is null."""
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,1 @@
+"""From labels to a model: labels, chips, losses, the loop."""

@@ -1,0 +1,85 @@
+"""The state of a training run as one safetensors file: what is needed to go on to the same bytes."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors import torch as safetensors_torch
+
+from agriseg import files
+from agriseg.errors import ModelError
+
+_KEY = "agriseg_training"
+
+
+@dataclass
+class State:
+    """A run between two steps. Sampling and dropout follow from the seed and the step, so they are not here.
+
+    Args:
+        network: being trained.
+        optimiser: of its parameters.
+        average: running average of the network's state.
+        step: optimiser steps done.
+        seconds: spent so far, over all sittings.
+        best: highest validation score so far.
+        stale: validations since then.
+    """
+
+    network: torch.nn.Module
+    optimiser: torch.optim.Optimizer
+    average: dict[str, torch.Tensor]
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -1.0
+    stale: int = 0
+
+    def save(self, path: Path, run: str) -> None:
+        """Write the state; the name never stands for half of it.
+
+        Args:
+            path: the file.
+            run: fingerprint of recipe, classes and data; only such a run may go on from it.
+        """
+        tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
+        tensors |= {f"average.{key}": value for key, value in self.average.items()}
+        for index, slots in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
+        numbers = {"run": run, "step": self.step, "seconds": self.seconds, "best": self.best, "stale": self.stale}
+        plain = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+        files.write_bytes(path, safetensors_torch.save(plain, {_KEY: json.dumps(numbers)}))
+
+    def load(self, path: Path, run: str) -> None:
+        """Take the state of a file over.
+
+        Raises:
+            ModelError: damaged, or of a run with another recipe, other classes or other data.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                numbers: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (no mapping)
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise ModelError(
+                f"{path}: no training state, or damaged ({error}); start anew in another folder"
+            ) from error
+        if numbers["run"] != run:
+            raise ModelError(
+                f"{path}: another recipe, other classes or other data made this state; start anew in another folder"
+            )
+        self.network.load_state_dict(_under("network.", tensors))
+        self.average = _under("average.", tensors)
+        slots: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in _under("optimiser.", tensors).items():
+            index, name = key.split(".", 1)
+            slots.setdefault(int(index), {})[name] = value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
+        self.step, self.seconds = numbers["step"], numbers["seconds"]
+        self.best, self.stale = numbers["best"], numbers["stale"]
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,0 +1,72 @@
+"""Losses over logits and class ids, 255 left out; and sums of them."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch.nn import functional
+
+from agriseg.errors import ModelError
+from agriseg.legend import NODATA
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+_FOCUS = 2.0  # gamma of Lin et al. 2017, arXiv 1708.02002
+_HARD = 0.25  # share of the pixels that OHEM keeps
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean cross-entropy of the labelled pixels, weighted by class; 0 where none is labelled.
+
+    Args:
+        logits: (N, K, h, w) float32.
+        labels: (N, h, w) int64, 255 not counted.
+        weights: (K,) or None.
+    """
+    total = functional.cross_entropy(logits, labels, weights, ignore_index=NODATA, reduction="sum")
+    counted = labels[labels != NODATA]
+    amount = counted.numel() if weights is None else weights[counted].sum()
+    return total / amount if counted.numel() else total
+
+
+def dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """1 - mean Dice over the classes that occur in the batch (Milletari et al. 2016, arXiv 1606.04797)."""
+    known = (labels != NODATA)[:, None]
+    truth = functional.one_hot(labels.where(labels != NODATA, 0), logits.shape[1]).permute(0, 3, 1, 2) * known
+    shares = logits.softmax(1) * known
+    both, either = (shares * truth).sum((0, 2, 3)), (shares + truth).sum((0, 2, 3))
+    present = truth.sum((0, 2, 3)) > 0
+    return 1 - (2 * both[present] / either[present]).mean() if present.any() else logits.sum() * 0
+
+
+def focal(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy with well-classified pixels turned down (Lin et al. 2017)."""
+    losses = functional.cross_entropy(logits, labels, ignore_index=NODATA, reduction="none")
+    return ((1 - torch.exp(-losses)) ** _FOCUS * losses).sum() / (labels != NODATA).sum().clamp(min=1)
+
+
+def ohem(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the hardest quarter of the labelled pixels (Shrivastava et al. 2016, arXiv 1604.03540)."""
+    losses = functional.cross_entropy(logits, labels, ignore_index=NODATA, reduction="none")[labels != NODATA]
+    return losses.topk(max(1, round(_HARD * losses.numel()))).values.mean() if losses.numel() else logits.sum() * 0
+
+
+def weighted_sum(parts: Mapping[str, float], class_weights: torch.Tensor | None = None) -> Loss:
+    """The loss that a configuration names, such as `{"ce": 1, "dice": 1}`.
+
+    Raises:
+        ModelError: a name that is none.
+    """
+    known: dict[str, Loss] = {
+        "ce": lambda logits, labels: cross_entropy(logits, labels, class_weights),
+        "dice": dice,
+        "focal": focal,
+        "ohem": ohem,
+    }
+    strange = [name for name in parts if name not in known]
+    if strange or not parts:
+        raise ModelError(f"loss {', '.join(strange) or 'without a part'}; known are {', '.join(known)}")
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return torch.stack([share * known[name](logits, labels) for name, share in parts.items()]).sum()
+
+    return loss

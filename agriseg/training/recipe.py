@@ -1,0 +1,61 @@
+"""How a network is trained: every number of the loop, with defaults that suit few labels and two cores."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from agriseg.training.augment import Augmentation
+
+
+class Recipe(BaseModel):
+    """The loop's numbers.
+
+    Args:
+        steps: optimiser steps; None when `minutes` is given.
+        minutes: how long to train instead; such a run depends on the machine's speed.
+        chip: side of a sample (px); a multiple of the network's step.
+        batch: samples per forward.
+        accumulate: forwards per optimiser step.
+        optimiser: adamw, adam or sgd (momentum 0.9).
+        rate: largest learning rate, after warm-up; a cosine takes it to 0.
+        warm_up: share of the training in which the rate rises.
+        decay: weight decay.
+        loss: names and shares, see `losses.weighted_sum`.
+        class_weights: weigh the cross-entropy by 1 / sqrt(class share).
+        auxiliary: share of the auxiliary head's loss, where the network has one.
+        rare: share of samples that are sought by class instead of by pixel.
+        average: decay of the running average of the weights, which is what is kept; 0 keeps the last weights.
+        validate_every: steps from one validation to the next.
+        patience: validations without a better one after which it ends; 0 never.
+        precision: auto, fp32 or bf16.
+        seed: of everything random.
+        augmentation: how samples vary.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    chip: int = Field(default=384, ge=32)
+    batch: int = Field(default=8, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    rate: float = Field(default=1e-3, gt=0)
+    warm_up: float = Field(default=0.05, ge=0, lt=1)
+    decay: float = Field(default=1e-2, ge=0)
+    loss: dict[str, float] = {"ce": 1.0, "dice": 1.0}
+    class_weights: bool = False
+    auxiliary: float = Field(default=0.4, ge=0)
+    rare: float = Field(default=0.5, ge=0, le=1)
+    average: float = Field(default=0.99, ge=0, lt=1)
+    validate_every: int = Field(default=200, ge=1)
+    patience: int = Field(default=0, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = Field(default=0, ge=0)
+    augmentation: Augmentation = Augmentation()
+
+    @model_validator(mode="after")
+    def _one_end(self) -> "Recipe":
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("give either steps or minutes")
+        return self
