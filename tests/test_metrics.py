@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agriseg.metrics import confusion, iou, seam_ratio
+from agriseg.metrics import ClassScores, bootstrap, calibration_error, confusion, edge, iou, seam_ratio
 
 
 def masks(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,3 +54,72 @@ def test_seam_ratio_counts_no_change_to_nodata() -> None:
     mask = np.tile(np.uint8([0, 1]), (10, 20))
     mask[:, 20:] = 255
     assert seam_ratio(mask, np.array([20])) == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_equal_torchmetrics(seed: int) -> None:
+    import torch
+    from torchmetrics.functional import classification as reference
+
+    truth, mask = masks(seed)
+    both = (truth != 255) & (mask != 255)
+    t, m = torch.from_numpy(truth[both].astype(int)), torch.from_numpy(mask[both].astype(int))
+    scores = ClassScores.of(confusion(truth, mask, 4))
+    how = {"num_classes": 4, "average": "none"}
+    for got, function in [
+        (scores.iou, reference.multiclass_jaccard_index),
+        (scores.precision, reference.multiclass_precision),
+        (scores.recall, reference.multiclass_recall),
+        (scores.f1, reference.multiclass_f1_score),
+    ]:
+        np.testing.assert_allclose(got, function(m, t, **how).double().numpy(), atol=1e-7)  # torchmetrics: float32
+    assert scores.support.tolist() == torch.bincount(t).tolist()
+
+
+def test_calibration_error_equals_torchmetrics() -> None:
+    import torch
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    rng = np.random.default_rng(0)
+    level = rng.integers(126, 251, 20_000)
+    right = rng.random(len(level)) < (level / 250) ** 2  # too sure of itself
+    pixels, hits = np.bincount(level, minlength=251), np.bincount(level[right], minlength=251)
+    expected = binary_calibration_error(torch.from_numpy(level / 250), torch.from_numpy(right.astype(int)), n_bins=15)
+    got = calibration_error(pixels, hits)
+    assert got == pytest.approx(float(expected), abs=2e-3)  # a level on the edge of a bin falls to either side
+    assert got > 0.1
+    honest = rng.random(len(level)) < level / 250
+    assert calibration_error(pixels, np.bincount(level[honest], minlength=251)) < 0.02
+    assert np.isnan(calibration_error(np.zeros(251, int), np.zeros(251, int)))
+
+
+def test_bootstrap_covers_what_is_true() -> None:
+    """In 19 of 20 fields whose truth is known, more or less."""
+    rng = np.random.default_rng(1)
+    covered = 0
+    for seed in range(200):
+        quality = rng.beta(8, 2, 60)  # each block of ground is easy or hard as a whole
+        hits = rng.binomial(100, quality)
+        blocks = np.array([[[h, 100 - h], [0, 100]] for h in hits])
+        low, high = bootstrap(blocks, lambda matrix: np.array(matrix[0, 0] / matrix[0].sum()), rounds=300, seed=seed)
+        covered += low <= 0.8 <= high
+    assert 0.9 <= covered / 200 <= 0.99
+
+
+def test_bootstrap_is_wider_than_pixels_would_say() -> None:
+    hits = np.random.default_rng(2).choice([20, 100], 40)
+    blocks = np.array([[[h, 100 - h], [0, 100]] for h in hits])
+    low, high = bootstrap(blocks, lambda matrix: np.array(matrix[0, 0] / matrix[0].sum()))
+    share = hits.mean() / 100
+    by_pixels = 2 * 1.96 * np.sqrt(share * (1 - share) / 4000)
+    assert high - low > 3 * by_pixels
+
+
+def test_edge_by_brute_force() -> None:
+    member = np.random.default_rng(3).random((30, 40)) < 0.8
+    rows, cols = np.nonzero(~np.pad(member, 1))
+    expected = np.zeros_like(member)
+    for row, col in np.ndindex(*member.shape):
+        far = np.maximum(np.abs(rows - row - 1), np.abs(cols - col - 1))
+        expected[row, col] = member[row, col] and far.min() <= 2
+    np.testing.assert_array_equal(edge(member, 2), expected)

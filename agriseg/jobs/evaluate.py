@@ -165,10 +165,11 @@ def _strip(
     there = Window(wide.col_off + origin[0], wide.row_off + origin[1], wide.width, wide.height)
     truth, mapped = labels.read(there), _band(mask, wide)
     inner = slice(window.row_off - top, window.row_off - top + window.height)
-    boundary = np.zeros((classes, 2), np.int64)
     counted = (truth != NODATA) & (mapped != NODATA)
+    truth, mapped = (np.where(counted, each, NODATA) for each in (truth, mapped))  # a hole in one makes no edge
+    boundary = np.zeros((classes, 2), np.int64)
     for k in range(classes):
-        true_edge, mapped_edge = edge(truth == k, EDGE) & counted, edge(mapped == k, EDGE) & counted
+        true_edge, mapped_edge = edge(truth == k, EDGE), edge(mapped == k, EDGE)
         boundary[k] = (true_edge & mapped_edge)[inner].sum(), (true_edge | mapped_edge)[inner].sum()
     truth, mapped, counted = truth[inner], mapped[inner], counted[inner]
     starts = range(0, info.width, BLOCK)

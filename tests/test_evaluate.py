@@ -1,0 +1,154 @@
+"""Evaluation counts whole rasters, and counts right."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import blocks, nearest, noise, read, write_raster
+
+from agriseg import SegmentationModel
+from agriseg.cli import main
+from agriseg.config import RunOptions
+from agriseg.errors import DataError
+from agriseg.grid import Window
+from agriseg.jobs.evaluate import BLOCK, EDGE, evaluate, tally, tally_model
+from agriseg.metrics import confusion, edge
+from agriseg.training.labels import Labels
+
+GREY = {"photometric": "MINISBLACK"}
+
+
+def label_raster(path: Path, ids: np.ndarray, **profile: Any) -> Labels:
+    return Labels.of(write_raster(path, ids[None], **GREY, **profile), range(4))
+
+
+def ids(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Class ids 0 to 3 in patches of 9 px, with holes."""
+    found = blocks(height, width, side=9, seed=seed)[0] // 64
+    found[noise(height, width, seed=seed + 1)[0] < 20] = 255
+    return found
+
+
+def test_counts_are_those_of_the_whole_arrays(tmp_path: Path) -> None:
+    truth, mapped = ids(600, 700), ids(600, 700, seed=5)
+    sure = noise(600, 700, seed=9)[0] % 251
+    labels = label_raster(tmp_path / "l.tif", truth)
+    mask = write_raster(tmp_path / "m.tif", mapped[None], nodata=255, **GREY)
+    confidence = write_raster(tmp_path / "c.tif", sure[None], nodata=255, **GREY)
+    got = tally(mask, confidence, labels, 4)
+    np.testing.assert_array_equal(got.blocks.sum(0), confusion(truth, mapped, 4))
+    assert len(got.blocks) == -(-600 // BLOCK) * -(-700 // BLOCK)
+    counted = (truth != 255) & (mapped != 255)
+    np.testing.assert_array_equal(got.pixels, np.bincount(sure[counted], minlength=251))
+    np.testing.assert_array_equal(got.hits, np.bincount(sure[counted & (truth == mapped)], minlength=251))
+    truth, mapped = np.where(counted, truth, 255), np.where(counted, mapped, 255)
+    for k in range(4):
+        t, m = edge(truth == k, EDGE), edge(mapped == k, EDGE)
+        assert got.boundary[k].tolist() == [(t & m).sum(), (t | m).sum()]
+
+
+def test_a_perfect_map_and_the_rarest_class_first(tmp_path: Path, oracle: SegmentationModel) -> None:
+    pixels = blocks(300, 320)
+    image, truth = write_raster(tmp_path / "i.tif", pixels), nearest(pixels)
+    truth[:50] = 255
+    labels = label_raster(tmp_path / "l.tif", truth)
+    scores = evaluate(
+        [tally_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128))], oracle.legend
+    ).as_dict()
+    assert scores["miou"] == 1
+    assert scores["pixels"] == 250 * 320
+    assert [entry["boundary_iou"] for entry in scores["classes"]] == [1.0] * 4
+    supports = [entry["support"] for entry in scores["classes"]]
+    assert supports == sorted(supports)
+    json.dumps(scores, allow_nan=False)
+
+
+def test_a_window_is_counted_where_it_lies(tmp_path: Path, oracle: SegmentationModel) -> None:
+    pixels = blocks(300, 320)
+    image = write_raster(tmp_path / "i.tif", pixels)
+    labels = label_raster(tmp_path / "l.tif", nearest(pixels))
+    options = RunOptions(tile=128, window=Window(33, 70, 200, 150))
+    got = evaluate([tally_model(oracle, image, labels, tmp_path / "m", options)], oracle.legend)
+    assert got.miou == 1
+    assert got.matrix.sum() == 200 * 150
+    mask = tmp_path / "m" / "i_classes.tif"
+    with pytest.raises(DataError, match="200 x 150"):
+        tally(mask, None, labels, 4)
+    with pytest.raises(DataError, match="px beside"):
+        tally(mask, None, labels, 4, (34, 70))
+    with pytest.raises(DataError, match="beyond"):
+        tally(mask, None, labels, 4, (200, 70))
+
+
+def test_only_what_is_kept_counts(tmp_path: Path, oracle: SegmentationModel) -> None:
+    pixels = blocks(200, 200)
+    image = write_raster(tmp_path / "i.tif", pixels)
+    labels = label_raster(tmp_path / "l.tif", nearest(pixels))
+    left = replace(labels, keep=lambda w: np.broadcast_to(np.arange(w.col_off, w.col_stop) < 60, (w.height, w.width)))
+    got = evaluate([tally_model(oracle, image, left, tmp_path / "m", RunOptions(tile=64))], oracle.legend)
+    assert got.matrix.sum() == 200 * 60
+    nothing = replace(labels, keep=lambda w: np.zeros((w.height, w.width), bool))
+    with pytest.raises(DataError, match="no pixel is both labelled and mapped"):
+        evaluate([tally_model(oracle, image, nothing, tmp_path / "m", RunOptions())], oracle.legend)
+
+
+def test_stitched_and_chip_by_chip_differ(tmp_path: Path, small: SegmentationModel) -> None:
+    """Chips are mapped without their neighbours, so their rims are worse; only the stitched figure is reported."""
+    pixels = blocks(256, 256)
+    image = write_raster(tmp_path / "i.tif", pixels)
+    stitched = read_map(tmp_path / "whole", image, small)
+    chips = np.zeros_like(stitched)
+    for row in range(0, 256, 64):
+        for col in range(0, 256, 64):
+            part = write_raster(tmp_path / "chip.tif", pixels[:, row : row + 64, col : col + 64])
+            chips[row : row + 64, col : col + 64] = read_map(tmp_path / "chip", part, small)
+    labels = label_raster(tmp_path / "l.tif", stitched)  # the untiled map as truth
+    by_chip = write_raster(tmp_path / "m.tif", chips[None], nodata=255, **GREY)
+    options = RunOptions(tile=160, blend="exact")
+    whole = evaluate([tally_model(small, image, labels, tmp_path / "again", options)], small.legend)
+    assert whole.miou > 0.999
+    assert evaluate([tally(by_chip, None, labels, 4)], small.legend).miou < 0.98
+
+
+def read_map(folder: Path, image: Path, model: SegmentationModel) -> np.ndarray:
+    from agriseg import segment
+
+    return read(segment(image, model, folder, tile=512, overwrite=True).classes)[0]
+
+
+def test_the_command(tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = blocks(150, 170)
+    image, _ = write_raster(tmp_path / "i.tif", pixels), label_raster(tmp_path / "l.tif", nearest(pixels))
+
+    def call(*args: str) -> str:
+        with pytest.raises(SystemExit) as left:
+            main(["evaluate", str(image), str(tmp_path / "l.tif"), *args])
+        assert left.value.code == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    scores = json.loads(call("-m", str(model_file), "--json"))
+    assert scores["pixels"] == 150 * 170
+    assert "mIoU" in call("-m", str(model_file))
+    mask = write_raster(tmp_path / "m.tif", nearest(pixels)[None], nodata=255, **GREY)
+    perfect = json.loads(call("--mask", str(mask), "--classes", "a,b,c,d", "--json"))
+    assert perfect["miou"] == 1
+    assert perfect["expected_calibration_error"] is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ([], "give either -m"),
+        (["--mask", "m.tif"], "--mask without --classes"),
+        (["--mask", "m.tif", "--classes", "a,b", "--values", "0,x"], "whole numbers"),
+        (["--mask", "m.tif", "--classes", "a,b", "--values", "0"], "gives 1 numbers for 2 classes"),
+    ],
+)
+def test_the_command_says_what_is_missing(flags: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["evaluate", "i.tif", "l.tif", *flags])
+    assert left.value.code == 2
+    assert says in capsys.readouterr().err

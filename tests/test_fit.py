@@ -1,0 +1,402 @@
+"""Samples by number, the loop, going on after a kill, and the command."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import blocks, nearest, write_raster
+
+import agriseg.training.fit
+from agriseg import load_model
+from agriseg.cli import main
+from agriseg.errors import DataError, ModelError, PredictionError, Terminated, UsageError
+from agriseg.jobs.train import TrainConfig, gather, train
+from agriseg.jobs.train import _blank as blank
+from agriseg.normalize import Normalization
+from agriseg.raster.info import RasterInfo
+from agriseg.raster.reader import Source
+from agriseg.raster.validity import ValidityRule
+from agriseg.training.augment import Augmentation, Samples
+from agriseg.training.labels import Labels
+from agriseg.training.sampling import draw_place, take_census
+from agriseg.training.scenes import Scene
+
+STILL = Augmentation(mirror=False, rotate=False, zoom=1, light=0, colour=0)
+PLAIN = Normalization(1.0, (0.0,) * 3, (1.0,) * 3)
+GREY = {"photometric": "MINISBLACK"}
+
+
+def field(
+    folder: Path, name: str = "a", *, height: int = 200, width: int = 260, seed: int = 0, hole: bool = True
+) -> Path:
+    """An image with its labels: three classes by brightness, the brightest rare."""
+    folder.mkdir(exist_ok=True)
+    pixels = blocks(height, width, side=10, seed=seed, low=1)
+    ids = np.minimum(nearest(pixels), 2)
+    ids[(pixels.mean(0) > 120) & (pixels.mean(0) < 200)] = 1
+    if hole:
+        pixels[:, :40, :40] = 0
+        ids[60:80, 60:80] = 255
+    write_raster(folder / f"{name}_labels.tif", ids[None], **GREY)
+    return write_raster(folder / f"{name}.tif", pixels, nodata=0)
+
+
+def scene(path: Path) -> Scene:
+    info = RasterInfo.read(path)
+    labels = Labels.of(path.with_name(f"{path.stem}_labels.tif"), range(3))
+    return Scene(Source(info, (1, 2, 3), ValidityRule.of(info), info.width, info.height), labels)
+
+
+# scenes and samples
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_scene_reads_as_a_padded_array(tmp_path: Path, held: bool) -> None:
+    one = scene(field(tmp_path))
+    if held:
+        one.hold()
+    whole = one.all()
+    assert (whole.ids[:40, :40] == 255).all(), "no label where there is no data"
+    pad = 50
+    padded = np.pad(whole.pixels, ((0, 0), (pad, pad), (pad, pad)))
+    ids = np.pad(whole.ids, pad, constant_values=255)
+    valid = np.pad(whole.valid, pad)
+    for top, left, height, width in [
+        (-30, -20, 60, 70),
+        (10, 20, 30, 40),
+        (180, 240, 60, 60),
+        (-50, -50, 300, 360),
+        (400, 0, 5, 5),
+    ]:
+        chip = one.read(top, left, height, width)
+        place = np.s_[top + pad : top + pad + height, left + pad : left + pad + width]
+        if top > 250:
+            assert (chip.ids == 255).all()
+            continue
+        np.testing.assert_array_equal(chip.pixels, padded[(slice(None), *place)])
+        np.testing.assert_array_equal(chip.ids, ids[place])
+        np.testing.assert_array_equal(chip.valid, valid[place])
+
+
+def test_a_census_counts_and_the_rare_are_sought(tmp_path: Path) -> None:
+    scenes = [scene(field(tmp_path, name, seed=seed)) for seed, name in enumerate("ab")]
+    census = take_census(scenes, 3, seed=0)
+    for number, one in enumerate(scenes):
+        assert census.counts[number].tolist() == np.bincount(one.all().ids.ravel(), minlength=256)[:3].tolist()
+    assert census.shares.sum() == pytest.approx(1)
+
+    def drawn(rare: float) -> np.ndarray:
+        rng = np.random.default_rng(0)
+        found = []
+        for _ in range(3000):
+            number, row, col = draw_place(census, rare, rng)
+            found.append(scenes_ids[number][row, col])
+        return np.bincount(found, minlength=3) / 3000
+
+    scenes_ids = [one.all().ids for one in scenes]
+    np.testing.assert_allclose(drawn(0.0), census.shares, atol=0.04)
+    common = census.shares.argmax()
+    sought = drawn(1.0)
+    assert sought[common] == 0
+    np.testing.assert_allclose(np.delete(sought, common), 0.5, atol=0.04)
+
+
+def test_still_samples_are_windows_of_the_scene(tmp_path: Path) -> None:
+    one = scene(field(tmp_path))
+    whole = one.all()
+    samples = Samples([one], take_census([one], 3, 0), PLAIN, 64, 0.5, STILL, seed=3)
+    for number in range(10):
+        x, ids = samples[number]
+        assert x.shape == (3, 64, 64)
+        assert ids.dtype == torch.int64
+        windows = np.lib.stride_tricks.sliding_window_view(whole.ids, (64, 64))
+        hits = np.argwhere((windows == ids.numpy()).all((2, 3)))
+        assert len(hits) >= 1
+        assert any(
+            np.allclose(
+                x.numpy(), whole.pixels[:, r : r + 64, c : c + 64] * whole.valid[r : r + 64, c : c + 64], atol=1e-3
+            )
+            for r, c in hits
+        )
+
+
+def test_samples_follow_from_their_number_alone(tmp_path: Path) -> None:
+    one = scene(field(tmp_path))
+    census = take_census([one], 3, 0)
+    first, second = (Samples([one], census, PLAIN, 64, 0.5, Augmentation(), seed=1) for _ in range(2))
+    later = second[7]
+    for number in range(7):
+        first[number]
+    for a, b in zip(first[7], later, strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(first[7][0], first[8][0])
+    assert not torch.equal(first[7][0], Samples([one], census, PLAIN, 64, 0.5, Augmentation(), seed=2)[7][0])
+
+
+def test_picture_and_labels_turn_together(tmp_path: Path) -> None:
+    """A picture that holds its own labels: whatever the turn, each pixel still says its class."""
+    ids = np.random.default_rng(0).integers(0, 3, (30, 30)).repeat(20, 0).repeat(20, 1).astype(np.uint8)
+    write_raster(tmp_path / "a_labels.tif", ids[None], **GREY)
+    one = scene(write_raster(tmp_path / "a.tif", np.stack([ids * 100] * 3)))
+    how = Augmentation(light=0, colour=0, zoom=1.5)
+    samples = Samples([one], take_census([one], 3, 0), PLAIN, 96, 0.5, how, seed=0)
+    for number in range(12):
+        x, labels = samples[number]
+        known = labels != 255
+        told = (x[0] / 100).round()
+        agree = (told == labels)[known].float().mean()
+        assert agree > 0.93  # bilinear meets nearest at the patches' edges
+        beyond = ~known
+        assert (x[0][beyond].abs() < 101).all()
+
+
+# the loop
+
+
+def config(tmp_path: Path, **recipe: Any) -> TrainConfig:
+    if not (tmp_path / "data").exists():
+        field(tmp_path / "data", height=256, width=384)
+    numbers = {"steps": 6, "chip": 64, "batch": 2, "validate_every": 3, "precision": "fp32", **recipe}
+    tables = {
+        "classes": ["dark", "dim", "bright"],
+        "arch": "fcn_small",
+        "data": {"images": "data/a.tif", "labels": "data/a_labels.tif"},
+        "validation": {"block": 64, "buffer": 16, "share": 0.25},
+        "recipe": numbers,
+    }
+    return TrainConfig.of(tables, tmp_path)
+
+
+def quiet(_: Any) -> None:
+    pass
+
+
+def never() -> bool:
+    return False
+
+
+def fitted(tmp_path: Path, name: str, stopped: Callable[[], bool] = never, **recipe: Any) -> Path:
+    train(config(tmp_path, **recipe), tmp_path / name, device="cpu", tell=quiet, stopped=stopped)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [{}, {"optimiser": "sgd", "accumulate": 2}, {"optimiser": "adam", "average": 0, "loss": {"focal": 1, "ohem": 1}}],
+    ids=str,
+)
+def test_going_on_gives_the_same_bytes(tmp_path: Path, recipe: dict[str, Any]) -> None:
+    straight = fitted(tmp_path, "straight", **recipe)
+    for at in (1, 2, 4, 5):
+        asked = iter([False] * at + [True] * 99)
+        with pytest.raises(Terminated):
+            fitted(tmp_path, f"broken{at}", lambda asked=asked: next(asked), **recipe)
+        again = fitted(tmp_path, f"broken{at}", **recipe)
+        assert weights(again) == weights(straight)
+        assert log(again) == log(straight)
+
+
+def weights(folder: Path) -> tuple[bytes, dict[str, Any]]:
+    """The best model's bytes and the state's tensors; a state also knows the seconds it took."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / "state.safetensors")
+    return (folder / "best.safetensors").read_bytes(), {key: value.numpy().tobytes() for key, value in tensors.items()}
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    """SIGKILL at steps drawn at random, in processes of their own, until one gets through."""
+    recipe = {"steps": 8, "validate_every": 2}
+    straight = fitted(tmp_path, "straight", **recipe)
+    program = (
+        "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "from test_fit import config, train, never\n"
+        "left = int(sys.argv[3])\n"
+        "def tell(news):\n"
+        "    global left; left -= 'loss' in news\n"
+        "    if left == 0: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "root = Path(sys.argv[2])\n"
+        "train(config(root, steps=8, validate_every=2), root / 'killed', device='cpu', tell=tell, stopped=never)\n"
+    )
+    codes = []
+    for left in (1, 3, 4, 99):
+        command = [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path), str(left)]
+        codes.append(subprocess.run(command, check=False, timeout=120).returncode)
+    assert codes == [-signal.SIGKILL, -signal.SIGKILL, -signal.SIGKILL, 0]
+    assert weights(tmp_path / "killed") == weights(straight)
+    assert log(tmp_path / "killed") == log(straight)
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    folder = fitted(tmp_path, "out", steps=120, batch=4, validate_every=60, rate=5e-3)
+    first, last = (line["miou"] for line in log(folder))
+    assert last > 0.6
+    model = load_model(folder / "best.safetensors")
+    assert model.about["split"] == "block"
+    assert model.about["validation"]["miou"] == max(first, last)
+    assert model.gsd == pytest.approx(0.1)
+    assert model.legend.names == ("dark", "dim", "bright")
+    scores = json.loads((folder / "evaluation.json").read_text())
+    assert scores["miou"] == pytest.approx(max(first, last))
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate explodes after the first validation."""
+    rate = agriseg.training.fit._rate
+    monkeypatch.setattr(agriseg.training.fit, "_rate", lambda done, recipe: 1e30 if done > 0.55 else rate(done, recipe))
+    with pytest.raises(PredictionError, match=r"the loss is (nan|inf) at step"):
+        fitted(tmp_path, "out", steps=10, validate_every=5, optimiser="sgd", loss={"ce": 1})
+    load_model(tmp_path / "out" / "best.safetensors")  # checks that every weight is finite
+    assert [line["step"] for line in log(tmp_path / "out")] == [5]
+
+
+def test_patience_ends_it(tmp_path: Path) -> None:
+    folder = fitted(tmp_path, "out", steps=50, validate_every=1, patience=2, rate=1e-12, warm_up=0.0, average=0)
+    assert len(log(folder)) < 50
+
+
+def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
+    fitted(tmp_path, "out")
+    with pytest.raises(ModelError, match="another recipe"):
+        fitted(tmp_path, "out", seed=1)
+    os.utime(tmp_path / "data" / "a_labels.tif", (1, 1))
+    with pytest.raises(ModelError, match="other data"):
+        fitted(tmp_path, "out")
+    (tmp_path / "out" / "state.safetensors").write_bytes(b"no state")
+    with pytest.raises(ModelError, match="no training state"):
+        fitted(tmp_path, "out")
+
+
+def test_training_never_sees_what_is_held_back(tmp_path: Path) -> None:
+    chosen = config(tmp_path)
+    training, held = gather(chosen, blank(chosen))
+    seen, kept = training[0].all().ids != 255, held[0].all().ids != 255
+    assert not (seen & kept).any()
+    assert kept.any()
+    rows, cols = np.nonzero(kept)
+    for row, col in list(zip(rows, cols, strict=True))[::97]:
+        assert not seen[max(0, row - 16) : row + 17, max(0, col - 16) : col + 17].any()
+
+
+# bad input
+
+
+def test_labels_that_do_not_fit_are_told_all_at_once(tmp_path: Path) -> None:
+    for name in "ab":
+        field(tmp_path / "data", name)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    for name in "ab":
+        (tmp_path / "data" / f"{name}.tif").rename(tmp_path / "images" / f"{name}.tif")
+    write_raster(tmp_path / "labels/a.tif", np.full((1, 200, 260), 7, np.uint8), **GREY)
+    write_raster(tmp_path / "labels/b.tif", np.zeros((1, 200, 261), np.uint8), **GREY)
+    tables = {"classes": ["x", "y"], "data": {"images": "images", "labels": "labels"}, "recipe": {"steps": 1}}
+    with pytest.raises(DataError, match=r"a.tif: no class has 7 \(52,000 px\); .*b.tif: 261 x 200 px"):
+        train(TrainConfig.of(tables, tmp_path), tmp_path / "out", tell=quiet, stopped=never)
+
+
+@pytest.mark.parametrize(
+    ("ids", "says"), [(np.full((1, 200, 260), 255), "no labelled pixel"), (np.ones((1, 200, 260)), "only one class")]
+)
+def test_too_few_labels(tmp_path: Path, ids: np.ndarray, says: str) -> None:
+    field(tmp_path / "data")
+    write_raster(tmp_path / "data/a_labels.tif", ids.astype(np.uint8), **GREY)
+    with pytest.raises(DataError, match=says):
+        fitted(tmp_path, "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"clases": ["a", "b"]}, "clases"),
+        ({"recipe": {"steps": 1, "minutes": 2}}, "either steps or minutes"),
+        ({"recipe": {}}, "either steps or minutes"),
+        ({"recipe": {"steps": 1, "loss": {"jaccard": 1}}}, "loss jaccard"),
+        ({"values": [1]}, "1 values for 3 classes"),
+        ({"classes": ["one"]}, "classes"),
+        ({"validation": {"images": "x"}}, "images without labels"),
+    ],
+)
+def test_configurations_that_make_no_sense(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    field(tmp_path / "data")
+    tables = {
+        "classes": ["a", "b", "c"],
+        "data": {"images": "data/a.tif", "labels": "data/a_labels.tif"},
+        "validation": {"block": 64},
+        "recipe": {"steps": 1, "chip": 64},
+        "arch": "fcn_small",
+    }
+    with pytest.raises(ModelError, match=says):
+        train(TrainConfig.of({**tables, **change}, tmp_path), tmp_path / "out", tell=quiet, stopped=never)
+
+
+def test_a_chip_must_fit_the_network(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="chip 65, expected a multiple of 2"):
+        fitted(tmp_path, "out", chip=65)
+
+
+# the command
+
+
+def test_the_command_trains_resumes_and_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    field(tmp_path / "data", height=256, width=384)
+    Path("field.toml").write_text(
+        'classes = ["dark", "dim", "bright"]\narch = "fcn_small"\n'
+        '[data]\nimages = "data/a.tif"\nlabels = "data/a_labels.tif"\n'
+        "[validation]\nblock = 64\nbuffer = 8\n"
+        "[recipe]\nsteps = 4\nchip = 64\nbatch = 2\nvalidate_every = 2\n"
+    )
+
+    def call(*args: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main(["train", *args])
+        out, err = capsys.readouterr()
+        assert isinstance(left.value.code, int)
+        return left.value.code, out, err
+
+    code, out, err = call("field.toml", "-o", "out")
+    assert (code, "mIoU" in out, "best" in err) == (0, True, True), err
+    assert call("field.toml", "-o", "out")[0] == 73
+    assert call("field.toml", "-o", "out", "--resume", "-q")[0] == 0
+    assert call("-o", "other")[0] == 2
+    assert call("field.toml", "--images", "x", "-o", "other")[0] == 2
+    assert call("none.toml", "-o", "other")[0] == 78
+    assert call("--images", "data/a.tif", "--labels", "data/none.tif", "--classes", "a,b", "-o", "other")[0] == 66
+    assert call("field.toml", "--time", "soon", "-o", "other")[0] == 2
+
+
+def test_sigterm_saves_and_leaves_with_143(tmp_path: Path) -> None:
+    field(tmp_path / "data", height=256, width=384)
+    (tmp_path / "field.toml").write_text(
+        'classes = ["dark", "dim", "bright"]\narch = "fcn_small"\n'
+        '[data]\nimages = "data/a.tif"\nlabels = "data/a_labels.tif"\n'
+        "[validation]\nblock = 64\nbuffer = 8\n"
+        "[recipe]\nminutes = 30\nchip = 64\nbatch = 2\nvalidate_every = 5\n"
+    )
+    command = [sys.executable, "-m", "agriseg", "train", "field.toml", "-o", "out"]
+    child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "mIoU" in line:
+            child.terminate()
+            break
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 143, err
+    assert "goes on from there" in err
+    assert (tmp_path / "out" / "state.safetensors").exists()
