@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agriseg.cli.options import run_flags, run_options
+from agriseg.cli.options import label_values, run_flags, run_options
 from agriseg.errors import UsageError
 
 
@@ -45,7 +45,7 @@ def command(
         raise UsageError("--mask without --classes; name the map's classes in order")
     loaded = None if model is None else load_model(model)
     legend = loaded.legend if loaded else Legend.from_names((classes or "").split(","))
-    truth = Labels.of(Path(labels), _values(values, len(legend)))
+    truth = Labels.of(Path(labels), label_values(values, len(legend)))
     if loaded is not None:
         with tempfile.TemporaryDirectory(prefix="agriseg-") as folder:
             counted = tally_model(loaded, Path(image), truth, Path(folder), options)
@@ -54,16 +54,3 @@ def command(
         counted = tally(Path(mask or ""), Path(confidence) if confidence else None, truth, len(legend), origin)
     scores = evaluate([counted], legend).as_dict()
     click.echo(json.dumps(scores) if as_json else show_evaluation(scores))
-
-
-def _values(text: str | None, classes: int) -> list[int]:
-    """Label value of each class."""
-    if text is None:
-        return list(range(classes))
-    try:
-        values = [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--values {text}, expected whole numbers such as 0,1,2") from error
-    if len(values) != classes:
-        raise UsageError(f"--values gives {len(values)} numbers for {classes} classes; give one a class")
-    return values

@@ -75,6 +75,19 @@ def chosen_model(path: str | None) -> tuple[Path, str | None]:
     )
 
 
+def label_values(text: str | None, classes: int) -> list[int]:
+    """Label value of each class."""
+    if text is None:
+        return list(range(classes))
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--values {text}, expected whole numbers such as 0,1,2") from error
+    if len(values) != classes:
+        raise UsageError(f"--values gives {len(values)} numbers for {classes} classes; give one a class")
+    return values
+
+
 def warn(text: str) -> None:
     """A line on stderr that does not stop the run."""
     from agriseg.cli.edge import one_line

@@ -1,0 +1,1 @@
+"""Fields, plots and labels in; polygons and points out."""
