@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import blocks, nearest, write_raster
+from PIL import Image
 
 import agriseg.training.fit
 from agriseg import load_model
@@ -251,6 +252,10 @@ def test_it_learns(tmp_path: Path) -> None:
     assert model.legend.names == ("dark", "dim", "bright")
     scores = json.loads((folder / "evaluation.json").read_text())
     assert scores["miou"] == pytest.approx(max(first, last))
+    with Image.open(folder / "predictions.png") as picture:
+        assert picture.width > 4 * 384
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+        assert {entry.rgb for entry in model.legend} <= colours
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

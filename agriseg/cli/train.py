@@ -61,7 +61,7 @@ def command(
     from agriseg.cli.show import show_evaluation
 
     click.echo(show_evaluation(trained.evaluation.as_dict()))
-    click.echo(trained.model)
+    click.echo(f"{trained.picture}\n{trained.model}")
 
 
 class _Teller:

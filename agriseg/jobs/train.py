@@ -16,6 +16,8 @@ from agriseg.engine.device import choose_device
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.jobs.contract import agree
 from agriseg.jobs.evaluate import Evaluation, evaluate, tally_model
+from agriseg.jobs.outputs import Outputs
+from agriseg.layers.picture import save_picture
 from agriseg.legend import Legend
 from agriseg.model import SegmentationModel, load_model
 from agriseg.networks import architecture
@@ -131,12 +133,12 @@ class Trained:
     Args:
         model: the best model's file.
         evaluation: of that model on what was held back.
-        classes: share of each class in the training labels.
+        picture: of the map of a held-back image beside its labels.
     """
 
     model: Path
     evaluation: Evaluation
-    shares: tuple[float, ...]
+    picture: Path
 
 
 def train(
@@ -189,7 +191,9 @@ def train(
         raise DataError("no validation gave a score; is anything labelled in the part that is held back?")
     evaluation = validated(load_model(best))
     files.write_text(folder / "evaluation.json", json.dumps(evaluation.as_dict(), indent=2) + "\n")
-    return Trained(best, evaluation, tuple(census.shares.tolist()))
+    picture = folder / "predictions.png"
+    _draw(picture, held, folder / "maps", evaluation.legend)
+    return Trained(best, evaluation, picture)
 
 
 def gather(config: TrainConfig, model: SegmentationModel) -> tuple[list[Scene], list[Scene]]:
@@ -262,6 +266,19 @@ def _blank(config: TrainConfig) -> SegmentationModel:
         gsd=float(np.median(resolutions)) if len(resolutions) == len(infos) else None, name=config.name,
         architecture=design.name,
     )  # fmt: skip
+
+
+def _draw(path: Path, held: Sequence[Scene], maps: Path, legend: Legend) -> None:
+    """Draw the held-back scene whose labels are the most varied: the largest share outside the commonest class."""
+
+    def variety(scene: Scene) -> float:
+        counts = np.bincount(scene.all().ids.ravel(), minlength=256)[: len(legend)]
+        return float(1 - counts.max() / counts.sum()) if counts.sum() else 0.0
+
+    scene = max(held, key=variety)
+    made = Outputs(maps, scene.source.info.path.stem, with_probabilities=False)
+    layers = made.layer("classes"), made.layer("confidence")
+    save_picture(path, scene.source.info.path, scene.source.bands, *layers, legend, scene.all().ids)
 
 
 def _statistics(scenes: Sequence[Scene], scale: float) -> tuple[tuple[float, ...], tuple[float, ...]]:

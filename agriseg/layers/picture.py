@@ -18,8 +18,9 @@ _LOW, _HIGH = np.array([122, 4, 64]), np.array([255, 244, 190])  # colours of co
 
 
 def save_picture(
-    path: Path, image: Path, bands: tuple[int, ...], classes: Path, confidence: Path, legend: Legend
-) -> None:
+    path: Path, image: Path, bands: tuple[int, ...], classes: Path, confidence: Path, legend: Legend,
+    labels: NDArray[np.uint8] | None = None,
+) -> None:  # fmt: skip
     """Write a PNG.
 
     Args:
@@ -28,6 +29,7 @@ def save_picture(
         bands: numbers of the bands to show; the first three as red, green, blue.
         classes, confidence: layers of the run.
         legend: of the mask.
+        labels: (H, W) true class ids, 255 unknown, to show beside the mask; None without.
     """
     mask, sure = _read(classes, (1,), Resampling.mode)[0], _read(confidence, (1,), Resampling.average)[0]
     known = mask != NODATA
@@ -36,14 +38,17 @@ def save_picture(
         ("Classes", _paint(mask, known, legend)),
         ("Confidence", _glow(sure, known, len(legend))),
     ]
+    if labels is not None:
+        truth = _shrunk(labels, known.shape)
+        panels.insert(1, ("Labels", _paint(truth, truth != NODATA, legend)))
     height, width = known.shape
-    sheet = Image.new("RGB", (3 * width + 4 * _GAP, _HEAD + height + _LINE + 2 * _GAP), _PAPER)
+    sheet = Image.new("RGB", (len(panels) * (width + _GAP) + _GAP, _HEAD + height + _LINE + 2 * _GAP), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=18)
     for place, (title, pixels) in enumerate(panels):
         left = _GAP + place * (width + _GAP)
         draw.text((left, 12), title, fill=_INK, font=font)
         sheet.paste(Image.fromarray(pixels), (left, _HEAD))
-    _key(draw, font, legend, width, _HEAD + height + _GAP)
+    _key(draw, font, legend, _GAP + (len(panels) - 1) * (width + _GAP), _HEAD + height + _GAP)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     files.write_bytes(path, buffer.getvalue())
@@ -56,6 +61,12 @@ def _read(path: Path, bands: tuple[int, ...], resampling: Resampling) -> NDArray
         shape = (len(bands), max(1, round(dataset.height / shrink)), max(1, round(dataset.width / shrink)))
         pixels: NDArray[np.uint8] = dataset.read(list(bands), out_shape=shape, resampling=resampling)
     return pixels
+
+
+def _shrunk(ids: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Class ids at the panel's size, the nearest of each pixel."""
+    rows, cols = (np.arange(small) * large // small for small, large in zip(shape, ids.shape, strict=True))
+    return np.asarray(ids[rows[:, None], cols], np.uint8)
 
 
 def _photo(path: Path, bands: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -86,16 +97,16 @@ def _glow(confidence: NDArray[np.uint8], known: NDArray[np.bool_], classes: int)
 
 
 def _key(
-    draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, legend: Legend, width: int, top: int
+    draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, legend: Legend, sure: int, top: int
 ) -> None:
-    """The legend under the mask, and the ends of the confidence scale under it."""
+    """The legend from the left, and the ends of the confidence scale from column `sure` on, under its panel."""
     entries = [(entry.rgb, entry.name) for entry in legend]
     left: float = _GAP
     for colour, name in entries:
         draw.rectangle((left, top, left + 18, top + 18), fill=colour)
         draw.text((left + 26, top - 2), name, fill=_INK, font=font)
         left += 26 + draw.textlength(name, font=font) + 24
-    left = max(left, _GAP + 2 * (width + _GAP))
+    left = max(left, sure)
     for colour, name in ((tuple(_LOW.tolist()), "a guess"), (tuple(_HIGH.tolist()), "certain")):
         draw.rectangle((left, top, left + 18, top + 18), fill=colour, outline=_INK)
         draw.text((left + 26, top - 2), name, fill=_INK, font=font)

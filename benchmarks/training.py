@@ -1,0 +1,119 @@
+"""Bar: training takes in 0.90 or more of the images per second of a bare loop over data already in memory.
+
+Both use the same network, loss, optimiser, batch, precision and threads, in turn, in this process. The bare loop
+has its batches made; the other reads, turns and lights each sample, averages the weights and keeps its accounts.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from common import field, machine
+
+from agriseg.engine.device import choose_precision
+from agriseg.jobs.train import TrainConfig, _blank, gather
+from agriseg.training import fit as loop
+from agriseg.training.augment import Samples
+from agriseg.training.losses import weighted_sum
+from agriseg.training.sampling import take_census
+
+_WARM = 2  # steps that are not counted
+
+
+def labelled_field(folder: Path, side: int) -> None:
+    """A raster and labels by its brightness."""
+    with rasterio.open(field(folder / "field.tif", side, side)) as dataset:
+        ids = np.digitize(dataset.read().mean(0), [100, 180]).astype(np.uint8)
+        profile = {**dataset.profile, "count": 1, "nodata": 255, "photometric": "MINISBLACK"}
+    with rasterio.open(folder / "labels.tif", "w", **profile) as dataset:
+        dataset.write(ids, 1)
+
+
+def training_seconds(run: loop.Run, steps: int) -> float:
+    """Of `steps` steps of the real loop, after some to warm up."""
+    marks: list[float] = []
+
+    def tell(news: Mapping[str, Any]) -> None:
+        if "loss" in news:
+            marks.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder:
+        loop.fit(loop.Run(**{**vars(run), "folder": Path(folder), "tell": tell}))
+    return marks[_WARM + steps - 1] - marks[_WARM - 1]
+
+
+def bare_seconds(run: loop.Run, steps: int) -> float:
+    """Of `steps` steps over batches that are already made."""
+    network, recipe = run.model.network.train(), run.recipe
+    made = [run.samples.batch(first * recipe.batch, recipe.batch) for first in range(4)]
+    optimiser = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=recipe.decay)
+    loss_of = weighted_sum(recipe.loss)
+    precision = choose_precision(recipe.precision, run.device, run.model)
+    began = 0.0
+    for step in range(_WARM + steps):
+        if step == _WARM:
+            began = time.perf_counter()
+        x, ids = made[step % len(made)]
+        with torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            logits = network(x)
+        full = torch.nn.functional.interpolate(logits.float(), size=ids.shape[1:], mode="bilinear")
+        loss = loss_of(full, ids)
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        loss.item()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arch", default="fcn8s_resnet18")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=6)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        labelled_field(folder, 2048)
+        tables = {
+            "classes": ["dark", "dim", "light"], "arch": args.arch,
+            "data": {"images": "field.tif", "labels": "labels.tif"},
+            "recipe": {"steps": _WARM + args.steps, "validate_every": 10_000},
+        }  # fmt: skip
+        config = TrainConfig.of(tables, folder)
+        model = _blank(config)
+        scenes, _ = gather(config, model)
+        for scene in scenes:
+            scene.hold()
+        recipe = config.recipe
+        samples = Samples(
+            scenes, take_census(scenes, 3, 0), model.normalization, recipe.chip, recipe.rare, recipe.augmentation, 0
+        )
+        run = loop.Run(
+            model, samples, recipe, lambda _: {"miou": 0.0}, folder, "bench", torch.device("cpu"), lambda _: None,
+            lambda: False,
+        )  # fmt: skip
+        seconds: dict[str, list[float]] = {"bare loop": [], "agriseg": []}
+        turns = {"bare loop": bare_seconds, "agriseg": training_seconds}
+        for round_ in range(args.rounds):
+            for label in sorted(turns, reverse=round_ % 2 == 1):  # who goes first alternates: machines drift
+                seconds[label].append(turns[label](run, args.steps))
+    print(machine())
+    print(f"{args.arch}, batch {recipe.batch} of {recipe.chip} px")
+    for label, spent in seconds.items():
+        print(
+            f"{label:10} {args.steps * recipe.batch / statistics.median(spent):7.2f} images/s (median of {args.rounds})"
+        )
+    bare, ours = seconds.values()
+    ratios = sorted(b / o for b, o in zip(bare, ours, strict=True))
+    print(f"agriseg / bare: median {statistics.median(ratios):.3f}, {ratios[0]:.3f} to {ratios[-1]:.3f}; bar 0.90")
+
+
+if __name__ == "__main__":
+    main()
