@@ -82,7 +82,8 @@ class _Teller:
                 f"step {news['step']}: mIoU {news['miou']:.3f} ({iou}){', best' if news['best'] else ''}", err=True
             )
             return
-        self._first = news["done"] if self._first is None else self._first
+        if self._first is None:  # the labels were read before this
+            self._began, self._first = now, news["done"]
         if now - self._told >= 10:
             self._told = now
             gone = max(news["done"] - self._first, 1e-9)
