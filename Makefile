@@ -31,3 +31,4 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/empty.py
 	$(BIN)/python benchmarks/engine_cost.py
+	$(BIN)/python benchmarks/training.py
