@@ -1,7 +1,6 @@
 """`agriseg evaluate`."""
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,8 @@ def command(
       agriseg evaluate field.tif labels.tif -m weeds.safetensors
       agriseg evaluate field.tif labels.tif --mask field_classes.tif --classes soil,crop,weed --json
     """
+    import tempfile
+
     from agriseg.cli.show import show_evaluation
     from agriseg.config import RunOptions
     from agriseg.jobs.evaluate import evaluate, tally, tally_model
