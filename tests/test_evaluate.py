@@ -142,6 +142,7 @@ def test_the_command(tmp_path: Path, model_file: Path, capsys: pytest.CaptureFix
     ("flags", "says"),
     [
         ([], "give either -m"),
+        (["-m", "m", "--gsd", "5cm"], "labels lie on the raster's own grid"),
         (["--mask", "m.tif"], "--mask without --classes"),
         (["--mask", "m.tif", "--classes", "a,b", "--values", "0,x"], "whole numbers"),
         (["--mask", "m.tif", "--classes", "a,b", "--values", "0"], "gives 1 numbers for 2 classes"),

@@ -23,7 +23,7 @@ def command(
     image: str, labels: str, mask: str | None, confidence: str | None, classes: str | None, values: str | None,
     model: str | None, *, as_json: bool, **flags: Any,
 ) -> None:  # fmt: skip
-    """Score a model on a labelled raster, mapped as `run` maps it, or score a finished map.
+    """Score a model on a labelled raster, mapped at the raster's own resolution, or score a finished map.
 
     \b
     Example:
@@ -40,6 +40,8 @@ def command(
     from agriseg.training.labels import Labels
 
     options = RunOptions.of(**run_flags(flags))
+    if options.gsd not in ("auto", "native"):
+        raise UsageError(f"--gsd {flags['gsd']}, but labels lie on the raster's own grid; leave it out")
     if (mask is None) == (model is None):
         raise UsageError("give either -m with a model, or --mask with its --classes")
     if mask is not None and classes is None:

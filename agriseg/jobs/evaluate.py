@@ -134,7 +134,7 @@ def tally_model(model: SegmentationModel, image: Path, labels: Labels, folder: P
         folder: gets the map, over one of an earlier call.
         options: how it is mapped; native resolution, since labels lie on the raster's own grid.
     """
-    options = replace(options, gsd="native")
+    options = replace(options, gsd="native", probabilities=False)
     outputs = Outputs(folder, image.stem, with_probabilities=False)
     report = run(prepare(image, model, options), outputs)
     origin = (options.window.col_off, options.window.row_off) if options.window else None

@@ -148,7 +148,7 @@ def train(
 
     Args:
         config: what to train on what.
-        folder: gets `best.safetensors`, `model.safetensors`, `metrics.jsonl`, `evaluation.json` and the state.
+        folder: gets `best.safetensors`, `metrics.jsonl`, `evaluation.json`, `predictions.png` and the state.
         device: as in `agriseg run`.
         tell: told of steps and validations.
         stopped: asked before each step.

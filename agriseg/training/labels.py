@@ -66,7 +66,7 @@ class Labels:
         Raises:
             DataError: a number that is no class; all of them are told by `unknown`.
         """
-        ids, strange = self._decode(window)
+        ids, strange = self._decode(*self._stored(window))
         if strange.any():
             raise DataError(f"{self.info.path}: {window} has numbers that are no class; see agriseg labels check")
         if self.keep is not None:
@@ -83,16 +83,17 @@ class Labels:
         """Stored values that are no class, with their pixels."""
         found: Counter[Value] = Counter()
         for window in self.windows():
-            stored = self._stored(window)[0]
-            _, strange = self._decode(window)
+            stored, valid = self._stored(window)
+            strange = self._decode(stored, valid)[1]
             kinds, counts = np.unique(stored[:, strange], axis=1, return_counts=True)
             for kind, count in zip(kinds.T.tolist(), counts.tolist(), strict=True):
                 found[kind[0] if len(kind) == 1 else tuple(kind)] += count
         return found
 
-    def _decode(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def _decode(
+        self, stored: NDArray[np.generic], valid: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Class ids with 255 where there is none, and where the stored value is no class."""
-        stored, valid = self._stored(window)
         ids = np.full(valid.shape, NODATA, np.uint8)
         known = ~valid if len(stored) > 1 else ~valid | (stored[0] == NODATA)
         for class_id, value in enumerate(self.values):

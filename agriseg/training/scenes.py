@@ -50,7 +50,7 @@ class Scene:
 
     def all(self) -> Chip:
         """The whole scene."""
-        return self._read(Window(0, 0, self.source.width, self.source.height))
+        return self._inside(Window(0, 0, self.source.width, self.source.height))
 
     def read(self, top: int, left: int, height: int, width: int) -> Chip:
         """The pixels from row `top` and column `left` on, wherever that lies.
