@@ -106,7 +106,12 @@ def test_skipping_empty_tiles_changes_no_valid_pixel(
 
 @pytest.mark.parametrize(
     ("name", "height", "width", "tile"),
-    [("fcn_small", 413, 349, 160), ("fcn8s_resnet18", 1301, 1213, 1120), ("fcn_resnet50", 461, 917, 904)],
+    [
+        ("fcn_small", 413, 349, 160),
+        ("unet_small", 613, 549, 480),
+        ("fcn8s_resnet18", 1301, 1213, 1120),
+        ("fcn_resnet50", 461, 917, 904),
+    ],
 )
 def test_exact_equals_one_untiled_forward_and_half_the_margin_does_not(
     tmp_path: Path, name: str, height: int, width: int, tile: int

@@ -19,7 +19,7 @@ from agriseg.errors import ModelError
 from agriseg.jobs.oracle import random_network
 from agriseg.legend import LegendClass
 from agriseg.model import read_torchvision_state
-from agriseg.networks import ARCHITECTURES, architecture, load_torchvision_state, widen
+from agriseg.networks import ARCHITECTURES, architecture, last_bias, load_torchvision_state, widen
 from agriseg.normalize import Normalization
 
 RGB = ("red", "green", "blue")
@@ -50,6 +50,18 @@ def test_shapes_and_bands(name: str) -> None:
     with torch.inference_mode():
         logits = network(torch.zeros(2, 5, side, 2 * side))
     assert logits.shape == (2, 4, side // design.stride, 2 * side // design.stride)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_the_last_bias_gains_all_logits_gain(name: str) -> None:
+    network = architecture(name).build(3, 4).eval()
+    x, gained = torch.randn(1, 3, 64, 64), torch.tensor([1.0, -2.0, 0.5, 3.0])
+    with torch.no_grad():
+        before = network(x)
+        last_bias(network).add_(gained)
+        torch.testing.assert_close(network(x), before + gained[:, None, None], atol=1e-4, rtol=1e-4)
+    with pytest.raises(ModelError, match="balance = false"):
+        last_bias(torch.nn.Identity())
 
 
 def test_building_is_seeded_and_leaves_the_random_state_alone() -> None:
@@ -87,7 +99,7 @@ def probed_reach(name: str) -> tuple[int, int]:
     return max(before for before, _ in extents), max(after for _, after in extents)
 
 
-@pytest.mark.parametrize("name", ["fcn_small", "fcn8s_resnet18", "fcn_resnet50"])
+@pytest.mark.parametrize("name", ["fcn_small", "unet_small", "fcn8s_resnet18", "fcn_resnet50"])
 def test_the_reach_by_arithmetic_is_what_a_probe_sees(name: str) -> None:
     assert probed_reach(name) == (architecture(name).reach.before, architecture(name).reach.after)
 

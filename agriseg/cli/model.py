@@ -21,7 +21,7 @@ def command() -> None:
     "--arch",
     required=True,
     metavar="NAME",
-    help="fcn_resnet50, fcn_resnet101, fcn8s_resnet18, fcn8s_resnet34, fcn_small.",
+    help="fcn_resnet50, fcn_resnet101, fcn8s_resnet18, fcn8s_resnet34, unet_small, fcn_small.",
 )
 @click.option("--classes", required=True, metavar="LIST", help="Class names in channel order, such as soil,crop,weed.")
 @click.option("--bands", default="red,green,blue", show_default=True, metavar="LIST", help="Roles of the input bands.")

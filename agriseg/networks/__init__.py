@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from agriseg.errors import ModelError
-from agriseg.networks import fcn, fcn8s, small
+from agriseg.networks import fcn, fcn8s, small, unet_small
 from agriseg.networks.receptive import Reach
 from agriseg.networks.stem import widen
 
-__all__ = ["ARCHITECTURES", "Architecture", "architecture", "load_torchvision_state", "widen"]
+__all__ = ["ARCHITECTURES", "Architecture", "architecture", "last_bias", "load_torchvision_state", "widen"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ _ALL = (
     Architecture("fcn_resnet101", partial(fcn.FCNResNet, 101), fcn.reach(101), align=8),
     Architecture("fcn8s_resnet18", partial(fcn8s.FCN8s, 18), fcn8s.reach(18), align=32),
     Architecture("fcn8s_resnet34", partial(fcn8s.FCN8s, 34), fcn8s.reach(34), align=32),
+    Architecture("unet_small", unet_small.UNetSmall, unet_small.reach(), align=16),
     Architecture("fcn_small", small.FCNSmall, small.reach(), align=2),
 )
 ARCHITECTURES: Mapping[str, Architecture] = {each.name: each for each in _ALL}
@@ -69,6 +70,18 @@ def architecture(name: str) -> Architecture:
         near = difflib.get_close_matches(name, ARCHITECTURES, 1) or list(ARCHITECTURES)
         raise ModelError(f"no architecture {name!r}; use {' or '.join(near)}")
     return ARCHITECTURES[name]
+
+
+def last_bias(network: nn.Module) -> torch.Tensor:
+    """The bias of the layer that a network of `ARCHITECTURES` ends with, (K,): what is added to it, all logits gain.
+
+    Raises:
+        ModelError: a network without such a layer under the name `last`.
+    """
+    last = getattr(network, "last", None)
+    if not isinstance(last, nn.Conv2d) or last.bias is None:
+        raise ModelError(f"{type(network).__name__} has no last convolution with a bias; train with balance = false")
+    return last.bias
 
 
 def load_torchvision_state(network: nn.Module, state: Mapping[str, torch.Tensor], bands: tuple[str, ...]) -> list[str]:

@@ -33,6 +33,12 @@ class FCNResNet(nn.Module):
             self.backbone.conv1 = nn.Conv2d(bands, 64, kernel_size=7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(self.backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
 
+    @property
+    def last(self) -> nn.Module:
+        """The layer whose bias goes into the logits as it is."""
+        last: nn.Module = self.classifier[-1]
+        return last
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits; shapes as in the class."""
         logits: torch.Tensor = self.classifier(self.backbone(x)["out"])

@@ -32,6 +32,11 @@ class FCN8s(nn.Module):
         self.double32 = _bilinear_double(classes)
         self.double16 = _bilinear_double(classes)
 
+    @property
+    def last(self) -> nn.Module:
+        """The layer whose bias goes into the logits as it is."""
+        return self.score8
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits; shapes as in the class."""
         body = self.backbone

@@ -25,6 +25,11 @@ class FCNSmall(nn.Sequential):
             ]
         super().__init__(*layers, nn.ReLU(), nn.Conv2d(_WIDTH, classes, 1))
 
+    @property
+    def last(self) -> nn.Module:
+        """The layer whose bias goes into the logits as it is."""
+        return self[-1]
+
 
 def reach() -> Reach:
     """What one logit sees."""
