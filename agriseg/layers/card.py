@@ -1,0 +1,158 @@
+"""The model card: what a person should know before trusting a model, as Markdown and as one HTML page.
+
+What it says follows Mitchell et al. 2019, "Model Cards for Model Reporting", arXiv 1810.03993.
+"""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markdown_it import MarkdownIt
+
+from agriseg import files
+from agriseg.model import SegmentationModel
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse;display:block;overflow-x:auto}td,th{border:1px solid #ccc;padding:.3rem .6rem;"
+    "text-align:left}h1,h2{line-height:1.2}code{background:#f3f3f3;padding:0 .2rem}"
+    "pre{background:#f3f3f3;padding:.6rem;overflow-x:auto}"
+)
+_SPLITS = {
+    "block": "Whole blocks of ground were held back, with a belt around them that nobody used.",
+    "file": "Whole images were held back.",
+    "list": "Other images, named by the user, were held back.",
+    "random": (
+        "**Scattered squares beside the training data were held back, without a belt. Such scores flatter the model:** "
+        "expect less on other ground."
+    ),
+}
+
+
+def write_card(model: SegmentationModel, path: Path) -> None:
+    """Write a trained model's card beside it.
+
+    Args:
+        model: as `train` saves it; its `about` holds the evaluation, the split, the recipe.
+        path: of the model; the card gets its name with `.md` and `.html`.
+    """
+    text = card(model)
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>{html.escape(model.name)}</title><style>{_STYLE}</style></head><body>\n{body}</body></html>\n"
+    )
+    files.write_text(path.with_suffix(".md"), text)
+    files.write_text(path.with_suffix(".html"), page)
+
+
+def card(model: SegmentationModel) -> str:
+    """The card of a trained model as Markdown."""
+    about = model.about
+    parts = [
+        f"# {_cell(model.name)}",
+        _summary(model),
+        "## How good it is",
+        _scores(about),
+        "## What it was trained on",
+    ]
+    parts += [_data(about), "## What to mind", _limits(model), "## How it was made", _making(model)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(model: SegmentationModel) -> str:
+    gsd = "unknown" if model.gsd is None else f"{model.gsd * 100:.3g} cm"
+    rows = [
+        ("network", f"{model.architecture}, {sum(w.numel() for w in model.network.parameters()):,} parameters"),
+        ("classes", ", ".join(f"{entry.name} ({entry.colour})" for entry in model.legend)),
+        ("bands", ", ".join(model.bands)),
+        ("pixel on the ground", gsd),
+        ("licence of the training data", str(model.about["licence"])),
+        ("fingerprint", model.fingerprint),
+    ]
+    return _table(("", ""), rows)
+
+
+def _scores(about: Mapping[str, Any]) -> str:
+    scores = about["evaluation"]
+    rows = [
+        (
+            entry["name"], _number(entry["iou"]), " to ".join(map(_number, entry["iou_95"])),
+            _number(entry["precision"]), _number(entry["recall"]), _number(entry["f1"]),
+            _number(entry["boundary_iou"]), f"{entry['support']:,}",
+        )
+        for entry in scores["classes"]
+    ]  # fmt: skip
+    low, high = map(_number, scores["miou_95"])
+    lines = [
+        _SPLITS[about["split"]["by"]],
+        _table(("class", "IoU", "95 %", "precision", "recall", "F1", "boundary IoU", "pixels"), rows),
+        f"Mean IoU {_number(scores['miou'])} ({low} to {high}), over {scores['pixels']:,} pixels in {scores['blocks']} "
+        f"blocks of {scores['block_px']} px, on maps as `agriseg run` makes them. The intervals come from drawing "
+        "blocks with replacement. The weights are those that scored best on this ground while they were trained, "
+        "which flatters them a little.",
+        "Rows are what was labelled, columns what was mapped (pixels):",
+        _confusion(scores["confusion"]),
+    ]
+    if (fitted := scores["fitted"]) is not None:
+        lines.append(
+            f"Confidence: logits are divided by {fitted['temperature']:.3g}, fitted on what was held back; confidence "
+            f"is then off by {_number(fitted['error'])} on average (expected calibration error)."
+        )
+    return "\n\n".join(lines)
+
+
+def _confusion(matrix: Mapping[str, Any]) -> str:
+    rows = [
+        (name, *(f"{count:,}" for count in counts))
+        for name, counts in zip(matrix["classes"], matrix["rows_are_truth"], strict=True)
+    ]
+    return _table(("", *matrix["classes"]), rows)
+
+
+def _data(about: Mapping[str, Any]) -> str:
+    data = about["data"]
+    rows = [(name, f"{share:.2%}", f"{data['pixels'][name]:,}") for name, share in about["class_shares"].items()]
+    skipped = f" Left out because they could not be read: {len(data['skipped'])}." if data["skipped"] else ""
+    return (
+        f"Images to train on: {data['images']}; to score it on: {data['held_back']}.{skipped}\n\n"
+        + _table(("class", "share of the labelled pixels", "pixels"), rows)
+    )
+
+
+def _limits(model: SegmentationModel) -> str:
+    rare = min(model.about["class_shares"].items(), key=lambda item: item[1])
+    return "\n".join(
+        f"- {line}"
+        for line in (
+            "It knows the fields, dates, cameras and weather of its training images; on others, evaluate it on a few "
+            "labels before trusting it.",
+            f"Its rarest class, {_cell(rare[0])}, was {rare[1]:.2%} of the training pixels.",
+            "Every pixel with data gets one of its classes, also where the ground shows something it has never seen.",
+        )
+    )
+
+
+def _making(model: SegmentationModel) -> str:
+    made = json.dumps(
+        {key: model.about[key] for key in ("provenance", "split", "recipe", "step")}, indent=2, ensure_ascii=False
+    )
+    return f"```json\n{made}\n```"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Text that Markdown takes as it is: no table, no markup, one line."""
+    plain = " ".join(text.split())
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#~&!" else letter for letter in plain)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

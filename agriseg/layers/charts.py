@@ -1,0 +1,82 @@
+"""Charts of a training: its curves, and what a map confuses."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from agriseg import files
+from agriseg.legend import Legend
+
+_INK, _FAINT = "#282828", "#d9d9d9"
+
+
+def save_curves(path: Path, lines: Sequence[Mapping[str, Any]], legend: Legend) -> None:
+    """Write a PNG: loss and IoU over the steps.
+
+    Args:
+        path: the PNG.
+        lines: of `metrics.jsonl`, one a validation.
+        legend: names and colours of the classes.
+    """
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    steps = [line["step"] for line in lines]
+    left.plot(steps, [line["loss"] for line in lines], color=_INK, marker=".")
+    left.set(xlabel="step", ylabel="mean training loss since the last validation", ylim=(0, None))
+    for entry in legend:
+        scores = [line["iou"].get(entry.name) for line in lines]
+        values = [np.nan if score is None else score for score in scores]
+        right.plot(steps, values, color=entry.colour, marker=".", label=entry.name)
+    right.plot(steps, [line["miou"] for line in lines], color=_INK, linewidth=2.5, label="mean")
+    best = max(lines, key=lambda line: line["miou"])
+    right.axvline(best["step"], color=_FAINT, zorder=0)
+    right.annotate(
+        f"kept: {best['miou']:.3f}", (best["step"], 0.02), rotation=90, ha="right", color=_INK, fontsize="small"
+    )
+    right.set(xlabel="step", ylabel="IoU of what is held back", ylim=(0, 1))
+    right.legend(loc="lower right", fontsize="small")
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(color=_FAINT, linewidth=0.5)
+    _save(figure, path)
+
+
+def save_confusion(path: Path, matrix: NDArray[np.int64], legend: Legend) -> None:
+    """Write a PNG: of each true class, the shares that were mapped as each class.
+
+    Args:
+        path: the PNG.
+        matrix: (K, K) pixels, rows are the truth.
+        legend: names of the classes.
+    """
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    side = 2.5 + 0.75 * len(legend)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, col in np.ndindex(*shares.shape):
+        ink = "white" if shares[row, col] > 0.6 else _INK
+        text = f"{shares[row, col]:.1%}\n{matrix[row, col]:,}"
+        axes.text(col, row, text, ha="center", va="center", color=ink, fontsize="small")
+    places = range(len(legend))
+    axes.set_xticks(places, [_plain(name) for name in legend.names], rotation=30, ha="right")
+    axes.set_yticks(places, [_plain(name) for name in legend.names])
+    axes.set(xlabel="mapped as", ylabel="labelled as", title="Share of each labelled class, and pixels")
+    _save(figure, path)
+
+
+def _plain(name: str) -> str:
+    """A name that matplotlib does not take for mathematics."""
+    return name.replace("$", r"\$")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    files.write_bytes(path, buffer.getvalue())
