@@ -1,12 +1,16 @@
 """How good a mask is: everything from one confusion matrix; and how visible its seams are."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agriseg.legend import NODATA
+
+_HOTTEST = 20  # temperature that is still tried, and 1 / it the coldest
 
 
 def confusion(truth: NDArray[np.uint8], mask: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
@@ -102,6 +106,36 @@ def calibration_error(pixels: NDArray[np.int64], hits: NDArray[np.int64], bins: 
     counted = np.bincount(place, pixels, bins)
     gap = np.abs(np.bincount(place, hits, bins) - np.bincount(place, pixels * confidence, bins))
     return float(gap.sum() / counted.sum()) if counted.sum() else float("nan")
+
+
+def fit_temperature(logits: NDArray[np.floating[Any]], truth: NDArray[np.integer[Any]]) -> float:
+    """The number that logits are best divided by before the softmax: the likeliest (Guo et al. 2017).
+
+    The negative log-likelihood is convex in the inverse temperature, so its slope is halved in on.
+
+    Args:
+        logits: (N, K).
+        truth: (N,) class ids.
+
+    Returns:
+        0.05 to 20; an end of that range where all pixels are right, or a guess would be no worse.
+    """
+    z = np.asarray(logits, np.float64)
+    z -= z.max(1, keepdims=True)
+    right = z[np.arange(len(z)), truth].mean()
+    low, high = 1 / _HOTTEST, float(_HOTTEST)  # of the inverse
+    for _ in range(40):
+        middle = math.sqrt(low * high)
+        shares = np.exp(middle * z)
+        slope = ((shares * z).sum(1) / shares.sum(1)).mean() - right
+        low, high = (middle, high) if slope < 0 else (low, middle)
+    return 1 / math.sqrt(low * high)
+
+
+def softmax_confidence(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
+    """Largest softmax share (N,) of logits (N, K) over a temperature."""
+    z = np.asarray(logits, np.float64) / temperature
+    return np.asarray(1 / np.exp(z - z.max(1, keepdims=True)).sum(1), np.float64)
 
 
 def bootstrap(

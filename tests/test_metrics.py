@@ -2,8 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 
-from agriseg.metrics import ClassScores, bootstrap, calibration_error, confusion, edge, iou, seam_ratio
+from agriseg.metrics import (
+    ClassScores,
+    bootstrap,
+    calibration_error,
+    confusion,
+    edge,
+    fit_temperature,
+    iou,
+    seam_ratio,
+    softmax_confidence,
+)
 
 
 def masks(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -57,8 +68,7 @@ def test_seam_ratio_counts_no_change_to_nodata() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_scores_equal_torchmetrics(seed: int) -> None:
-    import torch
+def test_scores_equal_torchmetrics(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchmetrics.functional import classification as reference
 
     truth, mask = masks(seed)
@@ -66,27 +76,29 @@ def test_scores_equal_torchmetrics(seed: int) -> None:
     t, m = torch.from_numpy(truth[both].astype(int)), torch.from_numpy(mask[both].astype(int))
     scores = ClassScores.of(confusion(truth, mask, 4))
     how = {"num_classes": 4, "average": "none"}
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # it divides in float32
     for got, function in [
         (scores.iou, reference.multiclass_jaccard_index),
         (scores.precision, reference.multiclass_precision),
         (scores.recall, reference.multiclass_recall),
         (scores.f1, reference.multiclass_f1_score),
     ]:
-        np.testing.assert_allclose(got, function(m, t, **how).double().numpy(), atol=1e-7)  # torchmetrics: float32
+        np.testing.assert_allclose(got, function(m, t, **how).numpy(), rtol=0, atol=1e-9)
     assert scores.support.tolist() == torch.bincount(t).tolist()
 
 
-def test_calibration_error_equals_torchmetrics() -> None:
-    import torch
+def test_calibration_error_equals_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
     from torchmetrics.functional.classification import binary_calibration_error
 
     rng = np.random.default_rng(0)
-    level = rng.integers(126, 251, 20_000)
+    level = rng.integers(126, 250, 20_000)
+    level = level[level % 50 != 0]  # on the edge of a bin, where one may round up and the other down
     right = rng.random(len(level)) < (level / 250) ** 2  # too sure of itself
     pixels, hits = np.bincount(level, minlength=251), np.bincount(level[right], minlength=251)
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     expected = binary_calibration_error(torch.from_numpy(level / 250), torch.from_numpy(right.astype(int)), n_bins=15)
     got = calibration_error(pixels, hits)
-    assert got == pytest.approx(float(expected), abs=2e-3)  # a level on the edge of a bin falls to either side
+    assert got == pytest.approx(float(expected), abs=1e-9)
     assert got > 0.1
     honest = rng.random(len(level)) < level / 250
     assert calibration_error(pixels, np.bincount(level[honest], minlength=251)) < 0.02
@@ -123,3 +135,29 @@ def test_edge_by_brute_force() -> None:
         far = np.maximum(np.abs(rows - row - 1), np.abs(cols - col - 1))
         expected[row, col] = member[row, col] and far.min() <= 2
     np.testing.assert_array_equal(edge(member, 2), expected)
+
+
+def test_a_temperature_is_the_likeliest() -> None:
+    """Labels drawn from logits over a known temperature; and no other on a grid is likelier, by torch's own loss."""
+    rng = np.random.default_rng(4)
+    logits = rng.normal(0, 2, (40_000, 3)).astype(np.float32)
+    for known in (0.5, 1.0, 2.5):
+        shares = torch.from_numpy(logits / known).softmax(1).numpy()
+        truth = (shares.cumsum(1) < rng.random((len(logits), 1))).sum(1).clip(max=2)
+        found = fit_temperature(logits, truth)
+        assert found == pytest.approx(known, rel=0.05)
+
+        def loss(temperature: float, truth: np.ndarray = truth) -> float:
+            return float(
+                torch.nn.functional.cross_entropy(torch.from_numpy(logits) / temperature, torch.from_numpy(truth))
+            )
+
+        assert all(loss(found) <= loss(found * factor) + 1e-7 for factor in (0.5, 0.9, 0.98, 1.02, 1.1, 2.0))
+        sure = softmax_confidence(logits, found)
+        np.testing.assert_allclose(sure, torch.from_numpy(logits / found).softmax(1).max(1).values, atol=1e-5)
+
+
+def test_a_temperature_has_ends() -> None:
+    logits = np.eye(3)[[0, 1, 2] * 20]
+    assert fit_temperature(logits, np.array([0, 1, 2] * 20)) == pytest.approx(0.05)
+    assert fit_temperature(logits, np.array([1, 2, 0] * 20)) == pytest.approx(20)

@@ -30,6 +30,8 @@ from agriseg.model import SegmentationModel
 from agriseg.raster.reader import Strip
 
 Span = tuple[int, int]
+Watch = Callable[[torch.Tensor, torch.Tensor, Span, Span], None]
+"""Shown the blended logits (K, h, w) and validity (h, w) of raster rows and columns; each valid pixel once."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,19 @@ class Sweep:
         model: normalisation, number of classes, temperature.
         forward: its network.
         progress: told of each number of tiles that is done, skipped ones with them.
+        watch: shown the logits, or None.
     """
 
-    def __init__(self, plan: Plan, model: SegmentationModel, forward: Forward, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self, plan: Plan, model: SegmentationModel, forward: Forward, progress: Callable[[int], None],
+        watch: Watch | None = None,
+    ) -> None:  # fmt: skip
         self._plan = plan
         self._grid = plan.grid
         self._model = model
         self._forward = forward
         self._progress = progress
+        self._watch = watch
         self._across = {col: self._profile(plan.grid.cols, col) for col in plan.tile_cols}
 
     def run(self, band: Band, strip: Strip, carry: Patch | None) -> Decided:
@@ -185,6 +192,8 @@ class Sweep:
         if not known.any():
             return
         logits = self._pixels(sums, rows, cols)
+        if self._watch is not None:
+            self._watch(logits, known, rows, cols)
         classes, confidence, denominator = decide(logits, self._model.temperature)
         job.layers.put("classes", classes[None], known, rows, cols)
         job.layers.put("confidence", confidence[None], known, rows, cols)

@@ -15,7 +15,7 @@ from agriseg import files
 from agriseg.config import RunOptions
 from agriseg.engine.heap import release_heap, share_heap
 from agriseg.engine.schedule import run_bands
-from agriseg.engine.sweep import Decided, Sweep
+from agriseg.engine.sweep import Decided, Sweep, Watch
 from agriseg.errors import DataError, StorageError
 from agriseg.jobs.outputs import Outputs, default_folder
 from agriseg.jobs.prepare import Prepared, prepare
@@ -114,15 +114,15 @@ def segment(
     return run(prepare(image, model, options), outputs, progress)
 
 
-def run(prepared: Prepared, outputs: Outputs, progress: Progress | None = None) -> Report:
-    """Map a prepared raster; see `segment`."""
+def run(prepared: Prepared, outputs: Outputs, progress: Progress | None = None, watch: Watch | None = None) -> Report:
+    """Map a prepared raster; see `segment`. `watch` is shown the logits that decide."""
     share_heap()
     began = time.monotonic()
     plan, legend = prepared.plan, prepared.model.legend
     where = prepared.georeference
     with _working_store(prepared, outputs) as store:
         account = AreaAccount(where, plan.roi.width, len(legend))
-        tiles = _map(prepared, store, account, progress or _silent)
+        tiles = _map(prepared, store, account, progress or _silent, watch)
         release_heap()
         mapped = time.monotonic()
         predicted = int(account.pixels.sum())
@@ -148,7 +148,7 @@ def run(prepared: Prepared, outputs: Outputs, progress: Progress | None = None) 
     )  # fmt: skip
 
 
-def _map(prepared: Prepared, store: BlockStore, account: AreaAccount, progress: Progress) -> int:
+def _map(prepared: Prepared, store: BlockStore, account: AreaAccount, progress: Progress, watch: Watch | None) -> int:
     """Run all bands into the store; returns how many tiles went through the network."""
     plan, info = prepared.plan, prepared.info
     done = 0
@@ -165,7 +165,7 @@ def _map(prepared: Prepared, store: BlockStore, account: AreaAccount, progress: 
                 store.write(name, row_off, rows)
         return row_off, decided.class_pixels, decided.tiles
 
-    sweep = Sweep(plan, prepared.model, prepared.forward, tell)
+    sweep = Sweep(plan, prepared.model, prepared.forward, tell, watch)
     tiles = 0
     with Reader(prepared.contract.source) as reader:
         bands = plan.bands()
