@@ -9,21 +9,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agriseg.errors import AgrisegError
     from agriseg.grid import TileGrid, Window
+    from agriseg.jobs.evaluate import Evaluation, evaluate
     from agriseg.jobs.segment import Report, segment
+    from agriseg.jobs.train import Trained, train
     from agriseg.legend import Legend
     from agriseg.model import SegmentationModel, load_model
+    from agriseg.training.config import TrainConfig
 
-__all__ = ["AgrisegError", "Legend", "Report", "SegmentationModel", "TileGrid", "Window", "load_model", "segment"]
+__all__ = [
+    "AgrisegError", "Evaluation", "Legend", "Report", "SegmentationModel", "TileGrid", "TrainConfig", "Trained",
+    "Window", "evaluate", "load_model", "segment", "train",
+]  # fmt: skip
 
 _HOME = {
     "AgrisegError": "agriseg.errors",
+    "Evaluation": "agriseg.jobs.evaluate",
     "Legend": "agriseg.legend",
     "Report": "agriseg.jobs.segment",
     "SegmentationModel": "agriseg.model",
     "TileGrid": "agriseg.grid",
+    "TrainConfig": "agriseg.training.config",
+    "Trained": "agriseg.jobs.train",
     "Window": "agriseg.grid",
+    "evaluate": "agriseg.jobs.evaluate",
     "load_model": "agriseg.model",
     "segment": "agriseg.jobs.segment",
+    "train": "agriseg.jobs.train",
 }
 
 

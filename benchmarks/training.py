@@ -18,9 +18,10 @@ import torch
 from common import field, machine
 
 from agriseg.engine.device import choose_precision
-from agriseg.jobs.train import TrainConfig, _blank, gather
+from agriseg.jobs.gather import gather
 from agriseg.training import fit as loop
 from agriseg.training.augment import Samples
+from agriseg.training.config import TrainConfig
 from agriseg.training.losses import weighted_sum
 from agriseg.training.sampling import take_census
 
@@ -87,10 +88,8 @@ def main() -> None:
             "recipe": {"steps": _WARM + args.steps, "validate_every": 10_000},
         }  # fmt: skip
         config = TrainConfig.of(tables, folder)
-        model = _blank(config)
-        scenes, _ = gather(config, model)
-        for scene in scenes:
-            scene.hold()
+        found = gather(config, folder)
+        scenes, model = found.training, found.model
         recipe = config.recipe
         samples = Samples(
             scenes, take_census(scenes, 3, 0), model.normalization, recipe.chip, recipe.rare, recipe.augmentation, 0

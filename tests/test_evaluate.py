@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from conftest import blocks, nearest, noise, read, write_raster
 
-from agriseg import SegmentationModel
+from agriseg import SegmentationModel, load_model
 from agriseg.cli import main
 from agriseg.config import RunOptions
 from agriseg.errors import DataError
 from agriseg.grid import Window
-from agriseg.jobs.evaluate import BLOCK, EDGE, evaluate, tally, tally_model
+from agriseg.jobs.calibrate import Witness
+from agriseg.jobs.evaluate import BLOCK, EDGE, score, tally, tally_model
 from agriseg.metrics import confusion, edge
 from agriseg.training.labels import Labels
 
@@ -55,9 +56,7 @@ def test_a_perfect_map_and_the_rarest_class_first(tmp_path: Path, oracle: Segmen
     image, truth = write_raster(tmp_path / "i.tif", pixels), nearest(pixels)
     truth[:50] = 255
     labels = label_raster(tmp_path / "l.tif", truth)
-    scores = evaluate(
-        [tally_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128))], oracle.legend
-    ).as_dict()
+    scores = score([tally_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128))], oracle.legend).as_dict()
     assert scores["miou"] == 1
     assert scores["pixels"] == 250 * 320
     assert [entry["boundary_iou"] for entry in scores["classes"]] == [1.0] * 4
@@ -71,7 +70,7 @@ def test_a_window_is_counted_where_it_lies(tmp_path: Path, oracle: SegmentationM
     image = write_raster(tmp_path / "i.tif", pixels)
     labels = label_raster(tmp_path / "l.tif", nearest(pixels))
     options = RunOptions(tile=128, window=Window(33, 70, 200, 150))
-    got = evaluate([tally_model(oracle, image, labels, tmp_path / "m", options)], oracle.legend)
+    got = score([tally_model(oracle, image, labels, tmp_path / "m", options)], oracle.legend)
     assert got.miou == 1
     assert got.matrix.sum() == 200 * 150
     mask = tmp_path / "m" / "i_classes.tif"
@@ -88,11 +87,11 @@ def test_only_what_is_kept_counts(tmp_path: Path, oracle: SegmentationModel) -> 
     image = write_raster(tmp_path / "i.tif", pixels)
     labels = label_raster(tmp_path / "l.tif", nearest(pixels))
     left = replace(labels, keep=lambda w: np.broadcast_to(np.arange(w.col_off, w.col_stop) < 60, (w.height, w.width)))
-    got = evaluate([tally_model(oracle, image, left, tmp_path / "m", RunOptions(tile=64))], oracle.legend)
+    got = score([tally_model(oracle, image, left, tmp_path / "m", RunOptions(tile=64))], oracle.legend)
     assert got.matrix.sum() == 200 * 60
     nothing = replace(labels, keep=lambda w: np.zeros((w.height, w.width), bool))
     with pytest.raises(DataError, match="no pixel is both labelled and mapped"):
-        evaluate([tally_model(oracle, image, nothing, tmp_path / "m", RunOptions())], oracle.legend)
+        score([tally_model(oracle, image, nothing, tmp_path / "m", RunOptions())], oracle.legend)
 
 
 def test_stitched_and_chip_by_chip_differ(tmp_path: Path, small: SegmentationModel) -> None:
@@ -108,9 +107,9 @@ def test_stitched_and_chip_by_chip_differ(tmp_path: Path, small: SegmentationMod
     labels = label_raster(tmp_path / "l.tif", stitched)  # the untiled map as truth
     by_chip = write_raster(tmp_path / "m.tif", chips[None], nodata=255, **GREY)
     options = RunOptions(tile=160, blend="exact")
-    whole = evaluate([tally_model(small, image, labels, tmp_path / "again", options)], small.legend)
+    whole = score([tally_model(small, image, labels, tmp_path / "again", options)], small.legend)
     assert whole.miou > 0.999
-    assert evaluate([tally(by_chip, None, labels, 4)], small.legend).miou < 0.98
+    assert score([tally(by_chip, None, labels, 4)], small.legend).miou < 0.98
 
 
 def read_map(folder: Path, image: Path, model: SegmentationModel) -> np.ndarray:
@@ -138,12 +137,94 @@ def test_the_command(tmp_path: Path, model_file: Path, capsys: pytest.CaptureFix
     assert perfect["expected_calibration_error"] is None
 
 
+def test_a_witness_keeps_what_decides(tmp_path: Path, oracle: SegmentationModel) -> None:
+    """Its logits decide each labelled pixel as the map does; unlabelled and empty ones are not kept."""
+    pixels = blocks(300, 320, low=1)
+    pixels[:, :30] = 0
+    image = write_raster(tmp_path / "i.tif", pixels, nodata=0)
+    truth = nearest(pixels)
+    truth[:, :50] = 255
+    labels = label_raster(tmp_path / "l.tif", truth)
+    witness = Witness(300 * 320)
+    evaluation = score(
+        [tally_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128), witness)], oracle.legend, witness
+    )
+    logits, kept = np.concatenate(witness._logits), np.concatenate(witness._truth)
+    np.testing.assert_array_equal(logits.argmax(1), kept)
+    assert np.bincount(kept).tolist() == np.bincount(truth[30:, 50:].ravel()).tolist()
+    assert evaluation.calibration is not None
+    assert evaluation.calibration.pixels == 270 * 270
+    assert evaluation.calibration.temperature == pytest.approx(0.05), "all right: as sure as can be"
+
+
+def test_a_fitted_temperature_makes_confidence_honest(tmp_path: Path, oracle: SegmentationModel) -> None:
+    """One label in five is wrong, so a map that is sure of itself is not to be trusted; divided, it says 0.8."""
+    pixels = blocks(400, 400, side=5)
+    image, truth = write_raster(tmp_path / "i.tif", pixels), nearest(pixels)
+    wrong = np.random.default_rng(0).random(truth.shape) < 0.2
+    truth[wrong] = (truth[wrong] + 1) % 4
+    labels = label_raster(tmp_path / "l.tif", truth)
+    witness = Witness(truth.size)
+    before = score([tally_model(oracle, image, labels, tmp_path / "m", RunOptions(), witness)], oracle.legend, witness)
+    assert before.calibration is not None
+    calmer = replace(oracle, temperature=before.calibration.temperature)
+    after = score([tally_model(calmer, image, labels, tmp_path / "n", RunOptions())], oracle.legend)
+    errors = [each.as_dict()["expected_calibration_error"] for each in (before, after)]
+    assert errors[1] < errors[0] / 2
+    assert errors[1] == pytest.approx(before.calibration.error, abs=0.01)
+    assert after.miou == before.miou
+
+
+def test_folders_and_polygons(tmp_path: Path, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("i", "l"):
+        (tmp_path / folder).mkdir()
+    for seed, name in enumerate("ab"):
+        pixels = blocks(90, 100, seed=seed)
+        write_raster(tmp_path / f"i/{name}.tif", pixels)
+        label_raster(tmp_path / f"l/{name}_mask.tif", nearest(pixels))
+    out = tmp_path / "scores"
+    command = ["evaluate", str(tmp_path / "i"), str(tmp_path / "l"), "--label-suffix", "_mask", "-m", str(model_file)]
+    with pytest.raises(SystemExit) as left:
+        main([*command, "-o", str(out), "--json"])
+    printed = capsys.readouterr().out
+    assert left.value.code == 0
+    assert json.loads(printed)["pixels"] == 2 * 90 * 100
+    assert json.loads(printed) == json.loads((out / "evaluation.json").read_text())
+    assert {path.name for path in out.iterdir()} >= {"confusion.png", "a_classes.tif", "b_classes.tif"}
+    with pytest.raises(SystemExit) as left:
+        main([*command, "-o", str(out)])
+    assert left.value.code == 73
+    ring = [
+        [500_001, 5_399_999],
+        [500_003, 5_399_999],
+        [500_003, 5_399_997],
+        [500_001, 5_399_997],
+        [500_001, 5_399_999],
+    ]
+    feature = {"type": "Feature", "properties": {"kind": "c2"}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    named = {"type": "name", "properties": {"name": "EPSG:32632"}}
+    tree = {"type": "FeatureCollection", "crs": named, "features": [feature]}
+    (tmp_path / "p.geojson").write_text(json.dumps(tree))
+    names = load_model(model_file).legend.names
+    (tmp_path / "p.geojson").write_text((tmp_path / "p.geojson").read_text().replace("c2", names[2]))
+    command = ["evaluate", str(tmp_path / "i/a.tif"), str(tmp_path / "p.geojson"), "-m", str(model_file), "--json"]
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--column", "kind"])
+    scores = json.loads(capsys.readouterr().out)
+    assert {entry["name"]: entry["support"] for entry in scores["classes"]}[names[2]] == 20 * 20 == scores["pixels"]
+    with pytest.raises(SystemExit) as left:
+        main(command)
+    assert left.value.code == 2
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
         ([], "give either -m"),
         (["-m", "m", "--gsd", "5cm"], "labels lie on the raster's own grid"),
         (["--mask", "m.tif"], "--mask without --classes"),
+        (["--mask", "m.tif", "--classes", "a,b", "--tile", "64"], "--tile says how a model maps"),
+        (["-m", "m", "--classes", "a,b"], "--classes with -m"),
         (["--mask", "m.tif", "--classes", "a,b", "--values", "0,x"], "whole numbers"),
         (["--mask", "m.tif", "--classes", "a,b", "--values", "0"], "gives 1 numbers for 2 classes"),
     ],

@@ -19,18 +19,19 @@ import agriseg.training.fit
 from agriseg import load_model
 from agriseg.cli import main
 from agriseg.errors import DataError, ModelError, PredictionError, Terminated, UsageError
-from agriseg.jobs.train import TrainConfig, gather, train
-from agriseg.jobs.train import _blank as blank
+from agriseg.jobs.gather import gather
+from agriseg.jobs.train import train
 from agriseg.normalize import Normalization
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.validity import ValidityRule
 from agriseg.training.augment import Augmentation, Samples
+from agriseg.training.config import TrainConfig
 from agriseg.training.labels import Labels
 from agriseg.training.sampling import draw_place, take_census
 from agriseg.training.scenes import Scene
 
-STILL = Augmentation(mirror=False, rotate=False, zoom=1, light=0, colour=0)
+STILL = Augmentation(mirror=False, rotate="none", zoom=1, light=0, colour=0)
 PLAIN = Normalization(1.0, (0.0,) * 3, (1.0,) * 3)
 GREY = {"photometric": "MINISBLACK"}
 
@@ -246,7 +247,7 @@ def test_it_learns(tmp_path: Path) -> None:
     first, last = (line["miou"] for line in log(folder))
     assert last > 0.6
     model = load_model(folder / "best.safetensors")
-    assert model.about["split"] == "block"
+    assert model.about["split"] == {"by": "block", "block": 64, "buffer": 16, "share": 0.25, "fold": 0}
     assert model.about["validation"]["miou"] == max(first, last)
     assert model.gsd == pytest.approx(0.1)
     assert model.legend.names == ("dark", "dim", "bright")
@@ -287,8 +288,8 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
 
 def test_training_never_sees_what_is_held_back(tmp_path: Path) -> None:
     chosen = config(tmp_path)
-    training, held = gather(chosen, blank(chosen))
-    seen, kept = training[0].all().ids != 255, held[0].all().ids != 255
+    found = gather(chosen, tmp_path)
+    seen, kept = found.training[0].all().ids != 255, found.held[0].all().ids != 255
     assert not (seen & kept).any()
     assert kept.any()
     rows, cols = np.nonzero(kept)

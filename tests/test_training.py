@@ -9,8 +9,10 @@ from conftest import noise, write_raster
 
 from agriseg.errors import DataError, InputMissing, ModelError, UsageError
 from agriseg.grid import Window
+from agriseg.metrics import confusion, iou
 from agriseg.raster.info import RasterInfo
-from agriseg.training.blocks import BlockSplit
+from agriseg.training.balance import best_offsets
+from agriseg.training.blocks import BlockSplit, Draw
 from agriseg.training.labels import Labels, misfit
 from agriseg.training.losses import cross_entropy, dice, focal, ohem, weighted_sum
 from agriseg.training.pairs import find_pairs
@@ -106,7 +108,7 @@ def test_pairs_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("buffer", [0, 3, 16])
 def test_blocks_hold_back_and_keep_their_distance(buffer: int) -> None:
-    split = BlockSplit.draw(100, 133, side=16, buffer=buffer, share=0.25, seed=1)
+    split = BlockSplit.draw(100, 133, Draw(1, 0.25), side=16, buffer=buffer)
     whole = Window(0, 0, 133, 100)
     held, kept = split.validation(whole), split.training(whole)
     assert not (held & kept).any()
@@ -121,11 +123,19 @@ def test_blocks_hold_back_and_keep_their_distance(buffer: int) -> None:
     assert np.mean(split.held) == pytest.approx(0.25, abs=0.01)
 
 
+def test_folds_hold_back_every_block_once() -> None:
+    held = np.stack([Draw(3, 0.2, folds=4, fold=fold)(30) for fold in range(4)])
+    assert held.sum(0).tolist() == [1] * 30
+    assert sorted(held.sum(1).tolist()) == [7, 7, 8, 8]
+    assert Draw(3, 0.2)(30).sum() == 6
+    assert Draw(3, 0.99)(2).sum() == 1, "never all"
+
+
 def test_blocks_need_room() -> None:
     with pytest.raises(UsageError, match="one block"):
-        BlockSplit.draw(50, 60, side=64, buffer=0, share=0.2, seed=0)
+        BlockSplit.draw(50, 60, Draw(0, 0.2), side=64, buffer=0)
     with pytest.raises(UsageError, match="buffer"):
-        BlockSplit.draw(500, 600, side=64, buffer=65, share=0.2, seed=0)
+        BlockSplit.draw(500, 600, Draw(0, 0.2), side=64, buffer=65)
 
 
 # losses
@@ -178,3 +188,29 @@ def test_losses_of_nothing_are_zero_and_ignored_pixels_have_no_say(loss: object)
 def test_a_loss_that_is_none() -> None:
     with pytest.raises(ModelError, match="loss jaccard; known are ce, dice, focal, ohem"):
         weighted_sum({"jaccard": 1.0})
+
+
+# where the line is drawn
+
+
+def test_offsets_serve_the_mean_iou() -> None:
+    """Against every difference of two offsets on a fine grid; the rare and doubtful class gains."""
+    rng = np.random.default_rng(0)
+    truth = (rng.random(20_000) < 0.05).astype(np.uint8)
+    evidence = rng.normal(np.where(truth == 1, 1.5, 0), 1)
+    logits = np.stack([np.zeros(len(truth)), 1.5 * evidence - 1.125 + np.log(0.05 / 0.95)], 1).astype(np.float32)
+
+    def score(difference: float) -> float:
+        mapped = (logits[:, 1] + difference > logits[:, 0]).astype(np.uint8)
+        return float(iou(confusion(truth, mapped, 2)).mean())
+
+    offsets = best_offsets(logits, truth)
+    best = max(score(difference) for difference in np.arange(-4, 4, 0.05))
+    assert score(offsets[1] - offsets[0]) > best - 0.003
+    assert best > score(0) + 0.03
+    assert offsets[1] > offsets[0]
+
+
+def test_offsets_of_a_perfect_network_are_none() -> None:
+    truth = np.arange(300).astype(np.uint8) % 3
+    assert best_offsets(10 * np.eye(3, dtype=np.float32)[truth], truth) == [0.0, 0.0, 0.0]

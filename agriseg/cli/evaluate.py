@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agriseg.cli.options import label_values, run_flags, run_options
-from agriseg.errors import UsageError
+from agriseg.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from agriseg.jobs.evaluate import Evaluation
 
 
 @click.command("evaluate", short_help="Score a model, or a finished map, against labels.")
@@ -16,44 +19,85 @@ from agriseg.errors import UsageError
 @click.option("--mask", metavar="FILE", help="Score this map of the image instead of mapping it with a model.")
 @click.option("--confidence", metavar="FILE", help="The map's confidence layer, for the calibration error.")
 @click.option("--classes", metavar="LIST", help="Class names of the map; only with --mask.")
-@click.option("--values", metavar="LIST", help="Each class's number in the labels; 0, 1, 2, ... if not given.")
+@click.option(
+    "--values", metavar="LIST", help="Each class's number or #rrggbb in the labels; 0, 1, 2, ... if not given."
+)
+@click.option("--label-suffix", default="", metavar="TEXT", help="What a label's name adds to its image's: _mask.")
+@click.option("--column", metavar="NAME", help="Class column, when LABELS are polygons.")
+@click.option("--area", metavar="FILE", help="Polygons within which all was labelled: the rest there is background.")
+@click.option(
+    "-o", "--out", metavar="FOLDER", help="Also keep the scores as JSON, the confusion as a picture, the maps."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @run_options
-def command(
-    image: str, labels: str, mask: str | None, confidence: str | None, classes: str | None, values: str | None,
-    model: str | None, *, as_json: bool, **flags: Any,
-) -> None:  # fmt: skip
-    """Score a model on a labelled raster, mapped at the raster's own resolution, or score a finished map.
+def command(image: str, labels: str, out: str | None, model: str | None, *, as_json: bool, **given: Any) -> None:
+    """Score a model on a labelled raster, or on a folder of them, mapped at their own resolution; or a finished map.
 
     \b
     Example:
       agriseg evaluate field.tif labels.tif -m weeds.safetensors
+      agriseg evaluate images masks --label-suffix _mask -m weeds.safetensors -o scores
       agriseg evaluate field.tif labels.tif --mask field_classes.tif --classes soil,crop,weed --json
     """
+    flags = run_flags(given)
+    _refuse(given, flags, model)
+    if out is not None and Path(out).exists() and any(Path(out).iterdir()):
+        raise OutputError(f"{out}: holds something; choose another -o")
     import tempfile
 
     from agriseg.cli.show import show_evaluation
+    from agriseg.files import make_folder
+    from agriseg.jobs.train import save_evaluation
+
+    with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
+        folder = Path(out or spare)
+        make_folder(folder)
+        evaluation = _evaluated(Path(image), Path(labels), model, given, flags, folder)
+        if out is not None:
+            save_evaluation(folder, evaluation)
+    scores = evaluation.as_dict()
+    click.echo(json.dumps(scores) if as_json else show_evaluation(scores))
+
+
+def _evaluated(
+    image: Path, labels: Path, model: str | None, given: dict[str, Any], flags: dict[str, Any], folder: Path
+) -> "Evaluation":
     from agriseg.config import RunOptions
-    from agriseg.jobs.evaluate import evaluate, tally, tally_model
+    from agriseg.jobs.evaluate import evaluate, score, tally
+    from agriseg.jobs.labels import label_pairs
     from agriseg.legend import Legend
     from agriseg.model import load_model
     from agriseg.training.labels import Labels
 
-    options = RunOptions.of(**run_flags(flags))
-    if options.gsd not in ("auto", "native"):
-        raise UsageError(f"--gsd {flags['gsd']}, but labels lie on the raster's own grid; leave it out")
-    if (mask is None) == (model is None):
-        raise UsageError("give either -m with a model, or --mask with its --classes")
-    if mask is not None and classes is None:
-        raise UsageError("--mask without --classes; name the map's classes in order")
     loaded = None if model is None else load_model(model)
-    legend = loaded.legend if loaded else Legend.from_names((classes or "").split(","))
-    truth = Labels.of(Path(labels), label_values(values, len(legend)))
+    legend = loaded.legend if loaded else Legend.from_names(given["classes"].split(","))
+    values = label_values(given["values"], len(legend))
+    found: dict[str, Any] = {name: given[name] for name in ("label_suffix", "column")}
+    found["area"] = Path(given["area"]) if given["area"] else None
     if loaded is not None:
-        with tempfile.TemporaryDirectory(prefix="agriseg-") as folder:
-            counted = tally_model(loaded, Path(image), truth, Path(folder), options)
-    else:
-        origin = (options.window.col_off, options.window.row_off) if options.window else None
-        counted = tally(Path(mask or ""), Path(confidence) if confidence else None, truth, len(legend), origin)
-    scores = evaluate([counted], legend).as_dict()
-    click.echo(json.dumps(scores) if as_json else show_evaluation(scores))
+        return evaluate(loaded, image, labels, values=values, folder=folder, **found, **flags)
+    window = RunOptions.of(**flags).window
+    pairs = label_pairs(image, labels, legend=legend, folder=folder, **found)
+    if len(pairs) > 1:
+        raise UsageError(f"--mask is of one raster, but {image} holds {len(pairs)}; name one")
+    sure, origin = given["confidence"], (window.col_off, window.row_off) if window else None
+    truth = Labels.of(pairs[0].labels, values)
+    return score([tally(Path(given["mask"]), Path(sure) if sure else None, truth, len(legend), origin)], legend)
+
+
+def _refuse(given: dict[str, Any], flags: dict[str, Any], model: str | None) -> None:
+    """What contradicts itself."""
+    if flags.get("gsd", "auto") not in ("auto", "native"):
+        raise UsageError(f"--gsd {flags['gsd']}, but labels lie on the raster's own grid; leave it out")
+    if (given["mask"] is None) == (model is None):
+        raise UsageError("give either -m with a model, or --mask with its --classes")
+    if given["mask"] is None:
+        for name in ("classes", "confidence"):
+            if given[name] is not None:
+                raise UsageError(f"--{name} with -m; it belongs to --mask")
+        return
+    if given["classes"] is None:
+        raise UsageError("--mask without --classes; name the map's classes in order")
+    for name in flags:
+        if name != "window":
+            raise UsageError(f"--{name.replace('_', '-')} says how a model maps; with --mask leave it out")

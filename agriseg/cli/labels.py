@@ -18,7 +18,9 @@ def command() -> None:
 @click.argument("images")
 @click.argument("labels")
 @click.option("--classes", required=True, metavar="LIST", help="Class names in order, such as soil,crop,weed.")
-@click.option("--values", metavar="LIST", help="Each class's number in the label rasters; 0, 1, 2, ... if not given.")
+@click.option(
+    "--values", metavar="LIST", help="Each class's number or #rrggbb in the labels; 0, 1, 2, ... if not given."
+)
 @click.option("--label-suffix", default="", metavar="TEXT", help="What a label's name adds to its image's: _mask.")
 @click.option("--column", metavar="NAME", help="Class column, when LABELS are polygons.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

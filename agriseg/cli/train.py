@@ -9,79 +9,100 @@ from typing import Any
 
 import click
 
+from agriseg.cli.options import warn
 from agriseg.errors import ModelError, OutputError, UsageError
 
 _DEFAULT_MINUTES = 30.0
+_DATA = ("images", "labels", "label_suffix", "column", "area")
 
 
 @click.command("train", short_help="Train a model on labelled images.")
 @click.argument("config", required=False)
-@click.option("--images", metavar="PATH", help="An image, or a folder of them.")
-@click.option("--labels", metavar="PATH", help="Its label raster, or the folder of them.")
-@click.option("--label-suffix", default="", metavar="TEXT", help="What a label's name adds to its image's: _mask.")
+@click.option("--image", "--images", "images", metavar="PATH", help="An image, or a folder of them.")
+@click.option("--labels", metavar="PATH", help="Its label raster or polygons, or the folder of label rasters.")
+@click.option("--label-suffix", metavar="TEXT", help="What a label's name adds to its image's: _mask.")
+@click.option("--column", metavar="NAME", help="Class column, when --labels are polygons.")
+@click.option("--area", metavar="FILE", help="Polygons within which all was labelled: the rest there is background.")
 @click.option("--classes", metavar="LIST", help="Class names; their label values are 0, 1, 2, ...")
 @click.option("--time", "minutes", metavar="LENGTH", help="How long to train, such as 30m or 2h.")
+@click.option("--split", type=click.Choice(["block", "file", "random"]), help="What is held back; random flatters.")
+@click.option("--folds", type=click.IntRange(2), metavar="N", help="Hold back each of N parts in turn: N trainings.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")
-@click.option("-o", "--out", required=True, metavar="FOLDER", help="Gets the model, its scores and the state.")
+@click.option("-o", "--out", required=True, metavar="FOLDER", help="Gets the model, its card, scores and the state.")
 @click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
+@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
+@click.option("--tensorboard", is_flag=True, help="Also write the curves for TensorBoard; pip install tensorboard.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def command(
-    config: str | None, images: str | None, labels: str | None, label_suffix: str, classes: str | None,
-    minutes: str | None, device: str, out: str, *, resume: bool, quiet: bool,
+    config: str | None, minutes: str | None, split: str | None, folds: int | None, device: str, out: str, *,
+    resume: bool, skip_bad: bool, tensorboard: bool, quiet: bool, **data: str | None,
 ) -> None:  # fmt: skip
     """Train a model on labelled images; blocks of ground are held back to score it honestly.
 
     \b
     Example:
       agriseg train field.toml -o weeds
-      agriseg train --images field.tif --labels labels.tif --classes soil,crop,weed --time 30m -o weeds
+      agriseg train --image field.tif --labels labels.tif --classes soil,crop,weed --time 30m -o weeds
+      agriseg train --image field.tif --labels weeds.gpkg --column class --classes soil,weed -o weeds
     """
     folder = Path(out)
     if folder.exists() and any(folder.iterdir()) and not resume:
         raise OutputError(f"{folder}: holds something; add --resume to go on from it, or choose another -o")
-    from agriseg.jobs.train import TrainConfig, train
-
-    if config is not None:
-        if any(value is not None for value in (images, labels, classes)):
-            raise UsageError("a configuration file and --images, --labels or --classes; give one or the others")
-        tables = _tables(Path(config))
-        base = Path(config).parent
-    elif images and labels and classes:
-        data = {"images": images, "labels": labels, "label_suffix": label_suffix}
-        tables, base = {"classes": classes.split(","), "data": data, "recipe": {"minutes": _DEFAULT_MINUTES}}, Path()
-    else:
-        raise UsageError("give a configuration file, or --images, --labels and --classes")
+    tables, base = _tables(config, data)
     if minutes is not None:
         tables["recipe"] = {**tables.get("recipe", {}), "minutes": _minutes(minutes), "steps": None}
+    if split is not None:
+        tables["validation"] = {**tables.get("validation", {}), "by": split}
+    teller = _Teller(_board(folder) if tensorboard else None, quiet=quiet)
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
-    trained = train(
-        TrainConfig.of(tables, base), folder, device=device, tell=_Teller(quiet=quiet), stopped=lambda: bool(asked)
-    )
-    from agriseg.cli.show import show_evaluation
 
-    click.echo(show_evaluation(trained.evaluation.as_dict()))
-    click.echo(f"{trained.picture}\n{trained.model}")
+    from agriseg.cli.show import show_evaluation
+    from agriseg.jobs.train import cross_validate, train
+    from agriseg.training.config import TrainConfig
+
+    how: dict[str, Any] = {"device": device, "skip_bad": skip_bad, "tell": teller, "stopped": lambda: bool(asked)}
+    chosen = TrainConfig.of(tables, base)
+    if folds is None:
+        trained = [train(chosen, folder, **how)]
+        evaluation = trained[0].evaluation
+    else:
+        trained, evaluation = cross_validate(chosen, folder, folds, **how)
+    for text in sorted({text for each in trained for text in each.skipped}):
+        warn(f"left out: {text}")
+    if chosen.split == "random":
+        warn("scattered squares beside the training data were held back; on other ground expect lower scores")
+    click.echo(show_evaluation(evaluation.as_dict()))
+    for each in trained:
+        click.echo("\n".join(map(str, (*each.pictures, each.model.with_suffix(".md"), each.model))))
 
 
 class _Teller:
-    """A line per validation, and one every ten seconds between them."""
+    """A line per validation, and one every ten seconds between them; the same for TensorBoard."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, board: Any, *, quiet: bool) -> None:
+        self._board = board
         self._quiet = quiet
         self._began = self._told = time.monotonic()
         self._first: float | None = None
 
     def __call__(self, news: Mapping[str, Any]) -> None:
-        now = time.monotonic()
+        if self._board is not None and "step" in news:
+            self._plot(news)
         if self._quiet:
             return
-        if "miou" in news:
+        if "fold" in news:
+            self._first = None
+            click.echo(f"fold {news['fold']} of {news['folds']}", err=True)
+        elif "miou" in news:
             iou = ", ".join(f"{name} {value:.3f}" for name, value in news["iou"].items() if value is not None)
-            click.echo(
-                f"step {news['step']}: mIoU {news['miou']:.3f} ({iou}){', best' if news['best'] else ''}", err=True
-            )
-            return
+            best = ", best" if news["best"] else ""
+            click.echo(f"step {news['step']}: mIoU {news['miou']:.3f} ({iou}){best}", err=True)
+        else:
+            self._step(news)
+
+    def _step(self, news: Mapping[str, Any]) -> None:
+        now = time.monotonic()
         if self._first is None:  # the labels were read before this
             self._began, self._first = now, news["done"]
         if now - self._told >= 10:
@@ -92,12 +113,38 @@ class _Teller:
                 f"step {news['step']}: loss {news['loss']:.3f}, {news['done']:.0%}, {left:.0f} min left", err=True
             )
 
+    def _plot(self, news: Mapping[str, Any]) -> None:
+        numbers = {name: news[name] for name in ("loss", "rate", "miou") if name in news}
+        numbers |= {f"iou/{name}": value for name, value in news.get("iou", {}).items() if value is not None}
+        for name, value in numbers.items():
+            self._board.add_scalar(name, value, news["step"])
 
-def _tables(path: Path) -> dict[str, Any]:
+
+def _board(folder: Path) -> Any:
+    """TensorBoard's writer."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as TOML: {error}") from error
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError("--tensorboard, but it is not installed; pip install tensorboard") from error
+    return SummaryWriter(folder / "tensorboard")
+
+
+def _tables(config: str | None, data: Mapping[str, str | None]) -> tuple[dict[str, Any], Path]:
+    """The configuration as tables, from a file or from flags, and the folder its paths are seen from."""
+    given = {name: data[name] for name in _DATA if data[name] is not None}
+    if config is not None:
+        if given or data["classes"]:
+            raise UsageError("a configuration file and flags that say what to train on; give one or the others")
+        path = Path(config)
+        try:
+            return tomllib.loads(path.read_text("utf-8")), path.parent
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path}: cannot be read as TOML: {error}") from error
+    classes = data["classes"]
+    if not (data["images"] and data["labels"] and classes):
+        raise UsageError("give a configuration file, or --image, --labels and --classes")
+    names = [name.strip() for name in classes.split(",")]
+    return {"classes": names, "data": given, "recipe": {"minutes": _DEFAULT_MINUTES}}, Path()
 
 
 def _minutes(text: str) -> float:

@@ -1,7 +1,8 @@
 """A map against labels: counted over whole rasters, in strips of bounded size."""
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,18 @@ from numpy.typing import NDArray
 from agriseg.config import RunOptions
 from agriseg.errors import DataError
 from agriseg.grid import Window
+from agriseg.jobs.calibrate import Calibration, Witness
+from agriseg.jobs.labels import label_pairs
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import prepare
 from agriseg.jobs.segment import run
 from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
 from agriseg.metrics import ClassScores, bootstrap, calibration_error, confusion, edge, iou
-from agriseg.model import SegmentationModel
+from agriseg.model import SegmentationModel, load_model
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.validity import ValidityRule
-from agriseg.training.labels import Labels, misfit
+from agriseg.training.labels import Labels, Value, misfit
 
 BLOCK = 256
 """Side of the squares of ground that the bootstrap draws (px)."""
@@ -87,10 +90,12 @@ class Evaluation:
     Args:
         legend: the classes.
         tally: all counts.
+        calibration: the temperature that would suit these labels, or None for a finished mask.
     """
 
     legend: Legend
     tally: Tally
+    calibration: Calibration | None = None
 
     @property
     def matrix(self) -> NDArray[np.int64]:
@@ -120,11 +125,55 @@ class Evaluation:
             "miou": _number(self.miou), "miou_95": [_number(float(end)) for end in mean], "classes": entries,
             "pixels": int(self.matrix.sum()), "blocks": len(self.tally.blocks), "block_px": BLOCK, "edge_px": EDGE,
             "expected_calibration_error": _number(calibration_error(self.tally.pixels, self.tally.hits)),
+            "fitted": None if self.calibration is None else asdict(self.calibration),
             "confusion": {"classes": list(self.legend.names), "rows_are_truth": self.matrix.tolist()},
         }  # fmt: skip
 
 
-def tally_model(model: SegmentationModel, image: Path, labels: Labels, folder: Path, options: RunOptions) -> Tally:
+def evaluate(
+    model: SegmentationModel | Path | str, images: Path | str, labels: Path | str, *, label_suffix: str = "",
+    values: Sequence[Value] | None = None, column: str | None = None, area: Path | None = None,
+    folder: Path | None = None, **flags: Any,
+) -> Evaluation:  # fmt: skip
+    """Map rasters with a model and score the maps against labels.
+
+    Args:
+        model: a model or its file.
+        images: a raster, or a folder of them.
+        labels: its label raster or polygons, or the folder of label rasters.
+        label_suffix: what a label's name adds to its image's.
+        values: label value of each class; 0, 1, 2, ... if None.
+        column: of polygons, that holds class names.
+        area: polygons within which all was labelled.
+        folder: gets the maps; None keeps none.
+        flags: fields of `RunOptions`.
+
+    Raises:
+        AgrisegError: labels that do not lie on their raster, numbers that are no class, or whatever stops a run.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
+            return evaluate(
+                model, images, labels, label_suffix=label_suffix, values=values, column=column, area=area,
+                folder=Path(spare), **flags,
+            )  # fmt: skip
+    if not isinstance(model, SegmentationModel):
+        model = load_model(model)
+    options = RunOptions.of(**flags)
+    pairs = label_pairs(Path(images), Path(labels), label_suffix, column, model.legend, folder, area=area)
+    truths = [Labels.of(pair.labels, values or range(len(model.legend))) for pair in pairs]
+    witness = Witness(sum(truth.info.width * truth.info.height for truth in truths))
+    counted = [
+        tally_model(model, pair.image, truth, folder, options, witness)
+        for pair, truth in zip(pairs, truths, strict=True)
+    ]
+    return score(counted, model.legend, witness)
+
+
+def tally_model(
+    model: SegmentationModel, image: Path, labels: Labels, folder: Path, options: RunOptions,
+    witness: Witness | None = None,
+) -> Tally:  # fmt: skip
     """Map a raster with a model, as `agriseg run` does, and count the map against labels.
 
     Args:
@@ -133,16 +182,17 @@ def tally_model(model: SegmentationModel, image: Path, labels: Labels, folder: P
         labels: on its grid.
         folder: gets the map, over one of an earlier call.
         options: how it is mapped; native resolution, since labels lie on the raster's own grid.
+        witness: keeps logits for a calibration.
     """
     options = replace(options, gsd="native", probabilities=False)
     outputs = Outputs(folder, image.stem, with_probabilities=False)
-    report = run(prepare(image, model, options), outputs)
+    report = run(prepare(image, model, options), outputs, watch=witness.of(labels) if witness else None)
     origin = (options.window.col_off, options.window.row_off) if options.window else None
     return tally(report.classes, report.confidence, labels, len(model.legend), origin)
 
 
-def evaluate(tallies: Sequence[Tally], legend: Legend) -> Evaluation:
-    """Scores over one or more rasters, from the sum of their counts.
+def score(tallies: Sequence[Tally], legend: Legend, witness: Witness | None = None) -> Evaluation:
+    """Scores over one or more rasters, from the sum of their counts; with a fitted temperature if there is a witness.
 
     Raises:
         DataError: no pixel is both labelled and mapped.
@@ -152,7 +202,7 @@ def evaluate(tallies: Sequence[Tally], legend: Legend) -> Evaluation:
         total += each
     if not total.blocks.sum():
         raise DataError("no pixel is both labelled and mapped; nothing can be said about the map")
-    return Evaluation(legend, total)
+    return Evaluation(legend, total, witness.calibration() if witness else None)
 
 
 def _strip(

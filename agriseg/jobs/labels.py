@@ -13,12 +13,12 @@ from rasterio.features import rasterize
 from rasterio.windows import Window as Box
 
 from agriseg import files
-from agriseg.errors import DataError
+from agriseg.errors import DataError, UsageError
 from agriseg.legend import NODATA, Legend
 from agriseg.raster.info import RasterInfo
 from agriseg.training.labels import Labels, Value, misfit
-from agriseg.training.pairs import Pair
-from agriseg.vectors.polygons import Polygon, read_polygons
+from agriseg.training.pairs import Pair, find_pairs
+from agriseg.vectors.polygons import Polygon, is_vector, read_polygons
 
 _ROWS = 2048  # of a strip that is burnt at once
 
@@ -73,6 +73,33 @@ def burn(
         raise DataError(f"{polygons}: no polygon meets {image.name}; are they of another field?")
     files.commit(draft, out)
     return counts
+
+
+def label_pairs(
+    images: Path, labels: Path, label_suffix: str, column: str | None, legend: Legend, folder: Path, *,
+    area: Path | None = None,
+) -> list[Pair]:  # fmt: skip
+    """Images with label rasters; polygons are burnt to one in `folder`.
+
+    Args:
+        images, labels, label_suffix: as `find_pairs`; or one image and polygons.
+        column: of the polygons, that holds class names.
+        legend: the classes.
+        folder: for the label raster.
+        area: as `burn`.
+
+    Raises:
+        UsageError: polygons without a column, or a column without polygons.
+    """
+    if not is_vector(labels):
+        if column is not None or area is not None:
+            raise UsageError(f"{labels}: no polygons, so leave the class column and the area out")
+        return find_pairs(images, labels, label_suffix)
+    if column is None:
+        raise UsageError(f"{labels}: polygons; name the column that holds the class")
+    out = folder / f"{images.stem}_labels.tif"
+    burn(images, labels, column, legend, out, area=area)
+    return [Pair(images, out)]
 
 
 @dataclass(frozen=True)

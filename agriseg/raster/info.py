@@ -63,6 +63,7 @@ class RasterInfo:
     Args:
         path: the file.
         stamp: its state when the header was read.
+        driver: GDAL's name of the format.
         width, height: pixels.
         count: bands.
         dtype: numpy name of the pixels' type.
@@ -79,6 +80,7 @@ class RasterInfo:
 
     path: Path
     stamp: Stamp
+    driver: str
     width: int
     height: int
     count: int
@@ -109,6 +111,7 @@ class RasterInfo:
             return cls(
                 path=path,
                 stamp=Stamp.of(path),
+                driver=dataset.driver,
                 width=dataset.width,
                 height=dataset.height,
                 count=dataset.count,

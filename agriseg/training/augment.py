@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from agriseg.legend import NODATA
 from agriseg.normalize import Normalization
-from agriseg.training.sampling import Census, draw_place
+from agriseg.training.sampling import Census, Place, draw_place, draw_rarest
 from agriseg.training.scenes import Scene
 
 
@@ -20,19 +21,22 @@ class Augmentation(BaseModel):
 
     Args:
         mirror: left and right swapped in half of them.
-        rotate: turned by any angle; a field has no up.
+        rotate: by quarter turns, which move pixels and change none; or by any angle. A field has no up.
         zoom: largest factor of scale, up or down; 1 leaves it.
         light: deviation of a common gain and offset.
         colour: deviation of each band's own gain and offset.
+        paste: share of samples onto which the rarest class's pixels of another sample are pasted (Ghiasi et al. 2021,
+            arXiv 2012.07177).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     mirror: bool = True
-    rotate: bool = True
+    rotate: Literal["quarter", "any", "none"] = "quarter"
     zoom: float = Field(default=1.25, ge=1, le=4)
     light: float = Field(default=0.15, ge=0, le=1)
     colour: float = Field(default=0.05, ge=0, le=1)
+    paste: float = Field(default=0.0, ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -60,18 +64,25 @@ class Samples:
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Sample `number`: float32 (C, side, side) and int64 (side, side), 255 unknown."""
         rng = np.random.default_rng([self.seed, number])
-        scene, row, col = draw_place(self.census, self.rare, rng)
+        x, ids = self._cut(draw_place(self.census, self.rare, rng), rng)
+        if rng.random() < self.augmentation.paste:
+            other, other_ids = self._cut(draw_rarest(self.census, rng), rng)
+            pasted = other_ids == self.census.rarest
+            x, ids = torch.where(pasted, other, x), torch.where(pasted, other_ids, ids)
+        return _lit(x, self.augmentation, rng), ids.long()
+
+    def _cut(self, place: Place, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Picture (C, side, side) and ids (side, side) around a place, turned."""
+        scene, row, col = place
         turn = _Turn.draw(self.augmentation, rng)
         reach = turn.reach(self.side)
         jitter = rng.integers(-(self.side // 4), self.side // 4 + 1, 2)
-        top, left = row + int(jitter[0]) - reach // 2, col + int(jitter[1]) - reach // 2
         whole = self.scenes[scene].source
-        if reach == self.side:  # nothing turned or scaled: stay inside where there is room
-            top, left = _inside(top, reach, whole.height), _inside(left, reach, whole.width)
+        top = _inside(row + int(jitter[0]) - reach // 2, reach, whole.height)
+        left = _inside(col + int(jitter[1]) - reach // 2, reach, whole.width)
         chip = self.scenes[scene].read(top, left, reach, reach)
         x = self.normalization(torch.from_numpy(chip.pixels), torch.from_numpy(chip.valid))
-        x, ids = turn(x, torch.from_numpy(chip.ids), self.side)
-        return _lit(x, self.augmentation, rng), ids.long()
+        return turn(x, torch.from_numpy(chip.ids), self.side)
 
     def batch(self, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Samples `first` to `first + count`, stacked; channels last."""
@@ -89,9 +100,9 @@ class _Turn:
 
     @classmethod
     def draw(cls, how: Augmentation, rng: np.random.Generator) -> "_Turn":
-        angle = rng.uniform(0, 2 * math.pi) if how.rotate else 0.0
+        angle = {"none": 0.0, "quarter": int(rng.integers(4)) * math.pi / 2, "any": rng.uniform(0, 2 * math.pi)}
         scale = how.zoom ** rng.uniform(-1, 1)
-        return cls(angle, scale, bool(how.mirror and rng.random() < 0.5))
+        return cls(angle[how.rotate], scale, bool(how.mirror and rng.random() < 0.5))
 
     def reach(self, side: int) -> int:
         """Side of the source window that covers a sample (px)."""
@@ -120,4 +131,5 @@ def _lit(x: torch.Tensor, how: Augmentation, rng: np.random.Generator) -> torch.
 
 
 def _inside(start: int, length: int, size: int) -> int:
+    """The start moved so that the window stays inside, where there is room."""
     return min(max(start, 0), size - length) if length <= size else start

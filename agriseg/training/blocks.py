@@ -14,6 +14,33 @@ from agriseg.grid import Window
 
 
 @dataclass(frozen=True)
+class Draw:
+    """Which of some things, blocks or images, are held back.
+
+    Args:
+        seed: of the order in which they are drawn.
+        share: held back: at least one thing and never all.
+        folds: number of parts, instead of a share; every thing is in one of them.
+        fold: the part that is held back.
+    """
+
+    seed: int
+    share: float
+    folds: int | None = None
+    fold: int = 0
+
+    def __call__(self, count: int) -> NDArray[np.bool_]:
+        """(count,) bool: held back."""
+        order = np.random.default_rng(self.seed).permutation(count)
+        held = np.zeros(count, bool)
+        if self.folds is None:
+            held[order[: min(max(1, round(self.share * count)), count - 1)]] = True
+        else:
+            held[order[self.fold :: self.folds]] = True
+        return held
+
+
+@dataclass(frozen=True)
 class BlockSplit:
     """Which pixels of one raster are held back for validation.
 
@@ -28,8 +55,8 @@ class BlockSplit:
     held: NDArray[np.bool_]
 
     @classmethod
-    def draw(cls, height: int, width: int, *, side: int, buffer: int, share: float, seed: int) -> "BlockSplit":
-        """Hold back a seeded random `share` of the blocks, at least one and never all.
+    def draw(cls, height: int, width: int, draw: "Draw", *, side: int, buffer: int) -> "BlockSplit":
+        """Hold back some of the blocks of a raster.
 
         Raises:
             UsageError: fewer than two blocks, or a belt wider than a block.
@@ -37,12 +64,12 @@ class BlockSplit:
         shape = -(-height // side), -(-width // side)
         count = shape[0] * shape[1]
         if count < 2:
-            raise UsageError(f"blocks of {side} px on {width} x {height} px leave one block; use smaller ones")
+            raise UsageError(
+                f"blocks of {side} px on {width} x {height} px leave one block; use smaller ones, or split by file"
+            )
         if not 0 <= buffer <= side:
             raise UsageError(f"buffer {buffer} px, expected 0 to the block's {side}")
-        held = np.zeros(count, bool)
-        held[np.random.default_rng(seed).permutation(count)[: min(max(1, round(share * count)), count - 1)]] = True
-        return cls(side, buffer, held.reshape(shape))
+        return cls(side, buffer, draw(count).reshape(shape))
 
     def validation(self, window: Window) -> NDArray[np.bool_]:
         """(h, w) bool: held back."""

@@ -13,6 +13,7 @@ from agriseg import files
 from agriseg.errors import ModelError
 
 _KEY = "agriseg_training"
+_NUMBERS = ("step", "seconds", "best", "stale", "losses", "counted")
 
 
 @dataclass
@@ -27,6 +28,8 @@ class State:
         seconds: spent so far, over all sittings.
         best: highest validation score so far.
         stale: validations since then.
+        losses: sum of the training losses since the last validation.
+        counted: how many.
     """
 
     network: torch.nn.Module
@@ -36,6 +39,8 @@ class State:
     seconds: float = 0.0
     best: float = -1.0
     stale: int = 0
+    losses: float = 0.0
+    counted: int = 0
 
     def save(self, path: Path, run: str) -> None:
         """Write the state; the name never stands for half of it.
@@ -48,7 +53,7 @@ class State:
         tensors |= {f"average.{key}": value for key, value in self.average.items()}
         for index, slots in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
-        numbers = {"run": run, "step": self.step, "seconds": self.seconds, "best": self.best, "stale": self.stale}
+        numbers = {"run": run, **{name: getattr(self, name) for name in _NUMBERS}}
         plain = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
         files.write_bytes(path, safetensors_torch.save(plain, {_KEY: json.dumps(numbers)}))
 
@@ -77,8 +82,12 @@ class State:
             index, name = key.split(".", 1)
             slots.setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": slots})
-        self.step, self.seconds = numbers["step"], numbers["seconds"]
-        self.best, self.stale = numbers["best"], numbers["stale"]
+        for parameter, values in self.optimiser.state.items():  # the fused optimisers go by memory, not by strides
+            for name, value in values.items():
+                if value.shape == parameter.shape:
+                    values[name] = torch.empty_like(parameter).copy_(value)
+        for name in _NUMBERS:
+            setattr(self, name, numbers[name])
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

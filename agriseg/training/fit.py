@@ -18,7 +18,9 @@ from agriseg import files
 from agriseg.engine.device import choose_precision
 from agriseg.errors import PredictionError, Terminated
 from agriseg.model import SegmentationModel
+from agriseg.networks import last_bias
 from agriseg.training.augment import Samples
+from agriseg.training.balance import fit_offsets
 from agriseg.training.checkpoint import State
 from agriseg.training.losses import Loss, weighted_sum
 from agriseg.training.recipe import Recipe
@@ -91,6 +93,8 @@ def fit(run: Run) -> SegmentationModel:
                 f"the loss is {loss} at step {state.step}; lower the rate (now {rate:.2g}), then start anew"
             )
         state.step += 1
+        state.losses += loss
+        state.counted += 1
         _average(state, recipe.average)
         state.seconds = time.monotonic() - began
         run.tell({"step": state.step, "done": _progress(state, recipe), "loss": loss, "rate": rate})
@@ -139,7 +143,7 @@ def _at_full_size(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 
 def _validate(run: Run, state: State) -> bool:
     """Score the averaged weights, keep them if they are the best so far; whether patience has run out."""
-    model = _averaged(run.model, state)
+    model = _balanced(_averaged(run.model, state), run)
     scores = run.validate(model)
     better = scores["miou"] > state.best
     state.best, state.stale = (scores["miou"], 0) if better else (state.best, state.stale + 1)
@@ -147,7 +151,9 @@ def _validate(run: Run, state: State) -> bool:
         replace(model, about={**model.about, "validation": dict(scores), "step": state.step}).save(
             run.folder / "best.safetensors"
         )
-    line = {"step": state.step, "seconds": round(state.seconds, 1), "best": better, **scores}
+    loss = state.losses / max(1, state.counted)
+    state.losses, state.counted = 0.0, 0
+    line = {"step": state.step, "seconds": round(state.seconds, 1), "loss": loss, "best": better, **scores}
     with (run.folder / "metrics.jsonl").open("a") as log:
         log.write(json.dumps(line) + "\n")
     run.tell(line)
@@ -193,7 +199,7 @@ def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(parameters, recipe.rate, momentum=0.9, weight_decay=recipe.decay)
     kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
-    return kind(parameters, recipe.rate, weight_decay=recipe.decay)
+    return kind(parameters, recipe.rate, weight_decay=recipe.decay, fused=True)
 
 
 def _class_weights(run: Run) -> torch.Tensor:
@@ -207,11 +213,21 @@ def _class_weights(run: Run) -> torch.Tensor:
 def _average(state: State, decay: float) -> None:
     """Exponential running average of the weights; it follows faster while the run is young."""
     keep = min(decay, state.step / (state.step + 9))
-    for key, value in state.network.state_dict().items():
-        if value.dtype.is_floating_point:
-            state.average[key].lerp_(value, 1 - keep)
-        else:
-            state.average[key] = value.clone()
+    now = state.network.state_dict()
+    floats = [key for key, value in now.items() if value.dtype.is_floating_point]
+    torch._foreach_lerp_([state.average[key] for key in floats], [now[key] for key in floats], 1 - keep)
+    for key in now.keys() - set(floats):
+        state.average[key] = now[key].clone()
+
+
+def _balanced(model: SegmentationModel, run: Run) -> SegmentationModel:
+    """The model with its last bias moved by fitted offsets."""
+    if not run.recipe.balance:
+        return model
+    offsets = fit_offsets(model.network, run.samples, run.device)
+    with torch.no_grad():
+        last_bias(model.network).add_(torch.tensor(offsets, device=run.device))
+    return replace(model, about={**model.about, "offsets": dict(zip(model.legend.names, offsets, strict=True))})
 
 
 def _averaged(model: SegmentationModel, state: State) -> SegmentationModel:

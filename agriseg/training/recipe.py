@@ -24,6 +24,7 @@ class Recipe(BaseModel):
         class_weights: weigh the cross-entropy by 1 / sqrt(class share).
         auxiliary: share of the auxiliary head's loss, where the network has one.
         rare: share of samples that are sought by class instead of by pixel.
+        balance: move the classes' scores by offsets that serve the mean IoU, fitted on training ground.
         average: decay of the running average of the weights, which is what is kept; 0 keeps the last weights.
         validate_every: steps from one validation to the next.
         patience: validations without a better one after which it ends; 0 never.
@@ -47,6 +48,7 @@ class Recipe(BaseModel):
     class_weights: bool = False
     auxiliary: float = Field(default=0.4, ge=0)
     rare: float = Field(default=0.5, ge=0, le=1)
+    balance: bool = True
     average: float = Field(default=0.99, ge=0, lt=1)
     validate_every: int = Field(default=200, ge=1)
     patience: int = Field(default=0, ge=0)

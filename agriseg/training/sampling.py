@@ -14,6 +14,9 @@ from agriseg.errors import DataError
 from agriseg.legend import NODATA
 from agriseg.training.scenes import Scene
 
+Place = tuple[int, int, int]
+"""Scene, row and column."""
+
 _PLACES = 4000  # remembered per scene and class
 
 
@@ -24,18 +27,24 @@ class Census:
     Args:
         counts: (scenes, K) labelled pixels.
         places: per class (N, 3) int32: scene, row, column of remembered pixels.
-        weights: per class (N,) float64: how many pixels each of them stands for, as shares of 1.
+        rising: per class (N,) float64 to 1: running sum of how many pixels each of them stands for.
     """
 
     counts: NDArray[np.int64]
     places: tuple[NDArray[np.int32], ...]
-    weights: tuple[NDArray[np.float64], ...]
+    rising: tuple[NDArray[np.float64], ...]
 
     @property
     def shares(self) -> NDArray[np.float64]:
         """(K,) share of each class in the labelled pixels."""
         totals = self.counts.sum(0)
         return np.asarray(totals / totals.sum(), np.float64)
+
+    @property
+    def rarest(self) -> int:
+        """The labelled class with the fewest pixels."""
+        shares = self.shares
+        return int(np.where(shares > 0, shares, np.inf).argmin())
 
 
 def take_census(scenes: Sequence[Scene], classes: int, seed: int) -> Census:
@@ -48,28 +57,38 @@ def take_census(scenes: Sequence[Scene], classes: int, seed: int) -> Census:
     places: list[list[NDArray[np.int32]]] = [[] for _ in range(classes)]
     weights: list[list[NDArray[np.float64]]] = [[] for _ in range(classes)]
     for number, scene in enumerate(scenes):
-        rng = np.random.default_rng([seed, number])
-        ids = scene.all().ids
-        for k in range(classes):
-            found = np.flatnonzero(ids == k)
-            counts[number, k] = len(found)
-            if not len(found):
-                continue
-            kept = rng.choice(found, min(_PLACES, len(found)), replace=False)
-            rows, cols = np.divmod(kept, ids.shape[1])
+        for k, (count, kept) in enumerate(_places(scene, classes, np.random.default_rng([seed, number]))):
+            counts[number, k] = count
+            rows, cols = np.divmod(kept, scene.source.width)
             places[k].append(np.stack([np.full_like(rows, number), rows, cols], 1).astype(np.int32))
-            weights[k].append(np.full(len(kept), len(found) / len(kept)))
+            weights[k].append(np.full(len(kept), count / max(1, len(kept))))
     if not counts.sum():
         raise DataError(f"no labelled pixel in {len(scenes)} images; is everything {NODATA} or nodata?")
     return Census(
-        counts,
-        tuple(np.concatenate(each) if each else np.zeros((0, 3), np.int32) for each in places),
-        tuple(_shares(np.concatenate(each)) if each else np.zeros(0) for each in weights),
+        counts, tuple(np.concatenate(each) for each in places), tuple(_rising(np.concatenate(each)) for each in weights)
     )
 
 
-def draw_place(census: Census, rare: float, rng: np.random.Generator) -> tuple[int, int, int]:
-    """Scene, row and column of a labelled pixel.
+def _places(scene: Scene, classes: int, rng: np.random.Generator) -> list[tuple[int, NDArray[np.int64]]]:
+    """Per class its pixels' number, and the flat indices of some of them, drawn without a preference.
+
+    Each pixel gets a random key and those with the lowest are kept, so the raster is read once, strip by strip.
+    """
+    counts = [0] * classes
+    kept = [(np.zeros(0), np.zeros(0, np.int64)) for _ in range(classes)]
+    for window in scene.windows():
+        ids = scene.read(window.row_off, window.col_off, window.height, window.width).ids
+        for k in range(classes):
+            found = np.flatnonzero(ids == k) + window.row_off * scene.source.width
+            keys, all_found = np.concatenate([kept[k][0], rng.random(len(found))]), np.concatenate([kept[k][1], found])
+            lowest = np.argpartition(keys, _PLACES)[:_PLACES] if len(keys) > _PLACES else np.arange(len(keys))
+            lowest = lowest[np.argsort(keys[lowest])]
+            counts[k], kept[k] = counts[k] + len(found), (keys[lowest], all_found[lowest])
+    return [(counts[k], kept[k][1]) for k in range(classes)]
+
+
+def draw_place(census: Census, rare: float, rng: np.random.Generator) -> Place:
+    """A labelled pixel.
 
     Args:
         census: of the scenes.
@@ -81,10 +100,20 @@ def draw_place(census: Census, rare: float, rng: np.random.Generator) -> tuple[i
     present = np.flatnonzero(shares)
     uncommon = present[present != shares.argmax()]
     by_class = len(uncommon) > 0 and rng.random() < rare
-    k = rng.choice(uncommon) if by_class else rng.choice(len(shares), p=shares)
-    scene, row, col = census.places[k][rng.choice(len(census.places[k]), p=census.weights[k])]
+    return _of_class(census, rng.choice(uncommon) if by_class else rng.choice(len(shares), p=shares), rng)
+
+
+def draw_rarest(census: Census, rng: np.random.Generator) -> Place:
+    """A pixel of the rarest class."""
+    return _of_class(census, census.rarest, rng)
+
+
+def _of_class(census: Census, k: int, rng: np.random.Generator) -> Place:
+    scene, row, col = census.places[k][census.rising[k].searchsorted(rng.random(), side="right")]
     return int(scene), int(row), int(col)
 
 
-def _shares(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(numbers / numbers.sum(), np.float64)
+def _rising(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Running sum, as a share of the whole."""
+    sums = numbers.cumsum()
+    return np.asarray(sums / max(sums[-1:].sum(), 1), np.float64)

@@ -14,6 +14,7 @@ from rasterio.warp import transform_geom
 from agriseg.errors import DataError
 from agriseg.raster.door import check_regular
 
+_JSON = (".geojson", ".json")
 _MAGIC = {".gpkg": b"SQLite format 3\0", ".shp": b"\0\0\x27\x0a"}
 _LONLAT = CRS.from_user_input("OGC:CRS84")
 _AREAS = ("Polygon", "MultiPolygon")
@@ -34,6 +35,11 @@ class Polygon:
     label: str | None
 
 
+def is_vector(path: Path) -> bool:
+    """Whether the name is that of polygons."""
+    return path.suffix.lower() in (*_JSON, *_MAGIC)
+
+
 def read_polygons(path: Path, crs: CRS, column: str | None = None) -> list[Polygon]:
     """Read all polygons and carry them to a CRS.
 
@@ -47,7 +53,7 @@ def read_polygons(path: Path, crs: CRS, column: str | None = None) -> list[Polyg
         DataError: another format, damaged, no CRS, no such column, or features that are no polygons.
     """
     check_regular(path)
-    if path.suffix.lower() in (".geojson", ".json"):
+    if path.suffix.lower() in _JSON:
         features, own = _geojson(path)
     elif path.suffix.lower() in _MAGIC:
         features, own = _ogr(path)

@@ -1,0 +1,228 @@
+"""From a training configuration to scenes: which images, their labels, what is held back."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from agriseg.config import RunOptions
+from agriseg.errors import DataError, UsageError
+from agriseg.grid import Window
+from agriseg.jobs.contract import agree
+from agriseg.jobs.labels import label_pairs
+from agriseg.legend import Legend
+from agriseg.model import SegmentationModel
+from agriseg.networks import architecture
+from agriseg.raster.info import RasterInfo, Stamp
+from agriseg.training.blocks import BlockSplit, Draw
+from agriseg.training.config import Data, TrainConfig
+from agriseg.training.labels import Labels, misfit
+from agriseg.training.pairs import Pair
+from agriseg.training.scenes import Scene
+from agriseg.vectors.polygons import is_vector
+
+_HELD_BYTES = 2 * 10**9  # of scenes kept decoded in memory
+_DEAR = 8.0  # decoded pixels per pixel of a chip from which a cache on disk pays
+_WINDOWS, _WINDOW = 16, 256  # per scene, and their side (px), for mean and deviation
+
+Item, Made = TypeVar("Item"), TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a run trains on.
+
+    Args:
+        model: untrained; bands, scale, ground resolution and statistics come from the training images.
+        training, held: scenes to train on, and scenes to score the model on.
+        identity: fingerprint of configuration and files; only the same run may go on from its state.
+        skipped: images that could not be read, and why; empty unless that was allowed.
+    """
+
+    model: SegmentationModel
+    training: Sequence[Scene]
+    held: Sequence[Scene]
+    identity: str
+    skipped: Sequence[str]
+
+
+def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gathered:
+    """Open everything that a run needs, and check it before the first step.
+
+    Args:
+        config: names images, labels and the split.
+        folder: of the run; gets label rasters made of polygons, and a cache of images that are dear to decode.
+        skip_bad: leave out images that cannot be read instead of stopping.
+
+    Raises:
+        DataError: labels that do not lie on their image, or numbers that are no class, all of them at once; an
+            image that cannot be read.
+    """
+    sieve = _Sieve(skip_bad)
+    pairs = sieve(_pairs(config, config.data, folder), _with_header)
+    if not pairs:
+        raise DataError(f"no image can be read; {'; '.join(sieve.bad)}")
+    model = _blank(config, [info for _, info in pairs])
+    training, held = _split(config, _opened(config, model, [pair for pair, _ in pairs], sieve))
+    if config.held_back is not None:
+        others = sieve(_pairs(config, config.held_back, folder), _with_header)
+        held = _opened(config, model, [pair for pair, _ in others], sieve)
+    identity = _identity(config, [*training, *held])
+    training = sieve(training, _Keeper(training, config.recipe.chip, folder / "cache", identity))
+    held = sieve(held, _scanned)
+    if not training or not held:
+        raise DataError(f"no image left to {'validate' if training else 'train'} on; {'; '.join(sieve.bad)}")
+    mean, std = _statistics(training, model.scale)
+    return Gathered(replace(model, mean=mean, std=std), training, held, identity, sieve.bad)
+
+
+class _Sieve:
+    """Does something with each of many images; those that cannot be read stop it, or are left out."""
+
+    def __init__(self, skip_bad: bool) -> None:
+        self._skip_bad = skip_bad
+        self.bad: list[str] = []
+
+    def __call__(self, items: Sequence[Item], take: Callable[[Item], Made]) -> list[Made]:
+        good = []
+        for item in items:
+            try:
+                good.append(take(item))
+            except DataError as error:
+                if not self._skip_bad:
+                    raise
+                self.bad.append(str(error))
+        return good
+
+
+def _split(config: TrainConfig, scenes: Sequence[Scene]) -> tuple[Sequence[Scene], Sequence[Scene]]:
+    """Scenes to train on and scenes that are held back."""
+    held, seed = config.validation, config.recipe.seed
+    if config.split == "list":
+        return scenes, []
+    if config.split == "file":
+        if len(scenes) < 2:
+            raise UsageError("one image cannot be split by file; leave by out to split it by blocks")
+        back = Draw(seed, held.share, held.folds, held.fold)(len(scenes))
+        parts = [[scene for scene, is_back in zip(scenes, back, strict=True) if is_back == part] for part in (0, 1)]
+        return parts[0], parts[1]
+    side, buffer = (held.block, held.buffer) if config.split == "block" else (config.recipe.chip, 0)
+    training, validation = [], []
+    for number, scene in enumerate(scenes):
+        draw = Draw(seed + number, held.share, held.folds, held.fold)
+        split = BlockSplit.draw(scene.source.height, scene.source.width, draw, side=side, buffer=buffer)
+        training.append(Scene(scene.source, replace(scene.labels, keep=split.training)))
+        validation.append(Scene(scene.source, replace(scene.labels, keep=split.validation)))
+    return training, validation
+
+
+def _with_header(pair: Pair) -> tuple[Pair, RasterInfo]:
+    return pair, RasterInfo.read(pair.image)
+
+
+def _opened(config: TrainConfig, model: SegmentationModel, pairs: Sequence[Pair], sieve: _Sieve) -> list[Scene]:
+    """Images with their labels, checked."""
+    options = RunOptions(gsd="native", bands=tuple(config.band_numbers) if config.band_numbers else None)
+    problems: list[str] = []
+
+    def opened(pair: Pair) -> Scene:
+        source = agree(RasterInfo.read(pair.image), model, options).source
+        labels = Labels.of(pair.labels, config.stored)
+        if problem := misfit(source.info, labels.info):
+            problems.append(problem)
+        if strange := labels.unknown():
+            listed = ", ".join(f"{value} ({count:,} px)" for value, count in strange.most_common(5))
+            problems.append(f"{pair.labels}: no class has {listed}")
+        return Scene(source, labels)
+
+    scenes = sieve(pairs, opened)
+    if problems:
+        raise DataError("; ".join(problems))
+    return scenes
+
+
+class _Keeper:
+    """Reads each scene once: into memory if all fit, into a cache if its chips are dear to decode."""
+
+    def __init__(self, scenes: Sequence[Scene], side: int, cache: Path, identity: str) -> None:
+        self._all_fit = sum(scene.bytes for scene in scenes) <= _HELD_BYTES
+        self._side = side
+        self._cache = cache
+        self._identity = identity
+        self._number = 0
+
+    def __call__(self, scene: Scene) -> Scene:
+        self._number += 1
+        if self._all_fit:
+            scene.hold()
+        elif scene.decoded(self._side) > _DEAR:
+            scene.cache(self._cache / str(self._number), self._identity)
+        else:
+            _scanned(scene)
+        return scene
+
+
+def _scanned(scene: Scene) -> Scene:
+    """Read once, to be sure that it can be."""
+    for window in scene.windows():
+        scene.read(window.row_off, window.col_off, window.height, window.width)
+    return scene
+
+
+def _pairs(config: TrainConfig, data: Data, folder: Path) -> list[Pair]:
+    """Images with label rasters, made of polygons where such were given."""
+    if config.values is not None and is_vector(data.labels):
+        raise UsageError("values are of label rasters; polygons name their class, so leave values out")
+    legend = Legend.from_names(config.classes)
+    return label_pairs(data.images, data.labels, data.label_suffix, data.column, legend, folder, area=data.area)
+
+
+def _blank(config: TrainConfig, infos: Sequence[RasterInfo]) -> SegmentationModel:
+    """The model before training: its bands, scale and ground resolution come from the images."""
+    kinds = sorted({info.dtype for info in infos})
+    if len(kinds) > 1:
+        raise DataError(f"images of {' and '.join(kinds)}; one model needs one kind of numbers")
+    design, legend = architecture(config.arch), Legend.from_names(config.classes, config.colours)
+    resolutions = [float(np.mean(info.gsd)) for info in infos if info.gsd is not None]
+    return SegmentationModel(
+        design.build(len(config.bands), len(legend), config.recipe.seed), legend=legend, bands=tuple(config.bands),
+        scale=1 / 255 if kinds == ["uint8"] else 1.0, stride=design.stride, align=design.align, halo=design.halo,
+        gsd=float(np.median(resolutions)) if len(resolutions) == len(infos) else None, name=config.name,
+        architecture=design.name,
+    )  # fmt: skip
+
+
+def _statistics(scenes: Sequence[Scene], scale: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each band, scaled: of valid pixels that are not held back, in some windows of a scene."""
+    bands = len(scenes[0].source.bands)
+    count, sums, squares = 0, np.zeros(bands), np.zeros(bands)
+    for number, scene in enumerate(scenes):
+        rng = np.random.default_rng(number)
+        for _ in range(_WINDOWS):
+            height, width = min(_WINDOW, scene.source.height), min(_WINDOW, scene.source.width)
+            top = int(rng.integers(0, scene.source.height - height + 1))
+            left = int(rng.integers(0, scene.source.width - width + 1))
+            window, chip = Window(left, top, width, height), scene.read(top, left, height, width)
+            kept = chip.valid if (keep := scene.labels.keep) is None else chip.valid & keep(window)
+            values = chip.pixels[:, kept].astype(np.float64) * scale
+            count, sums, squares = count + values.shape[1], sums + values.sum(1), squares + (values**2).sum(1)
+    if not count:
+        raise DataError("no valid pixel in the images")
+    mean = sums / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1).tolist())
+
+
+def _identity(config: TrainConfig, scenes: Sequence[Scene]) -> str:
+    """Fingerprint of what a state belongs to: configuration and the files that were given."""
+    given = [scene.source.info.path for scene in scenes]
+    given += [path for path in (config.data.labels, config.data.area) if path is not None and path.is_file()]
+    given += [scene.labels.info.path for scene in scenes if not is_vector(config.data.labels)]
+    stamps = [[path.name, (stamp := Stamp.of(path)).size, stamp.mtime_ns] for path in given]
+    plain = config.model_dump(mode="json", exclude={"data": True, "validation": {"images", "labels"}})
+    text = json.dumps([plain, config.data.column, config.split, stamps])
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,166 @@
+"""What a person writes to have a model trained: a TOML file, checked."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agriseg.errors import ModelError
+from agriseg.training.labels import Value
+from agriseg.training.recipe import Recipe
+
+Split = Literal["block", "file", "random", "list"]
+
+
+class Data(BaseModel):
+    """Images and their labels.
+
+    Args:
+        images: a raster, or a folder of them.
+        labels: the label raster, the folder of them, or polygons (GeoJSON, GeoPackage, Shapefile) on one raster.
+        label_suffix: what a label's name adds to its image's.
+        column: of the polygons, that holds the class.
+        area: polygons within which all was labelled; the rest there is the first class.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: Path
+    labels: Path
+    label_suffix: str = ""
+    column: str | None = None
+    area: Path | None = None
+
+    def under(self, folder: Path) -> "Data":
+        """The same with its paths seen from a folder."""
+        area = None if self.area is None else folder / self.area
+        return self.model_copy(update={"images": folder / self.images, "labels": folder / self.labels, "area": area})
+
+
+class Validation(BaseModel):
+    """What is held back to score the model.
+
+    Other images with their labels; else a seeded share of the images (`by = "file"`), or of square blocks of each
+    image, with a belt around them that nobody uses (px). `by = "random"` scatters squares of the size of a chip
+    without a belt, as tools do that cut chips first: it flatters the model, and its record says so.
+
+    Args:
+        images, labels: other images.
+        by: what is drawn.
+        block: side of a block (px).
+        buffer: width of the belt (px).
+        share: held back.
+        folds: number of parts to hold back in turn, instead of one share.
+        fold: the part that is held back, from 0.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: Path | None = None
+    labels: Path | None = None
+    by: Literal["block", "file", "random"] = "block"
+    block: int = Field(default=512, ge=32)
+    buffer: int = Field(default=64, ge=0)
+    share: float = Field(default=0.2, gt=0, lt=1)
+    folds: int | None = Field(default=None, ge=2)
+    fold: int = Field(default=0, ge=0)
+
+
+class TrainConfig(BaseModel):
+    """A training run, as its TOML file says it; paths are relative to that file.
+
+    Args:
+        classes: names in order.
+        values: for each class its number in the label rasters, or its red, green and blue; 0, 1, 2, ... if not given.
+        colours: of the classes on the map, `#rrggbb`.
+        bands: roles of the bands to use.
+        band_numbers: the bands' numbers in the files, where the files do not name them.
+        arch: network.
+        name: of the model.
+        licence: of the training data.
+        data, validation, recipe: see there.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    classes: list[str] = Field(min_length=2)
+    values: list[int | tuple[int, int, int]] | None = None
+    colours: list[str] | None = None
+    bands: list[str] = ["red", "green", "blue"]
+    band_numbers: list[int] | None = None
+    arch: str = "fcn8s_resnet18"
+    name: str = "model"
+    licence: str = "not stated"
+    data: Data
+    validation: Validation = Validation()
+    recipe: Recipe
+
+    @classmethod
+    def of(cls, tables: dict[str, Any], folder: Path) -> "TrainConfig":
+        """Check what a person wrote.
+
+        Raises:
+            ModelError: a key that is unknown, missing or of the wrong kind; the first is named.
+        """
+        try:
+            config = cls.model_validate(tables)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "configuration"
+            raise ModelError(f"training configuration: {where}: {first['msg']}") from error
+        for problem in _contradictions(config):
+            raise ModelError(problem)
+        held, parts = config.validation, {"data": config.data.under(folder)}
+        if held.images is None or held.labels is None:
+            return config.model_copy(update=parts)
+        moved = {"images": folder / held.images, "labels": folder / held.labels}
+        return config.model_copy(update={**parts, "validation": held.model_copy(update=moved)})
+
+    @property
+    def stored(self) -> list[Value]:
+        """Label value of each class."""
+        return list(range(len(self.classes))) if self.values is None else list(self.values)
+
+    @property
+    def split(self) -> Split:
+        """How validation is held back."""
+        return self.validation.by if self.validation.images is None else "list"
+
+    @property
+    def held_back(self) -> Data | None:
+        """Other images to validate on; None when a part of the training images is held back."""
+        held = self.validation
+        if held.images is None or held.labels is None:
+            return None
+        return self.data.model_copy(update={"images": held.images, "labels": held.labels})
+
+    def of_fold(self, fold: int, folds: int) -> "TrainConfig":
+        """The same run with another part held back."""
+        held = self.validation.model_copy(update={"fold": fold, "folds": folds})
+        return self.model_copy(update={"validation": held})
+
+
+def _contradictions(config: TrainConfig) -> list[str]:
+    """What contradicts what; the first is shown."""
+    values, data, held = config.values, config.data, config.validation
+    checks = [
+        (
+            values is not None and len(values) != len(config.classes),
+            f"{len(values or ())} values for {len(config.classes)} classes; give one a class",
+        ),
+        (
+            (held.images is None) != (held.labels is None),
+            "validation: images without labels, or labels without images; give both or neither",
+        ),
+        (
+            held.images is not None and "by" in held.model_fields_set,
+            f"validation: split by {held.by}, but also images of its own; leave one out",
+        ),
+        (
+            held.folds is not None and held.images is not None,
+            "validation: folds, but also images of its own; leave one out",
+        ),
+        (held.folds is not None and held.fold >= held.folds, f"fold {held.fold}, expected 0 to {held.folds} less 1"),
+        (data.area is not None and data.column is None, "data: an area, but no column; both belong to polygons"),
+    ]
+    return [text for wrong, text in checks if wrong]

@@ -1,0 +1,277 @@
+"""The training job: splits on request, folds, caches, bad images, polygons, the card, the bundled example."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_raster
+from PIL import Image
+from test_fit import GREY, config, field, fitted, never, quiet, scene, weights
+
+import agriseg.jobs.gather
+import agriseg.training.labels
+from agriseg import load_model
+from agriseg.cli import main
+from agriseg.errors import DataError, ModelError, UsageError
+from agriseg.jobs.gather import gather
+from agriseg.jobs.train import cross_validate, train
+from agriseg.normalize import Normalization
+from agriseg.training.augment import Augmentation, Samples
+from agriseg.training.config import TrainConfig
+from agriseg.training.sampling import take_census
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+# scenes
+
+
+def test_a_cache_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    straight = fitted(tmp_path, "straight")
+    monkeypatch.setattr(agriseg.jobs.gather, "_HELD_BYTES", 0)
+    monkeypatch.setattr(agriseg.jobs.gather, "_DEAR", 0)
+    cached = fitted(tmp_path, "cached")
+    assert (cached / "cache" / "1" / "zarr.json").exists()
+    assert weights(cached) == weights(straight)
+
+
+def test_a_cache_is_used_again_by_the_same_run_alone(tmp_path: Path) -> None:
+    one, again = (scene(field(tmp_path)) for _ in range(2))
+    one.cache(tmp_path / "cache", "this run")
+    whole = one.all()
+    shutil.rmtree(tmp_path / "cache" / "ids" / "c")  # reads as zeros now, so it shows whether the cache was taken
+    again.cache(tmp_path / "cache", "this run")
+    assert (again.all().ids == 0).all()
+    again.cache(tmp_path / "cache", "another run")
+    np.testing.assert_array_equal(again.all().ids, whole.ids)
+
+
+def test_what_a_chip_decodes(tmp_path: Path) -> None:
+    strips = scene(field(tmp_path))
+    rows = strips.source.info.block[0]
+    assert strips.decoded(64) == (-(-64 // rows) + 1) * rows * 260 / 64**2, "whole rows, and a strip more"
+    Image.new("RGB", (260, 200)).save(tmp_path / "p.png")
+    write_raster(tmp_path / "p_labels.tif", np.zeros((1, 200, 260), np.uint8), **GREY)
+    assert scene(tmp_path / "p.png").decoded(64) == 260 * 200 / 64**2, "a PNG is decoded from its top"
+
+
+def test_a_census_in_strips_is_one_in_a_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = scene(field(tmp_path))
+    whole = take_census([one], 3, seed=0)
+    monkeypatch.setattr(agriseg.training.labels, "_AT_ONCE", 7 * 260)
+    strips = take_census([one], 3, seed=0)
+    assert strips.counts.tolist() == whole.counts.tolist()
+    ids = one.all().ids
+    for k, places in enumerate(strips.places):
+        assert len(places) == min(4000, whole.counts[0, k])
+        assert len(np.unique(places, axis=0)) == len(places)
+        assert (ids[places[:, 1], places[:, 2]] == k).all()
+        everywhere = np.argwhere(ids == k)[:, 0].mean()
+        assert places[:, 1].mean() == pytest.approx(everywhere, abs=3), "no part of the raster is preferred"
+
+
+# samples
+
+
+def test_the_rarest_class_is_pasted_with_its_picture(tmp_path: Path) -> None:
+    """A picture that holds its own labels, as in the test of turns."""
+    ids = (np.random.default_rng(0).random((30, 30)) < 0.5).astype(np.uint8)
+    ids[np.random.default_rng(1).random((30, 30)) < 0.05] = 2
+    ids = ids.repeat(20, 0).repeat(20, 1)
+    write_raster(tmp_path / "a_labels.tif", ids[None], **GREY)
+    one = scene(write_raster(tmp_path / "a.tif", np.stack([ids * 100] * 3)))
+    census, plain = take_census([one], 3, 0), Normalization(1.0, (0.0,) * 3, (1.0,) * 3)
+    assert census.rarest == 2
+    shares = []
+    for paste in (0.0, 1.0):
+        how = Augmentation(light=0, colour=0, paste=paste)
+        samples = Samples([one], census, plain, 96, 0.0, how, seed=0)
+        made = [samples[number] for number in range(40)]
+        shares.append(np.mean([(labels == 2).float().mean().item() for _, labels in made]))
+        for x, labels in made:
+            known = labels != 255
+            assert ((x[0] / 100).round() == labels)[known].float().mean() > 0.93
+    assert shares[1] > 1.5 * shares[0]
+
+
+def test_quarter_turns_move_pixels_and_change_none(tmp_path: Path) -> None:
+    one = scene(field(tmp_path, hole=False))
+    plain = Normalization(1.0, (0.0,) * 3, (1.0,) * 3)
+    samples = Samples([one], take_census([one], 3, 0), plain, 64, 0.5, Augmentation(zoom=1, light=0, colour=0), seed=3)
+    whole = torch.from_numpy(one.all().pixels)
+    turned = set()
+    for number in range(24):
+        x, ids = samples[number]
+        assert (ids != 255).all(), "stays inside where there is room"
+        for turns in range(4):
+            for mirrored in (False, True):
+                back = torch.rot90(x.flip(2) if mirrored else x, turns, (1, 2))
+                windows = whole[0].unfold(0, 64, 1).unfold(1, 64, 1)
+                if ((windows - back[0]).abs().amax((2, 3)) < 0.01).any():
+                    turned.add((turns, mirrored))
+    assert len(turned) == 8
+
+
+# splits
+
+
+def test_random_squares_only_on_request_and_marked(tmp_path: Path) -> None:
+    chosen = config(tmp_path, steps=2, validate_every=2)
+    scattered = chosen.model_copy(update={"validation": chosen.validation.model_copy(update={"by": "random"})})
+    found = gather(scattered, tmp_path)
+    seen, kept = found.training[0].all().ids != 255, found.held[0].all().ids != 255
+    labelled = scene(tmp_path / "data" / "a.tif").all().ids != 255
+    np.testing.assert_array_equal(seen | kept, labelled), "no belt"
+    assert not (seen & kept).any()
+    train(scattered, tmp_path / "out", tell=quiet, stopped=never)
+    assert load_model(tmp_path / "out" / "best.safetensors").about["split"]["by"] == "random"
+    assert "flatter" in (tmp_path / "out" / "best.md").read_text()
+
+
+def test_folds_map_every_label_with_a_model_that_has_not_seen_it(tmp_path: Path) -> None:
+    chosen = config(tmp_path, steps=2, validate_every=2)
+    told: list[Any] = []
+    trained, pooled = cross_validate(chosen, tmp_path / "out", 3, tell=told.append, stopped=never)
+    labelled = scene(tmp_path / "data" / "a.tif").all().ids != 255
+    assert pooled.matrix.sum() == labelled.sum()
+    assert [news["fold"] for news in told if "fold" in news] == [1, 2, 3]
+    written = json.loads((tmp_path / "out" / "folds.json").read_text())
+    assert written["miou"] == [each.evaluation.miou for each in trained]
+    assert written["mean"] == pytest.approx(np.mean(written["miou"]))
+    assert written["pooled"]["pixels"] == labelled.sum()
+    for fold in range(3):
+        found = gather(chosen.of_fold(fold, 3), tmp_path)
+        assert not ((found.training[0].all().ids != 255) & (found.held[0].all().ids != 255)).any()
+
+
+def test_statistics_are_of_the_training_blocks_alone(tmp_path: Path) -> None:
+    """The held-back ground is made bright; the statistics must not notice."""
+    chosen = config(tmp_path)
+    before = gather(chosen, tmp_path)
+    held = before.held[0].all().ids != 255
+    with_holes = before.held[0].all()
+    pixels = np.where(held, 250, with_holes.pixels).astype(np.uint8)
+    write_raster(tmp_path / "data" / "a.tif", pixels, nodata=0)
+    after = gather(chosen, tmp_path)
+    assert after.model.mean == before.model.mean
+    assert after.model.std == before.model.std
+
+
+@pytest.mark.parametrize(
+    ("validation", "says"),
+    [
+        ({"folds": 3, "images": "i", "labels": "l"}, "folds, but also images"),
+        ({"folds": 3, "fold": 3}, "fold 3, expected 0 to 3"),
+        ({"by": "random", "images": "i", "labels": "l"}, "split by random, but also images"),
+    ],
+)
+def test_folds_that_make_no_sense(validation: dict[str, Any], says: str) -> None:
+    tables = {"classes": ["a", "b"], "data": {"images": "i", "labels": "l"}, "recipe": {"steps": 1}}
+    with pytest.raises(ModelError, match=says):
+        TrainConfig.of({**tables, "validation": validation}, Path())
+
+
+# bad images
+
+
+def test_a_damaged_image_is_named_or_left_out(tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for seed, name in enumerate("abcd"):
+        path = field(tmp_path / "data", name, seed=seed)
+        shutil.move(path, tmp_path / "images" / f"{name}.tif")
+        shutil.move(path.with_name(f"{name}_labels.tif"), tmp_path / "labels" / f"{name}.tif")
+    bad = tmp_path / "images" / "b.tif"
+    bad.write_bytes(bad.read_bytes()[:-60_000])
+    tables = {
+        "classes": ["x", "y", "z"], "arch": "fcn_small", "data": {"images": "images", "labels": "labels"},
+        "validation": {"by": "file", "share": 0.3},
+        "recipe": {"steps": 1, "chip": 64, "batch": 2, "validate_every": 1},
+    }  # fmt: skip
+    chosen = TrainConfig.of(tables, tmp_path)
+    with pytest.raises(DataError, match=r"b\.tif"):
+        train(chosen, tmp_path / "out", tell=quiet, stopped=never)
+    trained = train(chosen, tmp_path / "out", skip_bad=True, tell=quiet, stopped=never)
+    assert len(trained.skipped) == 1
+    assert "b.tif" in trained.skipped[0]
+    assert load_model(trained.model).about["data"]["skipped"] == list(trained.skipped)
+
+
+# what is written
+
+
+def test_the_card_tells_what_the_model_knows(tmp_path: Path) -> None:
+    chosen = config(tmp_path)
+    hostile = "<script>alert(1)</script>|*x*"
+    chosen = chosen.model_copy(update={"classes": ["dark", hostile, "bright"], "licence": "CC-BY-4.0"})
+    trained = train(chosen, tmp_path / "out", tell=quiet, stopped=never)
+    model = load_model(trained.model)
+    scores = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert model.about["evaluation"] == scores
+    assert model.temperature == scores["fitted"]["temperature"]
+    page, text = ((tmp_path / "out" / f"best.{kind}").read_text() for kind in ("html", "md"))
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;|*x*" in page, "the name reads as it is"
+    for fact in ("CC-BY-4.0", model.fingerprint, f"{scores['miou']:.3f}", "Whole blocks of ground", "256 px"):
+        assert fact in text
+        assert fact in page
+    assert page.count("<table>") == 4
+    for name in ("curves.png", "confusion.png", "predictions.png"):
+        with Image.open(tmp_path / "out" / name) as picture:
+            assert min(picture.size) > 200
+
+
+def test_the_log_has_the_loss_of_every_step(tmp_path: Path) -> None:
+    told: list[Any] = []
+    train(config(tmp_path), tmp_path / "out", tell=told.append, stopped=never)
+    losses = [news["loss"] for news in told if "rate" in news]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["loss"] for line in lines] == pytest.approx([np.mean(losses[:3]), np.mean(losses[3:])])
+
+
+# the command
+
+
+def call(*args: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(["train", *args])
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+def test_polygons_with_an_area(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example that comes with the repository, for two steps; on TensorBoard too."""
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    path = tmp_path / "examples" / "polygon_field.toml"
+    path.write_text(path.read_text().replace("steps = 150", "steps = 2").replace("every = 50", "every = 2"))
+    out = tmp_path / "out"
+    assert call(str(path), "-o", str(out), "--tensorboard") == 0, capsys.readouterr().err
+    assert any((out / "tensorboard").iterdir())
+    model = load_model(out / "best.safetensors")
+    assert model.gsd == pytest.approx(0.003)
+    pixels = model.about["data"]["pixels"]
+    assert pixels["soil"] > 10 * pixels["potato"] > 0
+    capsys.readouterr()
+    assert call(str(path), "-o", str(out), "--resume", "-q") == 0, "burning the labels again is no other data"
+
+
+def test_flags_for_the_common_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="name the column"):
+        gather(
+            TrainConfig.of(
+                {"classes": ["a", "b"], "data": {"images": "i.tif", "labels": "l.gpkg"}, "recipe": {"steps": 1}},
+                tmp_path,
+            ),
+            tmp_path,
+        )
+    source = EXAMPLES / "polygon_field"
+    flags = ["--image", str(source / "field.tif"), "--labels", str(source / "plants.geojson"), "--column", "class"]
+    flags += ["--area", str(source / "labelled_area.geojson"), "--classes", "soil, potato, weed", "--time", "0.001m"]
+    assert call(*flags, "-o", str(tmp_path / "out"), "--split", "random", "-q") == 0
+    assert "lower scores" in capsys.readouterr().err
+    assert load_model(tmp_path / "out" / "best.safetensors").legend.names == ("soil", "potato", "weed")
+    assert call(str(EXAMPLES / "polygon_field.toml"), *flags, "-o", str(tmp_path / "other")) == 2
