@@ -141,11 +141,22 @@ def test_run_takes_several_rasters(call: Any, tmp_path: Path, model_file: Path) 
     assert not (tmp_path / "new").exists()
 
 
-def test_without_a_model_the_bundled_one_says_what_it_is(call: Any, field: Path) -> None:
+def test_without_a_model_the_bundled_one_says_what_it_is(
+    call: Any, field: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code, _, err = call("run", field, "-o", "maps")
     assert code == 0
-    assert "trained on synthetic pictures only" in err
-    assert load_model(bundled_model()).legend.names == ("soil", "healthy crop", "stressed crop", "weed")
+    assert "using the bundled model potato-weed" in err
+    model = load_model(bundled_model("potato_weed"))
+    assert model.name == "potato-weed"
+    assert model.legend.names == ("soil", "potato", "weed")
+    assert "MIT" in model.about["licence"]
+    assert bundled_model("potato_weed").stat().st_size < 10e6
+    assert model.fingerprint in bundled_model("potato_weed").with_suffix(".md").read_text(), "its card lies beside it"
+    (tmp_path / "agriseg.toml").write_text(f'[run]\nmodel = "{model_file}"\n')
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call("run", field, "-o", "again")
+    assert (code, "bundled" in err) == (0, False)
 
 
 def test_dry_run_writes_nothing(call: Any, field: Path, model_file: Path, tmp_path: Path) -> None:

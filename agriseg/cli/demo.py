@@ -23,7 +23,7 @@ def command(out: str, width: int, height: int, seed: int) -> None:
     from agriseg.jobs.demo import run_demo
     from agriseg.model import load_model
 
-    model = load_model(bundled_model())
+    model = load_model(bundled_model("demo"))
     with Progress("field.tif", quiet=False) as progress:
         demo = run_demo(Path(out), model, height=height, width=width, seed=seed, progress=progress)
     click.echo(

@@ -25,7 +25,7 @@ _BLEND = "How tiles meet. exact: as an untiled run; smooth (default): a quarter 
 def run_options(command: F) -> F:
     """The flags of `agriseg run` that say how a raster is mapped."""
     options = [
-        click.option("-m", "--model", metavar="FILE", help="Model file; else the bundled demonstration model."),
+        click.option("-m", "--model", metavar="FILE", help="Model file; else the bundled potato-weed model."),
         click.option("-b", "--bands", metavar="LIST", help=_BANDS),
         click.option("--gsd", metavar="LENGTH", help="auto (the model's, default), native (the raster's), or 5cm."),
         click.option("--nodata", type=float, metavar="VALUE", help="Means no data, where the file does not say so."),
@@ -60,32 +60,40 @@ def run_flags(given: dict[str, Any]) -> dict[str, Any]:
     return {name: given[name] for name in RUN_FLAGS if given.get(name) is not None}
 
 
-def bundled_model() -> Path:
-    """The demonstration model that comes with agriseg."""
-    return Path(__file__).parent.parent / "data" / "demo.safetensors"
+def bundled_model(name: str) -> Path:
+    """A model that comes with agriseg: `demo`, of synthetic pictures, or `potato_weed`, of one real field."""
+    return Path(__file__).parent.parent / "data" / f"{name}.safetensors"
 
 
 def chosen_model(path: str | None) -> tuple[Path, str | None]:
-    """The model's file, and what to say when it is the bundled one."""
+    """The model's file, and what to say when nobody named one."""
     if path is not None:
         return Path(path), None
-    return bundled_model(), (
-        "no -m given: using the bundled demonstration model, trained on synthetic pictures only; "
-        "on a real field its classes mean nothing"
+    return bundled_model("potato_weed"), (
+        "no -m given: using the bundled model potato-weed (soil, potato, weed), which has seen one field of potatoes "
+        "from the air, plants about 70 px wide; on anything else check it with 'agriseg evaluate', or name your own "
+        "model with -m or in agriseg.toml"
     )
 
 
-def label_values(text: str | None, classes: int) -> list[int]:
-    """Label value of each class."""
+def label_values(text: str | None, classes: int) -> list[int | tuple[int, int, int]]:
+    """Label value of each class: whole numbers, or colours as `#rrggbb`."""
     if text is None:
         return list(range(classes))
     try:
-        values = [int(part) for part in text.split(",")]
+        values = [_label_value(part.strip()) for part in text.split(",")]
     except ValueError as error:
-        raise UsageError(f"--values {text}, expected whole numbers such as 0,1,2") from error
+        raise UsageError(f"--values {text}, expected whole numbers such as 0,1,2, or colours as #rrggbb") from error
     if len(values) != classes:
         raise UsageError(f"--values gives {len(values)} numbers for {classes} classes; give one a class")
     return values
+
+
+def _label_value(text: str) -> int | tuple[int, int, int]:
+    if not text.startswith("#"):
+        return int(text)
+    red, green, blue = bytes.fromhex(text[1:])
+    return red, green, blue
 
 
 def warn(text: str) -> None:
