@@ -170,7 +170,7 @@ def test_a_fitted_temperature_makes_confidence_honest(tmp_path: Path, oracle: Se
     calmer = replace(oracle, temperature=before.calibration.temperature)
     after = score([tally_model(calmer, image, labels, tmp_path / "n", RunOptions())], oracle.legend)
     errors = [each.as_dict()["expected_calibration_error"] for each in (before, after)]
-    assert errors[1] < errors[0] / 2
+    assert errors[1] < 0.6 * errors[0]
     assert errors[1] == pytest.approx(before.calibration.error, abs=0.01)
     assert after.miou == before.miou
 

@@ -1,5 +1,7 @@
 """Metrics against counting by hand and against a definition written another way."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,19 @@ def test_seam_ratio_counts_no_change_to_nodata() -> None:
     assert seam_ratio(mask, np.array([20])) == 0
 
 
+def in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchmetrics divides in float32 otherwise."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    torch.set_default_dtype(torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def usual_numbers() -> Iterator[None]:
+    """Each test leaves torch's default behind as it was."""
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_equal_torchmetrics(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchmetrics.functional import classification as reference
@@ -76,7 +91,7 @@ def test_scores_equal_torchmetrics(seed: int, monkeypatch: pytest.MonkeyPatch) -
     t, m = torch.from_numpy(truth[both].astype(int)), torch.from_numpy(mask[both].astype(int))
     scores = ClassScores.of(confusion(truth, mask, 4))
     how = {"num_classes": 4, "average": "none"}
-    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # it divides in float32
+    in_float64(monkeypatch)
     for got, function in [
         (scores.iou, reference.multiclass_jaccard_index),
         (scores.precision, reference.multiclass_precision),
@@ -95,7 +110,7 @@ def test_calibration_error_equals_torchmetrics(monkeypatch: pytest.MonkeyPatch) 
     level = level[level % 50 != 0]  # on the edge of a bin, where one may round up and the other down
     right = rng.random(len(level)) < (level / 250) ** 2  # too sure of itself
     pixels, hits = np.bincount(level, minlength=251), np.bincount(level[right], minlength=251)
-    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    in_float64(monkeypatch)
     expected = binary_calibration_error(torch.from_numpy(level / 250), torch.from_numpy(right.astype(int)), n_bins=15)
     got = calibration_error(pixels, hits)
     assert got == pytest.approx(float(expected), abs=1e-9)

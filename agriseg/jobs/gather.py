@@ -29,7 +29,8 @@ _HELD_BYTES = 2 * 10**9  # of scenes kept decoded in memory
 _DEAR = 8.0  # decoded pixels per pixel of a chip from which a cache on disk pays
 _WINDOWS, _WINDOW = 16, 256  # per scene, and their side (px), for mean and deviation
 
-Item, Made = TypeVar("Item"), TypeVar("Made")
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)

@@ -117,9 +117,8 @@ def _data(about: Mapping[str, Any]) -> str:
     data = about["data"]
     rows = [(name, f"{share:.2%}", f"{data['pixels'][name]:,}") for name, share in about["class_shares"].items()]
     skipped = f" Left out because they could not be read: {len(data['skipped'])}." if data["skipped"] else ""
-    return (
-        f"Images to train on: {data['images']}; to score it on: {data['held_back']}.{skipped}\n\n"
-        + _table(("class", "share of the labelled pixels", "pixels"), rows)
+    return f"Images to train on: {data['images']}; to score it on: {data['held_back']}.{skipped}\n\n" + _table(
+        ("class", "share of the labelled pixels", "pixels"), rows
     )
 
 

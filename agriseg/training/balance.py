@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from agriseg.legend import NODATA
-from agriseg.metrics import confusion, iou
+from agriseg.metrics import iou
 from agriseg.training.augment import Augmentation, Samples
 
 _CHIPS = 64  # unturned, from places drawn by pixel
@@ -51,17 +51,26 @@ def best_offsets(logits: NDArray[np.float32], truth: NDArray[np.uint8]) -> list[
         truth: (N,) class ids.
     """
     classes = logits.shape[1]
-
-    def score(offsets: NDArray[np.float32]) -> float:
-        return float(np.nanmean(iou(confusion(truth, (logits + offsets).argmax(1).astype(np.uint8), classes))))
-
-    offsets = np.zeros(classes, np.float32)
-    best = score(offsets)
+    offsets = np.zeros(classes)
     for k in np.tile(np.arange(classes), _ROUNDS):
-        start = offsets[k]
-        for step in _TRIED:
-            tried = offsets.copy()
-            tried[k] = start + step
-            if (reached := score(tried)) > best:
-                best, offsets = reached, tried
+        matrices = _by_offset(logits + offsets, truth, k)
+        reached = np.array([float(np.nanmean(iou(matrix))) for matrix in matrices])
+        if reached.max() > reached[len(_TRIED) // 2]:
+            offsets[k] += _TRIED[reached.argmax()]
     return [float(offset) for offset in offsets]
+
+
+def _by_offset(scores: NDArray[np.float64], truth: NDArray[np.uint8], k: int) -> list[NDArray[np.int64]]:
+    """(K, K) confusion for each of `_TRIED` added to class k, which takes a pixel when it beats the best rival."""
+    classes = scores.shape[1]
+    others = np.where(np.arange(classes) == k, -np.inf, scores)
+    rival = others.argmax(1)
+    won_from = np.searchsorted(_TRIED, others.max(1) - scores[:, k], side="right")
+    kinds = (won_from * classes + truth) * classes + rival
+    counts = np.bincount(kinds, minlength=(len(_TRIED) + 1) * classes**2).reshape(-1, classes, classes)
+    matrices = []
+    for step in range(len(_TRIED)):
+        matrix = counts[step + 1 :].sum(0)
+        matrix[:, k] += counts[: step + 1].sum((0, 2))
+        matrices.append(matrix)
+    return matrices

@@ -88,7 +88,7 @@ class TrainConfig(BaseModel):
     colours: list[str] | None = None
     bands: list[str] = ["red", "green", "blue"]
     band_numbers: list[int] | None = None
-    arch: str = "fcn8s_resnet18"
+    arch: str = "unet_small"
     name: str = "model"
     licence: str = "not stated"
     data: Data

@@ -37,17 +37,17 @@ class Recipe(BaseModel):
 
     steps: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
-    chip: int = Field(default=384, ge=32)
+    chip: int = Field(default=256, ge=32)
     batch: int = Field(default=8, ge=1)
     accumulate: int = Field(default=1, ge=1)
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
-    rate: float = Field(default=1e-3, gt=0)
+    rate: float = Field(default=3e-3, gt=0)
     warm_up: float = Field(default=0.05, ge=0, lt=1)
     decay: float = Field(default=1e-2, ge=0)
     loss: dict[str, float] = {"ce": 1.0, "dice": 1.0}
     class_weights: bool = False
     auxiliary: float = Field(default=0.4, ge=0)
-    rare: float = Field(default=0.5, ge=0, le=1)
+    rare: float = Field(default=0.6, ge=0, le=1)
     balance: bool = True
     average: float = Field(default=0.99, ge=0, lt=1)
     validate_every: int = Field(default=200, ge=1)
