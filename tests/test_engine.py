@@ -105,16 +105,16 @@ def test_skipping_empty_tiles_changes_no_valid_pixel(
 
 
 @pytest.mark.parametrize(
-    ("name", "height", "width", "tile"),
+    ("name", "height", "width", "tile", "part"),
     [
-        ("fcn_small", 413, 349, 160),
-        ("unet_small", 613, 549, 480),
-        ("fcn8s_resnet18", 1301, 1213, 1120),
-        ("fcn_resnet50", 461, 917, 904),
+        ("fcn_small", 413, 349, 160, 2),
+        ("unet_small", 613, 549, 480, 8),  # with random weights little comes up from its coarsest stage
+        ("fcn8s_resnet18", 1301, 1213, 1120, 2),
+        ("fcn_resnet50", 461, 917, 904, 2),
     ],
 )
-def test_exact_equals_one_untiled_forward_and_half_the_margin_does_not(
-    tmp_path: Path, name: str, height: int, width: int, tile: int
+def test_exact_equals_one_untiled_forward_and_part_of_the_margin_does_not(
+    tmp_path: Path, name: str, height: int, width: int, tile: int, part: int
 ) -> None:
     pixels = blocks(height, width)
     image = write_raster(tmp_path / "a.tif", pixels)
@@ -124,11 +124,11 @@ def test_exact_equals_one_untiled_forward_and_half_the_margin_does_not(
     report = segment(image, model, tmp_path / "exact", blend="exact", tile=tile, precision="fp32")
     assert report.tiles > 1
     assert np.mean(read(report.classes)[0] != untiled) <= 1e-5
-    margin = model.halo // 2 // model.stride * model.stride
+    margin = model.halo // part // model.stride * model.stride
     overlap = -(-2 * margin // model.step) * model.step
     flags = {"overlap": overlap, "margin": margin, "tile": 2 * overlap, "precision": "fp32"}
-    half = segment(image, model, tmp_path / "half", **flags)
-    assert np.mean(read(half.classes)[0] != untiled) > 1e-5
+    less = segment(image, model, tmp_path / "less", **flags)
+    assert np.mean(read(less.classes)[0] != untiled) > 1e-5
 
 
 def test_exact_with_too_small_a_margin_is_said(tmp_path: Path, small: SegmentationModel) -> None:
