@@ -125,7 +125,7 @@ def test_random_squares_only_on_request_and_marked(tmp_path: Path) -> None:
     found = gather(scattered, tmp_path)
     seen, kept = found.training[0].all().ids != 255, found.held[0].all().ids != 255
     labelled = scene(tmp_path / "data" / "a.tif").all().ids != 255
-    np.testing.assert_array_equal(seen | kept, labelled), "no belt"
+    np.testing.assert_array_equal(seen | kept, labelled)  # no belt
     assert not (seen & kept).any()
     train(scattered, tmp_path / "out", tell=quiet, stopped=never)
     assert load_model(tmp_path / "out" / "best.safetensors").about["split"]["by"] == "random"
@@ -257,6 +257,23 @@ def test_polygons_with_an_area(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert pixels["soil"] > 10 * pixels["potato"] > 0
     capsys.readouterr()
     assert call(str(path), "-o", str(out), "--resume", "-q") == 0, "burning the labels again is no other data"
+
+
+def test_polygons_of_two_images_of_one_name_stay_apart(tmp_path: Path) -> None:
+    """field.tif to train on and another field.tif to score on: neither gets the other's labels."""
+    shutil.copytree(EXAMPLES / "polygon_field", tmp_path / "one")
+    shutil.copytree(EXAMPLES / "polygon_field", tmp_path / "two")
+    plants = json.loads((tmp_path / "two" / "plants.geojson").read_text())
+    plants["features"] = plants["features"][:5]
+    (tmp_path / "two" / "plants.geojson").write_text(json.dumps(plants))
+    tables = {
+        "classes": ["soil", "potato", "weed"], "arch": "fcn_small", "recipe": {"steps": 1},
+        "data": {"images": "one/field.tif", "labels": "one/plants.geojson", "column": "class"},
+        "validation": {"images": "two/field.tif", "labels": "two/plants.geojson"},
+    }  # fmt: skip
+    found = gather(TrainConfig.of(tables, tmp_path), tmp_path / "out")
+    training, held = (int((scenes[0].all().ids != 255).sum()) for scenes in (found.training, found.held))
+    assert training > 2 * held > 0
 
 
 def test_flags_for_the_common_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,7 +70,7 @@ def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gath
     model = _blank(config, [info for _, info in pairs])
     training, held = _split(config, _opened(config, model, [pair for pair, _ in pairs], sieve))
     if config.held_back is not None:
-        others = sieve(_pairs(config, config.held_back, folder), _with_header)
+        others = sieve(_pairs(config, config.held_back, folder / "held_back"), _with_header)
         held = _opened(config, model, [pair for pair, _ in others], sieve)
     identity = _identity(config, [*training, *held])
     training = sieve(training, _Keeper(training, config.recipe.chip, folder / "cache", identity))
@@ -221,7 +221,8 @@ def _statistics(scenes: Sequence[Scene], scale: float) -> tuple[tuple[float, ...
 def _identity(config: TrainConfig, scenes: Sequence[Scene]) -> str:
     """Fingerprint of what a state belongs to: configuration and the files that were given."""
     given = [scene.source.info.path for scene in scenes]
-    given += [path for path in (config.data.labels, config.data.area) if path is not None and path.is_file()]
+    labels = [config.data.labels, *([config.held_back.labels] if config.held_back else [])]
+    given += [path for path in (*labels, config.data.area) if path is not None and path.is_file()]
     given += [scene.labels.info.path for scene in scenes if not is_vector(config.data.labels)]
     stamps = [[path.name, (stamp := Stamp.of(path)).size, stamp.mtime_ns] for path in given]
     plain = config.model_dump(mode="json", exclude={"data": True, "validation": {"images", "labels"}})

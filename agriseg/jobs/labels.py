@@ -97,6 +97,7 @@ def label_pairs(
         return find_pairs(images, labels, label_suffix)
     if column is None:
         raise UsageError(f"{labels}: polygons; name the column that holds the class")
+    files.make_folder(folder)
     out = folder / f"{images.stem}_labels.tif"
     burn(images, labels, column, legend, out, area=area)
     return [Pair(images, out)]
