@@ -136,9 +136,8 @@ def _limits(model: SegmentationModel) -> str:
 
 
 def _making(model: SegmentationModel) -> str:
-    made = json.dumps(
-        {key: model.about[key] for key in ("provenance", "split", "recipe", "step")}, indent=2, ensure_ascii=False
-    )
+    told = ("provenance", "split", "recipe", "step", "offsets")
+    made = json.dumps({key: model.about[key] for key in told if key in model.about}, indent=2, ensure_ascii=False)
     return f"```json\n{made}\n```"
 
 
