@@ -95,7 +95,7 @@ def agriseg_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The workshop's real rasters, where they are."""
+    """The real rasters of shared/data, where they are."""
     folder = Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("no shared/data beside the repository")
