@@ -166,6 +166,15 @@ def load_model(path: Path | str) -> SegmentationModel:
     )  # fmt: skip
 
 
+def is_model_file(path: Path) -> bool:
+    """Whether a file carries agriseg's card, whatever is wrong with the rest."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def read_torchvision_state(path: Path) -> dict[str, torch.Tensor]:
     """A torchvision `state_dict` from a .pth or .safetensors file, without running any code in it.
 

@@ -1,8 +1,8 @@
 """Make the bundled demonstration model: `python examples/train_demo_model.py agriseg/data/demo.safetensors`.
 
 It trains the small FCN on synthetic fields (agriseg/jobs/synthetic.py) of other seeds than the demonstration's,
-from seed 0, on the CPU, in some minutes. The model knows these pictures and nothing else. The plain loop below
-is all there is; `agriseg train` does not exist yet.
+from seed 0, on the CPU, in some minutes. The model knows these pictures and nothing else. The loop
+below is a plain one, to be read; for a field of your own use `agriseg train`.
 """
 
 import sys

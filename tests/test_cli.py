@@ -220,15 +220,15 @@ def test_model_init_from_torchvision(call: Any, tmp_path: Path) -> None:
 
     torch.save(resnet18(weights=None).state_dict(), tmp_path / "r18.pth")
     base = ["model", "init", "--classes", "soil,crop", "-o", "m.safetensors"]
-    code, _, err = call(*base, "--arch", "fcn8s_resnet18", "--state", "r18.pth")
+    code, _, err = call(*base, "--arch", "fcn8s_resnet18", "--init", "r18.pth")
     assert code == 0
-    assert "random weights stay in 8 tensors of the head" in err
+    assert "random weights stay in score8, score16, score32, double32, double16" in err
     for arch, state, code in (
         ("fcn_resnet50", "r18.pth", 78),
         ("fcn_small", "r18.pth", 78),
         ("fcn8s_resnet18", "none.pth", 78),
     ):
-        assert call(*base, "--overwrite", "--arch", arch, "--state", state)[0] == code
+        assert call(*base, "--overwrite", "--arch", arch, "--init", state)[0] == code
     assert call(*base, "--overwrite", "--arch", "fcn9s")[0] == 78
     assert call(*base, "--overwrite", "--arch", "fcn_small", "--mean", "a,b")[0] == 2
 

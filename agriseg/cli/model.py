@@ -1,11 +1,13 @@
-"""`agriseg model init` and `agriseg model show`."""
+"""`agriseg model list`, `agriseg model init` and `agriseg model show`."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from agriseg.errors import ModelError, UsageError
+from agriseg.cli.options import warn
+from agriseg.errors import UsageError
 
 _IMAGENET = {"red": (0.485, 0.229), "green": (0.456, 0.224), "blue": (0.406, 0.225)}
 _GREY = (0.449, 0.226)  # mean of ImageNet's three, for bands it does not have
@@ -16,18 +18,53 @@ def command() -> None:
     """Make and look at model files."""
 
 
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def list_(*, as_json: bool) -> None:
+    """List the networks: what they see, what they cost, what weights they can start from.
+
+    \b
+    stride   input pixels per logit; the finer, the smaller the plants it can outline
+    align    tiles sit on multiples of it (px)
+    halo     how far it looks (px); "all" for one that pools over the whole picture, which no tiling maps exactly
+    Gmac     10^9 multiply-adds of the convolutions per 10^6 pixels, for 3 bands and 3 classes
+
+    \b
+    Example:
+      agriseg model list
+    """
+    from agriseg.networks import ARCHITECTURES
+    from agriseg.networks.cost import multiply_adds, parameters
+
+    facts: dict[str, dict[str, Any]] = {
+        name: {
+            "stride_px": design.stride, "align_px": design.align, "halo_px": design.halo,
+            "parameters": parameters(design), "multiply_adds_per_px": multiply_adds(design),
+            "init": list(design.pretrained),
+        }
+        for name, design in ARCHITECTURES.items()
+    }  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    row = "{:27}{:>6}  {:>5}  {:>4}  {:>10}  {:>4}  {}".format
+    click.echo(row("network", "stride", "align", "halo", "parameters", "Gmac", "--init"))
+    for name, fact in facts.items():
+        halo = "all" if fact["halo_px"] is None else fact["halo_px"]
+        numbers = f"{fact['parameters']:,}", f"{fact['multiply_adds_per_px'] / 1e3:.0f}"
+        click.echo(row(name, fact["stride_px"], fact["align_px"], halo, *numbers, ", ".join(fact["init"]) or "-"))
+
+
 @command.command("init")
-@click.option(
-    "--arch",
-    required=True,
-    metavar="NAME",
-    help="fcn_resnet50, fcn_resnet101, fcn8s_resnet18, fcn8s_resnet34, unet_small, fcn_small.",
-)
+@click.option("--arch", required=True, metavar="NAME", help="A network of 'agriseg model list'.")
 @click.option("--classes", required=True, metavar="LIST", help="Class names in channel order, such as soil,crop,weed.")
 @click.option("--bands", default="red,green,blue", show_default=True, metavar="LIST", help="Roles of the input bands.")
 @click.option("--seed", default=0, show_default=True, help="Of the random weights.")
 @click.option(
-    "--state", metavar="FILE", help="torchvision weights to start from; of the whole network or of its ResNet."
+    "--init",
+    "source",
+    metavar="NAME|FILE|URL",
+    help="Weights to start from: imagenet, coco, a file of torchvision's or timm's, a model.",
 )
 @click.option("--scale", type=float, default=1 / 255, help="Stored number to share of full scale; 1/255 if not given.")
 @click.option("--mean", metavar="LIST", help="Per band after --scale; ImageNet's if not given.")
@@ -37,22 +74,23 @@ def command() -> None:
 @click.option("-o", "--out", required=True, metavar="FILE", help="The .safetensors to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
 def init(
-    arch: str, classes: str, bands: str, seed: int, state: str | None, scale: float, mean: str | None, std: str | None,
+    arch: str, classes: str, bands: str, seed: int, source: str | None, scale: float, mean: str | None, std: str | None,
     gsd: str | None, name: str | None, out: str, *, overwrite: bool,
 ) -> None:  # fmt: skip
-    """Make a model file with random or torchvision's weights.
+    """Make a model file with random weights or others to start from.
 
     \b
     Example:
       agriseg model init --arch fcn_resnet50 --classes soil,crop,weed --seed 0 -o m.safetensors
-      agriseg model init --arch fcn8s_resnet18 --classes soil,crop --state resnet18.pth -o m.safetensors
+      agriseg model init --arch fcn8s_resnet18 --classes soil,crop --init resnet18.pth -o m.safetensors
     """
     from agriseg import units
     from agriseg.errors import OutputError
     from agriseg.files import make_folder
+    from agriseg.jobs.start import start
     from agriseg.legend import Legend
-    from agriseg.model import SegmentationModel, read_torchvision_state
-    from agriseg.networks import architecture, load_torchvision_state
+    from agriseg.model import SegmentationModel
+    from agriseg.networks import architecture
 
     path = Path(out)
     if path.exists() and not overwrite:
@@ -62,22 +100,16 @@ def init(
     roles = tuple(_words(bands))
     design = architecture(arch)
     legend = Legend.from_names(_words(classes))
-    network = design.build(len(roles), len(legend), seed)
-    if state is not None:
-        if not hasattr(network, "backbone"):
-            raise ModelError(f"{arch} has no torchvision weights; leave --state out")
-        fresh = load_torchvision_state(network, read_torchvision_state(Path(state)), roles)
-        if fresh:
-            click.echo(
-                f"agriseg: random weights stay in {len(fresh)} tensors of the head: {', '.join(fresh)}", err=True
-            )
+    began = start(design, roles, legend.names, seed, source)
+    if began.note:
+        warn(began.note)
     model = SegmentationModel(
-        network, legend=legend, bands=roles, scale=scale,
+        began.network, legend=legend, bands=roles, scale=scale,
         mean=_numbers(mean, "--mean") or tuple(_IMAGENET.get(role, _GREY)[0] for role in roles),
         std=_numbers(std, "--std") or tuple(_IMAGENET.get(role, _GREY)[1] for role in roles),
         stride=design.stride, align=design.align, halo=design.halo, gsd=None if gsd is None else units.metres(gsd),
         name=name or path.stem, architecture=arch,
-        about={"provenance": f"agriseg model init, seed {seed}, from {state or 'random weights'}; not trained"},
+        about={"provenance": f"agriseg model init, seed {seed}, from {began.origin}; not trained"},
     )  # fmt: skip
     make_folder(path.parent)
     model.save(path)

@@ -2,18 +2,21 @@
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import nn
 
 from agriseg.errors import ModelError
-from agriseg.networks import fcn, fcn8s, small, unet_small
+from agriseg.networks import deeplab, fcn, fcn8s, lraspp, segnet, small, unet
 from agriseg.networks.receptive import Reach
 from agriseg.networks.stem import widen
 
-__all__ = ["ARCHITECTURES", "Architecture", "architecture", "last_bias", "load_torchvision_state", "widen"]
+__all__ = ["ARCHITECTURES", "NAMED_STARTS", "Architecture", "architecture", "last_bias", "widen"]
+
+NAMED_STARTS = ("imagenet", "coco")
+"""What torchvision's weights were trained on."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,16 @@ class Architecture:
         make: (bands, classes) to a module with random weights.
         reach: what one logit sees.
         align: coarsest step in input pixels; tiles sit on its multiples.
+        heads: what the names of tensors begin with whose shape depends on the classes.
+        pretrained: torchvision's names of weights to start from, by what they were trained on.
     """
 
     name: str
     make: Callable[[int, int], nn.Module]
     reach: Reach
     align: int
+    heads: tuple[str, ...]
+    pretrained: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stride(self) -> int:
@@ -38,8 +45,8 @@ class Architecture:
         return self.reach.jump
 
     @property
-    def halo(self) -> int:
-        """Receptive half-width in pixels."""
+    def halo(self) -> int | None:
+        """Receptive half-width in pixels; None for a network that sees everything."""
         return self.reach.halo
 
     def build(self, bands: int, classes: int, seed: int = 0) -> nn.Module:
@@ -49,14 +56,50 @@ class Architecture:
             return self.make(bands, classes)
 
 
+_SIMPLE = ("classifier.4.", "aux_classifier.4.")
+_FCN8S = ("score", "double")
+_IMAGENET = {
+    depth: {"imagenet": f"ResNet{depth}_Weights.IMAGENET1K_V1"} for depth in (18, 34, 50, 101)
+}  # those that torchvision's own segmentation networks began from
+
 _ALL = (
-    Architecture("fcn_resnet50", partial(fcn.FCNResNet, 50), fcn.reach(50), align=8),
-    Architecture("fcn_resnet101", partial(fcn.FCNResNet, 101), fcn.reach(101), align=8),
-    Architecture("fcn8s_resnet18", partial(fcn8s.FCN8s, 18), fcn8s.reach(18), align=32),
-    Architecture("fcn8s_resnet34", partial(fcn8s.FCN8s, 34), fcn8s.reach(34), align=32),
-    Architecture("unet_small", unet_small.UNetSmall, unet_small.reach(), align=16),
-    Architecture("fcn_small", small.FCNSmall, small.reach(), align=2),
-)
+    Architecture(
+        "fcn_resnet50", partial(fcn.FCNResNet, 50), fcn.reach(50), align=8, heads=_SIMPLE,
+        pretrained={**_IMAGENET[50], "coco": "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"},
+    ),
+    Architecture(
+        "fcn_resnet101", partial(fcn.FCNResNet, 101), fcn.reach(101), align=8, heads=_SIMPLE,
+        pretrained={**_IMAGENET[101], "coco": "FCN_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1"},
+    ),
+    Architecture(
+        "fcn8s_resnet18", partial(fcn8s.FCN8s, 18), fcn8s.reach(18), align=32, heads=_FCN8S, pretrained=_IMAGENET[18]
+    ),
+    Architecture(
+        "fcn8s_resnet34", partial(fcn8s.FCN8s, 34), fcn8s.reach(34), align=32, heads=_FCN8S, pretrained=_IMAGENET[34]
+    ),
+    Architecture(
+        "fcn8s_resnet50", partial(fcn8s.FCN8s, 50), fcn8s.reach(50), align=32, heads=_FCN8S, pretrained=_IMAGENET[50]
+    ),
+    Architecture(
+        "segnet", segnet.SegNet, segnet.reach(), align=32, heads=("score",),
+        pretrained={"imagenet": "VGG16_BN_Weights.IMAGENET1K_V1"},
+    ),
+    Architecture(
+        "deeplabv3_resnet50", deeplab.DeepLabV3, deeplab.reach(), align=8, heads=_SIMPLE,
+        pretrained={**_IMAGENET[50], "coco": "DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"},
+    ),
+    Architecture(
+        "lraspp_mobilenet_v3_large", lraspp.LRASPP, lraspp.reach(), align=16,
+        heads=("classifier.low_classifier.", "classifier.high_classifier."),
+        pretrained={
+            "imagenet": "MobileNet_V3_Large_Weights.IMAGENET1K_V1",
+            "coco": "LRASPP_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1",
+        },
+    ),
+    Architecture("unet_small", partial(unet.UNet, unet.SMALL), unet.reach(unet.SMALL), align=16, heads=("score",)),
+    Architecture("unet_medium", partial(unet.UNet, unet.MEDIUM), unet.reach(unet.MEDIUM), align=64, heads=("score",)),
+    Architecture("fcn_small", small.FCNSmall, small.reach(), align=2, heads=(f"{small.LAST}.",)),
+)  # fmt: skip
 ARCHITECTURES: Mapping[str, Architecture] = {each.name: each for each in _ALL}
 
 
@@ -82,47 +125,3 @@ def last_bias(network: nn.Module) -> torch.Tensor:
     if not isinstance(last, nn.Conv2d) or last.bias is None:
         raise ModelError(f"{type(network).__name__} has no last convolution with a bias; train with balance = false")
     return last.bias
-
-
-def load_torchvision_state(network: nn.Module, state: Mapping[str, torch.Tensor], bands: tuple[str, ...]) -> list[str]:
-    """Start a network from torchvision's weights, of the whole network or of its ResNet alone.
-
-    The first convolution is widened from RGB (see `widen`). A head of another number of classes keeps its
-    random weights.
-
-    Args:
-        network: built by an `Architecture` with a `backbone`.
-        state: a torchvision `state_dict`.
-        bands: roles of the network's input.
-
-    Returns:
-        Names of the tensors that keep their random weights.
-
-    Raises:
-        ModelError: a tensor is missing, unknown or of another shape; the first is named.
-    """
-    own = network.state_dict()
-    whole = any(key.startswith("backbone.") for key in state)
-    given = (
-        dict(state)
-        if whole
-        else {f"backbone.{key}": value for key, value in state.items() if not key.startswith("fc.")}
-    )
-    first = "backbone.conv1.weight"
-    if first in given and given[first].shape[1] == 3:
-        given[first] = widen(given[first], bands)
-    heads = [key for key in own if not key.startswith("backbone.")]
-    fresh = [key for key in heads if key not in given or given[key].shape != own[key].shape]
-    expected = [key for key in own if key not in fresh]
-    for key in expected:
-        if key not in given:
-            raise ModelError(f"the state lacks {key}; it is not of this architecture")
-        if given[key].shape != own[key].shape:
-            raise ModelError(
-                f"the state has {key} of shape {tuple(given[key].shape)}, expected {tuple(own[key].shape)}"
-            )
-    extra = next((key for key in given if key not in own), None)
-    if extra is not None:
-        raise ModelError(f"the state has {extra}, unknown to this architecture")
-    network.load_state_dict({key: given[key] if key in expected else own[key] for key in own})
-    return fresh

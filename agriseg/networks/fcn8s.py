@@ -1,4 +1,4 @@
-"""FCN-8s on ResNet-18 and ResNet-34: small enough for a laptop.
+"""FCN-8s on ResNet-18, ResNet-34 and ResNet-50; the first two are small enough for a laptop.
 
 Long, Shelhamer and Darrell 2015, arXiv 1411.4038, section 4: scores of the features at strides 32, 16 and 8 are
 fused by upsampling twofold and adding; the twofold upsampling is learnt and starts as bilinear. The paper's
@@ -9,26 +9,28 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torchvision.models import resnet18, resnet34
+from torchvision.models import resnet18, resnet34, resnet50
 
 from agriseg.networks.receptive import Reach
+from agriseg.networks.stem import for_bands
 
-_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+Depth = Literal[18, 34, 50]
+
+_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
 class FCN8s(nn.Module):
     """(N, C, h, w) float32 -> logits (N, K, h/8, w/8); h and w multiples of 32."""
 
-    def __init__(self, depth: Literal[18, 34], bands: int, classes: int) -> None:
+    def __init__(self, depth: Depth, bands: int, classes: int) -> None:
         super().__init__()
-        self.backbone = {18: resnet18, 34: resnet34}[depth](weights=None)
+        self.backbone = {18: resnet18, 34: resnet34, 50: resnet50}[depth](weights=None)
+        width = self.backbone.fc.in_features
         del self.backbone.fc
-        if bands != 3:
-            self.backbone.conv1 = nn.Conv2d(bands, 64, kernel_size=7, stride=2, padding=3, bias=False)
-            nn.init.kaiming_normal_(self.backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.score8 = nn.Conv2d(128, classes, 1)
-        self.score16 = nn.Conv2d(256, classes, 1)
-        self.score32 = nn.Conv2d(512, classes, 1)
+        self.backbone.conv1 = for_bands(self.backbone.conv1, bands)
+        self.score8 = nn.Conv2d(width // 4, classes, 1)
+        self.score16 = nn.Conv2d(width // 2, classes, 1)
+        self.score32 = nn.Conv2d(width, classes, 1)
         self.double32 = _bilinear_double(classes)
         self.double16 = _bilinear_double(classes)
 
@@ -49,9 +51,10 @@ class FCN8s(nn.Module):
         return logits
 
 
-def reach(depth: Literal[18, 34]) -> Reach:
+def reach(depth: Depth) -> Reach:
     """What one logit sees: the path through stride 32, the widest."""
-    one, two, three, four = (2 * blocks for blocks in _BLOCKS[depth])
+    threes = 1 if depth == 50 else 2  # convolutions of kernel 3 in a block; the others of a bottleneck have kernel 1
+    one, two, three, four = (threes * blocks for blocks in _BLOCKS[depth])
     body = Reach().conv(7, stride=2).conv(3, stride=2).convs(one, 3)
     for convs in (two, three, four):
         body = body.conv(3, stride=2).convs(convs - 1, 3)

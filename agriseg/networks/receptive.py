@@ -6,22 +6,24 @@ Source: Araujo, Norris and Sim 2019, "Computing Receptive Fields of Convolutiona
 doi 10.23915/distill.00021.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What one output cell sees of an input axis, in input pixels."""
+    """What one output cell sees of an input axis, in input pixels; `whole`: of all of it, however long."""
 
     jump: int = 1
     before: int = 0
     after: int = 0
+    whole: bool = False
 
     def conv(self, kernel: int, stride: int = 1, dilation: int = 1) -> "Reach":
         """After a convolution or pooling with the usual padding of half the dilated kernel."""
         wide = dilation * (kernel - 1)
         padding = wide // 2
-        return Reach(self.jump * stride, self.before + padding * self.jump, self.after + (wide - padding) * self.jump)
+        before, after = self.before + padding * self.jump, self.after + (wide - padding) * self.jump
+        return replace(self, jump=self.jump * stride, before=before, after=after)
 
     def convs(self, count: int, kernel: int, dilation: int = 1) -> "Reach":
         """After `count` equal convolutions of stride 1."""
@@ -33,10 +35,24 @@ class Reach:
     def double(self) -> "Reach":
         """After a transposed convolution of kernel 4, stride 2, padding 1: two cells make each output."""
         half = self.jump // 2
-        return Reach(half, self.before + self.jump, self.after + half)
+        return replace(self, jump=half, before=self.before + self.jump, after=self.after + half)
+
+    def unpool(self) -> "Reach":
+        """After an unpooling by 2: one cell makes each output."""
+        half = self.jump // 2
+        return replace(self, jump=half, before=self.before + half)
+
+    def pool_all(self) -> "Reach":
+        """After a mean over everything."""
+        return replace(self, whole=True)
 
     @property
-    def halo(self) -> int:
-        """Receptive half-width: the least margin, a multiple of the stride, that hides a tile's edges."""
+    def halo(self) -> int | None:
+        """Receptive half-width: the least margin, a multiple of the stride, that hides a tile's edges.
+
+        None where no margin does.
+        """
+        if self.whole:
+            return None
         needed = max(self.before, self.after - self.jump + 1)
         return -(-needed // self.jump) * self.jump

@@ -10,6 +10,8 @@ from agriseg.networks.receptive import Reach
 
 _WIDTH = 32
 _DILATIONS = (1, 2, 4, 8)
+LAST = 2 + 3 * len(_DILATIONS) + 1
+"""Place of the last convolution."""
 
 
 class FCNSmall(nn.Sequential):
@@ -28,7 +30,7 @@ class FCNSmall(nn.Sequential):
     @property
     def last(self) -> nn.Module:
         """The layer whose bias goes into the logits as it is."""
-        return self[-1]
+        return self[LAST]
 
 
 def reach() -> Reach:

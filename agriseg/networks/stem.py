@@ -1,26 +1,40 @@
-"""The first convolution for any number of bands, from weights that were trained on RGB."""
+"""The first convolution for any number of bands, and from weights that were trained on other bands."""
 
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
-_RGB = ("red", "green", "blue")
+RGB = ("red", "green", "blue")
 
 
-def widen(weight: torch.Tensor, bands: Sequence[str]) -> torch.Tensor:
-    """Spread the kernels of an RGB convolution over other bands.
+def for_bands(conv: nn.Conv2d, bands: int) -> nn.Conv2d:
+    """The same convolution with another number of input bands, with random weights (He et al. 2015, arXiv 1502.01852).
 
-    A band of role red, green or blue keeps its own kernel; any other band starts from the mean of the three.
-    All are multiplied by 3 / n, so that n bands of like variance excite the next layer as three did. For
-    exactly red, green, blue the weights come back unchanged.
+    One that has the number already comes back itself.
+    """
+    if conv.in_channels == bands:
+        return conv
+    made = nn.Conv2d(bands, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)  # type: ignore[arg-type]
+    nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
+    return made
+
+
+def widen(weight: torch.Tensor, bands: Sequence[str], given: Sequence[str] = RGB) -> torch.Tensor:
+    """Spread the kernels of a convolution over other bands.
+
+    A band that it was trained on keeps its own kernel; any other band starts from the mean of all.
+    All are multiplied by m / n, so that n bands of like variance excite the next layer as m did. For
+    the same bands in the same order the weights come back unchanged.
 
     Args:
-        weight: (O, 3, k, k), trained on red, green, blue in this order.
+        weight: (O, m, k, k), trained on the bands `given`.
         bands: n roles.
+        given: m roles.
 
     Returns:
         (O, n, k, k), same dtype.
     """
     mean = weight.mean(dim=1)
-    kernels = [weight[:, _RGB.index(role)] if role in _RGB else mean for role in bands]
-    return torch.stack(kernels, dim=1) * (3 / len(bands))
+    kernels = [weight[:, list(given).index(role)] if role in given else mean for role in bands]
+    return torch.stack(kernels, dim=1) * (len(given) / len(bands))
