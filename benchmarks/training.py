@@ -20,9 +20,10 @@ from common import field, machine
 from agriseg.engine.device import choose_precision
 from agriseg.jobs.gather import gather
 from agriseg.training import fit as loop
-from agriseg.training.augment import Samples
+from agriseg.training.augment import Samples, stacked
 from agriseg.training.config import TrainConfig
 from agriseg.training.losses import weighted_sum
+from agriseg.training.ranks import Ranks
 from agriseg.training.sampling import take_census
 
 _WARM = 2  # steps that are not counted
@@ -53,16 +54,17 @@ def training_seconds(run: loop.Run, steps: int) -> float:
 def bare_seconds(run: loop.Run, steps: int) -> float:
     """Of `steps` steps over batches that are already made."""
     network, recipe = run.model.network.train(), run.recipe
-    made = [run.samples.batch(first * recipe.batch, recipe.batch) for first in range(4)]
+    numbers = [range(first * recipe.batch, (first + 1) * recipe.batch) for first in range(4)]
+    made = [stacked([run.samples[number] for number in each]) for each in numbers]
     optimiser = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=recipe.decay)
     loss_of = weighted_sum(recipe.loss)
-    precision = choose_precision(recipe.precision, run.device, run.model)
+    precision = choose_precision(recipe.precision, run.ranks.device, run.model)
     began = 0.0
     for step in range(_WARM + steps):
         if step == _WARM:
             began = time.perf_counter()
         x, ids = made[step % len(made)]
-        with torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
             logits = network(x)
         full = torch.nn.functional.interpolate(logits.float(), size=ids.shape[1:], mode="bilinear")
         loss = loss_of(full, ids)
@@ -95,8 +97,8 @@ def main() -> None:
             scenes, take_census(scenes, 3, 0), model.normalization, recipe.chip, recipe.rare, recipe.augmentation, 0
         )
         run = loop.Run(
-            model, samples, recipe, lambda _: {"miou": 0.0}, folder, "bench", torch.device("cpu"), lambda _: None,
-            lambda: False,
+            model, samples, recipe, lambda _: {"miou": 0.0}, folder, "bench", Ranks(torch.device("cpu")),
+            lambda _: None, lambda: False,
         )  # fmt: skip
         seconds: dict[str, list[float]] = {"bare loop": [], "agriseg": []}
         turns = {"bare loop": bare_seconds, "agriseg": training_seconds}

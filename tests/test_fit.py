@@ -118,7 +118,7 @@ def test_still_samples_are_windows_of_the_scene(tmp_path: Path) -> None:
     for number in range(10):
         x, ids = samples[number]
         assert x.shape == (3, 64, 64)
-        assert ids.dtype == torch.int64
+        assert ids.dtype == torch.uint8
         windows = np.lib.stride_tricks.sliding_window_view(whole.ids, (64, 64))
         hits = np.argwhere((windows == ids.numpy()).all((2, 3)))
         assert len(hits) >= 1

@@ -13,7 +13,7 @@ from agriseg import files
 from agriseg.errors import ModelError
 
 _KEY = "agriseg_training"
-_NUMBERS = ("step", "seconds", "best", "stale", "losses", "counted")
+_NUMBERS = ("step", "seconds", "best", "stale", "losses", "counted", "processes")
 
 
 @dataclass
@@ -30,6 +30,7 @@ class State:
         stale: validations since then.
         losses: sum of the training losses since the last validation.
         counted: how many.
+        processes: how many train together; sums in another order would give other bytes.
     """
 
     network: torch.nn.Module
@@ -41,6 +42,7 @@ class State:
     stale: int = 0
     losses: float = 0.0
     counted: int = 0
+    processes: int = 1
 
     def save(self, path: Path, run: str) -> None:
         """Write the state; the name never stands for half of it.
@@ -74,6 +76,11 @@ class State:
         if numbers["run"] != run:
             raise ModelError(
                 f"{path}: another recipe, other classes or other data made this state; start anew in another folder"
+            )
+        if numbers["processes"] != self.processes:
+            raise ModelError(
+                f"{path}: {numbers['processes']} processes made this state, now {self.processes}; start as many, "
+                "or anew in another folder"
             )
         self.network.load_state_dict(_under("network.", tensors))
         self.average = _under("average.", tensors)

@@ -4,9 +4,11 @@ import copy
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ from agriseg.engine.device import choose_precision
 from agriseg.errors import PredictionError, Terminated
 from agriseg.model import SegmentationModel
 from agriseg.networks import last_bias
-from agriseg.training.augment import Samples
+from agriseg.training.augment import Sample, Samples, stacked
 from agriseg.training.balance import fit_offsets
 from agriseg.training.checkpoint import State
 from agriseg.training.losses import Loss, weighted_sum
+from agriseg.training.ranks import Ranks
 from agriseg.training.recipe import Recipe
 
 Scores = Mapping[str, Any]
@@ -44,7 +47,7 @@ class Run:
         validate: scores of a model; `miou` decides which is best.
         folder: gets `best.safetensors`, `state.safetensors` and `metrics.jsonl`.
         identity: fingerprint of recipe, classes and data.
-        device: where.
+        ranks: this process, its device, and those that train with it.
         tell: told of every step and every validation.
         stopped: asked before each step whether to save and leave.
     """
@@ -55,7 +58,7 @@ class Run:
     validate: Validate
     folder: Path
     identity: str
-    device: torch.device
+    ranks: Ranks
     tell: Tell
     stopped: Callable[[], bool]
 
@@ -68,25 +71,27 @@ def fit(run: Run) -> SegmentationModel:
         Terminated: asked to stop; the state is saved.
         ModelError: the state in the folder is of another run.
     """
-    recipe, network = run.recipe, run.model.network.to(run.device).to(memory_format=torch.channels_last)
+    recipe, ranks = run.recipe, run.ranks
+    network = ranks.join(run.model.network).to(memory_format=torch.channels_last)
     loss_of = weighted_sum(recipe.loss, _class_weights(run) if recipe.class_weights else None)
-    precision = choose_precision(recipe.precision, run.device, run.model)
-    state = State(network, _optimiser(network, recipe), copy.deepcopy(network.state_dict()))
+    precision = choose_precision(recipe.precision, ranks.device, run.model)
+    state = State(network, _optimiser(network, recipe), copy.deepcopy(network.state_dict()), processes=ranks.world)
     path = run.folder / "state.safetensors"
     if path.exists():
         state.load(path, run.identity)
-    _forget_later(run.folder / "metrics.jsonl", state.step)
+    if ranks.first:
+        _forget_later(run.folder / "metrics.jsonl", state.step)
     began = time.monotonic() - state.seconds
-    batches = _batches(run.samples, state.step * recipe.accumulate, recipe.batch)
+    batches = _batches(run, state.step * recipe.accumulate)
     ended = state.stale > recipe.patience > 0
     while not ended and (done := _progress(state, recipe)) < 1:
-        if run.stopped():
-            state.save(path, run.identity)
+        if ranks.largest(run.stopped()):
+            _save(run, state, path)
             raise Terminated(f"stopped after step {state.step}; the same command goes on from there")
         rate = _rate(done, recipe)
         for group in state.optimiser.param_groups:
             group["lr"] = rate
-        torch.manual_seed(hash((recipe.seed, state.step)))  # dropout
+        torch.manual_seed(hash((recipe.seed, state.step)) + ranks.rank)  # dropout
         loss = _step(network.train(), state.optimiser, loss_of, batches, run, precision)
         if not math.isfinite(loss):
             raise PredictionError(
@@ -96,13 +101,18 @@ def fit(run: Run) -> SegmentationModel:
         state.losses += loss
         state.counted += 1
         _average(state, recipe.average)
-        state.seconds = time.monotonic() - began
+        state.seconds = ranks.largest(time.monotonic() - began)
         run.tell({"step": state.step, "done": _progress(state, recipe), "loss": loss, "rate": rate})
         if state.step % recipe.validate_every == 0 or _progress(state, recipe) >= 1:
-            ended = _validate(run, state)
-            state.seconds = time.monotonic() - began
-            state.save(path, run.identity)
+            ended = bool(ranks.largest(ranks.first and _validate(run, state)))
+            state.seconds = ranks.largest(time.monotonic() - began)
+            _save(run, state, path)
     return _averaged(run.model, state)
+
+
+def _save(run: Run, state: State, path: Path) -> None:
+    if run.ranks.first:
+        state.save(path, run.identity)
 
 
 def _step(
@@ -116,13 +126,16 @@ def _step(
     """One optimiser step over `accumulate` batches; returns the mean loss."""
     total = 0.0
     for _ in range(run.recipe.accumulate):
-        x, ids = (part.to(run.device, non_blocking=True) for part in next(batches))
-        with torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        x, ids = (part.to(run.ranks.device, non_blocking=True) for part in next(batches))
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
             outputs = _heads(network, x, run.recipe.auxiliary)
-        losses = [share * loss_of(_at_full_size(logits, ids), ids) for share, logits in outputs]
+        ids = run.ranks.whole(ids)
+        wholes = [(share, run.ranks.whole(logits.float())) for share, logits in outputs]
+        losses = [share * loss_of(_at_full_size(logits, ids), ids) for share, logits in wholes]
         loss = torch.stack(losses).sum() / run.recipe.accumulate
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
+    run.ranks.sum_gradients(network)
     optimiser.step()
     optimiser.zero_grad()
     return total
@@ -138,7 +151,7 @@ def _heads(network: nn.Module, x: torch.Tensor, auxiliary: float) -> list[tuple[
 
 
 def _at_full_size(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    return functional.interpolate(logits.float(), size=ids.shape[1:], mode="bilinear", align_corners=False)
+    return functional.interpolate(logits, size=ids.shape[1:], mode="bilinear", align_corners=False)
 
 
 def _validate(run: Run, state: State) -> bool:
@@ -160,19 +173,26 @@ def _validate(run: Run, state: State) -> bool:
     return state.stale >= run.recipe.patience > 0
 
 
-def _batches(samples: Samples, first: int, size: int) -> Iterator[Batch]:
-    """Batches from number `first` on, some made ahead in a thread of its own."""
-    with ThreadPoolExecutor(1, "agriseg-samples", initializer=torch.set_num_threads, initargs=(1,)) as maker:
-        ahead = [maker.submit(samples.batch, (first + k) * size, size) for k in range(_AHEAD)]
-        number = first + _AHEAD
+def _batches(run: Run, first: int) -> Iterator[Batch]:
+    """This process's share of the batches from number `first` on, each sample made in a thread.
+
+    On a GPU's behalf they are made ahead. Where the network itself takes the CPU, its threads and these would wait
+    for each other, so samples are made by all threads while it rests (`benchmarks/training.py`).
+    """
+    size, ahead = run.recipe.batch, 0 if run.ranks.device.type == "cpu" else _AHEAD
+    share = run.ranks.share(size)
+    waiting: deque[list[Future[Sample]]] = deque()
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, "agriseg-samples", initializer=torch.set_num_threads, initargs=(1,)) as makers:
         try:
-            while True:
-                ahead.append(maker.submit(samples.batch, number * size, size))
-                number += 1
-                yield ahead.pop(0).result()
+            for number in count(first):
+                begin = number * size + run.ranks.rank * share
+                waiting.append([makers.submit(run.samples.__getitem__, begin + k) for k in range(share)])
+                if len(waiting) > ahead:
+                    yield stacked([sample.result() for sample in waiting.popleft()])
         finally:
-            for waiting in ahead:
-                waiting.cancel()
+            for sample in chain.from_iterable(waiting):
+                sample.cancel()
 
 
 def _forget_later(log: Path, step: int) -> None:
@@ -206,7 +226,7 @@ def _class_weights(run: Run) -> torch.Tensor:
     """1 / sqrt(share), mean 1 over the classes that occur; 0 for one that does not."""
     shares = torch.from_numpy(run.samples.census.shares)
     weights = torch.where(shares > 0, shares.clamp(min=1e-12).rsqrt(), 0)
-    return (weights / weights[shares > 0].mean()).float().to(run.device)
+    return (weights / weights[shares > 0].mean()).float().to(run.ranks.device)
 
 
 @torch.no_grad()
@@ -224,9 +244,9 @@ def _balanced(model: SegmentationModel, run: Run) -> SegmentationModel:
     """The model with its last bias moved by fitted offsets."""
     if not run.recipe.balance:
         return model
-    offsets = fit_offsets(model.network, run.samples, run.device)
+    offsets = fit_offsets(model.network, run.samples, run.ranks.device)
     with torch.no_grad():
-        last_bias(model.network).add_(torch.tensor(offsets, device=run.device))
+        last_bias(model.network).add_(torch.tensor(offsets, device=run.ranks.device))
     return replace(model, about={**model.about, "offsets": dict(zip(model.legend.names, offsets, strict=True))})
 
 
