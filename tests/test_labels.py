@@ -170,7 +170,7 @@ def test_label_rasters_are_looked_at_all_at_once(tmp_path: Path, image: Path) ->
         write_raster(tmp_path / "d.tif", good.astype(np.float32), **grey),
         write_raster(tmp_path / "e.tif", good, nodata=0, **grey),
     ]
-    found = check_rasters([Pair(image, path) for path in paths], LEGEND.names, [0, 1, 2])
+    found = check_rasters([Pair(image, path, path) for path in paths], LEGEND.names, [0, 1, 2])
     assert len(found.problems) == 3
     assert f"no class has 7 ({8 * 90} px)" in found.problems[0]
     assert "90 x 79 px" in found.problems[1]

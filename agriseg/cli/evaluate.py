@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--label-suffix", default="", metavar="TEXT", help="What a label's name adds to its image's: _mask.")
 @click.option("--column", metavar="NAME", help="Class column, when LABELS are polygons.")
 @click.option("--area", metavar="FILE", help="Polygons within which all was labelled: the rest there is background.")
+@click.option("--reproject-labels", is_flag=True, help="Lay labels of another grid or CRS on the image's.")
 @click.option(
     "-o", "--out", metavar="FOLDER", help="Also keep the scores as JSON, the confusion as a picture, the maps."
 )
@@ -72,7 +73,7 @@ def _evaluated(
     loaded = None if model is None else load_model(model)
     legend = loaded.legend if loaded else Legend.from_names(given["classes"].split(","))
     values = label_values(given["values"], len(legend))
-    found: dict[str, Any] = {name: given[name] for name in ("label_suffix", "column")}
+    found: dict[str, Any] = {name: given[name] for name in ("label_suffix", "column", "reproject_labels")}
     found["area"] = Path(given["area"]) if given["area"] else None
     if loaded is not None:
         return evaluate(loaded, image, labels, values=values, folder=folder, **found, **flags)

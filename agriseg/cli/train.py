@@ -23,7 +23,10 @@ _DATA = ("images", "labels", "label_suffix", "column", "area")
 @click.option("--label-suffix", metavar="TEXT", help="What a label's name adds to its image's: _mask.")
 @click.option("--column", metavar="NAME", help="Class column, when --labels are polygons.")
 @click.option("--area", metavar="FILE", help="Polygons within which all was labelled: the rest there is background.")
+@click.option("--reproject-labels", is_flag=True, help="Lay label rasters of another grid or CRS on the image's.")
 @click.option("--classes", metavar="LIST", help="Class names; their label values are 0, 1, 2, ...")
+@click.option("--arch", metavar="NAME", help="Network, see agriseg model list; unet_small if not given.")
+@click.option("--init", metavar="NAME|FILE|URL", help="Start from imagenet or coco weights, a file of them, a model.")
 @click.option("--time", "minutes", metavar="LENGTH", help="How long to train, such as 30m or 2h.")
 @click.option("--split", type=click.Choice(["block", "file", "random"]), help="What is held back; random flatters.")
 @click.option("--folds", type=click.IntRange(2), metavar="N", help="Hold back each of N parts in turn: N trainings.")
@@ -34,8 +37,8 @@ _DATA = ("images", "labels", "label_suffix", "column", "area")
 @click.option("--tensorboard", is_flag=True, help="Also write the curves for TensorBoard; pip install tensorboard.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def command(
-    config: str | None, minutes: str | None, split: str | None, folds: int | None, device: str, out: str, *,
-    resume: bool, skip_bad: bool, tensorboard: bool, quiet: bool, **data: str | None,
+    config: str | None, init: str | None, folds: int | None, device: str, out: str, *, resume: bool, skip_bad: bool,
+    tensorboard: bool, quiet: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Train a model on labelled images; blocks of ground are held back to score it honestly.
 
@@ -44,25 +47,30 @@ def command(
       agriseg train field.toml -o weeds
       agriseg train --image field.tif --labels labels.tif --classes soil,crop,weed --time 30m -o weeds
       agriseg train --image field.tif --labels weeds.gpkg --column class --classes soil,weed -o weeds
+      torchrun --nproc-per-node 2 -m agriseg train field.toml -o weeds
     """
-    folder = Path(out)
-    if folder.exists() and any(folder.iterdir()) and not resume:
+    from agriseg.training.ranks import assists
+
+    folder, helper = Path(out), assists()
+    if not helper and folder.exists() and any(folder.iterdir()) and not resume:
         raise OutputError(f"{folder}: holds something; add --resume to go on from it, or choose another -o")
-    tables, base = _tables(config, data)
-    if minutes is not None:
-        tables["recipe"] = {**tables.get("recipe", {}), "minutes": _minutes(minutes), "steps": None}
-    if split is not None:
-        tables["validation"] = {**tables.get("validation", {}), "by": split}
-    teller = _Teller(_board(folder) if tensorboard else None, quiet=quiet)
+    tables, base = _tables(config, given)
+    teller = _Teller(_board(folder) if tensorboard and not helper else None, quiet=quiet)
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
 
     from agriseg.cli.show import show_evaluation
-    from agriseg.jobs.train import cross_validate, train
+    from agriseg.jobs.train import assist, cross_validate, train
     from agriseg.training.config import TrainConfig
 
-    how: dict[str, Any] = {"device": device, "skip_bad": skip_bad, "tell": teller, "stopped": lambda: bool(asked)}
+    how: dict[str, Any] = {"device": device, "skip_bad": skip_bad, "stopped": lambda: bool(asked)}
     chosen = TrainConfig.of(tables, base)
+    if init is not None:
+        chosen = chosen.model_copy(update={"init": init})
+    if helper:
+        assist(chosen, folder, **how)
+        return
+    how["tell"] = teller
     if folds is None:
         trained = [train(chosen, folder, **how)]
         evaluation = trained[0].evaluation
@@ -94,6 +102,8 @@ class _Teller:
         if "fold" in news:
             self._first = None
             click.echo(f"fold {news['fold']} of {news['folds']}", err=True)
+        elif "note" in news:
+            click.echo(f"agriseg: {news['note']}", err=True)
         elif "miou" in news:
             iou = ", ".join(f"{name} {value:.3f}" for name, value in news["iou"].items() if value is not None)
             best = ", best" if news["best"] else ""
@@ -129,22 +139,36 @@ def _board(folder: Path) -> Any:
     return SummaryWriter(folder / "tensorboard")
 
 
-def _tables(config: str | None, data: Mapping[str, str | None]) -> tuple[dict[str, Any], Path]:
+def _tables(config: str | None, given: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
     """The configuration as tables, from a file or from flags, and the folder its paths are seen from."""
-    given = {name: data[name] for name in _DATA if data[name] is not None}
+    tables, base = _written(config, given)
+    flags: dict[str, dict[str, Any]] = {"data": {}, "validation": {}, "recipe": {}}
+    if given["minutes"] is not None:
+        flags["recipe"] = {"minutes": _minutes(given["minutes"]), "steps": None}
+    if given["split"] is not None:
+        flags["validation"] = {"by": given["split"]}
+    if given["reproject_labels"]:
+        flags["data"] = {"reproject_labels": True}
+    if given["arch"] is not None:
+        tables = {**tables, "arch": given["arch"]}
+    return {**tables, **{name: {**tables.get(name, {}), **flag} for name, flag in flags.items() if flag}}, base
+
+
+def _written(config: str | None, given: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
+    """The configuration file, or what the flags say in its place."""
+    data = {name: given[name] for name in _DATA if given[name] is not None}
     if config is not None:
-        if given or data["classes"]:
+        if data or given["classes"]:
             raise UsageError("a configuration file and flags that say what to train on; give one or the others")
         path = Path(config)
         try:
             return tomllib.loads(path.read_text("utf-8")), path.parent
         except (OSError, ValueError) as error:
             raise ModelError(f"{path}: cannot be read as TOML: {error}") from error
-    classes = data["classes"]
-    if not (data["images"] and data["labels"] and classes):
+    if not (given["images"] and given["labels"] and given["classes"]):
         raise UsageError("give a configuration file, or --image, --labels and --classes")
-    names = [name.strip() for name in classes.split(",")]
-    return {"classes": names, "data": given, "recipe": {"minutes": _DEFAULT_MINUTES}}, Path()
+    names = [name.strip() for name in given["classes"].split(",")]
+    return {"classes": names, "data": data, "recipe": {"minutes": _DEFAULT_MINUTES}}, Path()
 
 
 def _minutes(text: str) -> float:

@@ -133,7 +133,7 @@ class Evaluation:
 def evaluate(
     model: SegmentationModel | Path | str, images: Path | str, labels: Path | str, *, label_suffix: str = "",
     values: Sequence[Value] | None = None, column: str | None = None, area: Path | None = None,
-    folder: Path | None = None, **flags: Any,
+    reproject_labels: bool = False, folder: Path | None = None, **flags: Any,
 ) -> Evaluation:  # fmt: skip
     """Map rasters with a model and score the maps against labels.
 
@@ -145,6 +145,7 @@ def evaluate(
         values: label value of each class; 0, 1, 2, ... if None.
         column: of polygons, that holds class names.
         area: polygons within which all was labelled.
+        reproject_labels: lay label rasters of another grid or CRS on their images', by the nearest label.
         folder: gets the maps; None keeps none.
         flags: fields of `RunOptions`.
 
@@ -155,12 +156,15 @@ def evaluate(
         with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
             return evaluate(
                 model, images, labels, label_suffix=label_suffix, values=values, column=column, area=area,
-                folder=Path(spare), **flags,
+                reproject_labels=reproject_labels, folder=Path(spare), **flags,
             )  # fmt: skip
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
     options = RunOptions.of(**flags)
-    pairs = label_pairs(Path(images), Path(labels), label_suffix, column, model.legend, folder, area=area)
+    pairs = label_pairs(
+        Path(images), Path(labels), label_suffix, column, model.legend, folder, area=area,
+        reproject_labels=reproject_labels,
+    )  # fmt: skip
     truths = [Labels.of(pair.labels, values or range(len(model.legend))) for pair in pairs]
     witness = Witness(sum(truth.info.width * truth.info.height for truth in truths))
     counted = [

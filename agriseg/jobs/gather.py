@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from torch import nn
 
 from agriseg.config import RunOptions
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.jobs.contract import agree
 from agriseg.jobs.labels import label_pairs
+from agriseg.jobs.start import Start, start
 from agriseg.legend import Legend
 from agriseg.model import SegmentationModel
-from agriseg.networks import architecture
+from agriseg.networks import Architecture, architecture
 from agriseg.raster.info import RasterInfo, Stamp
 from agriseg.training.blocks import BlockSplit, Draw
 from agriseg.training.config import Data, TrainConfig
@@ -28,6 +30,7 @@ from agriseg.vectors.polygons import is_vector
 _HELD_BYTES = 2 * 10**9  # of scenes kept decoded in memory
 _DEAR = 8.0  # decoded pixels per pixel of a chip from which a cache on disk pays
 _WINDOWS, _WINDOW = 16, 256  # per scene, and their side (px), for mean and deviation
+_ROUNDING = 1e-6  # of the mean: a deviation below it is the rounding of sums
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -42,6 +45,7 @@ class Gathered:
         training, held: scenes to train on, and scenes to score the model on.
         identity: fingerprint of configuration and files; only the same run may go on from its state.
         skipped: images that could not be read, and why; empty unless that was allowed.
+        start: where the first weights come from.
     """
 
     model: SegmentationModel
@@ -49,6 +53,7 @@ class Gathered:
     held: Sequence[Scene]
     identity: str
     skipped: Sequence[str]
+    start: Start
 
 
 def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gathered:
@@ -67,18 +72,21 @@ def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gath
     pairs = sieve(_pairs(config, config.data, folder), _with_header)
     if not pairs:
         raise DataError(f"no image can be read; {'; '.join(sieve.bad)}")
-    model = _blank(config, [info for _, info in pairs])
+    design = architecture(config.arch)
+    began = start(design, config.bands, config.classes, config.recipe.seed, config.init)
+    model = _blank(config, design, began.network, [info for _, info in pairs])
     training, held = _split(config, _opened(config, model, [pair for pair, _ in pairs], sieve))
+    others: list[tuple[Pair, RasterInfo]] = []
     if config.held_back is not None:
         others = sieve(_pairs(config, config.held_back, folder / "held_back"), _with_header)
         held = _opened(config, model, [pair for pair, _ in others], sieve)
-    identity = _identity(config, [*training, *held])
+    identity = _identity(config, began.origin, [pair for pair, _ in [*pairs, *others]])
     training = sieve(training, _Keeper(training, config.recipe.chip, folder / "cache", identity))
     held = sieve(held, _scanned)
     if not training or not held:
         raise DataError(f"no image left to {'validate' if training else 'train'} on; {'; '.join(sieve.bad)}")
-    mean, std = _statistics(training, model.scale)
-    return Gathered(replace(model, mean=mean, std=std), training, held, identity, sieve.bad)
+    mean, std = _statistics(training, model.scale, config.bands)
+    return Gathered(replace(model, mean=mean, std=std), training, held, identity, sieve.bad, began)
 
 
 class _Sieve:
@@ -179,27 +187,34 @@ def _pairs(config: TrainConfig, data: Data, folder: Path) -> list[Pair]:
     if config.values is not None and is_vector(data.labels):
         raise UsageError("values are of label rasters; polygons name their class, so leave values out")
     legend = Legend.from_names(config.classes)
-    return label_pairs(data.images, data.labels, data.label_suffix, data.column, legend, folder, area=data.area)
+    return label_pairs(
+        data.images, data.labels, data.label_suffix, data.column, legend, folder, area=data.area,
+        reproject_labels=data.reproject_labels,
+    )  # fmt: skip
 
 
-def _blank(config: TrainConfig, infos: Sequence[RasterInfo]) -> SegmentationModel:
+def _blank(
+    config: TrainConfig, design: Architecture, network: nn.Module, infos: Sequence[RasterInfo]
+) -> SegmentationModel:
     """The model before training: its bands, scale and ground resolution come from the images."""
     kinds = sorted({info.dtype for info in infos})
     if len(kinds) > 1:
         raise DataError(f"images of {' and '.join(kinds)}; one model needs one kind of numbers")
-    design, legend = architecture(config.arch), Legend.from_names(config.classes, config.colours)
+    legend = Legend.from_names(config.classes, config.colours)
     resolutions = [float(np.mean(info.gsd)) for info in infos if info.gsd is not None]
     return SegmentationModel(
-        design.build(len(config.bands), len(legend), config.recipe.seed), legend=legend, bands=tuple(config.bands),
+        network, legend=legend, bands=tuple(config.bands),
         scale=1 / 255 if kinds == ["uint8"] else 1.0, stride=design.stride, align=design.align, halo=design.halo,
         gsd=float(np.median(resolutions)) if len(resolutions) == len(infos) else None, name=config.name,
         architecture=design.name,
     )  # fmt: skip
 
 
-def _statistics(scenes: Sequence[Scene], scale: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _statistics(
+    scenes: Sequence[Scene], scale: float, roles: Sequence[str]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of each band, scaled: of valid pixels that are not held back, in some windows of a scene."""
-    bands = len(scenes[0].source.bands)
+    bands = len(roles)
     count, sums, squares = 0, np.zeros(bands), np.zeros(bands)
     for number, scene in enumerate(scenes):
         rng = np.random.default_rng(number)
@@ -215,16 +230,18 @@ def _statistics(scenes: Sequence[Scene], scale: float) -> tuple[tuple[float, ...
         raise DataError("no valid pixel in the images")
     mean = sums / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1).tolist())
+    for role, value, deviation in zip(roles, mean, std, strict=True):
+        if deviation <= _ROUNDING * abs(value):
+            raise DataError(f"band {role} is {value:g} everywhere in the images to train on; leave it out of bands")
+    return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def _identity(config: TrainConfig, scenes: Sequence[Scene]) -> str:
-    """Fingerprint of what a state belongs to: configuration and the files that were given."""
-    given = [scene.source.info.path for scene in scenes]
-    labels = [config.data.labels, *([config.held_back.labels] if config.held_back else [])]
-    given += [path for path in (*labels, config.data.area) if path is not None and path.is_file()]
-    given += [scene.labels.info.path for scene in scenes if not is_vector(config.data.labels)]
+def _identity(config: TrainConfig, origin: str, pairs: Sequence[Pair]) -> str:
+    """Fingerprint of what a state belongs to: configuration, first weights, and the files that were given."""
+    given = [path for pair in pairs for path in (pair.image, pair.given)]
+    given += [config.data.area] if config.data.area else []
     stamps = [[path.name, (stamp := Stamp.of(path)).size, stamp.mtime_ns] for path in given]
-    plain = config.model_dump(mode="json", exclude={"data": True, "validation": {"images", "labels"}})
-    text = json.dumps([plain, config.data.column, config.split, stamps])
+    parts = {"images", "labels", "area"}
+    plain = config.model_dump(mode="json", exclude={"data": parts, "validation": {"images", "labels"}, "init": True})
+    text = json.dumps([plain, origin, config.split, stamps])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -9,12 +9,16 @@ import numpy as np
 import rasterio
 import shapely
 from numpy.typing import NDArray
+from rasterio.enums import Resampling
 from rasterio.features import rasterize
+from rasterio.warp import reproject
 from rasterio.windows import Window as Box
 
 from agriseg import files
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import NODATA, Legend
+from agriseg.raster.door import open_raster
+from agriseg.raster.gdal import gdal_calls
 from agriseg.raster.info import RasterInfo
 from agriseg.training.labels import Labels, Value, misfit
 from agriseg.training.pairs import Pair, find_pairs
@@ -75,9 +79,46 @@ def burn(
     return counts
 
 
+def align(image: Path, labels: Path, out: Path) -> None:
+    """Write a label raster anew on an image's grid, from any CRS and resolution, by the nearest label.
+
+    Args:
+        image: gives the grid.
+        labels: class numbers or colours, with a place on the ground.
+        out: the GeoTIFF to write; what the labels do not reach is 255 there, or transparent if they are colours.
+
+    Raises:
+        DataError: image or labels have no coordinate reference system, or cannot be read.
+    """
+    grid, given = RasterInfo.read(image), RasterInfo.read(labels)
+    for info in (grid, given):
+        if info.georeference.crs is None:
+            raise DataError(f"{info.path}: no coordinate reference system, so labels cannot be laid on the image")
+    nodata = next((value for value in given.nodata if value is not None), None if given.count > 1 else NODATA)
+    veiled = given.count > 1 and nodata is None and not given.alpha  # colours leave no number for what is not there
+    profile = {
+        "driver": "GTiff", "dtype": given.dtype, "count": given.count + veiled, "width": grid.width,
+        "height": grid.height, "crs": grid.georeference.crs, "transform": grid.georeference.transform,
+        "nodata": nodata, "tiled": True, "compress": "deflate", "bigtiff": "IF_SAFER",
+        **({"photometric": "RGB", "alpha": "YES"} if given.count > 1 else {}),
+    }  # fmt: skip
+    draft = out.with_name(f".{out.name}.part")
+    bands = list(range(1, given.count + 1))
+    with (
+        gdal_calls(f"{labels}: cannot be laid on {image.name}"),
+        open_raster(labels) as source,
+        rasterio.open(draft, "w", **profile) as target,
+    ):
+        reproject(
+            rasterio.band(source, bands), rasterio.band(target, bands), resampling=Resampling.nearest,
+            src_nodata=nodata, dst_nodata=nodata, dst_alpha=given.count + 1 if veiled else 0, tolerance=0,
+        )  # fmt: skip
+    files.commit(draft, out)
+
+
 def label_pairs(
     images: Path, labels: Path, label_suffix: str, column: str | None, legend: Legend, folder: Path, *,
-    area: Path | None = None,
+    area: Path | None = None, reproject_labels: bool = False,
 ) -> list[Pair]:  # fmt: skip
     """Images with label rasters; polygons are burnt to one in `folder`.
 
@@ -87,6 +128,7 @@ def label_pairs(
         legend: the classes.
         folder: for the label raster.
         area: as `burn`.
+        reproject_labels: lay label rasters on their images' grids, in `folder`; see `align`.
 
     Raises:
         UsageError: polygons without a column, or a column without polygons.
@@ -94,13 +136,24 @@ def label_pairs(
     if not is_vector(labels):
         if column is not None or area is not None:
             raise UsageError(f"{labels}: no polygons, so leave the class column and the area out")
-        return find_pairs(images, labels, label_suffix)
+        pairs = find_pairs(images, labels, label_suffix)
+        return [_aligned(pair, folder) for pair in pairs] if reproject_labels else pairs
     if column is None:
         raise UsageError(f"{labels}: polygons; name the column that holds the class")
     files.make_folder(folder)
     out = folder / f"{images.stem}_labels.tif"
     burn(images, labels, column, legend, out, area=area)
-    return [Pair(images, out)]
+    return [Pair(images, out, labels)]
+
+
+def _aligned(pair: Pair, folder: Path) -> Pair:
+    """The same with labels on the image's grid; those that lie there already stay."""
+    if misfit(RasterInfo.read(pair.image), RasterInfo.read(pair.labels)) is None:
+        return pair
+    files.make_folder(folder)
+    out = folder / f"{pair.image.stem}_labels.tif"
+    align(pair.image, pair.labels, out)
+    return Pair(pair.image, out, pair.labels)
 
 
 @dataclass(frozen=True)

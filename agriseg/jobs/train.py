@@ -26,6 +26,8 @@ from agriseg.model import SegmentationModel, load_model
 from agriseg.training.augment import Samples
 from agriseg.training.config import TrainConfig
 from agriseg.training.fit import Run, Tell, fit
+from agriseg.training.ranks import Ranks, joined, ranks
+from agriseg.training.recipe import Recipe
 from agriseg.training.sampling import Census, take_census
 from agriseg.training.scenes import Scene
 
@@ -66,28 +68,49 @@ def train(
     Raises:
         AgrisegError: labels that do not fit, all at once; a loss that is no number; a state of another run.
     """
+    with ranks(choose_device, device) as group:
+        judge, skipped = _fit(config, folder, group, device, skip_bad, tell or _nobody, stopped or _never)
+        return _finish(folder, judge, skipped)
+
+
+def assist(
+    config: TrainConfig, folder: Path, *, device: str = "auto", skip_bad: bool = False,
+    stopped: Callable[[], bool] | None = None,
+) -> None:  # fmt: skip
+    """Train in a process that torchrun started beside the first, which calls `train` with the same arguments."""
+    with ranks(choose_device, device) as group:
+        _fit(config, folder, group, device, skip_bad, _nobody, stopped or _never)
+
+
+def _fit(
+    config: TrainConfig, folder: Path, group: Ranks, device: str, skip_bad: bool, tell: Tell,
+    stopped: Callable[[], bool],
+) -> tuple["_Judge", Sequence[str]]:  # fmt: skip
+    """Gather, check and train; returns what scores a model, and what was left out."""
     files.make_folder(folder)
-    found = gather(config, folder, skip_bad=skip_bad)
-    if config.recipe.chip % found.model.step:
-        raise UsageError(
-            f"chip {config.recipe.chip}, expected a multiple of {found.model.step}, the step of {config.arch}"
-        )
-    census = take_census(found.training, len(config.classes), config.recipe.seed)
+    found = group.first_before_others(lambda: gather(config, folder, skip_bad=skip_bad))
+    recipe = config.recipe
+    _check_fits(recipe, found.model, group)
+    if found.start.note:
+        tell({"note": found.start.note})
+    census = take_census(found.training, len(config.classes), recipe.seed)
     if (census.counts.sum(0) > 0).sum() < 2:
         raise DataError("only one class is labelled in the training part; a network needs at least two")
     model = replace(found.model, about=_about(config, found, census))
     samples = Samples(
-        found.training, census, model.normalization, config.recipe.chip, config.recipe.rare,
-        config.recipe.augmentation, config.recipe.seed,
-    )  # fmt: skip
+        found.training, census, model.normalization, recipe.chip, recipe.rare, recipe.augmentation, recipe.seed
+    )
     judge = _Judge(found.held, folder / "maps", RunOptions(device=device, bands=_numbers(config)))
-    fit(
-        Run(
-            model, samples, config.recipe, judge.scores, folder, found.identity, choose_device(device),
-            tell or _nobody, stopped or _never,
-        )
-    )  # fmt: skip
-    return _finish(folder, judge, found.skipped)
+    fit(Run(model, samples, recipe, judge.scores, folder, found.identity, group, tell, stopped))
+    return judge, found.skipped
+
+
+def _check_fits(recipe: Recipe, model: SegmentationModel, group: Ranks) -> None:
+    """Chips and batches that the network can take."""
+    if recipe.chip % model.step:
+        raise UsageError(f"chip {recipe.chip}, expected a multiple of {model.step}, the step of {model.architecture}")
+    if group.share(recipe.batch) * group.world == 1 and model.halo is None:
+        raise UsageError(f"batch 1, but {model.architecture} pools over the whole chip; give 2 or more")
 
 
 def cross_validate(
@@ -100,6 +123,8 @@ def cross_validate(
         What each training made, under `fold1`, `fold2`, ..., and one evaluation over all parts: every labelled pixel
         mapped by a model that has not seen it. `folds.json` holds it with the mean and deviation over the parts.
     """
+    if joined() > 1:
+        raise UsageError(f"{folds} folds in {joined()} processes; train the folds in one process each, or without")
     if config.held_back is not None:
         raise UsageError(f"{folds} folds, but validation has images of its own; leave one out")
     trained = []
@@ -207,7 +232,7 @@ def _about(config: TrainConfig, found: Gathered, census: Census) -> dict[str, An
     held = config.validation.model_dump(mode="json", exclude={"images", "labels", "by"}, exclude_none=True)
     made_with = f"agriseg {version('agriseg')} train, torch {torch.__version__}"
     return {
-        "provenance": f"{made_with}, {config.arch} from random weights",
+        "provenance": f"{made_with}, {config.arch} from {found.start.origin}",
         "licence": config.licence,
         "split": {"by": config.split, **(held if config.split != "list" else {})},
         "class_shares": dict(zip(config.classes, census.shares.tolist(), strict=True)),

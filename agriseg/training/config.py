@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agriseg.errors import ModelError
+from agriseg.networks import NAMED_STARTS
 from agriseg.training.labels import Value
 from agriseg.training.recipe import Recipe
 
@@ -21,6 +22,7 @@ class Data(BaseModel):
         label_suffix: what a label's name adds to its image's.
         column: of the polygons, that holds the class.
         area: polygons within which all was labelled; the rest there is the first class.
+        reproject_labels: lay label rasters of another grid or CRS on their images', by the nearest label.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,6 +32,7 @@ class Data(BaseModel):
     label_suffix: str = ""
     column: str | None = None
     area: Path | None = None
+    reproject_labels: bool = False
 
     def under(self, folder: Path) -> "Data":
         """The same with its paths seen from a folder."""
@@ -76,6 +79,8 @@ class TrainConfig(BaseModel):
         bands: roles of the bands to use.
         band_numbers: the bands' numbers in the files, where the files do not name them.
         arch: network.
+        init: weights to start from: imagenet or coco, an http(s) address, or a file of torchvision's or timm's
+            weights or of a model of agriseg; random ones if not given.
         name: of the model.
         licence: of the training data.
         data, validation, recipe: see there.
@@ -89,6 +94,7 @@ class TrainConfig(BaseModel):
     bands: list[str] = ["red", "green", "blue"]
     band_numbers: list[int] | None = None
     arch: str = "unet_small"
+    init: str | None = None
     name: str = "model"
     licence: str = "not stated"
     data: Data
@@ -110,7 +116,7 @@ class TrainConfig(BaseModel):
             raise ModelError(f"training configuration: {where}: {first['msg']}") from error
         for problem in _contradictions(config):
             raise ModelError(problem)
-        held, parts = config.validation, {"data": config.data.under(folder)}
+        held, parts = config.validation, {"data": config.data.under(folder), "init": _under(folder, config.init)}
         if held.images is None or held.labels is None:
             return config.model_copy(update=parts)
         moved = {"images": folder / held.images, "labels": folder / held.labels}
@@ -138,6 +144,13 @@ class TrainConfig(BaseModel):
         """The same run with another part held back."""
         held = self.validation.model_copy(update={"fold": fold, "folds": folds})
         return self.model_copy(update={"validation": held})
+
+
+def _under(folder: Path, init: str | None) -> str | None:
+    """A file to start from seen from a folder; names and addresses stay."""
+    if init is None or init in NAMED_STARTS or init.startswith(("http://", "https://")):
+        return init
+    return str(folder / init)
 
 
 def _contradictions(config: TrainConfig) -> list[str]:

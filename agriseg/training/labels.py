@@ -115,7 +115,7 @@ def misfit(image: RasterInfo, labels: RasterInfo) -> str | None:
     if (image.width, image.height) != (labels.width, labels.height):
         return (
             f"{labels.path}: {labels.width} x {labels.height} px, but {image.path.name} has "
-            f"{image.width} x {image.height}; rasterise the labels on the image's grid"
+            f"{image.width} x {image.height}; --reproject-labels lays them there"
         )
     here, there = image.georeference, labels.georeference
     if here.crs is None or there.crs is None:
@@ -123,7 +123,7 @@ def misfit(image: RasterInfo, labels: RasterInfo) -> str | None:
     if here.crs != there.crs:
         return (
             f"{labels.path}: CRS {there.crs.to_string()}, but {image.path.name} has {here.crs.to_string()}; "
-            "reproject the labels onto the image's grid"
+            "--reproject-labels lays them there"
         )
     corners = [(0, 0), (image.width, image.height)]
     moved = [(~here.transform) @ (there.transform @ corner) for corner in corners]
@@ -131,5 +131,5 @@ def misfit(image: RasterInfo, labels: RasterInfo) -> str | None:
         abs(a - b) for corner, place in zip(corners, moved, strict=True) for a, b in zip(corner, place, strict=True)
     )
     if shift > _SHIFT:
-        return f"{labels.path}: lies {shift:.2f} px beside {image.path.name}; rasterise the labels on the image's grid"
+        return f"{labels.path}: lies {shift:.2f} px beside {image.path.name}; --reproject-labels lays them there"
     return None

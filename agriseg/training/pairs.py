@@ -10,10 +10,11 @@ _RASTERS = {".tif", ".tiff", ".jpg", ".jpeg", ".png"}
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and the raster that labels it."""
+    """An image and the raster that labels it, with the file that a person gave, where that raster was made of it."""
 
     image: Path
     labels: Path
+    given: Path
 
 
 def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]:
@@ -32,7 +33,7 @@ def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]
         if not path.exists():
             raise InputMissing(f"{path}: no such file or folder; check the name")
     if images.is_file() and labels.is_file():
-        return [Pair(images, labels)]
+        return [Pair(images, labels, labels)]
     if images.is_file() != labels.is_file():
         raise DataError(f"{images} and {labels}: one is a file, the other a folder; give two of a kind")
     by_stem = _by_stem(images)
@@ -45,7 +46,7 @@ def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]
     alone += [f"{path} has no image" for stem, path in labelled.items() if stem not in by_stem]
     if alone:
         raise DataError(f"{len(alone)} without a partner: {'; '.join(alone)}")
-    return [Pair(path, labelled[stem]) for stem, path in by_stem.items()]
+    return [Pair(path, labelled[stem], labelled[stem]) for stem, path in by_stem.items()]
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
