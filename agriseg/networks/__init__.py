@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from agriseg.errors import ModelError
-from agriseg.networks import deeplab, fcn, fcn8s, lraspp, segnet, small, unet
+from agriseg.networks import deeplab, fcn, fcn8s, lraspp, segnet, small, unet_small
 from agriseg.networks.receptive import Reach
 from agriseg.networks.stem import widen
 
@@ -96,8 +96,7 @@ _ALL = (
             "coco": "LRASPP_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1",
         },
     ),
-    Architecture("unet_small", partial(unet.UNet, unet.SMALL), unet.reach(unet.SMALL), align=16, heads=("score",)),
-    Architecture("unet_medium", partial(unet.UNet, unet.MEDIUM), unet.reach(unet.MEDIUM), align=64, heads=("score",)),
+    Architecture("unet_small", unet_small.UNetSmall, unet_small.reach(), align=16, heads=("score",)),
     Architecture("fcn_small", small.FCNSmall, small.reach(), align=2, heads=(f"{small.LAST}.",)),
 )  # fmt: skip
 ARCHITECTURES: Mapping[str, Architecture] = {each.name: each for each in _ALL}

@@ -1,12 +1,10 @@
-"""Small U-Nets with residual blocks, for machines without a GPU.
+"""A small U-Net with residual blocks, for small objects on machines without a GPU.
 
 The U of Ronneberger et al. 2015, arXiv 1505.04597, with the sums in place of concatenation of LinkNet (Chaurasia and
-Culurciello 2017, arXiv 1707.03718) and the blocks of ResNet (He et al. 2016, arXiv 1512.03385). The small one decides
-at stride 2, where an FCN-8s decides at stride 8: a weed of 20 px is ten cells wide and not two. The medium one decides
-at stride 4 and looks four times as far, for photographs in which a leaf is a thousand pixels wide.
+Culurciello 2017, arXiv 1707.03718) and the blocks of ResNet (He et al. 2016, arXiv 1512.03385). It decides at stride 2,
+where an FCN-8s decides at stride 8: a weed of 20 px is ten cells wide and not two.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -15,42 +13,23 @@ from torch.nn import functional
 
 from agriseg.networks.receptive import Reach
 
-
-@dataclass(frozen=True)
-class Shape:
-    """Widths of a U-Net.
-
-    Args:
-        stem: of convolutions that halve the picture; the last is as wide as the first stage.
-        stages: each works at half the size of the one before.
-    """
-
-    stem: tuple[int, ...]
-    stages: tuple[int, ...]
+_WIDTHS = (32, 64, 128, 192)  # at strides 2, 4, 8, 16
 
 
-SMALL = Shape((32,), (32, 64, 128, 192))
-MEDIUM = Shape((32, 48), (48, 96, 160, 224, 256))
+class UNetSmall(nn.Module):
+    """(N, C, h, w) float32 -> logits (N, K, h/2, w/2); h and w multiples of 16."""
 
-
-class UNet(nn.Module):
-    """(N, C, h, w) float32 -> logits (N, K, h/s, w/s), s = 2 ** number of the stem's convolutions.
-
-    h and w are multiples of the coarsest stage's stride.
-    """
-
-    def __init__(self, shape: Shape, bands: int, classes: int) -> None:
+    def __init__(self, bands: int, classes: int) -> None:
         super().__init__()
-        stem = [_conv(given, made, stride=2) for given, made in pairwise((bands, *shape.stem))]
-        self.stem = nn.Sequential(*(layer for conv in stem for layer in conv))
-        self.stages = nn.ModuleList(_Block(width) for width in shape.stages)
-        steps = list(pairwise(shape.stages))
+        self.stem = _conv(bands, _WIDTHS[0], stride=2)
+        self.stages = nn.ModuleList(_Block(width) for width in _WIDTHS)
+        steps = list(pairwise(_WIDTHS))
         self.down = nn.ModuleList(_conv(fine, coarse, stride=2) for fine, coarse in steps)
         self.lateral = nn.ModuleList(
             nn.Sequential(nn.Conv2d(coarse, fine, 1, bias=False), nn.BatchNorm2d(fine)) for fine, coarse in steps
         )
         self.fuse = nn.ModuleList(_conv(fine, fine) for fine, _ in steps)
-        self.score = nn.Conv2d(shape.stages[0], classes, 1)
+        self.score = nn.Conv2d(_WIDTHS[0], classes, 1)
 
     @property
     def last(self) -> nn.Module:
@@ -70,15 +49,12 @@ class UNet(nn.Module):
         return logits
 
 
-def reach(shape: Shape) -> Reach:
+def reach() -> Reach:
     """What one logit sees: the path through the coarsest stage, the widest."""
-    reached = Reach()
-    for _ in shape.stem:
-        reached = reached.conv(3, stride=2)
-    reached = reached.convs(2, 3)
-    for _ in shape.stages[1:]:
+    reached = Reach().conv(3, stride=2).convs(2, 3)
+    for _ in _WIDTHS[1:]:
         reached = reached.conv(3, stride=2).convs(2, 3)
-    for _ in shape.stages[1:]:
+    for _ in _WIDTHS[1:]:
         reached = reached.double().conv(3)
     return reached
 
