@@ -55,6 +55,12 @@ class StorageError(AgrisegError, OSError):
     exit_code = 74
 
 
+class BusyError(AgrisegError):
+    """Another run has the output; try again. Exit code 75."""
+
+    exit_code = 75
+
+
 class AccessError(AgrisegError, PermissionError):
     """The operating system forbids it. Exit code 77."""
 
@@ -67,7 +73,13 @@ class ModelError(AgrisegError, ValueError):
     exit_code = 78
 
 
+class Interrupted(AgrisegError):
+    """Asked to end from the keyboard; what was done is saved. Exit code 130."""
+
+    exit_code = 130
+
+
 class Terminated(AgrisegError):
-    """Asked to end by SIGTERM; what was done is saved. Exit code 143."""
+    """Asked to end by SIGTERM or SIGHUP; what was done is saved. Exit code 143."""
 
     exit_code = 143

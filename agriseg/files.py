@@ -2,9 +2,13 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from agriseg.errors import AccessError, AgrisegError, OutputError, StorageError
+from filelock import FileLock, Timeout
+
+from agriseg.errors import AccessError, AgrisegError, BusyError, OutputError, StorageError
 
 
 def commit(draft: Path, final: Path) -> None:
@@ -56,6 +60,29 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"{path}: cannot be a folder, a file stands there; choose another with -o") from error
     except OSError as error:
         raise storage_error(path, error) from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock; the system lets go of it when its owner is killed. The file is gone afterwards.
+
+    Raises:
+        BusyError: somebody holds it.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BusyError(
+            f"{path.parent}: another run writes the same outputs; wait for it, or choose another -o"
+        ) from error
+    except OSError as error:
+        raise storage_error(path, error) from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def storage_error(path: Path, error: OSError) -> AgrisegError:

@@ -35,7 +35,7 @@ def cli() -> None:
       agriseg run field.tif -m model.safetensors -o maps
 
     Exit codes: 0 ok, 2 usage, 65 bad input data, 66 no such input, 69 no such device, 70 internal error,
-    73 output exists, 74 disk, 77 permission, 78 bad model or config, 130 interrupted, 143 told to end.
+    73 output exists, 74 disk, 75 busy, 77 permission, 78 bad model or config, 130 interrupted, 143 told to end.
     """
 
 

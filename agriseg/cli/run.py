@@ -8,6 +8,7 @@ import click
 
 from agriseg.cli.options import chosen_model, config_option, run_flags, run_options, warn
 from agriseg.cli.progress import Progress
+from agriseg.cli.signals import end_on_signals, stoppable
 from agriseg.errors import UsageError
 
 
@@ -18,13 +19,14 @@ from agriseg.errors import UsageError
 )
 @run_options
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@click.option("--no-resume", is_flag=True, help="Start over, whatever a run that was stopped has left.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
 @config_option
 def command(
-    images: tuple[str, ...], out: str | None, model: str | None, *, overwrite: bool, dry_run: bool, as_json: bool,
-    quiet: bool, **flags: Any,
+    images: tuple[str, ...], out: str | None, model: str | None, *, overwrite: bool, no_resume: bool, dry_run: bool,
+    as_json: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Map rasters: a mask of classes and a confidence layer as GeoTIFFs, with legend and record.
 
@@ -33,6 +35,7 @@ def command(
       agriseg run field.tif -m weeds.safetensors -o maps
       agriseg run a.tif b.tif -o maps --blend exact --bands red=3,green=2,blue=1
     """
+    end_on_signals()
     paths = [Path(image) for image in images]
     _refuse_clashes(paths, out)
     from agriseg.cli.show import show_prepared, show_report
@@ -58,8 +61,8 @@ def command(
         if dry_run:
             show_prepared(prepared, as_json=as_json)
             continue
-        with Progress(path.name, quiet=quiet) as progress:
-            report = run(prepared, files, progress)
+        with Progress(path.name, quiet=quiet) as progress, stoppable(path):
+            report = run(prepared, files, progress, resume=not no_resume)
         click.echo(json.dumps(report.as_dict()) if as_json else show_report(report))
 
 

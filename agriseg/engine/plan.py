@@ -24,11 +24,13 @@ class Band:
 
     Args:
         tiles: rows of the grid to run.
-        rows: raster rows that they decide, half-open; earlier tiles may only be there for blending.
+        rows: raster rows that they decide, half-open.
+        again: how many of the first tile rows belong to bands above and are only there to be added again.
     """
 
     tiles: range
     rows: tuple[int, int]
+    again: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,13 @@ class Plan:
             bands.append(Band(tiles, (done, max(done, stop))))
             done = bands[-1].rows[1]
         return bands
+
+    def afresh(self, band: Band) -> Band:
+        """The band for a start without the sums of the band above: with all tile rows that have weight in it."""
+        row = min(band.rows[0], self.roi.row_stop - 1)
+        first = min(band.tiles.start, self.grid.rows.tiles(row, row + 1).start)
+        first = max(first, self.tile_rows.start)
+        return replace(band, tiles=range(first, band.tiles.stop), again=band.tiles.start - first)
 
     def strip(self, band: Band) -> Window:
         """What a band reads: its tiles, and half a cell more, where pixels still lean on their cells."""

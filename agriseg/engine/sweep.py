@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from agriseg.blend import Patch, profile
+from agriseg.engine.answers import Answers
 from agriseg.engine.decide import decide, probabilities, upsample
 from agriseg.engine.device import Forward
 from agriseg.engine.heap import release_heap
@@ -39,14 +40,14 @@ class Decided:
     """Finished rows of the map.
 
     Args:
-        row_off: first row, in the working grid.
+        band: which.
         layers: name to (bands, h, w) uint8 over the mapped window's columns.
         class_pixels: (h, K) pixels of each class in each row.
-        tiles: tiles that went through the network.
+        tiles: tiles that went through the network, now or in a run before this one.
         carry: sums that the band below adds to.
     """
 
-    row_off: int
+    band: Band
     layers: dict[str, NDArray[np.uint8]]
     class_pixels: NDArray[np.int64]
     tiles: int
@@ -61,18 +62,20 @@ class Sweep:
         model: normalisation, number of classes, temperature.
         forward: its network.
         progress: told of each number of tiles that is done, skipped ones with them.
+        answers: remembers what the network answers; None remembers nothing.
         watch: shown the logits, or None.
     """
 
     def __init__(
         self, plan: Plan, model: SegmentationModel, forward: Forward, progress: Callable[[int], None],
-        watch: Watch | None = None,
+        answers: Answers | None = None, watch: Watch | None = None,
     ) -> None:  # fmt: skip
         self._plan = plan
         self._grid = plan.grid
         self._model = model
         self._forward = forward
         self._progress = progress
+        self._kept = answers
         self._watch = watch
         self._across = {col: self._profile(plan.grid.cols, col) for col in plan.tile_cols}
 
@@ -95,11 +98,13 @@ class Sweep:
                 carry, tiles = self._run_row(row, (start, stop), job, carry)
             else:  # nothing to decide here, and no sum from here that a valid pixel below leans on
                 carry, tiles = None, 0
-            start, ran = stop, ran + tiles
-            self._progress(len(self._plan.tile_cols))
+            start = stop
+            if row >= band.tiles.start + band.again:
+                ran += tiles
+                self._progress(len(self._plan.tile_cols))
         release_heap()
         layers = job.layers.arrays
-        return Decided(band.rows[0], layers, self._class_pixels(layers["classes"][0]), ran, carry)
+        return Decided(band, layers, self._class_pixels(layers["classes"][0]), ran, carry)
 
     def _run_row(self, row: int, rows: Span, job: "_Strip", carry: Patch | None) -> tuple[Patch | None, int]:
         """Run one tile row and decide the raster rows `rows`; returns the carry and the tiles run."""
@@ -135,18 +140,21 @@ class Sweep:
         yield from self._answer(waiting, job)
 
     def _answer(self, waiting: list[tuple[Tile, bool]], job: "_Strip") -> Iterator[tuple[Tile, Patch | None]]:
-        """Run those tiles that have data as one batch."""
-        tiles = [tile for tile, has_data in waiting if has_data]
-        answers = iter(self._forward(self._batch(tiles, job)) if tiles else ())
-        stride = self._grid.stride
-        for tile, has_data in waiting:
-            if not has_data:
-                yield tile, None
-                continue
-            logits = next(answers)
+        """Run those tiles that have data, and whose answers are not known yet, as one batch."""
+        wanted = [tile for tile, has_data in waiting if has_data]
+        known = {tile.col: self._kept.find(tile.row, tile.col) for tile in wanted} if self._kept else {}
+        fresh = [tile for tile in wanted if known.get(tile.col) is None]
+        for tile, logits in zip(fresh, self._forward(self._batch(fresh, job)) if fresh else (), strict=True):
             if not torch.isfinite(logits).all():
                 raise PredictionError(f"the network answers NaN or infinity in {tile.window}; is the model damaged?")
-            yield tile, Patch(tile.window.row_off // stride, tile.window.col_off // stride, logits)
+            if self._kept:
+                self._kept.keep(tile.row, tile.col, logits)
+            known[tile.col] = logits
+        stride = self._grid.stride
+        for tile, _ in waiting:
+            logits = known.get(tile.col)
+            place = tile.window.row_off // stride, tile.window.col_off // stride
+            yield tile, None if logits is None else Patch(*place, logits.to(self._forward.device))
 
     def _batch(self, tiles: list[Tile], job: "_Strip") -> torch.Tensor:
         """Normalised tiles (B, C, h, w); the mean where a pixel is not valid and beyond the raster."""

@@ -14,7 +14,7 @@ from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import prepare
 from agriseg.jobs.segment import Progress, Report, run
 from agriseg.jobs.synthetic import grow_field, write_field
-from agriseg.layers.area import AreaAccount
+from agriseg.layers.area import Area
 from agriseg.layers.picture import save_picture
 from agriseg.metrics import confusion, iou, seam_ratio
 from agriseg.model import SegmentationModel
@@ -60,10 +60,9 @@ def run_demo(
     report = run(prepared, Outputs(folder, image.stem, with_probabilities=False), progress)
     with rasterio.open(report.classes) as dataset:
         mask = dataset.read(1)
-    account = AreaAccount(prepared.georeference, width, len(model.legend))
     per_row = [np.count_nonzero(field.truth == k, axis=1) for k in range(len(model.legend))]
-    account.add(0, np.stack(per_row, axis=1))
-    truth = account.hectares if account.hectares is not None else np.full(len(model.legend), np.nan)
+    grown = Area.of_rows(prepared.georeference, width, 0, np.stack(per_row, axis=1)).hectares
+    truth = np.full(len(model.legend), np.nan) if grown is None else grown
     seams, true_seams = (_seam_ratio(prepared.plan.grid, labels) for labels in (mask, field.truth))
     picture = folder / "demo.png"
     save_picture(picture, image, (1, 2, 3), report.classes, report.confidence, model.legend)

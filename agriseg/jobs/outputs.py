@@ -5,6 +5,9 @@ from pathlib import Path
 
 from agriseg.errors import OutputError, UsageError
 
+PUBLISHING = "publishing"
+"""File in the working folder that says: what has an output's name was put there by the run that was stopped."""
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -45,6 +48,11 @@ class Outputs:
         return self.folder / f".{self.stem}.agriseg"
 
     @property
+    def lock(self) -> Path:
+        """Held by the run that writes these files."""
+        return self.folder / f".{self.stem}.agriseg.lock"
+
+    @property
     def files(self) -> list[Path]:
         """All files of the run, the record last."""
         names = ["classes", "confidence", *(["probabilities"] if self.with_probabilities else [])]
@@ -65,7 +73,7 @@ class Outputs:
         present = [path for path in self.files if path.exists()]
         if any(path.is_dir() for path in present):
             raise OutputError(f"{self.folder}: a folder has the name of an output; choose another with -o")
-        if present and not overwrite:
+        if present and not overwrite and not (self.working / PUBLISHING).exists():
             raise OutputError(f"{present[0]}: exists and is not overwritten; add --overwrite or choose another -o")
 
 

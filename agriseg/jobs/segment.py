@@ -7,20 +7,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
 from agriseg import files
 from agriseg.config import RunOptions
 from agriseg.engine.heap import release_heap, share_heap
 from agriseg.engine.schedule import run_bands
-from agriseg.engine.sweep import Decided, Sweep, Watch
-from agriseg.errors import DataError, StorageError
+from agriseg.engine.sweep import Sweep, Watch
+from agriseg.errors import DataError, StorageError, Terminated
 from agriseg.jobs.outputs import Outputs, default_folder
 from agriseg.jobs.prepare import Prepared, prepare
 from agriseg.jobs.record import describe_run
-from agriseg.layers.area import AreaAccount
+from agriseg.jobs.working import Working
+from agriseg.layers.area import Area
 from agriseg.legend import CONFIDENCE_STEP, Legend
 from agriseg.model import SegmentationModel, load_model
 from agriseg.raster.cog import Layer, write_cog
@@ -114,33 +113,37 @@ def segment(
     return run(prepare(image, model, options), outputs, progress)
 
 
-def run(prepared: Prepared, outputs: Outputs, progress: Progress | None = None, watch: Watch | None = None) -> Report:
-    """Map a prepared raster; see `segment`. `watch` is shown the logits that decide."""
+def run(
+    prepared: Prepared, outputs: Outputs, progress: Progress | None = None, watch: Watch | None = None, *,
+    resume: bool = True,
+) -> Report:  # fmt: skip
+    """Map a prepared raster; see `segment`. `watch` is shown the logits that decide, so it takes up no earlier run."""
     share_heap()
     began = time.monotonic()
     plan, legend = prepared.plan, prepared.model.legend
     where = prepared.georeference
-    with _working_store(prepared, outputs) as store:
-        account = AreaAccount(where, plan.roi.width, len(legend))
-        tiles = _map(prepared, store, account, progress or _silent, watch)
+    with _working(prepared, outputs, resume=resume and watch is None) as working:
+        area, tiles = _map(prepared, working, progress or _silent, watch)
         release_heap()
         mapped = time.monotonic()
-        predicted = int(account.pixels.sum())
+        predicted = int(area.pixels.sum())
         total = plan.roi.width * plan.roi.height
         pixels = {"total": total, "predicted": predicted, "nodata": total - predicted, "failed": 0}
-        finished = [_publish(store, layer, pixels) for layer in _layers(prepared, where)]
+        finished = [_publish(working.store, layer, pixels) for layer in _layers(prepared, where)]
+        working.publishing()
+        outputs.record.unlink(missing_ok=True)  # of an older map: it vouches for files that are about to go
         for path in finished:
             files.commit(path, outputs.layer(path.stem))
         files.write_text(outputs.style, qgis_style(legend))
         files.write_text(outputs.categories, category_names(legend))
-    counts = _counts(legend, account)
-    outcome = {
-        "pixels": pixels,
-        "classes": [asdict(count) for count in counts],
-        "tiles_run": tiles,
-        "seconds": {"map": round(mapped - began, 3), "publish": round(time.monotonic() - mapped, 3)},
-    }
-    files.write_text(outputs.record, describe_run(prepared, outcome, outputs.files[:-1]))
+        counts = _counts(legend, area)
+        outcome = {
+            "pixels": pixels,
+            "classes": [asdict(count) for count in counts],
+            "tiles_run": tiles,
+            "seconds": {"map": round(mapped - began, 3), "publish": round(time.monotonic() - mapped, 3)},
+        }
+        files.write_text(outputs.record, describe_run(prepared, outcome, outputs.files[:-1]))
     return Report(
         outputs.layer("classes"), outputs.layer("confidence"),
         outputs.layer("probabilities") if outputs.with_probabilities else None,
@@ -148,53 +151,46 @@ def run(prepared: Prepared, outputs: Outputs, progress: Progress | None = None, 
     )  # fmt: skip
 
 
-def _map(prepared: Prepared, store: BlockStore, account: AreaAccount, progress: Progress, watch: Watch | None) -> int:
-    """Run all bands into the store; returns how many tiles went through the network."""
+def _map(prepared: Prepared, working: Working, progress: Progress, watch: Watch | None) -> tuple[Area, int]:
+    """Run the bands that are not done; returns what the map shows, and how many tiles went through the network."""
     plan, info = prepared.plan, prepared.info
-    done = 0
+    finished = sum(len(band.tiles) for band in plan.bands()[: working.first]) * len(plan.tile_cols)
 
     def tell(tiles: int) -> None:
-        nonlocal done
-        done += tiles
-        progress(done, plan.tiles)
+        nonlocal finished
+        finished += tiles
+        progress(finished, plan.tiles)
 
-    def write(decided: Decided) -> tuple[int, NDArray[np.int64], int]:
-        row_off = decided.row_off - plan.roi.row_off
-        for name, rows in decided.layers.items():
-            if rows.shape[1]:
-                store.write(name, row_off, rows)
-        return row_off, decided.class_pixels, decided.tiles
-
-    sweep = Sweep(plan, prepared.model, prepared.forward, tell, watch)
-    tiles = 0
+    sweep = Sweep(plan, prepared.model, prepared.forward, tell, working.answers, watch)
     with Reader(prepared.contract.source) as reader:
-        bands = plan.bands()
-        for row_off, class_pixels, ran in run_bands(
-            bands, lambda band: reader.read(plan.strip(band)), sweep.run, write, prepared.options.threads
-        ):
-            account.add(row_off, class_pixels)
-            tiles += ran
+        for _ in run_bands(
+            working.bands(), lambda band: reader.read(plan.strip(band)), sweep.run, working.write,
+            prepared.options.threads,
+        ):  # fmt: skip
+            pass
     if not info.path.exists() or Stamp.of(info.path) != info.stamp:
         raise DataError(f"{info.path}: changed while it was read; run again when it is complete")
-    return tiles
+    return working.account()
 
 
 @contextmanager
-def _working_store(prepared: Prepared, outputs: Outputs) -> Iterator[BlockStore]:
-    """The block store, gone afterwards; so is the output folder if it was made for nothing."""
+def _working(prepared: Prepared, outputs: Outputs, *, resume: bool) -> Iterator[Working]:
+    """The working folder: kept for the next run if this one is stopped, else gone; so is a folder made for nothing."""
     made = not outputs.folder.exists()
     files.make_folder(outputs.folder)
-    plan = prepared.plan
-    store = BlockStore(
-        outputs.working, plan.layers, plan.roi.height, plan.roi.width, block_rows=plan.block_rows, lead=plan.lead
-    )
-    try:
-        yield store
-    finally:
-        store.remove()
-        if made:
-            with suppress(OSError):  # not empty: the run succeeded
-                outputs.folder.rmdir()
+    with files.locked(outputs.lock):
+        working = Working(prepared, outputs.working, resume=resume)
+        try:
+            yield working
+        except (KeyboardInterrupt, Terminated):
+            raise
+        except BaseException:
+            working.remove()
+            if made:
+                with suppress(OSError):  # not empty: some outputs have their names
+                    outputs.folder.rmdir()
+            raise
+        working.remove()
 
 
 def _publish(store: BlockStore, layer: Layer, pixels: dict[str, int]) -> Path:
@@ -220,11 +216,11 @@ def _layers(prepared: Prepared, where: Georeference) -> list[Layer]:
     return layers
 
 
-def _counts(legend: Legend, account: AreaAccount) -> tuple[ClassCount, ...]:
-    hectares = account.hectares
+def _counts(legend: Legend, area: Area) -> tuple[ClassCount, ...]:
+    hectares = area.hectares
     return tuple(
         ClassCount(
-            entry.id, entry.name, int(account.pixels[entry.id]), None if hectares is None else float(hectares[entry.id])
+            entry.id, entry.name, int(area.pixels[entry.id]), None if hectares is None else float(hectares[entry.id])
         )
         for entry in legend
     )

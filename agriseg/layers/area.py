@@ -1,5 +1,7 @@
 """Hectares per class, measured on the ground row by row."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,36 +17,36 @@ def hectares(where: Georeference, width: int, height: int) -> float | None:
     return None if areas is None else float(areas.sum() * width / _SQUARE_METRES)
 
 
-class AreaAccount:
-    """Adds up class pixels and their ground area as rows come in.
+@dataclass(frozen=True)
+class Area:
+    """What some rows of a map show of each class.
 
     Args:
-        where: georeference of the map.
-        width: pixels of a row.
-        classes: number of classes K.
+        pixels: (K,).
+        square_metres: (K,) on the ground; None where that is unknown.
     """
 
-    def __init__(self, where: Georeference, width: int, classes: int) -> None:
-        self._where, self._width = where, width
-        self.pixels = np.zeros(classes, np.int64)
-        self._square_metres: NDArray[np.float64] | None = np.zeros(classes)
+    pixels: NDArray[np.int64]
+    square_metres: NDArray[np.float64] | None
 
-    def add(self, row_off: int, class_pixels: NDArray[np.int64]) -> None:
-        """Add rows of the map.
+    @classmethod
+    def of_rows(cls, where: Georeference, width: int, row_off: int, class_pixels: NDArray[np.int64]) -> "Area":
+        """Measure rows.
 
         Args:
+            where: georeference of the map.
+            width: pixels of a row.
             row_off: first row, in the map.
             class_pixels: (h, K) pixels of each class in each row.
         """
-        self.pixels += class_pixels.sum(0)
-        rows = range(row_off, row_off + len(class_pixels))
-        areas = pixel_areas(self._where.crs, self._where.transform, self._width, rows)
-        if areas is None or self._square_metres is None:
-            self._square_metres = None
-        else:
-            self._square_metres += areas @ class_pixels
+        areas = pixel_areas(where.crs, where.transform, width, range(row_off, row_off + len(class_pixels)))
+        return cls(class_pixels.sum(0), None if areas is None else areas @ class_pixels)
+
+    def __add__(self, other: "Area") -> "Area":
+        mine, others = self.square_metres, other.square_metres
+        return Area(self.pixels + other.pixels, None if mine is None or others is None else mine + others)
 
     @property
     def hectares(self) -> NDArray[np.float64] | None:
         """(K,) hectares per class; None where the ground is unknown."""
-        return None if self._square_metres is None else self._square_metres / _SQUARE_METRES
+        return None if self.square_metres is None else self.square_metres / _SQUARE_METRES

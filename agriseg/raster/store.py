@@ -1,7 +1,9 @@
 """The block store: the map while it is being made, each block written once."""
 
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -17,31 +19,43 @@ class BlockStore:
     """uint8 layers of one size on disk, in blocks of whole tile rows; nodata where nothing was written.
 
     Args:
-        folder: where it lives; anything there is removed first.
-        layers: name to number of bands.
-        height, width: pixels of the map.
-        block_rows: rows of a block.
+        folder: where it lives.
+        layers: names of its arrays, (bands, lead + height, width).
         lead: rows by which the first block boundary lies before row 0.
+
+    Raises:
+        OSError, ValueError, KeyError: there is no store in the folder, or it is damaged.
     """
 
-    def __init__(
-        self, folder: Path, layers: dict[str, int], height: int, width: int, *, block_rows: int, lead: int
-    ) -> None:
+    def __init__(self, folder: Path, layers: Iterable[str], lead: int) -> None:
         self.folder = folder
-        self.height, self.width = height, width
         self._lead = lead
+        group = zarr.open_group(folder, mode="r+")
+        self._layers: dict[str, zarr.Array[Any]] = {name: _array(group[name]) for name in layers}
+        _, rows, self.width = next(iter(self._layers.values())).shape
+        self.height = rows - lead
+
+    @classmethod
+    def create(
+        cls, folder: Path, layers: Mapping[str, int], height: int, width: int, *, block_rows: int, lead: int
+    ) -> "BlockStore":
+        """An empty store; anything in its folder is removed first.
+
+        Args:
+            folder: where it lives.
+            layers: name to number of bands.
+            height, width: pixels of the map.
+            block_rows: rows of a block.
+            lead: see the class.
+        """
         shutil.rmtree(folder, ignore_errors=True)
         group = zarr.create_group(folder)
-        self._layers = {
-            name: group.create_array(
-                name,
-                shape=(bands, height + lead, width),
-                chunks=(1, min(block_rows, height + lead), min(_BLOCK_COLS, width)),
-                dtype="uint8",
-                fill_value=NODATA,
+        for name, bands in layers.items():
+            chunks = (1, min(block_rows, height + lead), min(_BLOCK_COLS, width))
+            group.create_array(
+                name, shape=(bands, height + lead, width), chunks=chunks, dtype="uint8", fill_value=NODATA
             )
-            for name, bands in layers.items()
-        }
+        return cls(folder, layers, lead)
 
     def write(self, layer: str, row_off: int, rows: NDArray[np.uint8]) -> None:
         """Write whole rows of a layer.
@@ -71,3 +85,9 @@ class BlockStore:
     def remove(self) -> None:
         """Delete the store."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _array(member: object) -> "zarr.Array[Any]":
+    if not isinstance(member, zarr.Array):
+        raise ValueError(f"{member} is no array")
+    return member

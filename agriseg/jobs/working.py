@@ -1,0 +1,138 @@
+"""The working folder of one run: block store, journal and answers. What a kill leaves, the next run takes up."""
+
+import hashlib
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agriseg.engine.answers import Answers
+from agriseg.engine.plan import Band
+from agriseg.engine.sweep import Decided
+from agriseg.files import write_bytes
+from agriseg.jobs.outputs import PUBLISHING
+from agriseg.jobs.prepare import Prepared
+from agriseg.jobs.record import describe_model, describe_plan
+from agriseg.layers.area import Area
+from agriseg.raster.journal import Journal
+from agriseg.raster.store import BlockStore
+
+_PACKAGES = ("agriseg", "torch", "rasterio", "numpy", "zarr")
+_DAMAGED = (OSError, ValueError, KeyError, TypeError)  # what zarr lets out over a folder that a kill or a disk spoilt
+
+
+class Working:
+    """What a run keeps while it lasts.
+
+    Args:
+        prepared: the run.
+        folder: of its own.
+        resume: take up what an earlier run of the same input, model and parameters left.
+    """
+
+    def __init__(self, prepared: Prepared, folder: Path, *, resume: bool) -> None:
+        plan = self._plan = prepared.plan
+        self._folder = folder
+        self._bands = plan.bands()
+        self._index = {band.tiles.stop: index for index, band in enumerate(self._bands)}
+        self._classes = len(prepared.model.legend)
+        self._journal = Journal(folder / "journal", _key(prepared))
+        self._lock = Lock()
+        self._where = prepared.georeference
+        self._done: dict[int, tuple[Area, int]] = {}
+        if not (resume and self._take_up()):
+            self.store = BlockStore.create(
+                folder, plan.layers, plan.roi.height, plan.roi.width, block_rows=plan.block_rows, lead=plan.lead
+            )
+            self._journal.start()
+        rows, cols, stride = plan.grid.rows, plan.grid.cols, plan.grid.stride
+        self.answers = Answers(folder, (self._classes, rows.length // stride, cols.length // stride))
+
+    @property
+    def first(self) -> int:
+        """The first band that is not done."""
+        return next((index for index in range(len(self._bands)) if index not in self._done), len(self._bands))
+
+    def bands(self) -> list[Band]:
+        """The bands that are to do; the first starts without the sums of the one above."""
+        left = self._bands[self.first :]
+        return [self._plan.afresh(left[0]), *left[1:]] if self.first and left else left
+
+    def account(self) -> tuple[Area, int]:
+        """What the map shows of each class, and the tiles that went through the network; when all bands are done."""
+        areas, tiles = zip(*(self._done[index] for index in range(len(self._bands))), strict=True)
+        return sum(areas[1:], areas[0]), sum(tiles)
+
+    def write(self, decided: Decided) -> None:
+        """Store a band and record it; answers that no band leans on any more are dropped.
+
+        Raises:
+            StorageError: the disk did not take it.
+        """
+        index, row_off = self._index[decided.band.tiles.stop], decided.band.rows[0] - self._plan.roi.row_off
+        for name, rows in decided.layers.items():
+            if rows.shape[1]:
+                self.store.write(name, row_off, rows)
+        checks = {name: _checksum(rows) for name, rows in decided.layers.items()}
+        with self._lock:
+            self._journal.add({"band": index, "tiles": decided.tiles, "blake2b": checks})
+            self._done[index] = self._area(decided.band, decided.class_pixels), decided.tiles
+            if self.first < len(self._bands):
+                self.answers.forget(self._plan.afresh(self._bands[self.first]).tiles.start)
+
+    def publishing(self) -> None:
+        """Say that outputs get their names from now on, so that the next run does not take them for another's."""
+        write_bytes(self._folder / PUBLISHING, b"")
+
+    def remove(self) -> None:
+        """Delete it all."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _take_up(self) -> bool:
+        """Go on with what lies in the folder, if it is of this run; bands that do not check are done again."""
+        entries = self._journal.entries()
+        if entries is None:
+            return False
+        try:
+            self.store = BlockStore(self._folder, self._plan.layers, self._plan.lead)
+            for entry in entries:
+                if "band" in entry and (found := self._checked(entry)) is not None:
+                    self._done[int(entry["band"])] = found, int(entry["tiles"])
+        except _DAMAGED:
+            self._done = {}
+            return False
+        return True
+
+    def _checked(self, entry: dict[str, Any]) -> Area | None:
+        """What a recorded band shows, counted anew; None if its rows are not what was written."""
+        band = self._bands[entry["band"]]
+        start, stop = (row - self._plan.roi.row_off for row in band.rows)
+        layers = {name: self.store.read(name, start, stop) for name in self._plan.layers}
+        if {name: _checksum(rows) for name, rows in layers.items()} != entry["blake2b"]:
+            return None
+        counts = [np.count_nonzero(layers["classes"][0] == k, axis=1) for k in range(self._classes)]
+        return self._area(band, np.stack(counts, axis=1).astype(np.int64))
+
+    def _area(self, band: Band, class_pixels: NDArray[np.int64]) -> Area:
+        roi = self._plan.roi
+        return Area.of_rows(self._where, roi.width, band.rows[0] - roi.row_off, class_pixels)
+
+
+def _key(prepared: Prepared) -> str:
+    """Input, model, parameters and versions: what decides every byte of the map."""
+    stamp = prepared.info.stamp
+    key = {
+        "input": [prepared.info.path.name, stamp.size, stamp.mtime_ns],
+        "model": prepared.model.fingerprint, "legend": describe_model(prepared), "plan": describe_plan(prepared),
+        "versions": {name: version(name) for name in _PACKAGES},
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+
+def _checksum(rows: NDArray[np.uint8]) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(rows).tobytes(), digest_size=16).hexdigest()

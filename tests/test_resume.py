@@ -1,0 +1,275 @@
+"""A run that was stopped goes on to the same bytes, and computes next to nothing twice."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import blocks, layer_bytes, record_of, write_raster
+
+from agriseg import SegmentationModel, segment
+from agriseg.cli import main
+from agriseg.config import RunOptions
+from agriseg.engine.answers import Answers
+from agriseg.engine.device import Forward
+from agriseg.errors import BusyError, OutputError
+from agriseg.files import locked
+from agriseg.jobs.outputs import Outputs
+from agriseg.jobs.prepare import prepare
+from agriseg.jobs.segment import run
+from agriseg.raster.journal import Journal
+
+TILE = {"tile": 96, "overlap": 48, "margin": 16}
+
+
+class Stop(KeyboardInterrupt):
+    """As Ctrl-C does."""
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return write_raster(tmp_path / "a.tif", blocks(330, 290, low=1), nodata=0)
+
+
+@pytest.fixture
+def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Tiles that go through the network, one entry a batch."""
+    ran: list[int] = []
+    plain = Forward.__call__
+
+    def counted(self: Forward, x: torch.Tensor) -> torch.Tensor:
+        ran.append(len(x))
+        return plain(self, x)
+
+    monkeypatch.setattr(Forward, "__call__", counted)
+    return ran
+
+
+def stopped_after(tiles: int, forwards: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network is interrupted after so many tiles of this run."""
+    plain, begun = Forward.__call__, len(forwards)
+
+    def call(self: Forward, x: torch.Tensor) -> torch.Tensor:
+        if len(forwards) - begun >= tiles:
+            raise Stop
+        return plain(self, x)
+
+    monkeypatch.setattr(Forward, "__call__", call)
+
+
+def mapped(image: Path, model: SegmentationModel, out: Path, **flags: Any) -> None:
+    prepared = prepare(image, model, RunOptions.of(**{**TILE, **flags}))
+    run(prepared, Outputs(out, image.stem, with_probabilities=False))
+
+
+@pytest.mark.parametrize("stops", [[1], [2, 9], [7], [8, 1, 1, 1], [20, 5]], ids=str)
+@pytest.mark.parametrize("band_rows", [1, 2])
+def test_going_on_gives_the_same_bytes_and_runs_each_tile_once(
+    tmp_path: Path, image: Path, small: SegmentationModel, forwards: list[int], stops: list[int], band_rows: int
+) -> None:
+    straight = tmp_path / "straight"
+    mapped(image, small, straight, band_rows=band_rows)
+    probes_and_tiles = len(forwards)
+    forwards.clear()
+    for tiles in stops:
+        with pytest.MonkeyPatch.context() as patch:
+            stopped_after(tiles + 1, forwards, patch)  # one more: the probe of the network
+            with pytest.raises(Stop):
+                mapped(image, small, tmp_path / "again", band_rows=band_rows)
+        assert not (tmp_path / "again" / "a_classes.tif").exists()
+    mapped(image, small, tmp_path / "again", band_rows=band_rows)
+    assert layer_bytes(tmp_path / "again") == layer_bytes(straight)
+    assert len(forwards) == probes_and_tiles + len(stops)  # a probe for each start, and no tile twice
+    assert record_of(tmp_path / "again")["tiles_run"] == record_of(straight)["tiles_run"] == probes_and_tiles - 1
+
+
+def stop_once(image: Path, model: SegmentationModel, out: Path, tiles: int, **flags: Any) -> Path:
+    """A run that was stopped; returns its working folder."""
+    seen: list[int] = []
+    plain = Forward.__call__
+    with pytest.MonkeyPatch.context() as patch:
+
+        def call(self: Forward, x: torch.Tensor) -> torch.Tensor:
+            seen.append(1)
+            if len(seen) > tiles:
+                raise Stop
+            return plain(self, x)
+
+        patch.setattr(Forward, "__call__", call)
+        with pytest.raises(Stop):
+            mapped(image, model, out, **flags)
+    return out / f".{image.stem}.agriseg"
+
+
+def flip(path: Path, place: float) -> None:
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * place)] ^= 0x40
+    path.write_bytes(data)
+
+
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    "a flipped byte in the journal": lambda folder: flip(folder / "journal", 0.7),
+    "the journal's first line": lambda folder: flip(folder / "journal", 0.01),
+    "an empty journal": lambda folder: (folder / "journal").write_bytes(b""),
+    "random bytes for a journal": lambda folder: (folder / "journal").write_bytes(np.random.default_rng(0).bytes(999)),
+    "a cut journal": lambda folder: (folder / "journal").write_bytes((folder / "journal").read_bytes()[:-30]),
+    "no journal": lambda folder: (folder / "journal").unlink(),
+    "a flipped byte in an answer": lambda folder: flip(max(folder.glob("row_*.logits")), 0.5),
+    "a cut answer": lambda folder: [p.write_bytes(p.read_bytes()[:-100]) for p in folder.glob("row_*.logits")],
+    "no answers": lambda folder: [p.unlink() for p in folder.glob("row_*.logits")],
+    "a flipped byte in the store": lambda folder: flip(max((folder / "classes" / "c").rglob("[0-9]")), 0.5),
+    "no store": lambda folder: shutil.rmtree(folder / "classes"),
+    "no metadata of the store": lambda folder: (folder / "confidence" / "zarr.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_does_not_check_is_computed_again(
+    tmp_path: Path, image: Path, small: SegmentationModel, damage: str
+) -> None:
+    mapped(image, small, tmp_path / "straight")
+    folder = stop_once(image, small, tmp_path / "again", 22)
+    DAMAGE[damage](folder)
+    mapped(image, small, tmp_path / "again")
+    assert layer_bytes(tmp_path / "again") == layer_bytes(tmp_path / "straight")
+
+
+@pytest.mark.parametrize("change", ["pixel", "model", "tile", "blend"])
+def test_another_run_takes_nothing_over(
+    tmp_path: Path, image: Path, small: SegmentationModel, model_file: Path, change: str, forwards: list[int]
+) -> None:
+    stop_once(image, small, tmp_path / "again", 22)
+    flags, model = {}, small
+    if change == "pixel":
+        write_raster(image, blocks(330, 290, low=1, seed=1), nodata=0)
+    elif change == "model":
+        from agriseg.jobs.oracle import random_network
+
+        model = random_network("fcn_small", seed=3)
+    else:
+        flags = {"tile": {"tile": 112}, "blend": {"margin": 8}}[change]
+    forwards.clear()
+    mapped(image, model, tmp_path / "fresh", **flags)
+    ran = len(forwards)
+    mapped(image, model, tmp_path / "again", **flags)
+    assert len(forwards) == 2 * ran
+    assert layer_bytes(tmp_path / "again") == layer_bytes(tmp_path / "fresh")
+
+
+def test_a_run_stopped_while_its_outputs_got_their_names_goes_on(
+    tmp_path: Path, image: Path, small: SegmentationModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import agriseg.files
+
+    mapped(image, small, tmp_path / "straight")
+    plain = agriseg.files.commit
+    for name in ("a_classes.tif", "a_confidence.tif", "a_classes.qml", "a_run.json"):
+
+        def commit(draft: Path, final: Path, name: str = name) -> None:
+            plain(draft, final)
+            if final.name == name:
+                raise Stop
+
+        out = tmp_path / name
+        with monkeypatch.context() as patch:
+            patch.setattr(agriseg.files, "commit", commit)
+            with pytest.raises(Stop):
+                segment(image, small, out, **TILE)
+        assert (out / name).exists()
+        if name == "a_run.json":
+            continue  # complete, but for its working folder
+        segment(image, small, out, **TILE)
+        assert layer_bytes(out) == layer_bytes(tmp_path / "straight")
+    with pytest.raises(OutputError, match="exists and is not overwritten"):
+        segment(image, small, tmp_path / "straight", **TILE)
+
+
+def test_no_resume_starts_over(tmp_path: Path, image: Path, model_file: Path) -> None:
+    from agriseg import load_model
+
+    stop_once(image, load_model(model_file), tmp_path / "out", 22)
+    command = ["run", str(image), "-m", str(model_file), "-o", str(tmp_path / "out"), "--tile", "96", "--overlap", "48"]
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--margin", "16", "--no-resume"])
+    assert left.value.code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        layer_bytes(tmp_path / "out") | {"a_run.json": b""}
+    )
+
+
+def test_one_run_at_a_time(tmp_path: Path, image: Path, small: SegmentationModel) -> None:
+    out = Outputs(tmp_path / "out", "a", with_probabilities=False)
+    out.folder.mkdir()
+    with locked(out.lock), pytest.raises(BusyError, match="another run writes the same outputs"):
+        segment(image, small, out.folder, **TILE)
+    segment(image, small, out.folder, **TILE)
+    assert not out.lock.exists()
+
+
+# real signals
+
+
+def start(image: Path, model_file: Path, out: Path) -> "subprocess.Popen[str]":
+    """A run in a process group of its own that has done some of its tiles."""
+    command = [sys.executable, "-m", "agriseg", "run", str(image), "-m", str(model_file), "-o", str(out)]
+    flags = ["--tile", "64", "--overlap", "32", "--margin", "8"]
+    child = subprocess.Popen(
+        [*command, *flags], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "tiles" in line:
+            break
+    return child
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGKILL, -9)]
+)
+def test_signals_keep_what_is_done(tmp_path: Path, model_file: Path, number: signal.Signals, code: int) -> None:
+    image = write_raster(tmp_path / "a.tif", blocks(900, 900))
+    child = start(image, model_file, tmp_path / "out")
+    os.kill(child.pid, number)
+    _, told = child.communicate(timeout=60)
+    assert child.returncode == code
+    if number != signal.SIGKILL:
+        assert told.strip().splitlines()[-1].endswith("resume with the same command")
+    assert not list((tmp_path / "out").glob("*.tif"))
+    again = start(image, model_file, tmp_path / "out")
+    assert again.communicate(timeout=120)[0]
+    segment(image, model_file, tmp_path / "straight", tile=64, overlap=32, margin=8)
+    assert layer_bytes(tmp_path / "out") == layer_bytes(tmp_path / "straight")
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+# the parts
+
+
+def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
+    shape, rng = (3, 5, 7), torch.Generator().manual_seed(0)
+    kept = Answers(tmp_path, shape)
+    logits = {(row, col): torch.randn(shape, generator=rng) for row in range(3) for col in (4, 0, 2)}
+    for place, each in logits.items():
+        kept.keep(*place, each)
+    again = Answers(tmp_path, shape)
+    assert all(torch.equal(again.find(*place), each) for place, each in logits.items())  # type: ignore[arg-type]
+    assert again.find(0, 1) is None
+    again.forget(2)
+    assert again.find(1, 4) is None
+    assert torch.equal(again.find(2, 4), logits[2, 4])  # type: ignore[arg-type]
+
+
+def test_a_journal_of_another_key_is_none(tmp_path: Path) -> None:
+    mine = Journal(tmp_path / "journal", "mine")
+    assert mine.entries() is None
+    mine.start()
+    mine.add({"band": 0})
+    assert mine.entries() == [{"band": 0}]
+    assert Journal(tmp_path / "journal", "other").entries() is None
