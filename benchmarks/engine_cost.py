@@ -18,8 +18,8 @@ from agriseg.engine import schedule
 from agriseg.engine.sweep import Sweep
 from agriseg.jobs.oracle import random_network
 from agriseg.jobs.prepare import Prepared, prepare
+from agriseg.jobs.working import Working
 from agriseg.raster.reader import Reader
-from agriseg.raster.store import BlockStore
 
 
 def recorded_tiles(prepared: Prepared) -> list[torch.Tensor]:
@@ -48,20 +48,13 @@ def run_bare(prepared: Prepared, tensors: list[torch.Tensor]) -> float:
 
 
 def run_engine(prepared: Prepared, forward: object, folder: Path) -> float:
-    """Seconds from the first read to the last block stored."""
+    """Seconds from the first read to the last block stored, with all that makes the run go on after a kill."""
     plan = prepared.plan
-    store = BlockStore(
-        folder / "store", plan.layers, plan.roi.height, plan.roi.width, block_rows=plan.block_rows, lead=plan.lead
-    )
-    sweep = Sweep(plan, prepared.model, forward, lambda _: None)  # type: ignore[arg-type]
-
-    def write(decided: object) -> None:
-        for name, rows in decided.layers.items():  # type: ignore[attr-defined]
-            store.write(name, decided.row_off, rows)  # type: ignore[attr-defined]
-
+    working = Working(prepared, folder / "working", resume=False)
+    sweep = Sweep(plan, prepared.model, forward, lambda _: None, working.answers)  # type: ignore[arg-type]
     began = time.perf_counter()
     with Reader(prepared.contract.source) as reader:
-        list(schedule.run_bands(plan.bands(), lambda band: reader.read(plan.strip(band)), sweep.run, write))
+        list(schedule.run_bands(plan.bands(), lambda band: reader.read(plan.strip(band)), sweep.run, working.write))
     return time.perf_counter() - began
 
 

@@ -110,11 +110,11 @@ def test_skipping_empty_tiles_changes_no_valid_pixel(
         ("fcn_small", 413, 349, 160, 2),
         ("unet_small", 613, 549, 480, 8),  # with random weights little comes up from its coarsest stage
         ("fcn8s_resnet18", 1301, 1213, 1120, 2),
-        ("fcn8s_resnet34", 397, 2113, 1952, 2),
+        ("fcn8s_resnet34", 397, 2113, 1952, 8),
         ("fcn8s_resnet50", 397, 1549, 1344, 2),
         ("fcn_resnet50", 461, 917, 904, 2),
         ("fcn_resnet101", 205, 2021, 1984, 2),
-        ("segnet", 397, 917, 896, 2),
+        ("segnet", 397, 917, 896, 8),
     ],
 )
 def test_exact_equals_one_untiled_forward_and_part_of_the_margin_does_not(
@@ -274,7 +274,9 @@ def test_few_bands_are_in_flight(tmp_path: Path, small: SegmentationModel) -> No
             ran.append(given[0])
             return result
 
-        written = list(run_bands(prepared.plan.bands(), read_band, infer, lambda decided: decided.row_off, threads=8))
+        written = list(
+            run_bands(prepared.plan.bands(), read_band, infer, lambda decided: decided.band.rows[0], threads=8)
+        )
     assert ran == prepared.plan.bands()
     assert written == [band.rows[0] for band in prepared.plan.bands()]
     assert max(seen) <= AHEAD
@@ -300,7 +302,7 @@ def test_an_error_in_any_task_ends_the_run_as_itself(tmp_path: Path, small: Segm
         tasks = {
             "read": lambda band: reader.read(prepared.plan.strip(band)),
             "infer": sweep.run,
-            "write": lambda decided: decided.row_off,
+            "write": lambda decided: decided.band.rows[0],
         }
         with pytest.raises(PredictionError, match=f"{broken} broke"):
             list(run_bands(prepared.plan.bands(), *(fails_at(name, task) for name, task in tasks.items())))

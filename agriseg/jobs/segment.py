@@ -178,19 +178,21 @@ def _working(prepared: Prepared, outputs: Outputs, *, resume: bool) -> Iterator[
     """The working folder: kept for the next run if this one is stopped, else gone; so is a folder made for nothing."""
     made = not outputs.folder.exists()
     files.make_folder(outputs.folder)
-    with files.locked(outputs.lock):
-        working = Working(prepared, outputs.working, resume=resume)
-        try:
-            yield working
-        except (KeyboardInterrupt, Terminated):
-            raise
-        except BaseException:
+    try:
+        with files.locked(outputs.lock):
+            working = Working(prepared, outputs.working, resume=resume)
+            try:
+                yield working
+            except (KeyboardInterrupt, Terminated):
+                raise  # what is done stays for the next run
+            except BaseException:
+                working.remove()
+                raise
             working.remove()
-            if made:
-                with suppress(OSError):  # not empty: some outputs have their names
-                    outputs.folder.rmdir()
-            raise
-        working.remove()
+    finally:
+        if made:
+            with suppress(OSError):  # it holds something
+                outputs.folder.rmdir()
 
 
 def _publish(store: BlockStore, layer: Layer, pixels: dict[str, int]) -> Path:
