@@ -221,8 +221,9 @@ def start(image: Path, model_file: Path, out: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "agriseg", "run", str(image), "-m", str(model_file), "-o", str(out)]
     flags = ["--tile", "64", "--overlap", "32", "--margin", "8"]
     child = subprocess.Popen(
-        [*command, *flags], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+        [*command, *flags], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     assert child.stderr is not None
     for line in child.stderr:
         if "tiles" in line:
