@@ -2,7 +2,7 @@
 
 Reflectance as float32 with nodata around the field, bands named in the file, plants labelled with polygons in degrees;
 a model is trained on blocks of the field and maps it. With a camera of your own: name the bands (`gdal_edit.py` or
-`--bands blue=1,green=2,...`), draw polygons, write a TOML file as below. A minute on two cores.
+`--bands blue=1,green=2,...`), draw polygons, write a TOML file as below. Half a minute on two cores.
 """
 
 import json

@@ -212,14 +212,16 @@ def test_an_address_is_fetched_once_and_its_hash_is_checked(tmp_path: Path, hub:
     first = start(design, RGB, ["a", "b"], 0, f"{site}/body.safetensors?token=secret")
     assert "secret" not in first.origin
     (tmp_path / "site" / "body.safetensors").unlink()
-    again = start(design, RGB, ["a", "b"], 0, f"{site}/body.safetensors")
+    again = start(design, RGB, ["a", "b"], 0, f"{site}/body.safetensors?token=secret")
     assert all(torch.equal(v, again.network.state_dict()[k]) for k, v in first.network.state_dict().items())
     with pytest.raises(ModelError, match="cannot be fetched"):
         start(design, RGB, ["a", "b"], 0, f"{site}/none.pth")
+    with pytest.raises(ModelError, match="cannot be fetched"):  # another address of the same name is another file
+        start(design, RGB, ["a", "b"], 0, f"{site}/other/body.safetensors")
     (tmp_path / "site" / "body-0123456789abcdef.pth").write_bytes(b"other")
     with pytest.raises(ModelError, match="invalid hash"):
         start(design, RGB, ["a", "b"], 0, f"{site}/body-0123456789abcdef.pth")
-    assert [path.name for path in hub.iterdir()] == ["body.safetensors"]
+    assert [path.name[12:] for path in hub.iterdir()] == ["_body.safetensors"]
 
 
 # the command

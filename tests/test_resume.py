@@ -16,6 +16,7 @@ from conftest import blocks, layer_bytes, record_of, write_raster
 
 from agriseg import SegmentationModel, segment
 from agriseg.cli import main
+from agriseg.cli.signals import end_on_signals
 from agriseg.config import RunOptions
 from agriseg.engine.answers import Answers
 from agriseg.engine.device import Forward
@@ -183,8 +184,10 @@ def test_a_run_stopped_while_its_outputs_got_their_names_goes_on(
             with pytest.raises(Stop):
                 segment(image, small, out, **TILE)
         assert (out / name).exists()
-        if name == "a_run.json":
-            continue  # complete, but for its working folder
+        if name == "a_run.json":  # complete, but for its working folder: no other run takes it for its own
+            with pytest.raises(OutputError, match="exists and is not overwritten"):
+                segment(image, small, out, **{**TILE, "margin": 8})
+            continue
         segment(image, small, out, **TILE)
         assert layer_bytes(out) == layer_bytes(tmp_path / "straight")
     with pytest.raises(OutputError, match="exists and is not overwritten"):
@@ -274,3 +277,26 @@ def test_a_journal_of_another_key_is_none(tmp_path: Path) -> None:
     mine.add({"band": 0})
     assert mine.entries() == [{"band": 0}]
     assert Journal(tmp_path / "journal", "other").entries() is None
+
+
+def test_a_line_cut_short_spoils_no_line_after_it(tmp_path: Path) -> None:
+    mine = Journal(tmp_path / "journal", "mine")
+    mine.start()
+    mine.add({"band": 0})
+    with (tmp_path / "journal").open("ab") as file:
+        file.write(b'0123456789abcdef {"ba')
+    mine.add({"band": 2})
+    assert mine.entries() == [{"band": 0}, {"band": 2}]
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    """nohup ignores SIGHUP, and the run shall outlive the terminal."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        end_on_signals()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert callable(signal.getsignal(signal.SIGTERM))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

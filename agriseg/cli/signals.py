@@ -12,9 +12,13 @@ _ENDS = ("SIGTERM", "SIGHUP")  # the second is not everywhere
 
 
 def end_on_signals() -> None:
-    """Let the signals that end a process raise `Terminated` in its main thread, where the network runs."""
+    """Let the signals that end a process raise `Terminated` in its main thread, where the network runs.
+
+    One that is ignored stays so: nohup means that.
+    """
     for name in _ENDS:
-        if number := getattr(signal, name, None):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _end)
 
 

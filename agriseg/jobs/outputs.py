@@ -73,7 +73,8 @@ class Outputs:
         present = [path for path in self.files if path.exists()]
         if any(path.is_dir() for path in present):
             raise OutputError(f"{self.folder}: a folder has the name of an output; choose another with -o")
-        if present and not overwrite and not (self.working / PUBLISHING).exists():
+        stopped = (self.working / PUBLISHING).exists() and not self.record.exists()  # the record comes last
+        if present and not overwrite and not stopped:
             raise OutputError(f"{present[0]}: exists and is not overwritten; add --overwrite or choose another -o")
 
 

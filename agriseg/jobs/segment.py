@@ -180,15 +180,15 @@ def _working(prepared: Prepared, outputs: Outputs, *, resume: bool) -> Iterator[
     files.make_folder(outputs.folder)
     try:
         with files.locked(outputs.lock):
-            working = Working(prepared, outputs.working, resume=resume)
+            working, stopped = Working(prepared, outputs.working, resume=resume), False
             try:
                 yield working
             except (KeyboardInterrupt, Terminated):
-                raise  # what is done stays for the next run
-            except BaseException:
-                working.remove()
+                stopped = True
                 raise
-            working.remove()
+            finally:
+                if not stopped:
+                    working.remove()
     finally:
         if made:
             with suppress(OSError):  # it holds something

@@ -109,10 +109,12 @@ def _kept(url: str) -> Path:
 def _fetched(url: str) -> Path:
     """The file behind an address that a person gave, fetched once."""
     path = _kept(url)
+    digits = _HASH.search(path.name)
+    if digits is None:  # two addresses may end in one name
+        path = path.with_name(f"{hashlib.sha256(url.encode()).hexdigest()[:12]}_{path.name}")
     if path.exists():
         return path
     make_folder(path.parent)
-    digits = _HASH.search(path.name)
     try:
         torch.hub.download_url_to_file(url, str(path), digits and digits.group(1), progress=False)
     except (OSError, RuntimeError, ValueError) as error:

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from agriseg.engine.answers import Answers
@@ -45,6 +46,7 @@ class Working:
         self._lock = Lock()
         self._where = prepared.georeference
         self._done: dict[int, tuple[Area, int]] = {}
+        self.first = 0  # band that is not done
         if not (resume and self._take_up()):
             self.store = BlockStore.create(
                 folder, plan.layers, plan.roi.height, plan.roi.width, block_rows=plan.block_rows, lead=plan.lead
@@ -52,11 +54,6 @@ class Working:
             self._journal.start()
         rows, cols, stride = plan.grid.rows, plan.grid.cols, plan.grid.stride
         self.answers = Answers(folder, (self._classes, rows.length // stride, cols.length // stride))
-
-    @property
-    def first(self) -> int:
-        """The first band that is not done."""
-        return next((index for index in range(len(self._bands)) if index not in self._done), len(self._bands))
 
     def bands(self) -> list[Band]:
         """The bands that are to do; the first starts without the sums of the one above."""
@@ -82,6 +79,7 @@ class Working:
         with self._lock:
             self._journal.add({"band": index, "tiles": decided.tiles, "blake2b": checks})
             self._done[index] = self._area(decided.band, decided.class_pixels), decided.tiles
+            self._advance()
             if self.first < len(self._bands):
                 self.answers.forget(self._plan.afresh(self._bands[self.first]).tiles.start)
 
@@ -106,7 +104,12 @@ class Working:
         except _DAMAGED:
             self._done = {}
             return False
+        self._advance()
         return True
+
+    def _advance(self) -> None:
+        while self.first in self._done:
+            self.first += 1
 
     def _checked(self, entry: dict[str, Any]) -> Area | None:
         """What a recorded band shows, counted anew; None if its rows are not what was written."""
@@ -129,6 +132,7 @@ def _key(prepared: Prepared) -> str:
     key = {
         "input": [prepared.info.path.name, stamp.size, stamp.mtime_ns],
         "model": prepared.model.fingerprint, "legend": describe_model(prepared), "plan": describe_plan(prepared),
+        "threads": torch.get_num_threads(),  # sums are made in as many parts
         "versions": {name: version(name) for name in _PACKAGES},
     }  # fmt: skip
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()

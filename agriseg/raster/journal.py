@@ -35,7 +35,7 @@ class Journal:
         text = json.dumps(entry)
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(f"{_checksum(text)} {text}\n")
+                file.write(f"\n{_checksum(text)} {text}\n")  # a kill may have cut the line before this one short
         except OSError as error:
             raise storage_error(self._path, error) from error
 
