@@ -115,6 +115,15 @@ def flip(path: Path, place: float) -> None:
     path.write_bytes(data)
 
 
+def rename(path: Path) -> None:
+    """The first record's column becomes one further; what comes after it in the file is gone."""
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    step = 20 + 4 * 4 * 48 * 48
+    assert len(data) % step == 0
+    path.write_bytes(data[:step])
+
+
 DAMAGE: dict[str, Callable[[Path], None]] = {
     "a flipped byte in the journal": lambda folder: flip(folder / "journal", 0.7),
     "the journal's first line": lambda folder: flip(folder / "journal", 0.01),
@@ -123,6 +132,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "a cut journal": lambda folder: (folder / "journal").write_bytes((folder / "journal").read_bytes()[:-30]),
     "no journal": lambda folder: (folder / "journal").unlink(),
     "a flipped byte in an answer": lambda folder: flip(max(folder.glob("row_*.logits")), 0.5),
+    "an answer under another column": lambda folder: rename(max(folder.glob("row_*.logits"))),
     "a cut answer": lambda folder: [p.write_bytes(p.read_bytes()[:-100]) for p in folder.glob("row_*.logits")],
     "no answers": lambda folder: [p.unlink() for p in folder.glob("row_*.logits")],
     "a flipped byte in the store": lambda folder: flip(max((folder / "classes" / "c").rglob("[0-9]")), 0.5),

@@ -50,7 +50,7 @@ class Answers:
         try:
             with self._path(row).open("ab") as file:
                 places[col] = file.tell() + _HEAD.size
-                file.write(_HEAD.pack(col, _checksum(data)) + data)
+                file.write(_HEAD.pack(col, _checksum(row, col, data)) + data)
         except OSError as error:
             raise storage_error(self._path(row), error) from error
 
@@ -73,7 +73,7 @@ class Answers:
                     file.truncate(whole * step)
                     for number in range(whole):
                         col, told = _HEAD.unpack(file.read(_HEAD.size))
-                        if _checksum(file.read(self._size)) == told:
+                        if _checksum(row, col, file.read(self._size)) == told:
                             places[col] = number * step + _HEAD.size
         return self._places[row]
 
@@ -84,5 +84,6 @@ class Answers:
         return self._folder / f"row_{row}.logits"
 
 
-def _checksum(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=16).digest()
+def _checksum(row: int, col: int, data: bytes) -> bytes:
+    """Of an answer and of the tile that it is for."""
+    return hashlib.blake2b(data, digest_size=16, key=struct.pack("<II", row, col)).digest()
