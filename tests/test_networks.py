@@ -22,7 +22,7 @@ from agriseg.errors import GridError, ModelError, UsageError
 from agriseg.jobs.oracle import random_network
 from agriseg.jobs.start import start
 from agriseg.jobs.train import train
-from agriseg.networks import ARCHITECTURES, Architecture, architecture
+from agriseg.networks import ARCHITECTURES, Architecture, architecture, plain
 from agriseg.networks.adopt import adopt
 from agriseg.networks.cost import multiply_adds, parameters
 from agriseg.networks.stem import widen
@@ -48,6 +48,49 @@ def test_torchvisions_networks_with_their_keys_and_answers(make: Any) -> None:
     theirs = make(weights=None, weights_backbone=None, num_classes=3, **extra)
     design = architecture(make.__name__)
     like_torchvision(design, theirs, torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("name", ["fcn8s_resnet18", "fcn_resnet50"])
+def test_a_network_of_means_answers_as_on_the_averaged_picture(name: str) -> None:
+    half, whole = architecture(f"{name}/2"), architecture(name)
+    assert (half.stride, half.align, half.name) == (2 * whole.stride, 2 * whole.align, f"{name}/2")
+    network = half.build(3, 2, seed=1).eval()
+    x = torch.randn(1, 3, 128, 192, generator=torch.Generator().manual_seed(0))
+    averaged = x.reshape(1, 3, 64, 2, 96, 2).mean((3, 5))
+    with torch.inference_mode():
+        expected = plain(network)(averaged)
+        torch.testing.assert_close(network(x), expected)
+        if name == "fcn8s_resnet18":
+            assert network.forward_with_auxiliary is None
+        else:
+            torch.testing.assert_close(network.forward_with_auxiliary(x)[0], expected)
+    assert plain(whole.build(3, 2)).state_dict().keys() == plain(network).state_dict().keys()
+    for strange in ("fcn_small/1", "fcn_small/9", "fcn_small/2/2", "fcn_small/2\n"):
+        with pytest.raises(ModelError, match="no architecture"):
+            architecture(strange)
+
+
+def test_a_network_of_means_starts_as_the_one_without(tmp_path: Path) -> None:
+    torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
+    first = start(architecture("fcn8s_resnet18/2"), RGB, ["a", "b"], 0, str(tmp_path / "resnet18.pth"))
+    second = start(architecture("fcn8s_resnet18"), RGB, ["a", "b"], 0, str(tmp_path / "resnet18.pth"))
+    assert first.fresh == second.fresh
+    mine, theirs = plain(first.network).state_dict(), second.network.state_dict()
+    assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
+    design = architecture("fcn8s_resnet18/2")
+    SegmentationModel(
+        first.network,
+        Legend.from_names(["a", "b"]),
+        RGB,
+        stride=16,
+        align=64,
+        halo=design.halo,
+        architecture=design.name,
+    ).save(tmp_path / "m.safetensors")
+    for arch in ("fcn8s_resnet18", "fcn8s_resnet18/2", "fcn8s_resnet18/4"):
+        began = start(architecture(arch), RGB, ["a", "b"], 3, str(tmp_path / "m.safetensors"))
+        assert began.note is None
+        assert all(torch.equal(value, mine[key]) for key, value in plain(began.network).state_dict().items())
 
 
 def test_segnet_puts_pooled_values_back_in_their_places() -> None:
@@ -266,7 +309,7 @@ def tiny(folder: Path, name: str, **recipe: Any) -> TrainConfig:
     return TrainConfig.of(tables, folder)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [*ARCHITECTURES, "unet_small/2"])
 def test_each_network_trains_saves_loads_and_runs(tmp_path: Path, name: str) -> None:
     striped(tmp_path)
     done = train(tiny(tmp_path, name), tmp_path / "run", device="cpu")

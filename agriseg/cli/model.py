@@ -29,6 +29,9 @@ def list_(*, as_json: bool) -> None:
     halo     how far it looks (px); "all" for one that pools over the whole picture, which no tiling maps exactly
     Gmac     10^9 multiply-adds of the convolutions per 10^6 pixels, for 3 bands and 3 classes
 
+    A name with /2 to /8 at its end, such as fcn8s_resnet18/2, is the network over means of 2 x 2 to 8 x 8 pixels: it
+    looks so many times as far, for a quarter to a 64th of the work.
+
     \b
     Example:
       agriseg model list

@@ -114,7 +114,8 @@ class _Teller:
     def _step(self, news: Mapping[str, Any]) -> None:
         now = time.monotonic()
         if self._first is None:  # the labels were read before this
-            self._began, self._first = now, news["done"]
+            self._began = self._told = now
+            self._first = news["done"]
         if now - self._told >= 10:
             self._told = now
             gone = max(news["done"] - self._first, 1e-9)

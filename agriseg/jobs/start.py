@@ -14,7 +14,7 @@ from torchvision.models import get_weight
 from agriseg.errors import ModelError
 from agriseg.files import make_folder
 from agriseg.model import is_model_file, load_model, read_torchvision_state
-from agriseg.networks import NAMED_STARTS, Architecture
+from agriseg.networks import NAMED_STARTS, Architecture, plain, plain_name
 from agriseg.networks.adopt import adopt
 
 _HASH = re.compile(r"-([0-9a-f]{8,})\.")  # torchvision's file names end in the first digits of their SHA-256
@@ -66,12 +66,12 @@ def start(
     path, origin = _file(design, source)
     if is_model_file(path):
         model = load_model(path)
-        if model.architecture != design.name:
+        if plain_name(model.architecture or "") != plain_name(design.name):
             raise ModelError(
                 f"{path}: a {model.architecture}, expected {design.name}; set arch to the one or the other"
             )
         same = model.legend.names == tuple(classes)
-        fresh = adopt(network, design, model.network.state_dict(), bands, model.bands, keep_heads=same)
+        fresh = adopt(network, design, plain(model.network).state_dict(), bands, model.bands, keep_heads=same)
         return Start(network, f"model {model.name!r} ({model.fingerprint[:12]})", tuple(fresh))
     state = read_torchvision_state(path)
     try:

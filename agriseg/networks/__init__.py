@@ -1,19 +1,21 @@
 """Networks by name: plain torch modules (N, C, h, w) -> logits (N, K, h/stride, w/stride)."""
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import nn
 
 from agriseg.errors import ModelError
-from agriseg.networks import deeplab, fcn, fcn8s, lraspp, segnet, small, unet_small
+from agriseg.networks import deeplab, fcn, fcn8s, lraspp, reduced, segnet, small, unet_small
 from agriseg.networks.receptive import Reach
+from agriseg.networks.reduced import Reduced, plain
 from agriseg.networks.stem import widen
 
-__all__ = ["ARCHITECTURES", "NAMED_STARTS", "Architecture", "architecture", "last_bias", "widen"]
+__all__ = ["ARCHITECTURES", "NAMED_STARTS", "Architecture", "architecture", "last_bias", "plain", "plain_name", "widen"]
 
 NAMED_STARTS = ("imagenet", "coco")
 """What torchvision's weights were trained on."""
@@ -54,6 +56,13 @@ class Architecture:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.make(bands, classes)
+
+    def over(self, factor: int) -> "Architecture":
+        """The same over means of `factor` x `factor` pixels, named with `/factor` at its end."""
+        return replace(
+            self, name=f"{self.name}/{factor}", make=lambda *shape: Reduced(self.make(*shape), factor),
+            reach=reduced.reach(self.reach, factor), align=self.align * factor,
+        )  # fmt: skip
 
 
 _SIMPLE = ("classifier.4.", "aux_classifier.4.")
@@ -105,13 +114,22 @@ ARCHITECTURES: Mapping[str, Architecture] = {each.name: each for each in _ALL}
 def architecture(name: str) -> Architecture:
     """Look an architecture up.
 
+    Args:
+        name: of `ARCHITECTURES`; with `/2` to `/8` at its end the network sees means of so many pixels a side.
+
     Raises:
         ModelError: no such name; the nearest ones are given.
     """
-    if name not in ARCHITECTURES:
-        near = difflib.get_close_matches(name, ARCHITECTURES, 1) or list(ARCHITECTURES)
+    base = plain_name(name)
+    if base not in ARCHITECTURES:
+        near = difflib.get_close_matches(base, ARCHITECTURES, 1) or list(ARCHITECTURES)
         raise ModelError(f"no architecture {name!r}; use {' or '.join(near)}")
-    return ARCHITECTURES[name]
+    return ARCHITECTURES[base] if base == name else ARCHITECTURES[base].over(int(name[-1]))
+
+
+def plain_name(name: str) -> str:
+    """The name without the factor that it may end in."""
+    return re.sub(r"/[2-8]\Z", "", name)
 
 
 def last_bias(network: nn.Module) -> torch.Tensor:

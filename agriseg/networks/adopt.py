@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from agriseg.errors import ModelError
-from agriseg.networks import Architecture
+from agriseg.networks import Architecture, plain
 from agriseg.networks.stem import RGB, widen
 
 _CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's and timm's networks for whole pictures
@@ -40,6 +40,7 @@ def adopt(
     Raises:
         ModelError: a tensor is missing, unknown or of another shape; the first is named.
     """
+    network = plain(network)
     own = network.state_dict()
     whole = _is_whole(own, given)
     state = dict(given) if whole else _as_backbone(own, given)

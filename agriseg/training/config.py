@@ -78,7 +78,7 @@ class TrainConfig(BaseModel):
         colours: of the classes on the map, `#rrggbb`.
         bands: roles of the bands to use.
         band_numbers: the bands' numbers in the files, where the files do not name them.
-        arch: network.
+        arch: network; with `/2` to `/8` at its end over means of so many pixels a side.
         init: weights to start from: imagenet or coco, an http(s) address, or a file of torchvision's or timm's
             weights or of a model of agriseg; random ones if not given.
         name: of the model.
