@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: install demo test check bench
+.PHONY: install demo test check faults bench
 
 install: $(INSTALLED)
 
@@ -25,6 +25,9 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
+
+faults: $(INSTALLED)
+	$(BIN)/python -m pytest -q -m fault --long
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/startup.py

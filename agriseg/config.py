@@ -15,6 +15,7 @@ CONFIG_NAME = "agriseg.toml"
 
 BLENDS = ("exact", "smooth", "fast")
 PRECISIONS = ("auto", "fp32", "bf16")
+ON_READ_ERROR = ("stop", "nodata")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class RunOptions:
         probabilities: whether to write one band per class.
         threads: Dask threads: one reads ahead, one runs the network, one writes.
         band_rows: tile rows per Dask task.
+        on_read_error: stop, or nodata: a stored block that cannot be decoded is left out of the map, and told.
+        require_crs: refuse a raster that does not say where it lies.
     """
 
     blend: str = "smooth"
@@ -55,16 +58,17 @@ class RunOptions:
     probabilities: bool = False
     threads: int | None = None
     band_rows: int = 1
+    on_read_error: str = "stop"
+    require_crs: bool = False
 
     def __post_init__(self) -> None:
         for name in ("tile", "batch", "max_memory", "threads", "band_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} {value}, expected 1 or more")
-        if self.blend not in BLENDS:
-            raise UsageError(f"blend {self.blend!r}, expected {', '.join(BLENDS)}")
-        if self.precision not in PRECISIONS:
-            raise UsageError(f"precision {self.precision!r}, expected {', '.join(PRECISIONS)}")
+        for name, words in (("blend", BLENDS), ("precision", PRECISIONS), ("on_read_error", ON_READ_ERROR)):
+            if getattr(self, name) not in words:
+                raise UsageError(f"{name} {getattr(self, name)!r}, expected {', '.join(words)}")
         if not isinstance(self.gsd, str) and not self.gsd > 0:
             raise UsageError(f"gsd {self.gsd!r}, expected auto, native, or metres per pixel above 0")
 

@@ -39,6 +39,10 @@ class DeviceError(AgrisegError, RuntimeError):
     exit_code = 69
 
 
+class DeviceMemoryError(DeviceError):
+    """The device's memory does not suffice for one tile. Exit code 69."""
+
+
 class PredictionError(AgrisegError, RuntimeError):
     """The network gave something that is no prediction, such as NaN. Exit code 70."""
 

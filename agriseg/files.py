@@ -94,6 +94,11 @@ def storage_error(path: Path, error: OSError) -> AgrisegError:
     return StorageError(f"{path}: cannot be written ({error.strerror}); check the disk")
 
 
+def reading_error(path: Path, error: OSError) -> StorageError:
+    """The error to show when the operating system began to read a file, and failed."""
+    return StorageError(f"{path}: cannot be read ({error.strerror}); check the disk")
+
+
 def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -51,6 +51,18 @@ class Window:
         """Row and column slice for an array of the whole raster."""
         return slice(self.row_off, self.row_stop), slice(self.col_off, self.col_stop)
 
+    def within(self, outer: "Window") -> tuple[slice, slice]:
+        """Row and column slice for an array of a window around this one."""
+        top, left = self.row_off - outer.row_off, self.col_off - outer.col_off
+        return slice(top, top + self.height), slice(left, left + self.width)
+
+
+def intersection(one: Window, other: Window) -> Window | None:
+    """What two windows share, or None."""
+    left, top = max(one.col_off, other.col_off), max(one.row_off, other.row_off)
+    right, bottom = min(one.col_stop, other.col_stop), min(one.row_stop, other.row_stop)
+    return Window(left, top, right - left, bottom - top) if left < right and top < bottom else None
+
 
 @dataclass(frozen=True)
 class Axis:

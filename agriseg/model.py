@@ -53,6 +53,7 @@ class SegmentationModel:
         architecture: name of the network in `agriseg.networks`; None for a network of one's own.
         temperature: divides the logits before the softmax of the confidence layer.
         about: metrics with their split, provenance, licence of the training data: JSON values.
+        path: the file that it was loaded from, or None.
 
     Raises:
         ModelError: an argument contradicts another or makes no sense.
@@ -72,6 +73,7 @@ class SegmentationModel:
     architecture: str | None = None
     temperature: float = 1.0
     about: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None
 
     def __post_init__(self) -> None:
         filled = {
@@ -162,7 +164,7 @@ def load_model(path: Path | str) -> SegmentationModel:
     return SegmentationModel(
         network, legend=Legend(classes), bands=tuple(card.bands), scale=card.scale, mean=tuple(card.mean),
         std=tuple(card.std), stride=card.stride, align=card.align, halo=card.halo, gsd=card.gsd, name=card.name,
-        architecture=card.architecture, temperature=card.temperature, about=card.about,
+        architecture=card.architecture, temperature=card.temperature, about=card.about, path=path,
     )  # fmt: skip
 
 

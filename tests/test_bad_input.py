@@ -95,6 +95,7 @@ CASES: list[tuple[str, Make, list[str], int, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.fault("P07", "P08", "I01", "C01", "C02", "X06", "M01")
 @pytest.mark.parametrize(
     ("make", "flags", "code", "says"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
@@ -127,6 +128,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert not [path for path in Path().rglob("*") if "agriseg" in path.name]
 
 
+@pytest.mark.fault("O01", "O02", "D07")
 def test_outputs_in_the_way(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, model_file: Path
 ) -> None:
@@ -158,6 +160,7 @@ def test_outputs_in_the_way(
     assert "Traceback" not in err
 
 
+@pytest.mark.fault("D07")
 @pytest.mark.parametrize(("number", "code"), [(13, 77), (30, 77), (28, 74), (5, 74)])
 def test_what_the_system_refuses_keeps_its_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_file: Path, number: int, code: int
@@ -175,6 +178,7 @@ def test_what_the_system_refuses_keeps_its_code(
     assert left.value.code == code
 
 
+@pytest.mark.fault("P01")
 def test_nan_and_infinity_cost_only_their_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, oracle: Any) -> None:
     from conftest import nearest, read
 
@@ -191,6 +195,7 @@ def test_nan_and_infinity_cost_only_their_pixels(tmp_path: Path, monkeypatch: py
     np.testing.assert_array_equal(read(report.classes)[0], truth)
 
 
+@pytest.mark.fault("P07")
 def test_palette_numbers_are_read_only_when_asked_for(tmp_path: Path, oracle: Any) -> None:
     import torch
 

@@ -156,6 +156,7 @@ def labels_in_mercator(path: Path, bands: np.ndarray) -> Path:
     return write_raster(path, bands, crs="EPSG:3857", transform=where)
 
 
+@pytest.mark.fault("G09")
 @pytest.mark.parametrize("kind", ["numbers", "colours"])
 def test_aligned_labels_are_the_nearest_ones(tmp_path: Path, kind: str) -> None:
     image = write_raster(tmp_path / "field.tif", reflectance(), nodata=NOWHERE)
@@ -182,6 +183,7 @@ def test_aligned_labels_are_the_nearest_ones(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(got.ravel()[clear], expected[clear])
 
 
+@pytest.mark.fault("G09", "T09")
 def test_training_and_scoring_with_labels_of_another_grid(tmp_path: Path) -> None:
     image = write_raster(tmp_path / "field.tif", reflectance(), nodata=NOWHERE)
     ids = np.random.default_rng(0).integers(0, 2, (10, 12)).repeat(8, 0).repeat(8, 1).astype(np.uint8)

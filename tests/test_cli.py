@@ -128,6 +128,7 @@ def test_run_prints_the_account_and_json(call: Any, field: Path, model_file: Pat
     assert json.loads(out)["pixels"]["predicted"] == 25_500
 
 
+@pytest.mark.fault("O09")
 def test_run_takes_several_rasters(call: Any, tmp_path: Path, model_file: Path) -> None:
     for name in ("a", "b"):
         write_raster(tmp_path / f"{name}.tif", blocks(40, 50))
@@ -315,6 +316,7 @@ def test_a_config_with_a_mistake_is_refused(call: Any, field: Path, tmp_path: Pa
 # one line, whatever happens
 
 
+@pytest.mark.fault("X12")
 def test_one_line_escapes_and_shortens() -> None:
     assert one_line("a\x1b[31m\r\nb") == "a\\x1b[31m\\r\\nb"
     assert len(one_line("x" * 999)) == 300
@@ -342,6 +344,7 @@ def test_every_error_has_a_code_of_the_table() -> None:
     assert all(issubclass(kind, AgrisegError) for kind in AgrisegError.__subclasses__())
 
 
+@pytest.mark.fault("O06")
 def test_a_name_that_is_not_utf8(agriseg_cli: Any, tmp_path: Path, model_file: Path) -> None:
     image = write_raster(tmp_path / "a.tif", blocks(30, 30))
     odd = tmp_path / "b\udcff.tif"

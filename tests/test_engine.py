@@ -33,6 +33,7 @@ BLENDS = [
 ]
 
 
+@pytest.mark.fault("S01", "S02")
 @pytest.mark.parametrize("side", [1, 7, TILE - 1, TILE, TILE + 1, 2 * TILE - 1, 97, 131])
 @pytest.mark.parametrize("flags", BLENDS, ids=str)
 def test_oracle_at_every_size(tmp_path: Path, oracle: SegmentationModel, side: int, flags: dict[str, Any]) -> None:
@@ -43,6 +44,7 @@ def test_oracle_at_every_size(tmp_path: Path, oracle: SegmentationModel, side: i
         np.testing.assert_array_equal(read(report.classes)[0], nearest(pixels))
 
 
+@pytest.mark.fault("P04")
 @pytest.mark.parametrize(("height", "width"), [(1000, 777), (100, 90), (120, 1000), (300, 200), (256, 256)])
 @pytest.mark.parametrize("flags", [{"blend": "exact"}, {"blend": "smooth"}, {"overlap": 64}, {"overlap": 128}], ids=str)
 def test_oracle_over_the_shapes_that_break_peers(
@@ -71,6 +73,7 @@ def test_nodata_inside_costs_its_neighbours_nothing(
     assert report.pixels["nodata"] == 160 * 151
 
 
+@pytest.mark.fault("P05")
 def test_a_raster_without_data_runs_no_tile(tmp_path: Path, oracle: SegmentationModel) -> None:
     image = write_raster(tmp_path / "a.tif", np.zeros((3, 200, 200), np.uint8), nodata=0)
     report = segment(image, oracle, tmp_path / "out", tile=TILE)
@@ -115,6 +118,7 @@ def test_skipping_empty_tiles_changes_no_valid_pixel(
         ("fcn_resnet50", 461, 917, 904, 2),
         ("fcn_resnet101", 205, 2021, 1984, 2),
         ("segnet", 397, 917, 896, 8),
+        ("fcn_small/3", 613, 549, 480, 2),
     ],
 )
 def test_exact_equals_one_untiled_forward_and_part_of_the_margin_does_not(
@@ -161,6 +165,7 @@ RUNS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.fault("M06")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(
     ("name", "flags"),
@@ -308,6 +313,7 @@ def test_an_error_in_any_task_ends_the_run_as_itself(tmp_path: Path, small: Segm
             list(run_bands(prepared.plan.bands(), *(fails_at(name, task) for name, task in tasks.items())))
 
 
+@pytest.mark.fault("S06")
 def test_the_carry_knows_no_height(tmp_path: Path, small: SegmentationModel) -> None:
     prepared = prepared_small(tmp_path, small)
     plan, carry, sizes = prepared.plan, None, []
@@ -319,6 +325,7 @@ def test_the_carry_knows_no_height(tmp_path: Path, small: SegmentationModel) -> 
     assert max(sizes) <= plan.grid.rows.overlap // plan.grid.stride + 1
 
 
+@pytest.mark.fault("S06")
 def test_memory_is_planned_without_the_height(tmp_path: Path, oracle: SegmentationModel) -> None:
     def planned(height: int) -> int:
         image = write_raster(tmp_path / "a.tif", np.zeros((3, height, 300), np.uint8))
@@ -370,6 +377,7 @@ def test_a_network_that_answers_something_else_is_refused(tmp_path: Path, answer
         segment(image, answering(answer), tmp_path / "out")
 
 
+@pytest.mark.fault("P11")
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_nan_from_the_network_names_the_tile_and_leaves_nothing(tmp_path: Path, bad: float) -> None:
     pixels = noise(200, 200, low=1)
@@ -403,6 +411,7 @@ def test_evaluation_mode_is_set(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first, again)
 
 
+@pytest.mark.fault("M01")
 def test_absent_devices_are_said(tmp_path: Path, oracle: SegmentationModel) -> None:
     image = write_raster(tmp_path / "a.tif", noise(80, 80))
     for name in (["cuda"] if not torch.cuda.is_available() else []) + ["cuda:99", "toaster"]:

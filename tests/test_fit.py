@@ -190,6 +190,7 @@ def fitted(tmp_path: Path, name: str, stopped: Callable[[], bool] = never, **rec
     return tmp_path / name
 
 
+@pytest.mark.fault("T03")
 @pytest.mark.parametrize(
     "recipe",
     [{}, {"optimiser": "sgd", "accumulate": 2}, {"optimiser": "adam", "average": 0, "loss": {"focal": 1, "ohem": 1}}],
@@ -219,6 +220,7 @@ def log(folder: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
+@pytest.mark.fault("T03")
 def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     """SIGKILL at steps drawn at random, in processes of their own, until one gets through."""
     recipe = {"steps": 8, "validate_every": 2}
@@ -259,6 +261,7 @@ def test_it_learns(tmp_path: Path) -> None:
         assert {entry.rgb for entry in model.legend} <= colours
 
 
+@pytest.mark.fault("T05")
 def test_a_loss_that_is_no_number_stops_and_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rate explodes after the first validation."""
     rate = agriseg.training.fit._rate
@@ -274,6 +277,7 @@ def test_patience_ends_it(tmp_path: Path) -> None:
     assert len(log(folder)) < 50
 
 
+@pytest.mark.fault("T08")
 def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
     fitted(tmp_path, "out")
     with pytest.raises(ModelError, match="another recipe"):
@@ -300,6 +304,7 @@ def test_training_never_sees_what_is_held_back(tmp_path: Path) -> None:
 # bad input
 
 
+@pytest.mark.fault("T02")
 def test_labels_that_do_not_fit_are_told_all_at_once(tmp_path: Path) -> None:
     for name in "ab":
         field(tmp_path / "data", name)
@@ -314,6 +319,7 @@ def test_labels_that_do_not_fit_are_told_all_at_once(tmp_path: Path) -> None:
         train(TrainConfig.of(tables, tmp_path), tmp_path / "out", tell=quiet, stopped=never)
 
 
+@pytest.mark.fault("T01")
 @pytest.mark.parametrize(
     ("ids", "says"), [(np.full((1, 200, 260), 255), "no labelled pixel"), (np.ones((1, 200, 260)), "only one class")]
 )
@@ -387,6 +393,7 @@ def test_the_command_trains_resumes_and_refuses(
     assert call("field.toml", "--time", "soon", "-o", "other")[0] == 2
 
 
+@pytest.mark.fault("T04")
 def test_sigterm_saves_and_leaves_with_143(tmp_path: Path) -> None:
     field(tmp_path / "data", height=256, width=384)
     (tmp_path / "field.toml").write_text(

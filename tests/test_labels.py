@@ -159,6 +159,7 @@ def test_polygons_keep_their_holes(tmp_path: Path) -> None:
     assert one.label == "crop"
 
 
+@pytest.mark.fault("T02", "T09")
 def test_label_rasters_are_looked_at_all_at_once(tmp_path: Path, image: Path) -> None:
     grey = {"photometric": "MINISBLACK"}
     good = np.zeros((1, 80, 90), np.uint8)

@@ -19,7 +19,7 @@ from agriseg.errors import ModelError
 from agriseg.jobs.oracle import random_network
 from agriseg.legend import LegendClass
 from agriseg.model import read_torchvision_state
-from agriseg.networks import ARCHITECTURES, architecture, last_bias, widen
+from agriseg.networks import ARCHITECTURES, architecture, last_bias, plain, widen
 from agriseg.networks.adopt import adopt
 from agriseg.normalize import Normalization
 
@@ -84,7 +84,8 @@ class Doubled(torch.nn.Module):
 def probed_reach(name: str) -> tuple[int, int]:
     """How far one logit sees to the left and right, by the gradient of a network whose weights are all positive."""
     design = architecture(name)
-    network = design.build(1, 1).eval()
+    whole = design.build(1, 1).eval()
+    network = plain(whole)
     if hasattr(network, "backbone"):  # the gradient of a maximum goes to one pixel alone
         network.backbone.maxpool = torch.nn.AvgPool2d(3, stride=2, padding=1)
     if name == "segnet":
@@ -105,7 +106,7 @@ def probed_reach(name: str) -> tuple[int, int]:
     extents = []
     for offset in range(design.align // design.stride):  # cells differ in where they sit in the coarsest step
         cell = side // design.stride // 2 // (design.align // design.stride) * (design.align // design.stride) + offset
-        logits = network(x)
+        logits = whole(x)
         (gradient,) = torch.autograd.grad(logits[0, 0, logits.shape[2] // 2, cell], x)
         columns = gradient[0, 0].abs().sum(0).nonzero().ravel()
         extents.append((cell * design.stride - int(columns.min()), int(columns.max()) - cell * design.stride))
@@ -113,7 +114,17 @@ def probed_reach(name: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    "name", ["fcn_small", "unet_small", "fcn8s_resnet18", "fcn8s_resnet50", "fcn_resnet50", "segnet"]
+    "name",
+    [
+        "fcn_small",
+        "unet_small",
+        "fcn8s_resnet18",
+        "fcn8s_resnet50",
+        "fcn_resnet50",
+        "segnet",
+        "fcn8s_resnet18/2",
+        "unet_small/3",
+    ],
 )
 def test_the_reach_by_arithmetic_is_what_a_probe_sees(name: str) -> None:
     assert probed_reach(name) == (architecture(name).reach.before, architecture(name).reach.after)
@@ -157,6 +168,7 @@ def test_torchvisions_weights_load_from_a_file(tmp_path: Path, suffix: str) -> N
     )
 
 
+@pytest.mark.fault("C04")
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -182,6 +194,7 @@ class Payload:
         return Path.touch, (self.path,)
 
 
+@pytest.mark.fault("C02")
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.pt"])
 def test_pickled_code_never_runs(tmp_path: Path, name: str) -> None:
     owned = tmp_path / "owned"
@@ -261,6 +274,7 @@ def damaged(path: Path, change: Any) -> Path:
     return path
 
 
+@pytest.mark.fault("C01", "C04")
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -282,6 +296,7 @@ def test_a_card_that_is_wrong_is_refused(tmp_path: Path, change: Any, says: str)
         load_model(damaged(tmp_path / "a.safetensors", change))
 
 
+@pytest.mark.fault("C01")
 def test_files_that_are_no_model(tmp_path: Path) -> None:
     good = tmp_path / "good.safetensors"
     full_model().save(good)
@@ -300,6 +315,7 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
+@pytest.mark.fault("C05")
 def test_nan_weights_are_refused_from_memory_and_file(tmp_path: Path) -> None:
     network = architecture("fcn_small").build(3, 2)
     with torch.no_grad():

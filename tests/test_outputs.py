@@ -169,6 +169,7 @@ TRANSFORMS = {
 }
 
 
+@pytest.mark.fault("G02", "G03", "G04")
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_any_transform_is_kept_to_the_last_bit(tmp_path: Path, oracle: SegmentationModel, name: str) -> None:
     pixels = noise(70, 90)
@@ -181,6 +182,7 @@ def test_any_transform_is_kept_to_the_last_bit(tmp_path: Path, oracle: Segmentat
     np.testing.assert_array_equal(read(report.classes)[0], nearest(pixels))
 
 
+@pytest.mark.fault("G01")
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_without_crs_the_map_has_none_and_says_so(tmp_path: Path, oracle: SegmentationModel) -> None:
     image = write_raster(tmp_path / "a.tif", noise(70, 90), crs=None, transform=rasterio.Affine.identity())
@@ -192,6 +194,7 @@ def test_without_crs_the_map_has_none_and_says_so(tmp_path: Path, oracle: Segmen
     assert any("no coordinate reference system" in text for text in report.warnings)
 
 
+@pytest.mark.fault("G05")
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_ground_control_points_are_carried_over(tmp_path: Path, oracle: SegmentationModel) -> None:
     image = write_raster(tmp_path / "a.tif", noise(70, 90), crs=None, transform=rasterio.Affine.identity())
@@ -289,6 +292,7 @@ def test_a_window_of_a_resampled_raster_is_a_crop(tmp_path: Path) -> None:
 # nothing half-written
 
 
+@pytest.mark.fault("O01")
 def test_outputs_that_exist_are_left_alone(tmp_path: Path) -> None:
     image = write_raster(tmp_path / "a.tif", noise(50, 50, bands=1))
     first = segment(image, two_class(), tmp_path / "out")
@@ -300,6 +304,7 @@ def test_outputs_that_exist_are_left_alone(tmp_path: Path) -> None:
     assert first.classes.read_bytes() != before[first.classes]
 
 
+@pytest.mark.fault("O02")
 @pytest.mark.parametrize("kind", ["itself", "symlink", "hard link"])
 def test_the_input_is_never_an_output(tmp_path: Path, kind: str) -> None:
     image = write_raster(tmp_path / "a.tif", noise(50, 50, bands=1))
@@ -314,6 +319,7 @@ def test_the_input_is_never_an_output(tmp_path: Path, kind: str) -> None:
     assert image.read_bytes() == before
 
 
+@pytest.mark.fault("D03")
 def test_a_file_that_is_not_what_was_sent_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = write_raster(tmp_path / "a.tif", noise(600, 600, bands=1))
     copy = cog.rasterio.shutil.copy
@@ -329,6 +335,7 @@ def test_a_file_that_is_not_what_was_sent_gets_no_name(tmp_path: Path, monkeypat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.fault("D03")
 def test_a_damaged_overview_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = write_raster(tmp_path / "a.tif", noise(1200, 1200, bands=1))
     copy = cog.rasterio.shutil.copy
@@ -348,6 +355,7 @@ def test_a_damaged_overview_gets_no_name(tmp_path: Path, monkeypatch: pytest.Mon
         segment(image, two_class(), tmp_path / "out")
 
 
+@pytest.mark.fault("O05")
 def test_an_input_that_changes_is_noticed(tmp_path: Path) -> None:
     image = write_raster(tmp_path / "a.tif", noise(300, 300, bands=1))
 

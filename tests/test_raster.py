@@ -42,6 +42,7 @@ def whole(source: Source) -> Any:
 # the door
 
 
+@pytest.mark.fault("I05")
 @pytest.mark.parametrize(
     ("name", "content", "kind", "says"),
     [
@@ -62,6 +63,7 @@ def test_the_door_says_what_a_file_is(tmp_path: Path, name: str, content: bytes,
         RasterInfo.read(path)
 
 
+@pytest.mark.fault("O08", "X06")
 def test_the_door_opens_files_only(tmp_path: Path) -> None:
     with pytest.raises(InputMissing, match="no such file"):
         RasterInfo.read(tmp_path / "none.tif")
@@ -76,6 +78,7 @@ def test_the_door_opens_files_only(tmp_path: Path) -> None:
             RasterInfo.read(Path(url))
 
 
+@pytest.mark.fault("S03", "S04", "P07")
 def test_sizes_are_refused_before_the_first_read(tmp_path: Path) -> None:
     huge = tmp_path / "huge.tif"
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 3, "sparse_ok": True, "tiled": True, **UTM}
@@ -134,6 +137,7 @@ WMS = """<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:{port}/${{z}}
 PAM = "<PAMDataset><Metadata domain='OVERVIEWS'><MDI key='OVERVIEW_FILE'>{source}</MDI></Metadata></PAMDataset>"
 
 
+@pytest.mark.fault("X01", "X02", "X03", "X04")
 def test_no_file_makes_us_fetch_or_read_another(tmp_path: Path, listener: Any) -> None:
     port, hits = listener
     url = f"/vsicurl/http://127.0.0.1:{port.value}/x.tif"
@@ -176,6 +180,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         RasterInfo.read(path)
 
 
+@pytest.mark.fault("I02")
 def test_a_damaged_block_names_its_window(tmp_path: Path) -> None:
     path = write_raster(
         tmp_path / "a.tif", noise(512, 512), tiled=True, blockxsize=256, blockysize=256, compress="deflate"
@@ -260,6 +265,7 @@ MAKERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.fault("P01", "P02", "P03")
 @pytest.mark.parametrize("make", MAKERS)
 def test_validity_is_gdals_and_finite(tmp_path: Path, make: Any) -> None:
     path = tmp_path / "a.tif"
@@ -269,6 +275,7 @@ def test_validity_is_gdals_and_finite(tmp_path: Path, make: Any) -> None:
     assert valid.all() == (make is make_plain)  # 0 alone is data; everything else hides something
 
 
+@pytest.mark.fault("P03")
 def test_all_marks_together_hide_what_any_hides(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     pixels = np.full((4, 40, 40), 9, np.uint8)
@@ -297,6 +304,7 @@ def test_a_users_nodata_and_alpha(tmp_path: Path) -> None:
         np.testing.assert_array_equal(reader.read(Window(0, 0, 50, 60)).valid, holed()[0] != 0)
 
 
+@pytest.mark.fault("P06")
 @pytest.mark.parametrize(
     "dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32", "float64"]
 )
@@ -337,6 +345,7 @@ LAYOUTS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.fault("P09")
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_the_layout_of_a_file_does_not_matter(tmp_path: Path, layout: dict[str, Any]) -> None:
     pixels = noise(300, 290)
@@ -469,6 +478,7 @@ def test_a_large_raster_is_sampled(tmp_path: Path) -> None:
     assert sample.valid_share == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.fault("S05")
 def test_tall_strips_are_kept_in_the_cache(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", np.zeros((3, 4000, 4000), np.uint8), tiled=True, compress="deflate")
     assert RasterInfo.read(path).cache_bytes == gdal.BLOCK_CACHE_BYTES
@@ -478,6 +488,7 @@ def test_tall_strips_are_kept_in_the_cache(tmp_path: Path) -> None:
     assert RasterInfo.read(strip).cache_bytes >= 2048 * 4000 * 3
 
 
+@pytest.mark.fault("O06")
 def test_odd_names_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = write_raster(tmp_path / "good.tif", noise(4, 4))
     monkeypatch.chdir(tmp_path)
@@ -491,6 +502,7 @@ def test_odd_names_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert not (tmp_path / "pwn").exists()
 
 
+@pytest.mark.fault("I03")
 @pytest.mark.parametrize(
     ("name", "profile"),
     [

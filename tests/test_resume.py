@@ -141,6 +141,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.fault("K04")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_what_does_not_check_is_computed_again(
     tmp_path: Path, image: Path, small: SegmentationModel, damage: str
@@ -152,6 +153,7 @@ def test_what_does_not_check_is_computed_again(
     assert layer_bytes(tmp_path / "again") == layer_bytes(tmp_path / "straight")
 
 
+@pytest.mark.fault("K05")
 @pytest.mark.parametrize("change", ["pixel", "model", "tile", "blend"])
 def test_another_run_takes_nothing_over(
     tmp_path: Path, image: Path, small: SegmentationModel, model_file: Path, change: str, forwards: list[int]
@@ -174,6 +176,7 @@ def test_another_run_takes_nothing_over(
     assert layer_bytes(tmp_path / "again") == layer_bytes(tmp_path / "fresh")
 
 
+@pytest.mark.fault("K03")
 def test_a_run_stopped_while_its_outputs_got_their_names_goes_on(
     tmp_path: Path, image: Path, small: SegmentationModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +220,7 @@ def test_no_resume_starts_over(tmp_path: Path, image: Path, model_file: Path) ->
     )
 
 
+@pytest.mark.fault("O03")
 def test_one_run_at_a_time(tmp_path: Path, image: Path, small: SegmentationModel) -> None:
     out = Outputs(tmp_path / "out", "a", with_probabilities=False)
     out.folder.mkdir()
@@ -244,6 +248,7 @@ def start(image: Path, model_file: Path, out: Path) -> "subprocess.Popen[str]":
     return child
 
 
+@pytest.mark.fault("K06", "K07", "K08")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGKILL, -9)]
 )

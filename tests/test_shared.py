@@ -150,6 +150,7 @@ def plain_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.fault("I06", "I07", "I08", "P10", "G06", "G10")
 @pytest.mark.parametrize("row", list(odd_rows()), ids=lambda row: row["file"][:4] + row["expect"])
 def test_odd_file_gets_its_verdict(shared: Path, tmp_path: Path, plain_models: Path, row: dict[str, str]) -> None:
     path = shared / "odd" / row["file"]

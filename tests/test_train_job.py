@@ -178,6 +178,7 @@ def test_folds_that_make_no_sense(validation: dict[str, Any], says: str) -> None
 # bad images
 
 
+@pytest.mark.fault("T06")
 def test_a_damaged_image_is_named_or_left_out(tmp_path: Path) -> None:
     for folder in ("images", "labels"):
         (tmp_path / folder).mkdir()
@@ -204,6 +205,7 @@ def test_a_damaged_image_is_named_or_left_out(tmp_path: Path) -> None:
 # what is written
 
 
+@pytest.mark.fault("X10")
 def test_the_card_tells_what_the_model_knows(tmp_path: Path) -> None:
     chosen = config(tmp_path)
     hostile = "<script>alert(1)</script>|*x*"

@@ -7,7 +7,7 @@ import click
 
 from agriseg.cli.edge import ProcessEdge
 
-_COMMANDS = ("run", "inspect", "labels", "train", "evaluate", "model", "demo", "selftest")
+_COMMANDS = ("run", "verify", "inspect", "labels", "train", "evaluate", "model", "demo", "selftest")
 
 
 class _Lazy(click.Group):

@@ -1,5 +1,6 @@
 """The edge of the process: whatever goes wrong becomes one line and an exit code."""
 
+import errno
 import os
 import sys
 import traceback
@@ -11,6 +12,7 @@ from agriseg.errors import AgrisegError
 
 _LONGEST = 300
 DEBUG = "AGRISEG_DEBUG"
+_DISK = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
 
 
 class ProcessEdge:
@@ -46,7 +48,9 @@ def _verdict(error: BaseException) -> tuple[int, str]:
         return error.exit_code, f"{error.format_message()} See 'agriseg --help'."
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return 130, "interrupted; nothing was written"
-    if isinstance(error, MemoryError):
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return 74, f"{error.filename or 'the disk'}: {error.strerror}; check the disk, then run the same command again"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):  # torch's own word for it
         return 70, "out of memory; allow less with --max-memory, or give a smaller --tile"
     return 70, f"internal error, {type(error).__name__}: {error}; set {DEBUG}=1 to see where, and report it"
 

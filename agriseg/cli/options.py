@@ -6,19 +6,20 @@ from typing import Any, TypeVar
 
 import click
 
-from agriseg.config import BLENDS, PRECISIONS, find_config, read_config
+from agriseg.config import BLENDS, ON_READ_ERROR, PRECISIONS, find_config, read_config
 from agriseg.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 RUN_FLAGS = (
     "blend", "tile", "overlap", "margin", "batch", "device", "precision", "max_memory", "window", "bands", "gsd",
-    "nodata", "probabilities", "threads", "band_rows",
+    "nodata", "probabilities", "threads", "band_rows", "on_read_error", "require_crs",
 )  # fmt: skip
 """Names of the parameters that are fields of `RunOptions`."""
 
 
 _BANDS = "Which band is which: red=3,green=2,blue=1, or 3,2,1 in the model's order; alpha=4 marks a validity band."
+_DAMAGED = "A block that cannot be read: stop (default), or leave it out of the map and end with exit code 3."
 _BLEND = "How tiles meet. exact: as an untiled run; smooth (default): a quarter overlaps; fast: an eighth."
 
 
@@ -40,6 +41,8 @@ def run_options(command: F) -> F:
         click.option("--max-memory", metavar="SIZE", help="Memory the run may take above the program, such as 2GB."),
         click.option("--threads", type=int, metavar="N", help="Dask threads: to read ahead, run and write behind."),
         click.option("--band-rows", type=int, metavar="N", help="Tile rows per Dask task."),
+        click.option("--on-read-error", type=click.Choice(ON_READ_ERROR), help=_DAMAGED),
+        click.option("--require-crs", is_flag=True, default=None, help="Refuse a raster without georeference."),
         click.option("--probabilities", is_flag=True, default=None, help="Also write one band per class."),
     ]
     for option in reversed(options):

@@ -10,15 +10,17 @@ _SHARE = 0.05
 
 
 class Progress:
-    """Shows tiles done of tiles in all, with the time left. Use it as a context and call it.
+    """Shows what is done of all, with the time left. Use it as a context and call it.
 
     Args:
         label: what runs.
         quiet: show nothing.
+        unit: of what is counted.
     """
 
-    def __init__(self, label: str, *, quiet: bool) -> None:
+    def __init__(self, label: str, *, quiet: bool, unit: str = "tiles") -> None:
         self._label = label
+        self._unit = unit
         self._quiet = quiet
         self._terminal = sys.stderr.isatty()
         self._began = time.monotonic()
@@ -40,7 +42,7 @@ class Progress:
             return
         self._next = share + _SHARE
         left = (time.monotonic() - self._began) * (1 - share) / share
-        text = f"{self._label}: {share:4.0%}, {done} of {total} tiles, {_clock(left)} left"
+        text = f"{self._label}: {share:4.0%}, {done} of {total} {self._unit}, {_clock(left)} left"
         if self._terminal:
             bar = "█" * round(20 * share)
             click.echo(f"\r\033[K{text} {bar:░<20}", nl=False, err=True)

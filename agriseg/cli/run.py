@@ -20,13 +20,14 @@ from agriseg.errors import UsageError
 @run_options
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--no-resume", is_flag=True, help="Start over, whatever a run that was stopped has left.")
+@click.option("--allow-remote", is_flag=True, help="Fetch an IMAGE that is an http(s) address into the output folder.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
 @config_option
 def command(
-    images: tuple[str, ...], out: str | None, model: str | None, *, overwrite: bool, no_resume: bool, dry_run: bool,
-    as_json: bool, quiet: bool, **flags: Any,
+    images: tuple[str, ...], out: str | None, model: str | None, *, overwrite: bool, no_resume: bool,
+    allow_remote: bool, dry_run: bool, as_json: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Map rasters: a mask of classes and a confidence layer as GeoTIFFs, with legend and record.
 
@@ -36,6 +37,8 @@ def command(
       agriseg run a.tif b.tif -o maps --blend exact --bands red=3,green=2,blue=1
     """
     end_on_signals()
+    if allow_remote:
+        images = tuple(_fetched(image, out, quiet=quiet) for image in images)
     paths = [Path(image) for image in images]
     _refuse_clashes(paths, out)
     from agriseg.cli.show import show_prepared, show_report
@@ -54,6 +57,7 @@ def command(
     loaded = load_model(file)
     if said and not quiet:
         warn(said)
+    failed = 0
     for path, files in zip(paths, outputs, strict=True):
         prepared = prepare(path, loaded, options)
         for text in [] if quiet else prepared.warnings:
@@ -63,7 +67,25 @@ def command(
             continue
         with Progress(path.name, quiet=quiet) as progress, stoppable(path):
             report = run(prepared, files, progress, resume=not no_resume)
+        for text in [] if quiet else report.warnings:
+            if text not in prepared.warnings:
+                warn(f"{path}: {text}")
         click.echo(json.dumps(report.as_dict()) if as_json else show_report(report))
+        failed += report.pixels["failed"]
+    if failed:
+        click.get_current_context().exit(3)
+
+
+def _fetched(image: str, out: str | None, *, quiet: bool) -> str:
+    """The name of the file on this machine; behind an address it is fetched first."""
+    from agriseg.jobs.fetch import fetch, is_address, local_name
+    from agriseg.jobs.outputs import default_folder
+
+    if not is_address(image):
+        return image
+    folder = Path(out) if out else default_folder(Path(local_name(image)))
+    with Progress(image, quiet=quiet, unit="MB") as progress:
+        return str(fetch(image, folder, lambda done, total: progress(done // 10**6, max(1, total // 10**6))))
 
 
 def _refuse_clashes(paths: list[Path], out: str | None) -> None:

@@ -14,6 +14,7 @@ _TILE = 512
 _EXACT_CORE = 1024
 _FIXED_BYTES = 96 * 2**20  # libraries that load at first use, the writers: measured, benchmarks/memory.py
 _GPU_BATCH = 8
+_PACKED = 50  # no layer of a real field has become smaller than a fiftieth
 AHEAD = 2
 """Bands that may be read before the network gets to them."""
 
@@ -95,6 +96,13 @@ class Plan:
     def lead(self) -> int:
         """Rows by which the first block boundary of the store lies before the mapped window."""
         return (self.roi.row_off + self.grid.rows.lead) % self.grid.rows.step
+
+    def least_disk(self, classes: int) -> int:
+        """Bytes that the run surely takes on disk: answers of the tile rows under way, and layers packed hard."""
+        rows, cols = self.grid.rows, self.grid.cols
+        answer = 4 * classes * (rows.length // rows.stride) * (cols.length // cols.stride)
+        under_way = min(self.band_rows + 1, len(self.tile_rows)) * len(self.tile_cols) * answer
+        return under_way + sum(self.layers.values()) * self.roi.width * self.roi.height // _PACKED
 
     def bands(self) -> list[Band]:
         """The run in order: every tile row once, every mapped row decided once."""

@@ -24,8 +24,8 @@ from agriseg.engine.decide import decide, probabilities, upsample
 from agriseg.engine.device import Forward
 from agriseg.engine.heap import release_heap
 from agriseg.engine.plan import Band, Plan
-from agriseg.errors import PredictionError
-from agriseg.grid import Axis, Tile
+from agriseg.errors import DeviceMemoryError, PredictionError
+from agriseg.grid import Axis, Tile, Window, intersection
 from agriseg.legend import NODATA
 from agriseg.model import SegmentationModel
 from agriseg.raster.reader import Strip
@@ -45,6 +45,7 @@ class Decided:
         class_pixels: (h, K) pixels of each class in each row.
         tiles: tiles that went through the network, now or in a run before this one.
         carry: sums that the band below adds to.
+        lost: windows of these rows, within the mapped window, whose pixels could not be read.
     """
 
     band: Band
@@ -52,6 +53,7 @@ class Decided:
     class_pixels: NDArray[np.int64]
     tiles: int
     carry: Patch | None
+    lost: tuple[Window, ...] = ()
 
 
 class Sweep:
@@ -77,6 +79,8 @@ class Sweep:
         self._progress = progress
         self._kept = answers
         self._watch = watch
+        self.batch = plan.batch
+        """Tiles per forward: what the plan says, less when the device's memory does not hold as many."""
         self._across = {col: self._profile(plan.grid.cols, col) for col in plan.tile_cols}
 
     def run(self, band: Band, strip: Strip, carry: Patch | None) -> Decided:
@@ -104,7 +108,7 @@ class Sweep:
                 self._progress(len(self._plan.tile_cols))
         release_heap()
         layers = job.layers.arrays
-        return Decided(band, layers, self._class_pixels(layers["classes"][0]), ran, carry)
+        return Decided(band, layers, self._class_pixels(layers["classes"][0]), ran, carry, self._lost(band, strip))
 
     def _run_row(self, row: int, rows: Span, job: "_Strip", carry: Patch | None) -> tuple[Patch | None, int]:
         """Run one tile row and decide the raster rows `rows`; returns the carry and the tiles run."""
@@ -144,17 +148,39 @@ class Sweep:
         wanted = [tile for tile, has_data in waiting if has_data]
         known = {tile.col: self._kept.find(tile.row, tile.col) for tile in wanted} if self._kept else {}
         fresh = [tile for tile in wanted if known.get(tile.col) is None]
-        for tile, logits in zip(fresh, self._forward(self._batch(fresh, job)) if fresh else (), strict=True):
-            if not torch.isfinite(logits).all():
+        for tile, answer in zip(fresh, self._forwarded(fresh, job), strict=True):
+            if not torch.isfinite(answer).all():
                 raise PredictionError(f"the network answers NaN or infinity in {tile.window}; is the model damaged?")
             if self._kept:
-                self._kept.keep(tile.row, tile.col, logits)
-            known[tile.col] = logits
+                self._kept.keep(tile.row, tile.col, answer)
+            known[tile.col] = answer
         stride = self._grid.stride
         for tile, _ in waiting:
             logits = known.get(tile.col)
             place = tile.window.row_off // stride, tile.window.col_off // stride
             yield tile, None if logits is None else Patch(*place, logits.to(self._forward.device))
+
+    def _forwarded(self, tiles: list[Tile], job: "_Strip") -> Iterator[torch.Tensor]:
+        """The network's answers (K, h, w); when memory is short in fewer tiles at a time, from then on.
+
+        Raises:
+            DeviceMemoryError: there is not enough of it for a single tile.
+        """
+        done = 0
+        while done < len(tiles):
+            step = tiles[done : done + self.batch]
+            try:
+                answers = self._forward(self._batch(step, job))
+            except torch.OutOfMemoryError as error:
+                if len(step) == 1:
+                    raise DeviceMemoryError(
+                        f"{self._forward.device} has not enough memory for one tile of {self._grid.rows.tile} px; "
+                        "give a smaller --tile, or --device cpu"
+                    ) from error
+                self.batch = len(step) // 2
+                continue
+            yield from answers
+            done += len(step)
 
     def _batch(self, tiles: list[Tile], job: "_Strip") -> torch.Tensor:
         """Normalised tiles (B, C, h, w); the mean where a pixel is not valid and beyond the raster."""
@@ -227,6 +253,14 @@ class Sweep:
 
     def _profile(self, axis: Axis, index: int) -> torch.Tensor:
         return torch.from_numpy(profile(axis, index)).to(self._forward.device)
+
+    def _lost(self, band: Band, strip: Strip) -> tuple[Window, ...]:
+        """What of a band's rows could not be read."""
+        if not strip.lost or band.rows[0] == band.rows[1]:
+            return ()
+        roi = self._plan.roi
+        decided = Window(roi.col_off, band.rows[0], roi.width, band.rows[1] - band.rows[0])
+        return tuple(part for each in strip.lost if (part := intersection(each, decided)))
 
     def _class_pixels(self, classes: NDArray[np.uint8]) -> NDArray[np.int64]:
         counts = [np.count_nonzero(classes == k, axis=1) for k in range(len(self._model.legend))]

@@ -53,19 +53,24 @@ def agree(info: RasterInfo, model: SegmentationModel, options: RunOptions) -> Co
         DataError: bands that are missing, unnamed or of the wrong kind; numbers that do not fit the scale.
         UsageError: a flag that does not fit the raster.
     """
+    where = info.georeference
+    if options.require_crs and not (where.crs or where.gcp_crs):
+        raise DataError(f"{info.path}: no coordinate reference system, and --require-crs; assign one with gdal_edit")
     mapping, alpha, said = _map_bands(info, model, options)
     if options.nodata is not None:
         check_nodata(options.nodata, info.dtype)
     rule = ValidityRule.of(info, nodata=options.nodata, alpha=alpha)
     bands = tuple(mapping.values())
-    sample = take_sample(Source(info, bands, rule, info.width, info.height))
+    salvage = options.on_read_error == "nodata"
+    sample = take_sample(Source(info, bands, rule, info.width, info.height, salvage))
     _check_scale(info, model, sample)
     width, height, warned = _working_size(info, model, options)
     factor = (info.width / width, info.height / height)
     warnings = (*info.notes, *said, *_validity_hints(info, rule, sample), *warned)
     return Contract(
-        Source(info, bands, rule, width, height), _roi(info, options, width, height), mapping, factor, sample, warnings
-    )
+        Source(info, bands, rule, width, height, salvage), _roi(info, options, width, height), mapping, factor,
+        sample, warnings,
+    )  # fmt: skip
 
 
 def _map_bands(

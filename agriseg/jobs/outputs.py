@@ -1,9 +1,11 @@
 """The files of one run: their names, and whether they may be written."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from agriseg.errors import OutputError, UsageError
+from agriseg.units import human_bytes
 
 PUBLISHING = "publishing"
 """File in the working folder that says: what has an output's name was put there by the run that was stopped."""
@@ -70,12 +72,30 @@ class Outputs:
                 raise UsageError(f"{path}: the output is the input itself; choose another folder with -o")
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder}: a file stands where the output folder should be; choose another with -o")
+        if self.working.is_symlink():
+            raise OutputError(f"{self.working}: a link where the run works; remove it, or choose another -o")
         present = [path for path in self.files if path.exists()]
         if any(path.is_dir() for path in present):
             raise OutputError(f"{self.folder}: a folder has the name of an output; choose another with -o")
         stopped = (self.working / PUBLISHING).exists() and not self.record.exists()  # the record comes last
         if present and not overwrite and not stopped:
             raise OutputError(f"{present[0]}: exists and is not overwritten; add --overwrite or choose another -o")
+
+    def require_space(self, needed: int) -> None:
+        """Refuse to begin what cannot fit on the disk.
+
+        Args:
+            needed: bytes.
+
+        Raises:
+            OutputError: fewer are free.
+        """
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise OutputError(
+                f"{self.folder}: the run needs at least {human_bytes(needed)} there and {human_bytes(free)} are free; "
+                "make room, or choose another disk with -o"
+            )
 
 
 def default_folder(image: Path) -> Path:

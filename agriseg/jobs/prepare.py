@@ -1,6 +1,7 @@
 """Everything that is decided before the first tile: for `run`, for `run --dry-run` and for `inspect`."""
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ import torch
 from agriseg.config import RunOptions
 from agriseg.engine.device import Forward, choose_device, choose_precision, probe
 from agriseg.engine.plan import Plan, make_plan
+from agriseg.errors import DeviceMemoryError, UsageError
 from agriseg.jobs.contract import Contract, agree
 from agriseg.layers.area import hectares
 from agriseg.model import SegmentationModel
@@ -25,6 +27,7 @@ class Prepared:
         contract: how the model reads the raster.
         plan: how the raster is cut.
         forward: the network on its device.
+        notes: what had to be changed for want of memory.
     """
 
     info: RasterInfo
@@ -33,6 +36,7 @@ class Prepared:
     contract: Contract
     plan: Plan
     forward: Forward
+    notes: tuple[str, ...] = ()
 
     @property
     def georeference(self) -> Georeference:
@@ -48,7 +52,7 @@ class Prepared:
     @property
     def warnings(self) -> list[str]:
         """What a reader should know before trusting the map."""
-        said = list(self.contract.warnings)
+        said = [*self.contract.warnings, *self.notes]
         plan, halo = self.plan, self.model.halo
         if self.options.blend == "exact" and not plan.exact:
             said.append(
@@ -72,6 +76,28 @@ def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> Prepa
     measured = probe(model, forward)
     plan = make_plan(contract.source, model, options, contract.roi, measured, device.type)
     return Prepared(info, model, options, contract, plan, forward)
+
+
+def smaller(prepared: Prepared, error: DeviceMemoryError) -> Prepared:
+    """The same run with half the tile, or else on the CPU; only what the user has left open is changed.
+
+    Raises:
+        DeviceMemoryError: the given error, when nothing is left open.
+    """
+    options, tile = prepared.options, prepared.plan.grid.rows.tile
+    half = tile // 2 // prepared.model.step * prepared.model.step
+    if options.tile is None and half:
+        with suppress(UsageError):  # half is too small for the overlap
+            return _again(prepared, replace(options, tile=half), f"in tiles of {half} px instead of {tile}")
+    if options.device == "auto" and prepared.forward.device.type != "cpu":
+        return _again(prepared, replace(options, device="cpu"), f"on the CPU instead of {prepared.forward.device}")
+    raise error
+
+
+def _again(prepared: Prepared, options: RunOptions, how: str) -> Prepared:
+    """The same raster and model with other options."""
+    fresh = prepare(prepared.info.path, prepared.model, options)
+    return replace(fresh, notes=(*prepared.notes, f"the device's memory was too small: mapped {how}"))
 
 
 def device_name(device: torch.device) -> str:

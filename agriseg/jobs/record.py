@@ -6,6 +6,7 @@ import platform
 import resource
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 import rasterio
 import torch
 
+from agriseg.config import RunOptions
+from agriseg.files import reading_error
 from agriseg.jobs.prepare import Prepared, device_name
 from agriseg.raster.info import RasterInfo
 
@@ -21,9 +24,16 @@ _PACKAGES = ("agriseg", "torch", "torchvision", "rasterio", "numpy", "dask", "za
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file.
+
+    Raises:
+        StorageError: it cannot be read to its end.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise reading_error(path, error) from error
 
 
 def describe_run(prepared: Prepared, outcome: Mapping[str, Any], outputs: list[Path]) -> str:
@@ -31,19 +41,19 @@ def describe_run(prepared: Prepared, outcome: Mapping[str, Any], outputs: list[P
 
     Args:
         prepared: raster, model and plan.
-        outcome: pixels, classes, timings: what the run found.
+        outcome: pixels, classes, timings, warnings: what the run found.
         outputs: files written, each goes in with its hash.
     """
     record = {
         "format": 1,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "input": {**describe_raster(prepared.info), "sha256": file_hash(prepared.info.path)},
-        "model": describe_model(prepared),
+        "model": {**describe_model(prepared), "path": prepared.model.path and str(prepared.model.path.resolve())},
         "parameters": describe_plan(prepared),
+        "options": _describe_options(prepared.options),
         **outcome,
         "outputs": {path.name: file_hash(path) for path in outputs},
-        "warnings": prepared.warnings,
-        "versions": {name: version(name) for name in _PACKAGES} | {"gdal": rasterio.__gdal_version__},
+        "versions": versions(),
         "machine": _machine(prepared),
     }
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
@@ -102,6 +112,7 @@ def describe_plan(prepared: Prepared) -> dict[str, Any]:
         "overlap_px": rows.overlap,
         "margin_px": rows.margin,
         "exact": plan.exact,
+        "on_read_error": prepared.options.on_read_error,
         "tiles": plan.tiles,
         "batch": plan.batch,
         "band_rows": plan.band_rows,
@@ -109,6 +120,18 @@ def describe_plan(prepared: Prepared) -> dict[str, Any]:
         "precision": prepared.forward.precision,
         "expected_memory_bytes": plan.memory.total,
     }
+
+
+def _describe_options(options: RunOptions) -> dict[str, Any]:
+    """What the user chose, as `RunOptions.of` takes it."""
+    window = options.window
+    placed = None if window is None else [window.col_off, window.row_off, window.width, window.height]
+    return {**asdict(options), "window": placed, "bands": options.bands}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what makes the map."""
+    return {name: version(name) for name in _PACKAGES} | {"gdal": rasterio.__gdal_version__}
 
 
 def peak_memory() -> int:

@@ -14,9 +14,10 @@ from agriseg.config import RunOptions
 from agriseg.engine.heap import release_heap, share_heap
 from agriseg.engine.schedule import run_bands
 from agriseg.engine.sweep import Sweep, Watch
-from agriseg.errors import DataError, StorageError, Terminated
+from agriseg.errors import DataError, DeviceMemoryError, StorageError, Terminated
+from agriseg.jobs.account import Account
 from agriseg.jobs.outputs import Outputs, default_folder
-from agriseg.jobs.prepare import Prepared, prepare
+from agriseg.jobs.prepare import Prepared, prepare, smaller
 from agriseg.jobs.record import describe_run
 from agriseg.jobs.working import Working
 from agriseg.layers.area import Area
@@ -117,42 +118,56 @@ def run(
     prepared: Prepared, outputs: Outputs, progress: Progress | None = None, watch: Watch | None = None, *,
     resume: bool = True,
 ) -> Report:  # fmt: skip
-    """Map a prepared raster; see `segment`. `watch` is shown the logits that decide, so it takes up no earlier run."""
+    """Map a prepared raster; see `segment`.
+
+    When the device's memory holds not even one tile, tiles become smaller, or the CPU takes over, as far as the user
+    has left that open. `watch` is shown the logits that decide, each once, so it takes up no earlier run.
+    """
     share_heap()
+    while True:
+        try:
+            return _run(prepared, outputs, progress or _silent, watch, resume=resume and watch is None)
+        except DeviceMemoryError as error:
+            if watch is not None:
+                raise
+            prepared = smaller(prepared, error)
+
+
+def _run(prepared: Prepared, outputs: Outputs, progress: Progress, watch: Watch | None, *, resume: bool) -> Report:
     began = time.monotonic()
     plan, legend = prepared.plan, prepared.model.legend
-    where = prepared.georeference
-    with _working(prepared, outputs, resume=resume and watch is None) as working:
-        area, tiles = _map(prepared, working, progress or _silent, watch)
+    with _working(prepared, outputs, resume=resume) as working:
+        account, said = _map(prepared, working, progress, watch)
         release_heap()
         mapped = time.monotonic()
-        predicted = int(area.pixels.sum())
-        total = plan.roi.width * plan.roi.height
-        pixels = {"total": total, "predicted": predicted, "nodata": total - predicted, "failed": 0}
-        finished = [_publish(working.store, layer, pixels) for layer in _layers(prepared, where)]
+        pixels = account.pixels(plan.roi.width * plan.roi.height)
+        finished = [_publish(working.store, layer, pixels) for layer in _layers(prepared, prepared.georeference)]
         working.publishing()
         outputs.record.unlink(missing_ok=True)  # of an older map: it vouches for files that are about to go
         for path in finished:
             files.commit(path, outputs.layer(path.stem))
         files.write_text(outputs.style, qgis_style(legend))
         files.write_text(outputs.categories, category_names(legend))
-        counts = _counts(legend, area)
+        counts = _counts(legend, account.area)
+        warnings = (*prepared.warnings, *said, *account.warnings)
         outcome = {
             "pixels": pixels,
             "classes": [asdict(count) for count in counts],
-            "tiles_run": tiles,
+            "lost_windows": account.lost_windows,
+            "tiles_run": account.tiles,
+            "warnings": warnings,
             "seconds": {"map": round(mapped - began, 3), "publish": round(time.monotonic() - mapped, 3)},
         }
         files.write_text(outputs.record, describe_run(prepared, outcome, outputs.files[:-1]))
     return Report(
         outputs.layer("classes"), outputs.layer("confidence"),
         outputs.layer("probabilities") if outputs.with_probabilities else None,
-        outputs.record, pixels, counts, tiles, tuple(prepared.warnings), tuple(outputs.files),
+        outputs.record, pixels, counts, account.tiles, warnings, tuple(outputs.files),
     )  # fmt: skip
 
 
-def _map(prepared: Prepared, working: Working, progress: Progress, watch: Watch | None) -> tuple[Area, int]:
-    """Run the bands that are not done; returns what the map shows, and how many tiles went through the network."""
+def _map(prepared: Prepared, working: Working, progress: Progress, watch: Watch | None) -> tuple[Account, list[str]]:
+    """Run the bands that are not done; returns what the map came to, and what to say about the way there."""
     plan, info = prepared.plan, prepared.info
     finished = sum(len(band.tiles) for band in plan.bands()[: working.first]) * len(plan.tile_cols)
 
@@ -170,7 +185,8 @@ def _map(prepared: Prepared, working: Working, progress: Progress, watch: Watch 
             pass
     if not info.path.exists() or Stamp.of(info.path) != info.stamp:
         raise DataError(f"{info.path}: changed while it was read; run again when it is complete")
-    return working.account()
+    fewer = f"the device's memory held {sweep.batch} tiles at a time instead of {plan.batch}"
+    return working.account(), [fewer] if sweep.batch < plan.batch else []
 
 
 @contextmanager
@@ -180,6 +196,8 @@ def _working(prepared: Prepared, outputs: Outputs, *, resume: bool) -> Iterator[
     files.make_folder(outputs.folder)
     try:
         with files.locked(outputs.lock):
+            if not outputs.working.exists():
+                outputs.require_space(prepared.plan.least_disk(len(prepared.model.legend)))
             working, stopped = Working(prepared, outputs.working, resume=resume), False
             try:
                 yield working
@@ -198,8 +216,9 @@ def _working(prepared: Prepared, outputs: Outputs, *, resume: bool) -> Iterator[
 def _publish(store: BlockStore, layer: Layer, pixels: dict[str, int]) -> Path:
     """A verified file whose nodata pixels are those of the account."""
     path, nodata = write_cog(store, layer)
-    if nodata != pixels["nodata"]:
-        raise StorageError(f"{path.name}: {nodata} pixels without data, expected {pixels['nodata']}; check the disk")
+    expected = pixels["nodata"] + pixels["failed"]
+    if nodata != expected:
+        raise StorageError(f"{path.name}: {nodata} pixels without data, expected {expected}; check the disk")
     return path
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
@@ -16,6 +17,8 @@ from agriseg.engine.answers import Answers
 from agriseg.engine.plan import Band
 from agriseg.engine.sweep import Decided
 from agriseg.files import write_bytes
+from agriseg.grid import Window
+from agriseg.jobs.account import Account, windows
 from agriseg.jobs.outputs import PUBLISHING
 from agriseg.jobs.prepare import Prepared
 from agriseg.jobs.record import describe_model, describe_plan
@@ -45,7 +48,7 @@ class Working:
         self._journal = Journal(folder / "journal", _key(prepared))
         self._lock = Lock()
         self._where = prepared.georeference
-        self._done: dict[int, tuple[Area, int]] = {}
+        self._done: dict[int, Account] = {}
         self.first = 0  # band that is not done
         if not (resume and self._take_up()):
             self.store = BlockStore.create(
@@ -60,10 +63,10 @@ class Working:
         left = self._bands[self.first :]
         return [self._plan.afresh(left[0]), *left[1:]] if self.first and left else left
 
-    def account(self) -> tuple[Area, int]:
-        """What the map shows of each class, and the tiles that went through the network; when all bands are done."""
-        areas, tiles = zip(*(self._done[index] for index in range(len(self._bands))), strict=True)
-        return sum(areas[1:], areas[0]), sum(tiles)
+    def account(self) -> Account:
+        """What the map came to, when all bands are done."""
+        first, *others = (self._done[index] for index in range(len(self._bands)))
+        return sum(others, first)
 
     def write(self, decided: Decided) -> None:
         """Store a band and record it; answers that no band leans on any more are dropped.
@@ -76,9 +79,10 @@ class Working:
             if rows.shape[1]:
                 self.store.write(name, row_off, rows)
         checks = {name: _checksum(rows) for name, rows in decided.layers.items()}
+        done = Account(self._area(decided.band, decided.class_pixels), decided.tiles, self._on_map(decided.lost))
         with self._lock:
-            self._journal.add({"band": index, "tiles": decided.tiles, "blake2b": checks})
-            self._done[index] = self._area(decided.band, decided.class_pixels), decided.tiles
+            self._journal.add({"band": index, "tiles": done.tiles, "lost": done.lost_windows, "blake2b": checks})
+            self._done[index] = done
             self._advance()
             if self.first < len(self._bands):
                 self.answers.forget(self._plan.afresh(self._bands[self.first]).tiles.start)
@@ -100,7 +104,7 @@ class Working:
             self.store = BlockStore(self._folder, self._plan.layers, self._plan.lead)
             for entry in entries:
                 if "band" in entry and (found := self._checked(entry)) is not None:
-                    self._done[int(entry["band"])] = found, int(entry["tiles"])
+                    self._done[int(entry["band"])] = found
         except _DAMAGED:
             self._done = {}
             return False
@@ -111,7 +115,7 @@ class Working:
         while self.first in self._done:
             self.first += 1
 
-    def _checked(self, entry: dict[str, Any]) -> Area | None:
+    def _checked(self, entry: dict[str, Any]) -> Account | None:
         """What a recorded band shows, counted anew; None if its rows are not what was written."""
         band = self._bands[entry["band"]]
         start, stop = (row - self._plan.roi.row_off for row in band.rows)
@@ -119,7 +123,13 @@ class Working:
         if {name: _checksum(rows) for name, rows in layers.items()} != entry["blake2b"]:
             return None
         counts = [np.count_nonzero(layers["classes"][0] == k, axis=1) for k in range(self._classes)]
-        return self._area(band, np.stack(counts, axis=1).astype(np.int64))
+        area = self._area(band, np.stack(counts, axis=1).astype(np.int64))
+        return Account(area, int(entry["tiles"]), windows(entry["lost"]))
+
+    def _on_map(self, lost: tuple[Window, ...]) -> tuple[Window, ...]:
+        """Windows of the working grid as windows of the map."""
+        roi = self._plan.roi
+        return tuple(replace(w, col_off=w.col_off - roi.col_off, row_off=w.row_off - roi.row_off) for w in lost)
 
     def _area(self, band: Band, class_pixels: NDArray[np.int64]) -> Area:
         roi = self._plan.roi

@@ -4,8 +4,10 @@ GDAL can lose data without an error: on a full disk `close()` returns as if noth
 believed only after every pixel and every overview of it was compared with what was sent.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,14 @@ from rasterio.windows import Window
 
 from agriseg.errors import StorageError
 from agriseg.legend import NODATA
-from agriseg.raster.gdal import GDAL_ERRORS
+from agriseg.raster.gdal import gdal_calls
 from agriseg.raster.info import Georeference
 from agriseg.raster.store import BlockStore
 
 BLOCK = 512
 """Rows and columns of a block of the published files."""
+
+_LEADER = _TRAILER = 4  # bytes around each block of a COG
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def write_cog(store: BlockStore, layer: Layer) -> tuple[Path, int]:
         StorageError: it could not be written, or it does not hold what was sent.
     """
     draft, final = store.folder / f"{layer.name}.draft.tif", store.folder / f"{layer.name}.tif"
-    try:
+    failure = f"{final}: cannot be written, is the disk full?"
+    with gdal_calls(failure, StorageError) as heard:
         _write_draft(draft, store, layer)
         rasterio.shutil.copy(
             draft, final, driver="COG", compress="DEFLATE", predictor="YES", level=6, blocksize=BLOCK,
@@ -66,8 +71,9 @@ def write_cog(store: BlockStore, layer: Layer) -> tuple[Path, int]:
             statistics="NO",
         )  # fmt: skip
         nodata = _verify(final, draft, store, layer)
-    except GDAL_ERRORS as error:
-        raise StorageError(f"{final}: cannot be written ({error}); is the disk full?") from error
+        _check_layout(final)
+    if heard:
+        raise StorageError(f"{failure} ({'; '.join(heard)})")
     draft.unlink()
     return final, nodata
 
@@ -122,6 +128,40 @@ def _verify(final: Path, draft: Path, store: BlockStore, layer: Layer) -> int:
     for level in range(levels):
         _same_overview(final, draft, level)
     return nodata
+
+
+def _check_layout(final: Path) -> None:
+    """Blocks lie one behind the other up to the end of the file, each between its size and its last bytes again.
+
+    When a write fails libtiff tries again at the end of the file and tells nobody: every pixel is right, but readers
+    that believe the header of a COG (GDAL's specification of its "ghost area") would read the wrong place.
+    """
+    failure = f"{final}: its blocks do not lie as they were written; check the disk"
+    with rasterio.open(final, driver="GTiff") as written, final.open("rb") as file:
+        places = sorted(_blocks(written))
+        ends = [place - _LEADER for place, _ in places[1:]] + [final.stat().st_size]
+        for (place, size), end in zip(places, ends, strict=True):
+            file.seek(place - _LEADER)
+            stored = file.read(_LEADER + size + _TRAILER)
+            whole = (
+                int.from_bytes(stored[:_LEADER], "little") == size
+                and stored[-2 * _TRAILER : -_TRAILER] == stored[-_TRAILER:]
+            )
+            if place + size + _TRAILER != end or not whole:
+                raise StorageError(failure)
+
+
+def _blocks(dataset: rasterio.DatasetReader) -> Iterator[tuple[int, int]]:
+    """Place and size (bytes) of each stored block of each level."""
+    for level, factor in enumerate((1, *dataset.overviews(1))):
+        rows, cols = (math.ceil(side / (factor * BLOCK)) for side in (dataset.height, dataset.width))
+        overview = level - 1 if level else None
+        for row, col in product(range(rows), range(cols)):
+            place, size = (
+                int(dataset.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=1, ovr=overview))
+                for what in ("OFFSET", "SIZE")
+            )
+            yield place, size
 
 
 def _same_header(written: rasterio.DatasetReader, store: BlockStore, layer: Layer) -> None:

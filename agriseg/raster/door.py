@@ -17,6 +17,7 @@ import rasterio
 from rasterio.enums import Interleaving
 
 from agriseg.errors import AccessError, DataError, InputMissing, UsageError
+from agriseg.files import reading_error
 from agriseg.raster.gdal import gdal_calls
 
 _MAGIC = (
@@ -59,7 +60,9 @@ def open_raster(path: Path, **options: Any) -> rasterio.DatasetReader:
 def check_regular(path: Path) -> None:
     """Refuse what is not a readable regular file, before anything tries to read it."""
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/|/vsi", str(path)):
-        raise UsageError(f"{path}: a remote or virtual file, expected a file on this machine; fetch it first")
+        raise UsageError(
+            f"{path}: a remote or virtual file, expected one on this machine; fetch it, or --allow-remote for http(s)"
+        )
     try:
         mode = path.stat().st_mode
     except PermissionError as error:
@@ -94,8 +97,11 @@ def _gate(path: Path, dataset: rasterio.DatasetReader) -> None:
 
 def _driver(path: Path) -> str:
     """The driver for this file by its first bytes, or what to tell a person who expected a raster."""
-    with path.open("rb") as file:
-        head = file.read(64)
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise reading_error(path, error) from error
     for magic, driver in _MAGIC:
         if head.startswith(magic):
             return driver

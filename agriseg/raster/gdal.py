@@ -3,10 +3,12 @@
 import logging
 import os
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 BLOCK_CACHE_BYTES = 32 * 2**20
 """What GDAL keeps of decoded blocks, unless a raster's blocks are tall."""
@@ -17,13 +19,14 @@ os.environ["GDAL_SKIP"] = "VRT,GTI,WMS,WCS,WMTS,HTTP,OGCAPI,STACTA,STACIT,PLMOSA
 os.environ["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".none"
 os.environ["GDAL_VRT_ENABLE_PYTHON"] = "NO"
 os.environ["GDAL_DRIVER_PATH"] = "disable"
+os.environ["GDAL_CONFIG_FILE"] = os.devnull  # such a file may overrule all of these
 os.environ.setdefault("GDAL_CACHEMAX", f"{BLOCK_CACHE_BYTES // 2**20}")
 
 import rasterio  # noqa: E402  (after the environment above)
 from rasterio._err import CPLE_BaseError  # noqa: E402  (some calls raise it bare; no public module has it)
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError  # noqa: E402
 
-from agriseg.errors import DataError  # noqa: E402
+from agriseg.errors import AgrisegError, DataError  # noqa: E402
 
 GDAL_ERRORS = (RasterioIOError, CPLE_BaseError)
 _PREFIX = re.compile(r"^CPLE_\w+( in|:) ?([^:]+\.\w+: )?")  # rasterio's, and the name of the file
@@ -35,18 +38,38 @@ with rasterio.Env():
     pass  # registers the drivers now, so that nobody hears of those on the skip list that this GDAL lacks
 
 
+def _hear(unraisable: "sys.UnraisableHookArgs") -> None:
+    """A damaged file can make GDAL say what is no UTF-8; rasterio loses that, so that it must be said anew."""
+    if unraisable.object == _LOSES:
+        _log.warning("a message that is no text")
+    else:
+        _unraised(unraisable)
+
+
+def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Before `_hear` is called, the same error comes here, without a trace: rasterio would print it."""
+    if not (kind is UnicodeDecodeError and trace is None):
+        _uncaught(kind, error, trace)
+
+
+_LOSES = "rasterio._env.log_error"
+_unraised, sys.unraisablehook = sys.unraisablehook, _hear
+_uncaught, sys.excepthook = sys.excepthook, _show
+
+
 @contextmanager
-def gdal_calls(failure: str) -> Iterator[list[str]]:
-    """Around calls that read: GDAL prints nothing, its warnings are collected, its errors become one line.
+def gdal_calls(failure: str, kind: type[AgrisegError] = DataError) -> Iterator[list[str]]:
+    """Around calls of GDAL: it prints nothing, its warnings are collected, its errors become one line.
 
     Args:
         failure: what to say when a call fails; GDAL's reason is added.
+        kind: of the error.
 
     Yields:
         What GDAL has warned about in this thread, each text once.
 
     Raises:
-        DataError: a call failed.
+        AgrisegError: of that kind; a call failed.
     """
     heard: list[str] = []
     thread = threading.get_ident()
@@ -63,7 +86,7 @@ def gdal_calls(failure: str) -> Iterator[list[str]]:
         with rasterio.Env():
             yield heard
     except (*GDAL_ERRORS, UnicodeEncodeError) as error:
-        raise DataError(f"{failure} ({error.__cause__ or error})") from error
+        raise kind(f"{failure} ({error.__cause__ or error})") from error
     finally:
         _log.removeHandler(listener)
 

@@ -1,7 +1,9 @@
 """Windows of a raster, with their validity, on the grid that the engine works on."""
 
+import math
 import mmap
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +11,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from agriseg.errors import DataError
-from agriseg.grid import Window
+from agriseg.grid import Window, intersection
 from agriseg.raster.door import open_raster
 from agriseg.raster.gdal import gdal_calls, grow_block_cache
 from agriseg.raster.info import Georeference, RasterInfo
@@ -28,6 +30,7 @@ class Source:
         bands: band numbers from 1.
         rule: which pixels are data.
         width, height: pixels of the working grid; it covers the same ground as the raster.
+        salvage: whether a stored block that cannot be decoded is left out, instead of ending it all.
     """
 
     info: RasterInfo
@@ -35,6 +38,7 @@ class Source:
     rule: ValidityRule
     width: int
     height: int
+    salvage: bool = False
 
     @property
     def native(self) -> bool:
@@ -60,11 +64,13 @@ class Strip:
         window: in the working grid.
         pixels: (C, h, w), stored type, or float32 when resampled; bands in the model's order.
         valid: (h, w) bool, True is data.
+        lost: windows of the working grid, within this one, that could not be read; nothing there is valid.
     """
 
     window: Window
     pixels: NDArray[np.generic]
     valid: NDArray[np.bool_]
+    lost: tuple[Window, ...] = ()
 
 
 class Reader:
@@ -74,8 +80,8 @@ class Reader:
         self._source = source
         self._lock = threading.Lock()
         level = _overview(source)
-        options = {} if level is None else {"overview_level": level}
-        self._dataset = open_raster(source.info.path, **options)
+        self._options = {} if level is None else {"overview_level": level}
+        self._dataset = self._opened()
         grow_block_cache(source.info.cache_bytes)
 
     def __enter__(self) -> "Reader":
@@ -88,29 +94,64 @@ class Reader:
         """Read a window of the working grid, validity with it.
 
         Raises:
-            DataError: a stored block cannot be decoded; the window is named.
+            DataError: a stored block cannot be decoded, and the source does not salvage; the window is named.
         """
         source = self._source
         if source.native:
-            return Strip(window, *self._stored(window))
-        pixels = np.empty((len(source.bands), window.height, window.width), np.float32)
-        valid = np.empty((window.height, window.width), bool)
+            pixels, valid, lost = self._stored(window)
+            return Strip(window, pixels, valid, lost)
+        resampled = np.empty((len(source.bands), window.height, window.width), np.float32)
+        known = np.empty((window.height, window.width), bool)
+        holes: list[Window] = []
         cols = Taps(self._dataset.width, source.width, window.col_off, window.col_stop)
         at_once = self._rows_at_once(cols)
         for start in range(window.row_off, window.row_stop, at_once):
             stop = min(start + at_once, window.row_stop)
             rows = Taps(self._dataset.height, source.height, start, stop)
             part = slice(start - window.row_off, stop - window.row_off)
-            pixels[:, part], valid[part] = resample(*self._stored(_spanned(rows, cols)), rows, cols)
-        return Strip(window, pixels, valid)
+            pixels, valid, lost = self._stored(_spanned(rows, cols))
+            resampled[:, part], known[part] = resample(pixels, valid, rows, cols)
+            holes += [hole for each in lost if (hole := intersection(self._worked(each), window))]
+        for hole in holes:
+            known[hole.within(window)] = False
+        return Strip(window, resampled, known, tuple(dict.fromkeys(holes)))
 
-    def _stored(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
-        """Pixels (C, h, w) and validity (h, w) of a window of the opened file or overview."""
+    def _stored(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_], tuple[Window, ...]]:
+        """Pixels (C, h, w) and validity (h, w) of a window of the opened file or overview, and what of it is lost."""
+        with self._lock:
+            try:
+                return *self._decoded(window), ()
+            except DataError:
+                if not self._source.salvage:
+                    raise
+            return self._salvaged(window)
+
+    def _salvaged(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_], tuple[Window, ...]]:
+        """The same block by block, without those that cannot be decoded.
+
+        A file that has failed may answer a second read with garbage, so each block is read from one opened anew.
+        """
+        pixels = np.zeros((len(self._source.bands), window.height, window.width), self._source.info.dtype)
+        valid, lost = np.zeros((window.height, window.width), bool), []
+        for block in _blocks(self._dataset.block_shapes[0], window):
+            self._dataset.close()
+            self._dataset = self._opened()
+            place = block.within(window)
+            try:
+                pixels[(slice(None), *place)], valid[place] = self._decoded(block)
+            except DataError:
+                lost.append(block)
+        self._dataset.close()
+        self._dataset = self._opened()
+        return pixels, valid, tuple(lost)
+
+    def _decoded(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+        """Pixels and validity of a window of the opened file or overview."""
         source, rule = self._source, self._source.rule
         wanted = sorted({*source.bands, *rule.bands})
         box = rasterio.windows.Window(window.col_off, window.row_off, window.width, window.height)
         failure = f"{source.info.path}: {window} cannot be read, the file is damaged there; copy it again"
-        with self._lock, gdal_calls(failure) as heard:
+        with gdal_calls(failure) as heard:
             stored = _own_pages((len(wanted), window.height, window.width), source.info.dtype)
             self._dataset.read(wanted, window=box, out=stored)
             mask = self._dataset.read_masks(1, window=box) if rule.file_mask else None
@@ -121,6 +162,17 @@ class Reader:
         valid = rule(by_number, source.bands, mask)
         same = list(source.bands) == wanted
         return stored if same else np.stack([by_number[band] for band in source.bands]), valid
+
+    def _opened(self) -> rasterio.DatasetReader:
+        return open_raster(self._source.info.path, **self._options)
+
+    def _worked(self, stored: Window) -> Window:
+        """The working grid's pixels that a window of the opened file or overview touches."""
+        across, down = self._source.width / self._dataset.width, self._source.height / self._dataset.height
+        left, top = int(stored.col_off * across), int(stored.row_off * down)
+        right = min(self._source.width, math.ceil(stored.col_stop * across))
+        bottom = min(self._source.height, math.ceil(stored.row_stop * down))
+        return Window(left, top, right - left, bottom - top)
 
     def _rows_at_once(self, cols: Taps) -> int:
         """Output rows whose source pixels fit into `_CHUNK_BYTES`."""
@@ -134,6 +186,14 @@ def _own_pages(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
     count = int(np.prod(shape))
     pages = mmap.mmap(-1, max(1, count * np.dtype(dtype).itemsize))
     return np.frombuffer(pages, dtype, count).reshape(shape)
+
+
+def _blocks(shape: tuple[int, int], window: Window) -> Iterator[Window]:
+    """The parts of a window that lie in one stored block each; `shape` is rows and columns of a block."""
+    for top in range(window.row_off // shape[0] * shape[0], window.row_stop, shape[0]):
+        for left in range(window.col_off // shape[1] * shape[1], window.col_stop, shape[1]):
+            if part := intersection(Window(left, top, shape[1], shape[0]), window):
+                yield part
 
 
 def _spanned(rows: Taps, cols: Taps) -> Window:

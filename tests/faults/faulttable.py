@@ -1,0 +1,56 @@
+"""The table of faults: which are survived, how many times each was tried, and which could not be tried here."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CATALOGUE = Path(__file__).with_name("catalogue.tsv")
+
+
+def catalogue() -> dict[str, str]:
+    """Fault by id."""
+    with CATALOGUE.open(newline="") as lines:
+        return {row["id"]: row["fault"] for row in csv.DictReader(lines, delimiter="\t")}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="try each fault as often as it takes to believe it")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fault(id, ...): the test tries these faults of tests/faults/catalogue.tsv")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        ids = [each for mark in item.iter_markers("fault") for each in mark.args]
+        if unknown := set(ids) - set(catalogue()):
+            raise pytest.UsageError(f"{item.nodeid}: no fault {', '.join(unknown)} in the catalogue")
+        item.user_properties.append(("faults", tuple(ids)))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if not config.getoption("--long"):
+        return
+    tries: dict[str, int] = defaultdict(int)
+    passes: dict[str, int] = defaultdict(int)
+    why: dict[str, str] = {}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            told = dict(report.user_properties)
+            for fault in told.get("faults", ()):
+                number = int(told.get("tries", 1))
+                if outcome == "skipped":
+                    why[fault] = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+                    continue
+                tries[fault] += number
+                passes[fault] += number if outcome == "passed" else 0
+    terminalreporter.section("faults")
+    for fault, what in catalogue().items():
+        count = f"{passes[fault]} of {tries[fault]}" if tries[fault] else f"not tried: {why.get(fault, 'no test')}"
+        terminalreporter.write_line(f"{fault}  {count:>14}  {what}")
+    good = sum(1 for fault in catalogue() if tries[fault] and passes[fault] == tries[fault])
+    terminalreporter.write_line(f"{good} of {len(catalogue())} faults survived in every try")
