@@ -34,4 +34,5 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/empty.py
 	$(BIN)/python benchmarks/engine_cost.py
+	$(BIN)/python benchmarks/safety.py
 	$(BIN)/python benchmarks/training.py

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,19 @@ def test_still_samples_are_windows_of_the_scene(tmp_path: Path) -> None:
             )
             for r, c in hits
         )
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_reduced_samples_are_means_with_the_label_in_their_middle(tmp_path: Path, factor: int) -> None:
+    one = scene(field(tmp_path))
+    whole = Samples([one], take_census([one], 3, 0), PLAIN, 96, 0.5, STILL, seed=3)
+    for number in range(5):
+        (x, ids), (less, fewer) = whole[number], replace(whole, reduce=factor)[number]
+        parts = x.reshape(3, 96 // factor, factor, 96 // factor, factor)
+        torch.testing.assert_close(less, parts.mean((2, 4)))
+        assert torch.equal(fewer, ids[factor // 2 :: factor, factor // 2 :: factor])
+    turned = replace(whole, reduce=factor, augmentation=Augmentation(rotate="any", zoom=1.3))
+    assert all(turned[number][0].shape[1:] == turned[number][1].shape == (96 // factor,) * 2 for number in range(9))
 
 
 def test_samples_follow_from_their_number_alone(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from agriseg.layers.card import write_card
 from agriseg.layers.charts import save_confusion, save_curves
 from agriseg.layers.picture import save_picture
 from agriseg.model import SegmentationModel, load_model
+from agriseg.networks import factor_of
 from agriseg.training.augment import Samples
 from agriseg.training.config import TrainConfig
 from agriseg.training.fit import Run, Tell, fit
@@ -98,8 +99,9 @@ def _fit(
         raise DataError("only one class is labelled in the training part; a network needs at least two")
     model = replace(found.model, about=_about(config, found, census))
     samples = Samples(
-        found.training, census, model.normalization, recipe.chip, recipe.rare, recipe.augmentation, recipe.seed
-    )
+        found.training, census, model.normalization, recipe.chip, recipe.rare, recipe.augmentation, recipe.seed,
+        factor_of(model.network),
+    )  # fmt: skip
     judge = _Judge(found.held, folder / "maps", RunOptions(device=device, bands=_numbers(config)))
     fit(Run(model, samples, recipe, judge.scores, folder, found.identity, group, tell, stopped))
     return judge, found.skipped

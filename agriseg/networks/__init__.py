@@ -12,10 +12,13 @@ from torch import nn
 from agriseg.errors import ModelError
 from agriseg.networks import deeplab, fcn, fcn8s, lraspp, reduced, segnet, small, unet_small
 from agriseg.networks.receptive import Reach
-from agriseg.networks.reduced import Reduced, plain
+from agriseg.networks.reduced import Reduced, factor_of, plain
 from agriseg.networks.stem import widen
 
-__all__ = ["ARCHITECTURES", "NAMED_STARTS", "Architecture", "architecture", "last_bias", "plain", "plain_name", "widen"]
+__all__ = [
+    "ARCHITECTURES", "NAMED_STARTS", "Architecture", "architecture", "factor_of", "last_bias", "plain", "plain_name",
+    "widen",
+]  # fmt: skip
 
 NAMED_STARTS = ("imagenet", "coco")
 """What torchvision's weights were trained on."""

@@ -4,7 +4,6 @@ Photographs and very fine orthomosaics have more pixels than what is to be told 
 the network, so that tiles, labels and maps stay on the raster's own pixels.
 """
 
-from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -12,14 +11,13 @@ from torch import nn
 
 from agriseg.networks.receptive import Reach
 
-Both = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-
 
 class Reduced(nn.Module):
     """(N, C, h, w) float32 -> the inner network's answers for (N, C, h/n, w/n)."""
 
     def __init__(self, inner: nn.Module, factor: int) -> None:
         super().__init__()
+        self.factor = factor
         self.mean = nn.AvgPool2d(factor)
         self.inner = inner
 
@@ -28,12 +26,6 @@ class Reduced(nn.Module):
         """That of the inner network."""
         return cast("nn.Module | None", getattr(self.inner, "last", None))
 
-    @property
-    def forward_with_auxiliary(self) -> Both | None:
-        """That of the inner network; None where it has no auxiliary head."""
-        both: Both | None = getattr(self.inner, "forward_with_auxiliary", None)
-        return None if both is None else lambda x: both(self.mean(x))
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits; shapes as in the class."""
         logits: torch.Tensor = self.inner(self.mean(x))
@@ -41,8 +33,13 @@ class Reduced(nn.Module):
 
 
 def plain(network: nn.Module) -> nn.Module:
-    """The network itself, without the means before it: what weights from elsewhere fit."""
+    """The network itself, without the means before it: what weights from elsewhere fit, and what is trained."""
     return network.inner if isinstance(network, Reduced) else network
+
+
+def factor_of(network: nn.Module) -> int:
+    """How many pixels a side it takes the mean of; 1 for a plain network."""
+    return network.factor if isinstance(network, Reduced) else 1
 
 
 def reach(inner: Reach, factor: int) -> Reach:

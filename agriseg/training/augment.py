@@ -49,10 +49,11 @@ class Samples:
         scenes: where they come from.
         census: of the scenes' labels.
         normalization: the model's.
-        side: of a sample (px).
+        side: of the ground that a sample shows (px of the raster).
         rare: see `draw_place`.
         augmentation: how they vary.
         seed: of everything random.
+        reduce: a pixel of a sample is the mean of so many pixels a side, with the label in their middle.
     """
 
     scenes: Sequence[Scene]
@@ -62,9 +63,10 @@ class Samples:
     rare: float
     augmentation: Augmentation
     seed: int
+    reduce: int = 1
 
     def __getitem__(self, number: int) -> Sample:
-        """Sample `number`: float32 (C, side, side) and uint8 (side, side), 255 unknown."""
+        """Sample `number`: float32 (C, n, n) and uint8 (n, n), 255 unknown; n is `side / reduce`."""
         rng = np.random.default_rng([self.seed, number])
         x, ids = self._cut(draw_place(self.census, self.rare, rng), rng)
         if rng.random() < self.augmentation.paste:
@@ -74,7 +76,7 @@ class Samples:
         return _lit(x, self.augmentation, rng), ids
 
     def _cut(self, place: Place, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Picture (C, side, side) and ids uint8 (side, side) around a place, turned."""
+        """Picture (C, n, n) and ids uint8 (n, n) around a place, turned."""
         scene, row, col = place
         turn = _Turn.draw(self.augmentation, rng)
         reach = turn.reach(self.side)
@@ -84,7 +86,7 @@ class Samples:
         left = _inside(col + int(jitter[1]) - reach // 2, reach, whole.width)
         chip = self.scenes[scene].read(top, left, reach, reach)
         x = self.normalization(torch.from_numpy(chip.pixels), torch.from_numpy(chip.valid))
-        return turn(x, torch.from_numpy(chip.ids), self.side)
+        return turn(*_means(x, torch.from_numpy(chip.ids), self.reduce), self.side // self.reduce)
 
 
 def stacked(samples: Sequence[Sample]) -> Sample:
@@ -132,6 +134,14 @@ class _Turn:
         known = (NODATA - ids.float())[None, None]  # beyond the window is 0, which is then 255
         found = functional.grid_sample(known, grid, mode="nearest", align_corners=False)[0, 0]
         return turned, (NODATA - found.round()).to(torch.uint8)
+
+
+def _means(x: torch.Tensor, ids: torch.Tensor, factor: int) -> Sample:
+    """Means of `factor` x `factor` pixels, with the label in the middle of each; what is left over is dropped."""
+    if factor == 1:
+        return x, ids
+    middle, (rows, cols) = factor // 2, (side // factor for side in ids.shape)
+    return functional.avg_pool2d(x, factor), ids[middle::factor, middle::factor][:rows, :cols]
 
 
 def _resized(x: torch.Tensor, ids: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,6 +5,8 @@ already when it is likelier than about IoU / (1 + IoU), which for a rare and dou
 (Lipton, Elkan and Naryanaswamy 2014, arXiv 1402.1892, for F1). So each class gets an offset, fitted on training ground.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,14 +28,14 @@ def fit_offsets(network: torch.nn.Module, samples: Samples, device: torch.device
     """One number per class to add to its logits, fitted on training chips.
 
     Args:
-        network: in evaluation mode, on `device`.
+        network: in evaluation mode, on `device`; it takes samples as they are (`networks.plain`).
         samples: of the training; its scenes, seed and size of chips are used, not its augmentation.
         device: of the network.
     """
-    plain = Samples(samples.scenes, samples.census, samples.normalization, samples.side, 0.0, _STILL, samples.seed + 1)
+    still = replace(samples, rare=0.0, augmentation=_STILL, seed=samples.seed + 1)
     scores, truth = [], []
     for number in range(_CHIPS):
-        x, ids = plain[number]
+        x, ids = still[number]
         logits = network(x[None].to(device, memory_format=torch.channels_last)).float()
         full = functional.interpolate(logits, size=ids.shape, mode="bilinear", align_corners=False)[0].cpu()
         drawn = torch.from_numpy(np.random.default_rng(number).random(ids.shape) < _PIXELS / (_CHIPS * ids.numel()))

@@ -20,7 +20,7 @@ from agriseg import files
 from agriseg.engine.device import choose_precision
 from agriseg.errors import PredictionError, Terminated
 from agriseg.model import SegmentationModel
-from agriseg.networks import last_bias
+from agriseg.networks import last_bias, plain
 from agriseg.training.augment import Sample, Samples, stacked
 from agriseg.training.balance import fit_offsets
 from agriseg.training.checkpoint import State
@@ -142,7 +142,8 @@ def _step(
 
 
 def _heads(network: nn.Module, x: torch.Tensor, auxiliary: float) -> list[tuple[float, torch.Tensor]]:
-    """Logits of each head with the share of its loss."""
+    """Logits of each head with the share of its loss, for samples that are means already."""
+    network = plain(network)
     both = getattr(network, "forward_with_auxiliary", None)
     if both is None or not auxiliary:
         return [(1.0, network(x))]
@@ -244,7 +245,7 @@ def _balanced(model: SegmentationModel, run: Run) -> SegmentationModel:
     """The model with its last bias moved by fitted offsets."""
     if not run.recipe.balance:
         return model
-    offsets = fit_offsets(model.network, run.samples, run.ranks.device)
+    offsets = fit_offsets(plain(model.network), run.samples, run.ranks.device)
     with torch.no_grad():
         last_bias(model.network).add_(torch.tensor(offsets, device=run.ranks.device))
     return replace(model, about={**model.about, "offsets": dict(zip(model.legend.names, offsets, strict=True))})
