@@ -102,7 +102,7 @@ def probed_reach(name: str) -> tuple[int, int]:
                 positive = torch.ones_like(value)
             value.copy_(positive)
     side = -(-(2 * design.halo + 4 * design.align) // (2 * design.align)) * 2 * design.align
-    x = torch.ones(1, 1, side if design.stride < 8 else 4 * design.align, side, requires_grad=True)
+    x = torch.ones(1, 1, 4 * design.align, side, requires_grad=True)
     extents = []
     for offset in range(design.align // design.stride):  # cells differ in where they sit in the coarsest step
         cell = side // design.stride // 2 // (design.align // design.stride) * (design.align // design.stride) + offset

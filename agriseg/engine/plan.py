@@ -7,10 +7,12 @@ from agriseg.engine.device import Probe
 from agriseg.errors import GridError, UsageError
 from agriseg.grid import Axis, TileGrid, Window
 from agriseg.model import SegmentationModel
+from agriseg.networks import factor_of
 from agriseg.raster.reader import Source
 from agriseg.units import human_bytes
 
-_TILE = 512
+_TILE = 512  # sides in pixels of the network: one that takes means gets so many times as much of the raster
+_ONE_TILE = 1024  # up to this side a raster is one tile: four of `_TILE` would compute up to 2.5 times as much
 _EXACT_CORE = 1024
 _FIXED_BYTES = 96 * 2**20  # libraries that load at first use, the writers: measured, benchmarks/memory.py
 _GPU_BATCH = 8
@@ -181,8 +183,10 @@ def geometry(model: SegmentationModel, options: RunOptions, longest: int) -> tup
         overlap = _up(2 * sight, align)
     tile = options.tile
     if tile is None:
-        wide = isinstance(overlap, int) and overlap > _TILE // 2
-        tile = _up(int(overlap or 0) + _EXACT_CORE if wide else _TILE, align)
+        side, whole = (factor_of(model.network) * each for each in (_TILE, _ONE_TILE))
+        wide = isinstance(overlap, int) and overlap > side // 2
+        tile = _up(int(overlap or 0) + _EXACT_CORE if wide else side, align)
+        tile = _up(longest, align) if tile < longest <= whole and options.overlap is None else tile
     if overlap is None:
         overlap = share
     if isinstance(overlap, float) and overlap < 1:
