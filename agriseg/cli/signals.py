@@ -1,7 +1,7 @@
-"""What a run does when it is told to end: it keeps what is done, and says how to go on."""
+"""What a run or a training does when it is told to end: it keeps what is done, and says how to go on."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -12,25 +12,34 @@ _ENDS = ("SIGTERM", "SIGHUP")  # the second is not everywhere
 
 
 def end_on_signals() -> None:
-    """Let the signals that end a process raise `Terminated` in its main thread, where the network runs.
+    """Let the signals that end a process raise `Terminated` in its main thread, where the network runs."""
+    _handle(_end)
 
-    One that is ignored stays so: nohup means that.
-    """
-    for name in _ENDS:
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _end)
+
+def ask_on_signals() -> Callable[[], bool]:
+    """Let the signals that end a process be noted; whether one has come."""
+    asked: list[int] = []
+    _handle(lambda number, _frame: asked.append(number))
+    return lambda: bool(asked)
 
 
 @contextmanager
-def stoppable(image: Path) -> Iterator[None]:
-    """Around a run: when it is stopped, the one line says how to go on."""
+def stoppable(what: Path, how: str = "resume with the same command") -> Iterator[None]:
+    """Around a run or a training: when it is stopped, the one line says how to go on."""
     try:
         yield
     except KeyboardInterrupt as error:
-        raise Interrupted(f"{image}: interrupted; resume with the same command") from error
+        raise Interrupted(f"{what}: interrupted; {how}") from error
     except Terminated as error:
-        raise Terminated(f"{image}: {error}; resume with the same command") from error
+        raise Terminated(f"{what}: {error}; {how}") from error
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Handle the signals that end; one that is ignored stays so: nohup means that."""
+    for name in _ENDS:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

@@ -1,6 +1,5 @@
 """`agriseg train`."""
 
-import signal
 import time
 import tomllib
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from agriseg.cli.options import warn
+from agriseg.cli.signals import ask_on_signals, stoppable
 from agriseg.errors import ModelError, OutputError, UsageError
 
 _DEFAULT_MINUTES = 30.0
@@ -56,14 +56,13 @@ def command(
         raise OutputError(f"{folder}: holds something; add --resume to go on from it, or choose another -o")
     tables, base = _tables(config, given)
     teller = _Teller(_board(folder) if tensorboard and not helper else None, quiet=quiet)
-    asked: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    asked = ask_on_signals()
 
     from agriseg.cli.show import show_evaluation
     from agriseg.jobs.train import assist, cross_validate, train
     from agriseg.training.config import TrainConfig
 
-    how: dict[str, Any] = {"device": device, "skip_bad": skip_bad, "stopped": lambda: bool(asked)}
+    how: dict[str, Any] = {"device": device, "skip_bad": skip_bad, "stopped": asked}
     chosen = TrainConfig.of(tables, base)
     if init is not None:
         chosen = chosen.model_copy(update={"init": init})
@@ -71,11 +70,12 @@ def command(
         assist(chosen, folder, **how)
         return
     how["tell"] = teller
-    if folds is None:
-        trained = [train(chosen, folder, **how)]
-        evaluation = trained[0].evaluation
-    else:
-        trained, evaluation = cross_validate(chosen, folder, folds, **how)
+    with stoppable(folder, "add --resume to go on from there"):
+        if folds is None:
+            trained = [train(chosen, folder, **how)]
+            evaluation = trained[0].evaluation
+        else:
+            trained, evaluation = cross_validate(chosen, folder, folds, **how)
     for text in sorted({text for each in trained for text in each.skipped}):
         warn(f"left out: {text}")
     if chosen.split == "random":

@@ -67,9 +67,11 @@ def train(
         stopped: asked before each step whether to save and leave; None goes on to the end.
 
     Raises:
-        AgrisegError: labels that do not fit, all at once; a loss that is no number; a state of another run.
+        AgrisegError: labels that do not fit, all at once; a loss that is no number; a state of another run; another
+            training in the folder.
     """
-    with ranks(choose_device, device) as group:
+    files.make_folder(folder)
+    with files.locked(folder / ".agriseg.lock"), ranks(choose_device, device) as group:
         judge, skipped = _fit(config, folder, group, device, skip_bad, tell or _nobody, stopped or _never)
         return _finish(folder, judge, skipped)
 
@@ -88,7 +90,6 @@ def _fit(
     stopped: Callable[[], bool],
 ) -> tuple["_Judge", Sequence[str]]:  # fmt: skip
     """Gather, check and train; returns what scores a model, and what was left out."""
-    files.make_folder(folder)
     found = group.first_before_others(lambda: gather(config, folder, skip_bad=skip_bad))
     recipe = config.recipe
     _check_fits(recipe, found.model, group)

@@ -87,7 +87,7 @@ def fit(run: Run) -> SegmentationModel:
     while not ended and (done := _progress(state, recipe)) < 1:
         if ranks.largest(run.stopped()):
             _save(run, state, path)
-            raise Terminated(f"stopped after step {state.step}; the same command goes on from there")
+            raise Terminated(f"stopped after step {state.step}, the state is saved")
         rate = _rate(done, recipe)
         for group in state.optimiser.param_groups:
             group["lr"] = rate

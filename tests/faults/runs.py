@@ -196,6 +196,15 @@ class Training:
         resume = ["--resume"] if out.exists() and any(out.iterdir()) else []
         return ["train", str(self.config), "-o", str(out), "-q", *resume]
 
+    def endless(self, nursery: Nursery, out: Path) -> Child:
+        """The same, but for its steps; it has saved its first state."""
+        config = self.config.with_name("endless.toml")
+        config.write_text(self.config.read_text().replace("steps = 4", "steps = 1000000"))
+        child = nursery.start("train", config, "-o", out, "-q")
+        while not (out / "state.safetensors").exists():
+            assert child.wait(0.05) is None
+        return child
+
     def same(self, out: Path) -> bool:
         """Whether the model is the expected one."""
         return (out / "best.safetensors").read_bytes() == self.expected

@@ -108,6 +108,18 @@ def test_told_to_end(
         assert subject.same(out)
 
 
+@pytest.mark.fault("K06", "K07", "K08", "T04")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_a_training_told_to_end(
+    nursery: Nursery, training: Training, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    child = training.endless(nursery, tmp_path / "out")
+    child.signal(number)
+    ended = child.ended(10)
+    assert (ended.code, ended.one_line) == (code, True), ended.err
+    assert "add --resume" in ended.err
+
+
 @pytest.mark.fault("K08")
 def test_a_reader_of_stdout_that_goes_away(subject: Subject, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "agriseg", *subject.command(tmp_path / "out")]

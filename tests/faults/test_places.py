@@ -13,7 +13,7 @@ import pytest
 import rasterio
 from conftest import blocks, layer_bytes, read, record_of, write_raster
 from PIL import Image
-from runs import Nursery, Subject
+from runs import Nursery, Subject, Training
 
 from agriseg import SegmentationModel, segment
 
@@ -56,6 +56,23 @@ def test_two_runs_that_start_together(
         codes = sorted(child.ended().code for child in children)
         assert codes in ([0, 75], [0, 73]), codes  # 73: the other one had finished already
         assert subject.same(out)
+
+
+@pytest.mark.fault("O03", "O04")
+def test_two_trainings_in_one_folder(nursery: Nursery, other: Nursery, training: Training, tmp_path: Path) -> None:
+    first = training.endless(nursery, tmp_path / "out")
+    again = ["train", training.config.with_name("endless.toml"), "-o", tmp_path / "out", "-q", "--resume"]
+    second = other.start(*again).ended(10)
+    assert (second.code, second.one_line) == (75, True), second.err
+    first.signal(signal.SIGKILL)
+    first.ended()
+    state = tmp_path / "out" / "state.safetensors"
+    before = state.stat().st_mtime_ns
+    third = other.start(*again)
+    while state.stat().st_mtime_ns == before:
+        assert third.wait(0.05) is None, "the killed one's lock must not hold"
+    third.signal(signal.SIGTERM)
+    assert third.ended().code == 143
 
 
 @pytest.mark.fault("O04")
