@@ -1,7 +1,7 @@
 """Every network on real labels with the same budget: what it scores, how fast it maps, what it takes.
 
-    python benchmarks/networks.py examples/potato_weed.toml --minutes 5 --out networks
-    python benchmarks/networks.py --out networks --draw docs/networks.png
+    python benchmarks/networks.py examples/potato_weed.toml
+    python benchmarks/networks.py --draw docs/networks.png
 
 Each training is a process of its own, from random weights with the configuration's recipe but for its length and a
 learning rate that suits deep networks too; each map is made by another, of a synthetic raster, in bf16 where the
@@ -102,12 +102,11 @@ def draw(sets: dict[str, list[dict[str, Any]]], path: Path) -> None:
     figure = Figure(figsize=(6 * len(sets), 5), layout="constrained")
     panels = figure.subplots(1, len(sets), squeeze=False)[0]
     for axes, (name, results) in zip(panels, sets.items(), strict=True):
-        for each in results:
-            axes.plot(each["mpx_per_s"], each["miou"], "o", color="#1a9850")
-            axes.annotate(
-                each["network"], (each["mpx_per_s"], each["miou"]), xytext=(4, 4), textcoords="offset points",
-                fontsize="small",
-            )  # fmt: skip
+        for rank, each in enumerate(sorted(results, key=lambda result: -result["miou"]), 1):
+            point = each["mpx_per_s"], each["miou"]
+            axes.plot(*point, "o", color="#1a9850", markersize=13, label=f"{rank}  {each['network']}")
+            axes.annotate(str(rank), point, color="white", ha="center", va="center", fontsize="small", weight="bold")
+        axes.legend(loc="lower right", handlelength=0, markerscale=0, fontsize="small")
         axes.set(xscale="log", xlabel="Mpx/s on this machine", ylabel="mIoU of what was held back")
         axes.set_title(f"{name}, {results[0]['minutes']:g} minutes each")
         axes.grid(color="#d9d9d9", linewidth=0.5)
@@ -118,9 +117,9 @@ def draw(sets: dict[str, list[dict[str, Any]]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", type=Path)
-    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--minutes", type=float, default=2.5)
     parser.add_argument("--arch", nargs="+", default=[name for name in ARCHITECTURES if name != "fcn_small"])
-    parser.add_argument("--out", type=Path, default=Path("networks"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("networks"))
     parser.add_argument("--draw", type=Path, metavar="PNG")
     parser.add_argument("--train", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--map", nargs=3, help=argparse.SUPPRESS)

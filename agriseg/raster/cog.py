@@ -5,6 +5,7 @@ believed only after every pixel and every overview of it was compared with what 
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -26,6 +27,8 @@ BLOCK = 512
 """Rows and columns of a block of the published files."""
 
 _LEADER = _TRAILER = 4  # bytes around each block of a COG
+_HEADER = 64  # bytes of a file in which its ghost area begins
+_GHOST = re.compile(rb"GDAL_STRUCTURAL_METADATA_SIZE=(\d{6}) bytes\n")
 
 
 @dataclass(frozen=True)
@@ -131,13 +134,15 @@ def _verify(final: Path, draft: Path, store: BlockStore, layer: Layer) -> int:
 
 
 def _check_layout(final: Path) -> None:
-    """Blocks lie one behind the other up to the end of the file, each between its size and its last bytes again.
+    """The directory follows the header; blocks lie without gaps to the end, each between its size and its last bytes.
 
     When a write fails libtiff tries again at the end of the file and tells nobody: every pixel is right, but readers
     that believe the header of a COG (GDAL's specification of its "ghost area") would read the wrong place.
     """
     failure = f"{final}: its blocks do not lie as they were written; check the disk"
     with rasterio.open(final, driver="GTiff") as written, final.open("rb") as file:
+        if not _directory_follows(file.read(_HEADER)):
+            raise StorageError(failure)
         places = sorted(_blocks(written))
         ends = [place - _LEADER for place, _ in places[1:]] + [final.stat().st_size]
         for (place, size), end in zip(places, ends, strict=True):
@@ -151,10 +156,18 @@ def _check_layout(final: Path) -> None:
                 raise StorageError(failure)
 
 
+def _directory_follows(header: bytes) -> bool:
+    """Whether the first directory begins right behind the ghost area, to the next even place."""
+    big = header[2] == 43  # BigTIFF
+    start, place = (16, header[8:16]) if big else (8, header[4:8])
+    found = _GHOST.match(header, start)
+    return found is not None and int.from_bytes(place, "little") - (found.end() + int(found[1])) in (0, 1)
+
+
 def _blocks(dataset: rasterio.DatasetReader) -> Iterator[tuple[int, int]]:
     """Place and size (bytes) of each stored block of each level."""
-    for level, factor in enumerate((1, *dataset.overviews(1))):
-        rows, cols = (math.ceil(side / (factor * BLOCK)) for side in (dataset.height, dataset.width))
+    for level in range(len(dataset.overviews(1)) + 1):
+        rows, cols = (math.ceil(side / (2**level * BLOCK)) for side in (dataset.height, dataset.width))
         overview = level - 1 if level else None
         for row, col in product(range(rows), range(cols)):
             place, size = (

@@ -14,6 +14,7 @@ from agriseg.errors import DataError
 from agriseg.raster import ground
 from agriseg.raster.door import open_raster
 from agriseg.raster.gdal import BLOCK_CACHE_BYTES, gdal_calls
+from agriseg.raster.orientation import orientation
 
 _TALL_BLOCK = 1024  # rows; lower blocks are decoded twice at most
 
@@ -74,7 +75,7 @@ class RasterInfo:
         file_mask: whether an internal mask or a .msk file says which pixels are valid.
         block: rows and columns of a stored block.
         pixel_interleaved: whether a block holds all bands.
-        overviews: decimation factors.
+        overviews: decimation factors, of the axis that is decimated more.
         notes: what GDAL warned about, and oddities of the file.
     """
 
@@ -123,8 +124,8 @@ class RasterInfo:
                 file_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
                 block=dataset.block_shapes[0],
                 pixel_interleaved=dataset.interleaving == Interleaving.pixel,
-                overviews=tuple(dataset.overviews(1)),
-                notes=(*heard, *_notes(dataset)),
+                overviews=tuple(_decimation(path, dataset, level) for level in range(len(dataset.overviews(1)))),
+                notes=(*heard, *_notes(path, dataset)),
             )
 
     @property
@@ -160,7 +161,13 @@ def _one_dtype(path: Path, dataset: rasterio.DatasetReader) -> str:
     return str(dataset.dtypes[0])
 
 
-def _notes(dataset: rasterio.DatasetReader) -> list[str]:
+def _decimation(path: Path, dataset: rasterio.DatasetReader, level: int) -> int:
+    """Rows or columns that one of an overview stands for; GDAL counts by columns, of which a thin raster has few."""
+    with open_raster(path, overview_level=level) as overview:
+        return max(round(float(dataset.width / overview.width)), round(float(dataset.height / overview.height)))
+
+
+def _notes(path: Path, dataset: rasterio.DatasetReader) -> list[str]:
     """Oddities that change what a reader may expect of the map."""
     notes = []
     if len(dataset.subdatasets) > 1:
@@ -173,6 +180,6 @@ def _notes(dataset: rasterio.DatasetReader) -> list[str]:
         notes.append("rational polynomials (RPC) are not carried over to the map")
     if any(s != 1 for s in dataset.scales) or any(o != 0 for o in dataset.offsets):
         notes.append("the file's own scale and offset tags are not applied; the model's scale is")
-    if dataset.tags().get("TIFFTAG_ORIENTATION", "1") != "1":
+    if dataset.driver == "GTiff" and orientation(path) != 1:
         notes.append("the TIFF orientation tag is ignored, as GDAL does; rows and columns stay as stored")
     return notes
