@@ -66,6 +66,8 @@ def write_cog(store: BlockStore, layer: Layer) -> tuple[Path, int]:
     """
     draft, final = store.folder / f"{layer.name}.draft.tif", store.folder / f"{layer.name}.tif"
     failure = f"{final}: cannot be written, is the disk full?"
+    for left in (draft, final):  # torn by a kill: GDAL would open it before it replaces it, and complain
+        left.unlink(missing_ok=True)
     with gdal_calls(failure, StorageError) as heard:
         _write_draft(draft, store, layer)
         rasterio.shutil.copy(

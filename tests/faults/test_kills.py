@@ -55,6 +55,25 @@ def test_killed_at_any_moment(nursery: Nursery, subject: Subject, tmp_path: Path
         kills_here = 0
 
 
+@pytest.mark.fault("K03")
+def test_torn_files_of_a_kill(nursery: Nursery, subject: Subject, tmp_path: Path, tries: Tries) -> None:
+    """What a kill can leave of a GeoTIFF: its beginning, with zeros where the system had not written yet."""
+    whole, rng = subject.expected["a_classes.tif"], np.random.default_rng(2)
+    for attempt in range(tries(4, 100)):
+        out = tmp_path / str(attempt)
+        child = nursery.start(*subject.command(out), patches=[["hold", 30]])
+        child.held()
+        child.signal(signal.SIGKILL)
+        child.ended()
+        for name in ("classes.tif", "classes.draft.tif", "confidence.tif", "confidence.draft.tif"):
+            start, stop = sorted(rng.integers(16, 600, 2))
+            left = whole[:start] + bytes(stop - start) + whole[stop : rng.integers(stop, len(whole))]
+            (out / ".a.agriseg" / name).write_bytes(left)
+        ended = nursery.run(*subject.command(out))
+        assert ended.code == 0, ended.err
+        assert subject.same(out)
+
+
 CALLS = "rename,renameat,renameat2,fsync"
 
 
