@@ -4,6 +4,13 @@ Every message is one line: what was given, what was expected, what to do. The ex
 BSD's sysexits.h where they fit; they are documented in the README and frozen.
 """
 
+import errno
+
+DEBUG = "AGRISEG_DEBUG"
+"""Variable of the environment that adds tracebacks."""
+
+_DISK = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
+
 
 class AgrisegError(Exception):
     """Root of all errors that agriseg raises on purpose. Exit code 70."""
@@ -65,6 +72,10 @@ class BusyError(AgrisegError):
     exit_code = 75
 
 
+class WorkerLost(BusyError):
+    """A worker process died or was stopped over its task. Exit code 75."""
+
+
 class AccessError(AgrisegError, PermissionError):
     """The operating system forbids it. Exit code 77."""
 
@@ -87,3 +98,14 @@ class Terminated(AgrisegError):
     """Asked to end by SIGTERM or SIGHUP; what was done is saved. Exit code 143."""
 
     exit_code = 143
+
+
+def told(error: BaseException) -> tuple[int, str]:
+    """Exit code and one sentence for whatever ended a run."""
+    if isinstance(error, AgrisegError):
+        return error.exit_code, str(error)
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return 74, f"{error.filename or 'the disk'}: {error.strerror}; check the disk, then run the same command again"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):  # torch's own word for it
+        return 70, "out of memory; allow less with --max-memory, or give a smaller --tile"
+    return 70, f"internal error, {type(error).__name__}: {error}; set {DEBUG}=1 to see where, and report it"

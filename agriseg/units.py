@@ -7,6 +7,7 @@ from agriseg.errors import UsageError
 from agriseg.grid import Window
 
 _METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "km": 1e3}
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -22,6 +23,20 @@ def metres(value: float | str) -> float:
     if number is None or unit not in _METRES:
         raise UsageError(f"{value!r} is no length; write it with its unit, such as 5cm or 0.5m")
     return number * _METRES[unit]
+
+
+def seconds(value: float | str) -> float:
+    """A length of time in seconds. A number is seconds; text needs its unit: s, m, h, d.
+
+    >>> seconds("30m")
+    1800.0
+    """
+    if isinstance(value, int | float):
+        return float(value)
+    number, unit = _split(value)
+    if number is None or unit not in _SECONDS:
+        raise UsageError(f"{value!r} is no length of time; write it with its unit, such as 30m or 2h")
+    return number * _SECONDS[unit]
 
 
 def size(value: int | str) -> int:

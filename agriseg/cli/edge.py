@@ -1,6 +1,5 @@
 """The edge of the process: whatever goes wrong becomes one line and an exit code."""
 
-import errno
 import os
 import sys
 import traceback
@@ -8,11 +7,9 @@ from types import TracebackType
 
 import click
 
-from agriseg.errors import AgrisegError
+from agriseg.errors import DEBUG, told
 
 _LONGEST = 300
-DEBUG = "AGRISEG_DEBUG"
-_DISK = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
 
 
 class ProcessEdge:
@@ -39,8 +36,6 @@ class ProcessEdge:
 
 def _verdict(error: BaseException) -> tuple[int, str]:
     """Exit code and message of an error."""
-    if isinstance(error, AgrisegError):
-        return error.exit_code, str(error)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return 2, "no command; choose one of those above"
@@ -48,11 +43,7 @@ def _verdict(error: BaseException) -> tuple[int, str]:
         return error.exit_code, f"{error.format_message()} See 'agriseg --help'."
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return 130, "interrupted; nothing was written"
-    if isinstance(error, OSError) and error.errno in _DISK:
-        return 74, f"{error.filename or 'the disk'}: {error.strerror}; check the disk, then run the same command again"
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):  # torch's own word for it
-        return 70, "out of memory; allow less with --max-memory, or give a smaller --tile"
-    return 70, f"internal error, {type(error).__name__}: {error}; set {DEBUG}=1 to see where, and report it"
+    return told(error)
 
 
 def one_line(text: str) -> str:

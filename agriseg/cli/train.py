@@ -11,6 +11,7 @@ import click
 from agriseg.cli.options import warn
 from agriseg.cli.signals import ask_on_signals, stoppable
 from agriseg.errors import ModelError, OutputError, UsageError
+from agriseg.units import seconds
 
 _DEFAULT_MINUTES = 30.0
 _DATA = ("images", "labels", "label_suffix", "column", "area")
@@ -145,7 +146,7 @@ def _tables(config: str | None, given: Mapping[str, Any]) -> tuple[dict[str, Any
     tables, base = _written(config, given)
     flags: dict[str, dict[str, Any]] = {"data": {}, "validation": {}, "recipe": {}}
     if given["minutes"] is not None:
-        flags["recipe"] = {"minutes": _minutes(given["minutes"]), "steps": None}
+        flags["recipe"] = {"minutes": seconds(given["minutes"]) / 60, "steps": None}
     if given["split"] is not None:
         flags["validation"] = {"by": given["split"]}
     if given["reproject_labels"]:
@@ -170,10 +171,3 @@ def _written(config: str | None, given: Mapping[str, Any]) -> tuple[dict[str, An
         raise UsageError("give a configuration file, or --image, --labels and --classes")
     names = [name.strip() for name in given["classes"].split(",")]
     return {"classes": names, "data": data, "recipe": {"minutes": _DEFAULT_MINUTES}}, Path()
-
-
-def _minutes(text: str) -> float:
-    number, unit = text[:-1], text[-1:]
-    if unit not in "mh" or not number.replace(".", "", 1).isdigit():
-        raise UsageError(f"--time {text}, expected minutes or hours, such as 30m or 2h")
-    return float(number) * (60 if unit == "h" else 1)
