@@ -7,7 +7,7 @@ import click
 
 from agriseg.cli.edge import ProcessEdge
 
-_COMMANDS = ("run", "verify", "inspect", "labels", "train", "evaluate", "model", "demo", "selftest")
+_COMMANDS = ("run", "batch", "verify", "inspect", "labels", "train", "evaluate", "model", "demo", "selftest")
 
 
 class _Lazy(click.Group):
@@ -34,8 +34,9 @@ def cli() -> None:
       agriseg inspect field.tif
       agriseg run field.tif -m model.safetensors -o maps
 
-    Exit codes: 0 ok, 2 usage, 65 bad input data, 66 no such input, 69 no such device, 70 internal error,
-    73 output exists, 74 disk, 75 busy, 77 permission, 78 bad model or config, 130 interrupted, 143 told to end.
+    Exit codes: 0 ok, 2 usage, 3 some of a batch failed, 65 bad input data, 66 no such input, 69 no such device,
+    70 internal error, 73 output exists, 74 disk, 75 busy, 77 permission, 78 bad model or config, 130 interrupted,
+    143 told to end.
     """
 
 

@@ -13,7 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from agriseg.files import storage_error
+from agriseg.grid import Tile
 
+UNDER_WAY = "under_way"
+"""File that names the window of the first tile of the batch that is in the network."""
 _HEAD = struct.Struct("<I16s")
 
 
@@ -53,6 +56,17 @@ class Answers:
                 file.write(_HEAD.pack(col, _checksum(row, col, data)) + data)
         except OSError as error:
             raise storage_error(self._path(row), error) from error
+
+    def begin(self, tile: Tile) -> None:
+        """Note which tile goes through the network next, for whoever asks over what a process has died.
+
+        Raises:
+            StorageError: the disk did not take it.
+        """
+        try:
+            (self._folder / UNDER_WAY).write_text(str(tile.window))
+        except OSError as error:
+            raise storage_error(self._folder, error) from error
 
     def forget(self, before: int) -> None:
         """Drop the tile rows above one."""

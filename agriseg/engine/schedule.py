@@ -138,4 +138,4 @@ def _serve(desk: "SimpleQueue[_Request | None]", tasks: list[Any], workers: int)
 def _compute(tasks: list[Any], workers: int) -> list[Any]:
     """Dask returns at once when a task fails; leaving the pool waits for those that still run."""
     with ThreadPoolExecutor(workers, "agriseg-task") as pool:
-        return list(compute(*tasks, scheduler="threads", pool=pool))  # type: ignore[no-untyped-call]
+        return list(compute(*tasks, scheduler="threads", pool=pool))

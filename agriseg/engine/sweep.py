@@ -169,6 +169,8 @@ class Sweep:
         done = 0
         while done < len(tiles):
             step = tiles[done : done + self.batch]
+            if self._kept:
+                self._kept.begin(step[0])
             try:
                 answers = self._forward(self._batch(step, job))
             except torch.OutOfMemoryError as error:

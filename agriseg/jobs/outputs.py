@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from agriseg.engine.answers import UNDER_WAY
 from agriseg.errors import OutputError, UsageError
 from agriseg.units import human_bytes
 
@@ -48,6 +49,14 @@ class Outputs:
     def working(self) -> Path:
         """Folder of the block store while the run lasts."""
         return self.folder / f".{self.stem}.agriseg"
+
+    @property
+    def died_in(self) -> str | None:
+        """The window that was in the network when the run died; None if it ended, or died elsewhere."""
+        try:
+            return (self.working / UNDER_WAY).read_text("utf-8") or None
+        except OSError:
+            return None
 
     @property
     def lock(self) -> Path:

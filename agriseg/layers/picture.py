@@ -12,6 +12,7 @@ from agriseg import files
 from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
 from agriseg.raster.door import open_raster
 
+_THUMBNAIL = 96  # px
 _PANEL, _GAP, _HEAD, _LINE = 640, 16, 44, 28  # px
 _PAPER, _INK, _EMPTY = (255, 255, 255), (40, 40, 40), (232, 232, 232)
 _LOW, _HIGH = np.array([122, 4, 64]), np.array([255, 244, 190])  # colours of confidence 1/K and 1
@@ -54,10 +55,18 @@ def save_picture(
     files.write_bytes(path, buffer.getvalue())
 
 
-def _read(path: Path, bands: tuple[int, ...], resampling: Resampling) -> NDArray[np.uint8]:
+def thumbnail(classes: Path, legend: Legend) -> bytes:
+    """A small PNG of a mask, at most 96 px a side."""
+    mask = _read(classes, (1,), Resampling.mode, _THUMBNAIL)[0]
+    buffer = io.BytesIO()
+    Image.fromarray(_paint(mask, mask != NODATA, legend)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _read(path: Path, bands: tuple[int, ...], resampling: Resampling, side: int = _PANEL) -> NDArray[np.uint8]:
     """Bands (C, h, w) of a raster, shrunk to fit a panel."""
     with open_raster(path) as dataset:
-        shrink = max(1.0, max(dataset.width, dataset.height) / _PANEL)
+        shrink = max(1.0, max(dataset.width, dataset.height) / side)
         shape = (len(bands), max(1, round(dataset.height / shrink)), max(1, round(dataset.width / shrink)))
         pixels: NDArray[np.uint8] = dataset.read(list(bands), out_shape=shape, resampling=resampling)
     return pixels

@@ -1,0 +1,159 @@
+"""`agriseg batch`."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agriseg.cli.edge import one_line
+from agriseg.cli.options import chosen_model, config_option, run_flags, run_options, warn
+from agriseg.cli.progress import Progress
+from agriseg.cli.signals import end_on_signals, stoppable
+from agriseg.errors import ModelError, UsageError
+from agriseg.units import seconds
+
+if TYPE_CHECKING:
+    from agriseg.jobs.diary import Diary
+    from agriseg.jobs.night import Job, Night
+
+_PATTERN = r"Regular expression on the path below FOLDER: (?P<field>[^/]+)/(?P<date>\d{8})."
+_SETTLE = "A file changed less than this ago may still be growing and waits; 30s if not given."
+_RETRY = "Try a raster again after a fault of disk or worker; once if not given."
+_CPU = "Threads of the network in each worker. The bytes of a map depend on it; torch's own choice if not given."
+
+
+@click.command("batch", short_help="Map a folder of rasters, each on its own, with a summary for the morning.")
+@click.argument("source", metavar="FOLDER|JOBS.toml")
+@click.option("-o", "--out", metavar="FOLDER", required=True, help="Gets the maps, the ledger, the log, the summaries.")
+@run_options
+@click.option("--glob", "globs", multiple=True, metavar="GLOB", help="Rasters to take; *.tif and *.tiff if not given.")
+@click.option("--pattern", metavar="REGEX", help=_PATTERN)
+@click.option("--since", metavar="DATE", help="Only flights of this day or later, such as 2026-05-01.")
+@click.option("--settle", metavar="LENGTH", help=_SETTLE)
+@click.option("--workers", type=click.IntRange(1), default=1, metavar="N", help="Worker processes; 1 if not given.")
+@click.option("--scheduler", metavar="ADDRESS", help="Use the workers of this Dask scheduler: tcp://HOST:PORT.")
+@click.option("--scheduler-file", metavar="FILE", help="The same, by the file that 'dask scheduler' writes.")
+@click.option("--cpu-threads", type=click.IntRange(1), metavar="N", help=_CPU)
+@click.option("--timeout", metavar="LENGTH", help="Stop a raster that takes longer, such as 30m.")
+@click.option("--retry", type=click.IntRange(0), default=1, metavar="N", help=_RETRY)
+@click.option("--fail-fast/--keep-going", help="End after the first raster that fails, or go on (default).")
+@click.option("--shard", metavar="K/N", help="Only each N-th raster, from the K-th on: for N machines.")
+@click.option("--on-done", metavar="COMMAND", help="Run at the end, with AGRISEG_SUMMARY and AGRISEG_EXIT_CODE set.")
+@click.option("--dry-run", is_flag=True, help="Print what would be mapped, write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@config_option
+def command(
+    source: str, out: str, model: str | None, globs: tuple[str, ...], pattern: str | None, *, dry_run: bool,
+    on_done: str | None, as_json: bool, quiet: bool, **given: Any,
+) -> None:  # fmt: skip
+    """Map every raster of a folder, each in a worker process: one that is bad, hangs or crashes stops no other.
+
+    The same command again maps what is new, has changed or was not done.
+
+    Leaves with 0; 3 if some failed, 65 if all are bad; 75 if files were still growing, or another night writes there.
+
+    \b
+    Example:
+      agriseg batch flights -m weeds.safetensors -o maps
+      agriseg batch flights -o maps --pattern '(?P<field>[^/]+)/(?P<date>[0-9-]+)' --workers 2 --timeout 1h
+      agriseg batch night.toml -o maps --shard 1/4
+    """
+    end_on_signals()
+    from agriseg.jobs.night import Night
+
+    path, folder = Path(source), Path(out)
+    jobs = _jobs(path, folder, model, globs, pattern, run_flags(given), quiet=quiet)
+    if dry_run:
+        _show_plan(Night(jobs, folder, _rules(given)), as_json=as_json)
+        return
+    with Progress("rasters", quiet=quiet or not sys.stderr.isatty(), unit="rasters") as progress, stoppable(path):
+        diary = Night(jobs, folder, _rules(given), lambda done, total: progress(max(done, 1), total), _complain).run()
+    if as_json:
+        click.echo(json.dumps(diary.summary))
+    elif sys.stdout.isatty():
+        click.echo(", ".join(f"{number} {status}" for status, number in diary.counts.items()) or "0 files")
+    _run_on_done(on_done, diary)
+    click.get_current_context().exit(diary.exit_code)
+
+
+def _jobs(
+    source: Path, out: Path, model: str | None, globs: tuple[str, ...], pattern: str | None, flags: dict[str, Any], *,
+    quiet: bool,
+) -> "list[Job]":  # fmt: skip
+    """The jobs of a file, or the one of a folder."""
+    from agriseg.config import RunOptions
+    from agriseg.jobs.discover import GLOBS, discover
+    from agriseg.jobs.joblist import read_jobs
+    from agriseg.jobs.night import Job
+
+    if source.suffix.lower() == ".toml":
+        if model or globs or pattern or flags:
+            raise UsageError(f"{source} and flags that say what to map, or how; write them into the file")
+        return read_jobs(source, out)
+    RunOptions.of(**flags)  # a wrong flag is said before the first raster
+    file, said = chosen_model(model)
+    if said and not quiet:
+        warn(said)
+    return [Job("", discover(source, globs or GLOBS, pattern, out), file, flags)]
+
+
+def _rules(given: dict[str, Any]) -> Any:
+    from agriseg.jobs.night import Rules
+
+    if given["scheduler"] and given["scheduler_file"]:
+        raise UsageError("--scheduler and --scheduler-file; give one of them")
+    return Rules(
+        workers=given["workers"], scheduler=given["scheduler"] or given["scheduler_file"],
+        timeout=seconds(given["timeout"]) if given["timeout"] else None, retries=given["retry"],
+        fail_fast=given["fail_fast"], settle=seconds(given["settle"] or "30s"), cpu_threads=given["cpu_threads"],
+        shard=_shard(given["shard"]), since=_day(given["since"]),
+    )  # fmt: skip
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    if text is None:
+        return 1, 1
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise UsageError(f"--shard {text}, expected K/N with K from 1 to N, such as 2/4")
+    return int(part), int(parts)
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError as error:
+        raise UsageError(f"--since {text}, expected a day such as 2026-05-01") from error
+
+
+def _complain(name: str, why: str) -> None:
+    click.echo(one_line(f"agriseg: failed: {why if name in why else f'{name}: {why}'}"), err=True)
+
+
+def _show_plan(night: "Night", *, as_json: bool) -> None:
+    plan = night.plan()
+    if as_json:
+        click.echo(json.dumps(dict(plan)))
+        return
+    for name, what in plan:
+        click.echo(f"{what:>10}  {one_line(name)}")
+
+
+def _run_on_done(text: str | None, diary: "Diary") -> None:
+    """The user's own command, without a shell; what it answers is said, and changes nothing."""
+    if text is None:
+        return
+    told = {"AGRISEG_SUMMARY": str(diary.page.resolve()), "AGRISEG_EXIT_CODE": str(diary.exit_code)}
+    try:
+        code = subprocess.run(shlex.split(text), env={**os.environ, **told}, check=False).returncode  # noqa: S603
+    except (OSError, ValueError) as error:
+        raise ModelError(f"--on-done {text}: cannot be run ({error}); the maps are made") from error
+    if code:
+        warn(f"--on-done {text}: ended with {code}; the maps are made")

@@ -1,0 +1,140 @@
+"""What a night tells: a line of JSON an event, and a summary as table, as JSON and as a page, whole at any instant."""
+
+import csv
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from agriseg import files
+from agriseg.layers.night_page import night_page
+
+_COLUMNS = ("name", "field", "date", "status", "code", "reason", "minutes", "predicted", "nodata", "failed")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a cell begins that a spreadsheet would compute
+_WAITING = "waiting"
+
+
+class Diary:
+    """The log and the summaries of one night; use it as a context.
+
+    Args:
+        out: the folder they lie in.
+        suffix: of their names, for a shard.
+        names: of all rasters.
+        passed_over: how many files were none, by kind.
+    """
+
+    def __init__(self, out: Path, suffix: str, names: Sequence[str], passed_over: dict[str, int]) -> None:
+        self._log = out / f"log{suffix}.jsonl"
+        self._summary = out / f"summary{suffix}"
+        self._rows: dict[str, dict[str, Any]] = {name: {"name": name, "status": _WAITING} for name in names}
+        self._passed_over = passed_over
+        self._began = datetime.now(UTC)
+        self._run_id = uuid4().hex[:12]
+
+    def __enter__(self) -> "Diary":
+        self.note("start", rasters={_WAITING: self.total}, passed_over=self._passed_over)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._write()
+        if kind is None:
+            self.note("summary", rasters=self.counts, exit_code=self.exit_code)
+
+    @property
+    def total(self) -> int:
+        """Rasters in all."""
+        return len(self._rows)
+
+    @property
+    def settled(self) -> int:
+        """Rasters of which it is known what became."""
+        return self.total - self.counts.get(_WAITING, 0)
+
+    @property
+    def failed(self) -> int:
+        """Rasters that are not mapped, or not wholly."""
+        return self.counts.get("failed", 0)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rasters by status: done, failed, deferred, waiting."""
+        return dict(Counter(row["status"] for row in self._rows.values()))
+
+    @property
+    def exit_code(self) -> int:
+        """0; 3 if some failed, 65 if all did and for their data; 75 if some are put off and none failed."""
+        if self.failed:
+            data = all(row.get("code") == 65 for row in self._rows.values())
+            return 65 if data else 3
+        return 75 if {"deferred", _WAITING} & set(self.counts) else 0
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """All of it, JSON values."""
+        return {
+            "run_id": self._run_id, "began": _stamp(self._began), "written": _stamp(datetime.now(UTC)),
+            "exit_code": self.exit_code, "rasters": self.counts, "passed_over": self._passed_over,
+            "rows": [{key: value for key, value in row.items() if key != "thumbnail"} for row in self._rows.values()],
+        }  # fmt: skip
+
+    @property
+    def page(self) -> Path:
+        """The summary as a page."""
+        return self._summary.with_suffix(".html")
+
+    def settle(self, name: str, row: dict[str, Any]) -> None:
+        """Say what became of a raster."""
+        self._rows[name] = row
+        if not row.get("unchanged"):
+            told = {key: row[key] for key in ("code", "reason", "seconds", "tries") if key in row}
+            self.note(row["status"], name, **told)
+            self._write()
+
+    def note(self, event: str, name: str | None = None, **facts: Any) -> None:
+        """One line in the log, in one write: it is there or it is not."""
+        level = {"failed": "error", "retry": "warning", "deferred": "warning"}.get(event, "info")
+        entry = {"ts": _stamp(datetime.now(UTC)), "level": level, "event": event, "run_id": self._run_id}
+        line = json.dumps({**entry, **({"input": name} if name else {}), **facts}) + "\n"
+        try:
+            handle = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            try:
+                os.write(handle, line.encode())
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise files.storage_error(self._log, error) from error
+
+    def _write(self) -> None:
+        rows = list(self._rows.values())
+        files.write_text(self._summary.with_suffix(".json"), json.dumps(self.summary, indent=2) + "\n")
+        files.write_text(self._summary.with_suffix(".csv"), _table(rows))
+        files.write_text(self.page, night_page(self.summary, rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """The rows as CSV: a column of hectares for each class that occurs."""
+    classes = list(dict.fromkeys(name for row in rows for name in row.get("hectares", {})))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow([*_COLUMNS, *(_cell(f"{name} ha") for name in classes)])
+    for row in rows:
+        flat = {**row, **row.get("pixels", {}), "minutes": round(row.get("seconds", 0) / 60, 2)}
+        cells = [flat.get(column) for column in _COLUMNS]
+        writer.writerow([_cell(value) for value in [*cells, *(row.get("hectares", {}).get(name) for name in classes)]])
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula, with an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _stamp(moment: datetime) -> str:
+    """RFC 3339, UTC."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,89 @@
+"""What has been mapped already: one row a raster in an SQLite file that any kill leaves readable."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agriseg.errors import StorageError
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS rasters (
+    name TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL,
+    key TEXT NOT NULL, outcome TEXT NOT NULL
+) STRICT
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What became of a raster.
+
+    Args:
+        name: its path below the folder that was searched.
+        size, mtime_ns: of the file that was mapped.
+        sha256: of its content; empty where it could not be read.
+        key: of everything else that decides the map: model, parameters, versions.
+        outcome: the row of the summary, JSON values.
+    """
+
+    name: str
+    size: int
+    mtime_ns: int
+    sha256: str
+    key: str
+    outcome: dict[str, Any]
+
+
+class Ledger:
+    """The file of entries; use it as a context.
+
+    Args:
+        path: of the file; made if it is not there.
+
+    Raises:
+        StorageError: it is no ledger, or the disk does not take it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._told():
+            self._base = sqlite3.connect(path, isolation_level=None)
+            self._base.execute("PRAGMA journal_mode=WAL")
+            self._base.execute("PRAGMA synchronous=FULL")
+            self._base.execute(_TABLE)
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._base.close()
+
+    def find(self, name: str) -> Entry | None:
+        """The entry of a raster, or None."""
+        with self._told():
+            row = self._base.execute(
+                "SELECT name, size, mtime_ns, sha256, key, outcome FROM rasters WHERE name = ?", (name,)
+            ).fetchone()
+        if row is None:
+            return None
+        name, size, mtime_ns, sha256, key, outcome = row
+        return Entry(name, size, mtime_ns, sha256, key, json.loads(outcome))
+
+    def put(self, entry: Entry) -> None:
+        """Keep an entry, durably, in place of an older one."""
+        row = (entry.name, entry.size, entry.mtime_ns, entry.sha256, entry.key, json.dumps(entry.outcome))
+        with self._told():
+            self._base.execute("INSERT OR REPLACE INTO rasters VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"{self._path}: the ledger cannot be used ({error}); check the disk, or remove it to map all anew"
+            ) from error

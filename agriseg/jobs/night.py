@@ -1,0 +1,232 @@
+"""Many rasters in one night: each in a worker process, none of them able to stop the others."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from agriseg import files
+from agriseg.errors import ModelError
+from agriseg.jobs.diary import Diary
+from agriseg.jobs.discover import Candidate, Discovery
+from agriseg.jobs.ledger import Entry, Ledger
+
+FINAL = (2, 65, 78)
+"""Exit codes of what will fail again however often it is tried: the raster, the model and the flags stay the same."""
+GONE = (-1, -1)
+"""Stamp of a file that is not there."""
+_PACKAGES = ("agriseg", "torch", "rasterio", "numpy", "zarr")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Rasters that are mapped alike.
+
+    Args:
+        title: first part of the names and of the outputs' folder; empty for a night of one job.
+        found: the rasters.
+        model: its file.
+        flags: fields of `RunOptions`.
+    """
+
+    title: str
+    found: Discovery
+    model: Path
+    flags: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a night goes.
+
+    Args:
+        workers: processes on this machine.
+        scheduler: address or file of a Dask scheduler; its workers are used instead.
+        timeout: seconds that a raster may take; None for no limit.
+        retries: how often a raster is tried again after a fault of disk or worker.
+        fail_fast: end after the first raster that fails.
+        settle: seconds that a file must have been left alone, else it may still be growing.
+        cpu_threads: threads of the network in each worker; None leaves it to torch.
+        shard: k, n: only each n-th raster, beginning with the k-th; every shard has its own ledger and summary.
+        since: only flights of this day or later.
+    """
+
+    workers: int = 1
+    scheduler: str | None = None
+    timeout: float | None = None
+    retries: int = 1
+    fail_fast: bool = False
+    settle: float = 30.0
+    cpu_threads: int | None = None
+    shard: tuple[int, int] = (1, 1)
+    since: date | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """A raster of a job.
+
+    Args:
+        name: title of the job and the raster's own name.
+        stamp: size (bytes) and time (ns) of the file when it was found; `GONE` if it is not there.
+        key: of model, parameters and versions.
+        clash: another raster that would write the same files, or None.
+    """
+
+    name: str
+    candidate: Candidate
+    job: Job
+    stamp: tuple[int, int]
+    key: str
+    clash: str | None = None
+    tries: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """Of the outputs, below that of the night."""
+        return Path(self.name).parent
+
+
+@dataclass(frozen=True)
+class Night:
+    """What is to be done, and where it goes; `run` does it.
+
+    Args:
+        jobs: at least one.
+        out: folder of the outputs, the ledger and the summaries.
+        rules: how.
+        tell: called with rasters settled and rasters in all.
+        complain: called with each raster that fails, and why.
+    """
+
+    jobs: Sequence[Job]
+    out: Path
+    rules: Rules
+    tell: Callable[[int, int], None] = lambda _done, _all: None
+    complain: Callable[[str, str], None] = lambda _name, _why: None
+
+    def run(self) -> Diary:
+        """Map what is not mapped yet.
+
+        Returns:
+            The diary of the night, closed; its exit code is that of the command.
+
+        Raises:
+            BusyError: another night writes there.
+            AgrisegError: what no raster is to blame for.
+        """
+        files.make_folder(self.out)
+        with files.locked(self.out / f".agriseg-batch{self._suffix}.lock"):
+            items, passed_over = self._items()
+            with (
+                Ledger(self.out / f"ledger{self._suffix}.sqlite") as ledger,
+                Diary(self.out, self._suffix, [item.name for item in items], passed_over) as diary,
+            ):
+                left = [item for item in items if not self._settled(item, ledger, diary)]
+                if left:
+                    from agriseg.jobs.shift import Shift  # loads torch, which a night without work does without
+
+                    Shift(self, ledger, diary, left).work()
+                return diary
+
+    def plan(self) -> list[tuple[str, str]]:
+        """Each raster's name and what would become of it: nothing is written."""
+        items, _ = self._items()
+        place = self.out / f"ledger{self._suffix}.sqlite"
+        if not place.exists():
+            return [(item.name, "to map") for item in items]
+        with Ledger(place) as ledger:
+            return [(item.name, "to map" if self._known(item, ledger) is None else "unchanged") for item in items]
+
+    @property
+    def _suffix(self) -> str:
+        part, parts = self.rules.shard
+        return f"-{part}of{parts}" if parts > 1 else ""
+
+    def _items(self) -> tuple[list[Item], dict[str, int]]:
+        """The rasters of this shard, and how many files were passed over, by kind."""
+        passed_over: dict[str, int] = {}
+        items: list[Item] = []
+        for job in self.jobs:
+            key = _key(job, self.rules.cpu_threads)
+            items += [_item(job, candidate, key) for candidate in job.found.rasters if self._is_asked(candidate)]
+            for kind, number in job.found.passed_over.items():
+                passed_over[kind] = passed_over.get(kind, 0) + number
+        part, parts = self.rules.shard
+        return _without_clashes(items)[part - 1 :: parts], passed_over
+
+    def _is_asked(self, candidate: Candidate) -> bool:
+        return self.rules.since is None or candidate.day >= self.rules.since
+
+    def _settled(self, item: Item, ledger: Ledger, diary: Diary) -> bool:
+        """Whether nothing is to be done for a raster: it is mapped, or is known to be bad."""
+        outcome = self._known(item, ledger)
+        if outcome is not None:
+            diary.settle(item.name, {**outcome, "unchanged": True})
+            if outcome["status"] == "failed":
+                self.complain(item.name, outcome["reason"])
+        return outcome is not None
+
+    def _known(self, item: Item, ledger: Ledger) -> dict[str, Any] | None:
+        """What became of just this raster in an earlier night; None if it is to be mapped."""
+        entry = ledger.find(item.name)
+        if entry is None or entry.key != item.key or not _same_content(item, entry):
+            return None
+        if entry.outcome["status"] == "failed":
+            return entry.outcome if entry.outcome["code"] in FINAL else None
+        return entry.outcome if all((self.out / path).is_file() for path in entry.outcome["files"]) else None
+
+
+def _item(job: Job, candidate: Candidate, key: str) -> Item:
+    name = f"{job.title}/{candidate.name}" if job.title else candidate.name
+    return Item(name, candidate, job, stamp(candidate.path), key)
+
+
+def _without_clashes(items: list[Item]) -> list[Item]:
+    """Rasters whose outputs would have the names of another's say so."""
+    first: dict[str, str] = {}
+    marked = []
+    for item in items:
+        stem = str(Path(item.name).with_suffix(""))
+        marked.append(replace(item, clash=first[stem]) if stem in first else item)
+        first.setdefault(stem, item.name)
+    return marked
+
+
+def _same_content(item: Item, entry: Entry) -> bool:
+    """Whether a raster is the one that was mapped; a file that was only touched is read to see."""
+    if item.stamp == (entry.size, entry.mtime_ns):
+        return True
+    return item.stamp[0] == entry.size and bool(entry.sha256) and _sha256(item.candidate.path) == entry.sha256
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Size (bytes) and time (ns) of a file; `GONE` if it is not there."""
+    try:
+        state = path.stat()
+    except OSError:
+        return GONE
+    return state.st_size, state.st_mtime_ns
+
+
+def _key(job: Job, cpu_threads: int | None) -> str:
+    """Of everything beside the raster that decides a map."""
+    if not job.model.is_file():
+        raise ModelError(f"{job.model}: no such model file; check the name")
+    decisive = {
+        "model": _sha256(job.model), "flags": {name: repr(value) for name, value in job.flags.items()},
+        "cpu_threads": cpu_threads, "versions": {name: version(name) for name in _PACKAGES},
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise files.reading_error(path, error) from error

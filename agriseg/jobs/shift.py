@@ -1,0 +1,143 @@
+"""The part of a night that needs workers: who gets which raster when, and what becomes of it."""
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agriseg.engine.crew import Crew
+from agriseg.errors import AgrisegError, InputMissing, UsageError, WorkerLost, told
+from agriseg.jobs.diary import Diary
+from agriseg.jobs.ledger import Entry, Ledger
+from agriseg.jobs.night import GONE, Item, Night, stamp
+from agriseg.jobs.outputs import Outputs
+from agriseg.jobs.turn import Turn, take_turn
+
+_AGAIN = (74, 75)  # codes of what is worth another try in the same night
+_LOOK = 0.5  # seconds between looks at the clock while workers work
+_NO_WORKERS = 60.0  # seconds without any worker after which a night gives up
+
+
+class Shift:
+    """The rasters that are to be mapped, and the workers."""
+
+    def __init__(self, night: Night, ledger: Ledger, diary: Diary, left: Iterable[Item]) -> None:
+        self._night, self._rules = night, night.rules
+        self._ledger, self._diary = ledger, diary
+        self._left, self._found_at = deque(left), time.time()
+        self._under_way: dict[str, tuple[Item, float]] = {}  # and when it began
+        self._last_free = time.monotonic()
+
+    def work(self) -> None:
+        """Until every raster is mapped, has failed, or is put off."""
+        with Crew(self._rules.workers, self._rules.scheduler) as crew:
+            while self._left or self._under_way:
+                self._give(crew)
+                for name, answer in crew.done(_LOOK) if self._under_way else ():
+                    item, began = self._under_way.pop(name)
+                    self._end(item, answer, time.monotonic() - began)
+                self._stop_overdue(crew)
+                if self._rules.fail_fast and self._diary.failed:
+                    break
+                self._night.tell(self._diary.settled, self._diary.total)
+
+    def _give(self, crew: Crew) -> None:
+        """Hand out rasters while there are workers for them and files that are at rest."""
+        free = crew.free
+        if free + len(self._under_way) > 0:
+            self._last_free = time.monotonic()
+        elif time.monotonic() - self._last_free > _NO_WORKERS:
+            raise WorkerLost("no worker has come back for a minute; start workers, then run the same command again")
+        resting = []
+        for _ in range(len(self._left)):
+            if free <= 0:
+                return
+            item = self._left.popleft()
+            rest = self._rest(item)
+            if rest > 0:
+                self._left.append(item)
+                resting.append(rest)
+            elif (now := stamp(item.candidate.path)) == GONE:
+                self._fail(item, InputMissing(f"{item.candidate.path}: has gone since the folder was searched"), 0)
+            elif now != item.stamp:
+                self._diary.settle(item.name, _columns(item, "deferred", "it is still being written; run again later"))
+            else:
+                self._start(crew, item)
+                free -= 1
+        if resting and not self._under_way:
+            time.sleep(min(*resting, _LOOK))
+
+    def _rest(self, item: Item) -> float:
+        """Seconds until a file has been left alone for long enough."""
+        changed = min(item.stamp[1] / 1e9, self._found_at)  # a clock may be wrong
+        return changed + self._rules.settle - time.time()
+
+    def _start(self, crew: Crew, item: Item) -> None:
+        """Give a raster to a worker, and say in the ledger that what will lie under its outputs' names is ours."""
+        entry, outputs = self._ledger.find(item.name), self._outputs(item)
+        own = entry is not None and bool(entry.outcome["own"])
+        try:
+            if item.clash:
+                raise UsageError(f"{item.clash} would write the same files; give one of them another name")
+            outputs.check(item.candidate.path, overwrite=own)
+        except (AgrisegError, OSError) as error:
+            self._fail(item, error, 0)
+            return
+        if not own:
+            self._ledger.put(Entry(item.name, *item.stamp, "", "", {"status": "begun", "own": True}))
+        image, model = item.candidate.path.resolve(), item.job.model.resolve()
+        turn = Turn(image, outputs.folder, model, item.job.flags, own, self._rules.cpu_threads)
+        crew.give(item.name, take_turn, turn)
+        self._under_way[item.name] = item, time.monotonic()
+
+    def _outputs(self, item: Item) -> Outputs:
+        folder = (self._night.out / item.folder).resolve()
+        return Outputs(folder, item.candidate.path.stem, bool(item.job.flags.get("probabilities")))
+
+    def _end(self, item: Item, answer: Any, seconds: float) -> None:
+        if isinstance(answer, WorkerLost):
+            where = self._outputs(item).died_in
+            answer = WorkerLost(f"{item.candidate.path}: {answer}{f' in {where}' if where else ''}; is memory short?")
+        if isinstance(answer, BaseException):
+            self._fail(item, answer, seconds)
+            return
+        failed = answer["pixels"]["failed"]
+        row = _columns(item, "failed" if failed else "done", f"{failed:,} pixels could not be read" if failed else "")
+        names = [str(item.folder / Path(path).name) for path in answer["files"]]
+        self._settle(item, {**row, **answer, "files": names, "code": 3 if failed else 0, "own": True})
+
+    def _fail(self, item: Item, error: BaseException, seconds: float) -> None:
+        code, text = told(error)
+        if code in _AGAIN and item.tries < self._rules.retries:
+            self._diary.note("retry", item.name, error=text)
+            self._left.append(replace(item, tries=item.tries + 1))
+            return
+        self._settle(item, {**_columns(item, "failed", text), "code": code, "seconds": round(seconds, 3)})
+
+    def _settle(self, item: Item, row: dict[str, Any]) -> None:
+        """Keep what became of a raster: first in the ledger, then for the readers."""
+        before = self._ledger.find(item.name)
+        kept = {"own": before is not None and before.outcome["own"], **row}
+        self._ledger.put(Entry(item.name, *item.stamp, row.get("sha256", ""), item.key, kept))
+        self._diary.settle(item.name, row)
+        if row["status"] == "failed":
+            self._night.complain(item.name, row["reason"])
+
+    def _stop_overdue(self, crew: Crew) -> None:
+        for name, (item, began) in list(self._under_way.items()):
+            seconds = time.monotonic() - began
+            if self._rules.timeout is not None and seconds > self._rules.timeout:
+                crew.stop(name)
+                del self._under_way[name]
+                text = f"{item.candidate.path}: not done after {seconds:.0f} s, stopped; raise --timeout"
+                self._settle(item, {**_columns(item, "failed", text), "code": 75, "seconds": round(seconds, 3)})
+
+
+def _columns(item: Item, status: str, reason: str = "") -> dict[str, Any]:
+    """The columns that every raster has."""
+    return {
+        "name": item.name, "field": item.candidate.field, "date": item.candidate.date, "status": status, "code": 0,
+        "reason": reason, "tries": item.tries + 1,
+    }  # fmt: skip

@@ -1,0 +1,21 @@
+"""The page that somebody reads in the morning: one file, a row a raster, what went wrong first."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+
+_ORDER = ("failed", "deferred", "waiting", "done")
+
+
+def night_page(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """HTML without scripts, links to elsewhere or anything to fetch; every name is escaped.
+
+    Args:
+        summary: of the night: `began`, `written`, `rasters` by status, `passed_over`.
+        rows: of the rasters, with `thumbnail`, a data URI, where there is a map.
+    """
+    page = Environment(loader=PackageLoader("agriseg", "data"), autoescape=True).get_template("night.html.j2")
+    classes = list(dict.fromkeys(name for row in rows for name in row.get("hectares", {})))
+    ordered = sorted(rows, key=lambda row: (_ORDER.index(row["status"]), row["name"]))
+    return page.render(summary=summary, rows=ordered, classes=classes)

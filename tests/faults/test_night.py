@@ -1,0 +1,184 @@
+"""B, W: whatever happens to a night or to its workers, the next one ends with the same bytes and true summaries."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from conftest import blocks, write_raster
+from filelock import FileLock
+
+from agriseg.jobs.discover import discover
+
+Tries = Callable[[int, int], int]
+
+
+@pytest.fixture
+def flights(tmp_path: Path) -> Path:
+    """Six rasters, one of them damaged."""
+    folder = tmp_path / "flights"
+    folder.mkdir()
+    for seed in range(5):
+        write_raster(folder / f"field{seed}.tif", blocks(130, 150, seed=seed, low=1))
+    (folder / "bad.tif").write_text("no raster")
+    return folder
+
+
+def command(flights: Path, model: Path, out: Path, *flags: str) -> list[str]:
+    tiles = ["--tile", "64", "--overlap", "32", "--margin", "8"]
+    return [
+        sys.executable, "-m", "agriseg", "batch", str(flights), "-o", str(out), "-m", str(model), "--settle", "0s",
+        *tiles, *flags,
+    ]  # fmt: skip
+
+
+def workers_of(night: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The processes that Dask has started; not those that watch over shared memory."""
+    family = psutil.Process(night.pid).children(recursive=True)
+    return [each for each in family if "spawn_main" in " ".join(each.cmdline())]
+
+
+def maps_of(out: Path) -> dict[str, bytes]:
+    """Every file of every map but the records, which hold times."""
+    return {path.name: path.read_bytes() for path in sorted(out.glob("field*")) if not path.name.endswith("_run.json")}
+
+
+def readable(out: Path) -> bool:
+    """Whether every summary that is there is a whole one; whether the log is, to its last line."""
+    if (out / "summary.json").exists():
+        assert len(json.loads((out / "summary.json").read_text())["rows"]) == 6
+    if (out / "summary.csv").exists():
+        with (out / "summary.csv").open(newline="") as lines:
+            assert len(list(csv.DictReader(lines))) == 6
+    if (out / "summary.html").exists():
+        assert (out / "summary.html").read_text().endswith("</html>")
+    if (out / "log.jsonl").exists():
+        assert all(json.loads(line)["ts"] for line in (out / "log.jsonl").read_text().splitlines())
+    return True
+
+
+@pytest.mark.fault("K11", "B10", "W03")
+def test_a_night_killed_at_any_moment(flights: Path, model_file: Path, tmp_path: Path, tries: Tries) -> None:
+    began = time.monotonic()
+    assert (
+        subprocess.run(command(flights, model_file, tmp_path / "straight"), check=False, capture_output=True).returncode
+        == 3
+    )
+    whole = time.monotonic() - began
+    expected, rng = maps_of(tmp_path / "straight"), np.random.default_rng(3)
+    left, nights = tries(4, 50), 0
+    while left:
+        out = tmp_path / f"out{nights}"
+        times: dict[Path, int] = {}
+        while left:
+            night = subprocess.Popen(
+                command(flights, model_file, out), stderr=subprocess.DEVNULL, start_new_session=True
+            )
+            try:
+                night.wait(rng.uniform(0, whole))
+                break
+            except subprocess.TimeoutExpired:
+                workers = psutil.Process(night.pid).children(recursive=True)
+                night.kill()
+                night.wait()
+                left -= 1
+            assert not psutil.wait_procs(workers, timeout=10)[1], "workers without their parent"
+            assert readable(out)
+            assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in times.items()), "mapped twice"
+            times = {path: path.stat().st_mtime_ns for path in out.glob("*_run.json")}
+        done = subprocess.run(command(flights, model_file, out), check=False, capture_output=True, text=True)
+        assert done.returncode == 3, done.stderr
+        assert [line for line in done.stderr.splitlines() if "bad.tif: this is text" not in line] == []
+        assert maps_of(out) == expected
+        assert not list(out.glob(".field*"))
+        rows = json.loads((out / "summary.json").read_text())["rows"]
+        assert sorted(row["status"] for row in rows) == ["done"] * 5 + ["failed"]
+        nights += 1
+
+
+@pytest.mark.fault("W01")
+def test_workers_killed_again_and_again(flights: Path, model_file: Path, tmp_path: Path, tries: Tries) -> None:
+    """Any process below the night's, at random times, while it works."""
+    (flights / "bad.tif").unlink()
+    assert subprocess.run(command(flights, model_file, tmp_path / "straight"), check=False).returncode == 0
+    slow = (
+        "import sys, time, importlib.abc\n"
+        "class Slow(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'agriseg.jobs.turn':\n"
+        "            sys.meta_path.remove(self)\n"
+        "            from agriseg.engine.device import Forward\n"
+        "            plain = Forward.__call__\n"
+        "            Forward.__call__ = lambda self, x: (time.sleep(0.1), plain(self, x))[1]\n"
+        "sys.meta_path.insert(0, Slow())\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(slow)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    out, rng = tmp_path / "out", np.random.default_rng(4)
+    night = subprocess.Popen(command(flights, model_file, out, "--workers", "2", "--retry", "1000"), env=env)
+    kills, left = 0, tries(3, 50)
+    while kills < left:
+        try:
+            night.wait(rng.uniform(2, 6))
+            break
+        except subprocess.TimeoutExpired:
+            if workers := workers_of(night):
+                workers[rng.integers(len(workers))].send_signal(signal.SIGKILL)
+                kills += 1
+    assert kills, "the night was too short to be disturbed"
+    assert night.wait(300) == 0
+    assert maps_of(out) == maps_of(tmp_path / "straight")
+
+
+@pytest.mark.fault("B08")
+def test_a_second_night_in_one_folder(flights: Path, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with FileLock(out / ".agriseg-batch.lock"):
+        done = subprocess.run(
+            command(flights, model_file, out), check=False, capture_output=True, text=True, timeout=20
+        )
+    assert done.returncode == 75
+    assert done.stderr.count("\n") == 1
+    assert not (out / "summary.json").exists()
+
+
+@pytest.mark.fault("W05", "W06")
+def test_a_worker_that_stands_still_and_what_it_listens_to(flights: Path, model_file: Path, tmp_path: Path) -> None:
+    """Stopped by a signal, it is killed after the time that a raster may take; the others are mapped."""
+    (flights / "bad.tif").unlink()
+    out = tmp_path / "out"
+    night = subprocess.Popen(command(flights, model_file, out, "--timeout", "10s"), stderr=subprocess.DEVNULL)
+    stopped = None
+    while stopped is None:
+        assert night.poll() is None, "it was over before a worker was seen at work"
+        if (out / ".field0.agriseg").exists() or list(out.glob(".field*.agriseg")):
+            (stopped,) = workers_of(night)
+            stopped.send_signal(signal.SIGSTOP)
+            family = [psutil.Process(night.pid), *psutil.Process(night.pid).children(recursive=True)]
+            listening = [
+                place.laddr.ip for each in family for place in each.net_connections("inet") if place.status == "LISTEN"
+            ]
+    assert night.wait(120) == 3
+    assert listening
+    assert set(listening) == {"127.0.0.1"}
+    rows = json.loads((out / "summary.json").read_text())["rows"]
+    assert sorted(row["status"] for row in rows) == ["done"] * 4 + ["failed"]
+    assert not psutil.pid_exists(stopped.pid) or psutil.Process(stopped.pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.fault("B01")
+def test_what_lies_about_in_a_folder(flights: Path) -> None:
+    for name in ("README.txt", ".DS_Store", "Thumbs.db", "x.tfw", "field0.tif.msk", "field0.tif~", "._field0.tif"):
+        (flights / name).write_bytes(b"junk")
+    found = discover(flights)
+    assert [each.name for each in found.rasters] == ["bad.tif", *(f"field{seed}.tif" for seed in range(5))]
+    assert sum(found.passed_over.values()) == 7
