@@ -20,6 +20,7 @@ from typing import Any
 
 from common import field, machine
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from memory import peak_bytes, resident_bytes
 
 from agriseg import TrainConfig, load_model, segment, train
@@ -99,18 +100,21 @@ def table(results: list[dict[str, Any]]) -> str:
 
 def draw(sets: dict[str, list[dict[str, Any]]], path: Path) -> None:
     """Speed against score, a panel a set."""
-    figure = Figure(figsize=(6 * len(sets), 5), layout="constrained")
+    figure = Figure(figsize=(6 * len(sets), 5.5), layout="constrained")
     panels = figure.subplots(1, len(sets), squeeze=False)[0]
     for axes, (name, results) in zip(panels, sets.items(), strict=True):
         for rank, each in enumerate(sorted(results, key=lambda result: -result["miou"]), 1):
             point = each["mpx_per_s"], each["miou"]
             axes.plot(*point, "o", color="#1a9850", markersize=13, label=f"{rank}  {each['network']}")
             axes.annotate(str(rank), point, color="white", ha="center", va="center", fontsize="small", weight="bold")
-        axes.legend(loc="lower right", handlelength=0, markerscale=0, fontsize="small")
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "ncols": 3, "frameon": False}
+        axes.legend(handlelength=0, handletextpad=0, markerscale=0, fontsize="small", **below)
         axes.set(xscale="log", xlabel="Mpx/s on this machine", ylabel="mIoU of what was held back")
         axes.set_title(f"{name}, {results[0]['minutes']:g} minutes each")
         axes.grid(color="#d9d9d9", linewidth=0.5)
         axes.margins(x=0.25)
+        axes.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter=FormatStrFormatter("%g"))
+        axes.xaxis.set_minor_locator(NullLocator())
     figure.savefig(path, dpi=110)
 
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from contextlib import suppress
 from types import TracebackType
 
 import click
@@ -29,8 +30,9 @@ class ProcessEdge:
         if os.environ.get(DEBUG):
             traceback.print_exception(error)
         code, text = _verdict(error)
-        click.echo(one_line(f"agriseg: error: {text}"), err=True)
-        sys.stderr.flush()
+        with suppress(OSError):  # the place where stderr goes may be the one that fails; the code still tells
+            click.echo(one_line(f"agriseg: error: {text}"), err=True)
+            sys.stderr.flush()
         raise SystemExit(code)
 
 
