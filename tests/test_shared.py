@@ -14,6 +14,7 @@ import pytest
 import rasterio
 from conftest import read, record_of
 from rio_cogeo import cog_validate
+from runs import Nursery
 
 from agriseg import SegmentationModel, segment
 from agriseg.jobs.oracle import LEVELS, nearest_level
@@ -174,6 +175,20 @@ def test_odd_file_gets_its_verdict(shared: Path, tmp_path: Path, plain_models: P
         assert not written
     if row["expect"] == "read-error":
         assert "cannot be read" in done.stderr
+
+
+@pytest.mark.fault("I07", "S03", "S04")
+@pytest.mark.parametrize(
+    "row", [row for row in odd_rows() if row["expect"] not in ("ok", "skip")], ids=lambda row: row["file"][:4]
+)
+def test_an_odd_file_is_decided_on_soon_and_in_little_memory(
+    nursery: Nursery, shared: Path, tmp_path: Path, plain_models: Path, row: dict[str, str]
+) -> None:
+    """Within 5 s, and 1 GiB of address space above what the imports take."""
+    model = plain_models / f"{int(row['bands'] or 3) or 3}.safetensors"
+    command = ["run", shared / "odd" / row["file"], "-m", model, "-o", tmp_path / "out", "-q"]
+    ended = nursery.start(*command, headroom=2**30).ended(5)
+    assert ended.code == 65 or (ended.code == 0 and row["expect"] == "ok-or-reject"), ended.err
 
 
 def test_every_odd_file_is_untouched(shared: Path) -> None:

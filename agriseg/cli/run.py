@@ -50,9 +50,10 @@ def command(
 
     options = RunOptions.of(**run_flags(flags))
     folders = [default_folder(path) if out is None else Path(out) for path in paths]
-    outputs = [Outputs(folder, path.stem, options.probabilities) for folder, path in zip(folders, paths, strict=True)]
+    places = zip(folders, paths, strict=True)
+    outputs = [Outputs(folder, path.stem, options.probabilities, overwrite or dry_run) for folder, path in places]
     for path, files in zip(paths, outputs, strict=True):
-        files.check(path, overwrite=overwrite or dry_run)
+        files.check(path)
     file, said = chosen_model(model)
     loaded = load_model(file)
     if said and not quiet:

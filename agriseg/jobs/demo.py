@@ -57,7 +57,7 @@ def run_demo(
     image, _ = write_field(folder, field := grow_field(height, width, seed))
     options = RunOptions(tile=512)
     prepared = prepare(image, model, options)
-    report = run(prepared, Outputs(folder, image.stem, with_probabilities=False), progress)
+    report = run(prepared, Outputs(folder, image.stem, with_probabilities=False, overwrite=True), progress)
     with rasterio.open(report.classes) as dataset:
         mask = dataset.read(1)
     per_row = [np.count_nonzero(field.truth == k, axis=1) for k in range(len(model.legend))]

@@ -20,11 +20,13 @@ class Outputs:
         folder: of the outputs.
         stem: first part of each name: the raster's name without its suffix.
         probabilities: whether there is a layer of them.
+        overwrite: whether what lies there already may be replaced.
     """
 
     folder: Path
     stem: str
     with_probabilities: bool
+    overwrite: bool = False
 
     def layer(self, name: str) -> Path:
         """The GeoTIFF of a layer."""
@@ -69,12 +71,12 @@ class Outputs:
         names = ["classes", "confidence", *(["probabilities"] if self.with_probabilities else [])]
         return [*(self.layer(name) for name in names), self.style, self.categories, self.record]
 
-    def check(self, image: Path, *, overwrite: bool) -> None:
+    def check(self, image: Path) -> None:
         """Refuse, before any work, what would overwrite something.
 
         Raises:
             UsageError: an output is the input.
-            OutputError: an output exists and `overwrite` is not given, or the folder is a file.
+            OutputError: an output exists and may not be replaced, or the folder is a file.
         """
         for path in (self.folder, *self.files):
             if path.exists() and path.samefile(image):
@@ -86,9 +88,12 @@ class Outputs:
         present = [path for path in self.files if path.exists()]
         if any(path.is_dir() for path in present):
             raise OutputError(f"{self.folder}: a folder has the name of an output; choose another with -o")
-        stopped = (self.working / PUBLISHING).exists() and not self.record.exists()  # the record comes last
-        if present and not overwrite and not stopped:
-            raise OutputError(f"{present[0]}: exists and is not overwritten; add --overwrite or choose another -o")
+        if present and not self.overwrite and not (self.working / PUBLISHING).exists():
+            raise self.exists(present[0])
+
+    def exists(self, path: Path) -> OutputError:
+        """What to say of an output that is there already."""
+        return OutputError(f"{path}: exists and is not overwritten; add --overwrite or choose another -o")
 
     def require_space(self, needed: int) -> None:
         """Refuse to begin what cannot fit on the disk.

@@ -1,5 +1,6 @@
 """One raster end to end: read, map, publish, record."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -107,8 +108,8 @@ def segment(
     options = RunOptions.of(**flags)
     image = Path(image)
     folder = default_folder(image) if out is None else Path(out)
-    outputs = Outputs(folder, image.stem, options.probabilities)
-    outputs.check(image, overwrite=overwrite)
+    outputs = Outputs(folder, image.stem, options.probabilities, overwrite)
+    outputs.check(image)
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
     return run(prepare(image, model, options), outputs, progress)
@@ -137,32 +138,38 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, watch: Watch 
     began = time.monotonic()
     plan, legend = prepared.plan, prepared.model.legend
     with _working(prepared, outputs, resume=resume) as working:
+        if working.published and outputs.record.exists():  # which comes last: that run was killed when it was through
+            return _report(outputs, json.loads(outputs.record.read_text("utf-8")))
         account, said = _map(prepared, working, progress, watch)
         release_heap()
         mapped = time.monotonic()
         pixels = account.pixels(plan.roi.width * plan.roi.height)
         finished = [_publish(working.store, layer, pixels) for layer in _layers(prepared, prepared.georeference)]
-        working.publishing()
         outputs.record.unlink(missing_ok=True)  # of an older map: it vouches for files that are about to go
+        working.publishing()
         for path in finished:
             files.commit(path, outputs.layer(path.stem))
         files.write_text(outputs.style, qgis_style(legend))
         files.write_text(outputs.categories, category_names(legend))
-        counts = _counts(legend, account.area)
-        warnings = (*prepared.warnings, *said, *account.warnings)
         outcome = {
             "pixels": pixels,
-            "classes": [asdict(count) for count in counts],
+            "classes": [asdict(count) for count in _counts(legend, account.area)],
             "lost_windows": account.lost_windows,
             "tiles_run": account.tiles,
-            "warnings": warnings,
+            "warnings": [*prepared.warnings, *said, *account.warnings],
             "seconds": {"map": round(mapped - began, 3), "publish": round(time.monotonic() - mapped, 3)},
         }
         files.write_text(outputs.record, describe_run(prepared, outcome, outputs.files[:-1]))
+    return _report(outputs, outcome)
+
+
+def _report(outputs: Outputs, outcome: dict[str, Any]) -> Report:
+    """What a finished run has found, as its record has it."""
     return Report(
         outputs.layer("classes"), outputs.layer("confidence"),
         outputs.layer("probabilities") if outputs.with_probabilities else None,
-        outputs.record, pixels, counts, account.tiles, warnings, tuple(outputs.files),
+        outputs.record, outcome["pixels"], tuple(ClassCount(**entry) for entry in outcome["classes"]),
+        outcome["tiles_run"], tuple(outcome["warnings"]), tuple(outputs.files),
     )  # fmt: skip
 
 
@@ -200,6 +207,8 @@ def _working(prepared: Prepared, outputs: Outputs, *, resume: bool) -> Iterator[
                 outputs.require_space(prepared.plan.least_disk(len(prepared.model.legend)))
             working, stopped = Working(prepared, outputs.working, resume=resume), False
             try:
+                if outputs.record.exists() and not (outputs.overwrite or working.published):
+                    raise outputs.exists(outputs.record)  # of a run of another kind that was killed when it was through
                 yield working
             except (KeyboardInterrupt, Terminated):
                 stopped = True

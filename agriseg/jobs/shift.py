@@ -81,7 +81,7 @@ class Shift:
         try:
             if item.clash:
                 raise UsageError(f"{item.clash} would write the same files; give one of them another name")
-            outputs.check(item.candidate.path, overwrite=own)
+            replace(outputs, overwrite=own).check(item.candidate.path)
         except (AgrisegError, OSError) as error:
             self._fail(item, error, 0)
             return

@@ -54,8 +54,8 @@ def take_turn(turn: Turn) -> dict[str, Any]:
     if turn.cpu_threads:
         torch.set_num_threads(turn.cpu_threads)
     model, options = _model(turn.model, Stamp.of(turn.model)), RunOptions.of(**turn.flags)
-    outputs = Outputs(turn.folder, turn.image.stem, options.probabilities)
-    outputs.check(turn.image, overwrite=turn.own)
+    outputs = Outputs(turn.folder, turn.image.stem, options.probabilities, turn.own)
+    outputs.check(turn.image)
     prepared = prepare(turn.image, model, options)
     if not (turn.own and _is_done(prepared, outputs)):
         run(prepared, outputs)

@@ -37,6 +37,8 @@ class Working:
         prepared: the run.
         folder: of its own.
         resume: take up what an earlier run of the same input, model and parameters left.
+
+    `published` is whether that run had begun to give its outputs their names.
     """
 
     def __init__(self, prepared: Prepared, folder: Path, *, resume: bool) -> None:
@@ -45,11 +47,13 @@ class Working:
         self._bands = plan.bands()
         self._index = {band.tiles.stop: index for index, band in enumerate(self._bands)}
         self._classes = len(prepared.model.legend)
-        self._journal = Journal(folder / "journal", _key(prepared))
+        self._key = _key(prepared)
+        self._journal = Journal(folder / "journal", self._key)
         self._lock = Lock()
         self._where = prepared.georeference
         self._done: dict[int, Account] = {}
         self.first = 0  # band that is not done
+        self.published = resume and self._was_publishing()
         if not (resume and self._take_up()):
             self.store = BlockStore.create(
                 folder, plan.layers, plan.roi.height, plan.roi.width, block_rows=plan.block_rows, lead=plan.lead
@@ -89,11 +93,23 @@ class Working:
 
     def publishing(self) -> None:
         """Say that outputs get their names from now on, so that the next run does not take them for another's."""
-        write_bytes(self._folder / PUBLISHING, b"")
+        write_bytes(self._folder / PUBLISHING, self._key.encode())
 
     def remove(self) -> None:
-        """Delete it all."""
+        """Delete it all; last the word that outputs got their names, or a kill now would make them another's."""
+        for path in self._folder.glob("*"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != PUBLISHING:
+                path.unlink(missing_ok=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _was_publishing(self) -> bool:
+        """Whether an earlier run of just this was giving its outputs their names."""
+        try:
+            return (self._folder / PUBLISHING).read_bytes() == self._key.encode()
+        except OSError:
+            return False
 
     def _take_up(self) -> bool:
         """Go on with what lies in the folder, if it is of this run; bands that do not check are done again."""

@@ -46,9 +46,13 @@ def test_killed_at_any_moment(nursery: Nursery, subject: Subject, tmp_path: Path
             if left:
                 continue
             ended = nursery.run(*subject.command(out), patches=[["count", str(counter)]])
-        assert ended.code == 0, ended.err
-        assert subject.same(out)
-        assert not list(out.glob(".*"))
+        if ended.code == 73:  # killed after its very last deed: what is there is complete, and says so
+            assert set(layer_bytes(out)) >= set(subject.expected)
+            assert subject.whole(out)
+            assert (out / "a_run.json").exists()
+        else:
+            assert ended.code == 0, ended.err
+            assert subject.same(out)
         again = tiles_of(counter) - straight * (rounds + 2)
         assert 0 <= again <= kills_here, f"{again} tiles run again after {kills_here} kills"
         rounds += 1
