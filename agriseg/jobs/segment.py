@@ -198,24 +198,26 @@ def _map(prepared: Prepared, working: Working, progress: Progress, watch: Watch 
 
 @contextmanager
 def _working(prepared: Prepared, outputs: Outputs, *, resume: bool) -> Iterator[Working]:
-    """The working folder: kept for the next run if this one is stopped, else gone; so is a folder made for nothing."""
+    """The working folder: kept for the next run if this one is stopped, or fails when some outputs have their names.
+
+    Otherwise it goes, and so does a folder made for nothing.
+    """
     made = not outputs.folder.exists()
     files.make_folder(outputs.folder)
     try:
         with files.locked(outputs.lock):
             if not outputs.working.exists():
                 outputs.require_space(prepared.plan.least_disk(len(prepared.model.legend)))
-            working, stopped = Working(prepared, outputs.working, resume=resume), False
+            working = Working(prepared, outputs.working, resume=resume)
             try:
                 if outputs.record.exists() and not (outputs.overwrite or working.published):
                     raise outputs.exists(outputs.record)  # of a run of another kind that was killed when it was through
                 yield working
-            except (KeyboardInterrupt, Terminated):
-                stopped = True
-                raise
-            finally:
-                if not stopped:
+            except BaseException as error:
+                if not (isinstance(error, KeyboardInterrupt | Terminated) or working.is_publishing):
                     working.remove()
+                raise
+            working.remove()
     finally:
         if made:
             with suppress(OSError):  # it holds something

@@ -53,7 +53,7 @@ class Working:
         self._where = prepared.georeference
         self._done: dict[int, Account] = {}
         self.first = 0  # band that is not done
-        self.published = resume and self._was_publishing()
+        self.published = resume and self.is_publishing
         if not (resume and self._take_up()):
             self.store = BlockStore.create(
                 folder, plan.layers, plan.roi.height, plan.roi.width, block_rows=plan.block_rows, lead=plan.lead
@@ -104,8 +104,9 @@ class Working:
                 path.unlink(missing_ok=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _was_publishing(self) -> bool:
-        """Whether an earlier run of just this was giving its outputs their names."""
+    @property
+    def is_publishing(self) -> bool:
+        """Whether this run, or an earlier one of just this, has begun to give its outputs their names."""
         try:
             return (self._folder / PUBLISHING).read_bytes() == self._key.encode()
         except OSError:

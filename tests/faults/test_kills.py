@@ -119,7 +119,7 @@ def test_told_to_end(
     rng = np.random.default_rng(1)
     for attempt in range(tries(2, 50)):
         out = tmp_path / str(attempt)
-        child = nursery.start(*subject.command(out), patches=[["hold", int(rng.integers(0, 35))]])
+        child = nursery.start(*subject.command(out), patches=[["hold", int(rng.integers(0, 30))]])
         child.held()
         for number in numbers:
             child.signal(number)
