@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import resource
 import subprocess
 import sys
@@ -189,6 +190,26 @@ def test_an_odd_file_is_decided_on_soon_and_in_little_memory(
     command = ["run", shared / "odd" / row["file"], "-m", model, "-o", tmp_path / "out", "-q"]
     ended = nursery.start(*command, headroom=2**30).ended(5)
     assert ended.code == 65 or (ended.code == 0 and row["expect"] == "ok-or-reject"), ended.err
+
+
+@pytest.mark.fault("B02", "I07")
+def test_the_odd_files_in_one_night(shared: Path, tmp_path: Path, plain_models: Path) -> None:
+    """The same verdicts as one by one, in one line each; what fits no model of three bands is refused as well."""
+    command = ["batch", str(shared / "odd"), "-o", str(tmp_path / "out"), "-m", str(plain_models / "3.safetensors")]
+    done = subprocess.run(
+        [sys.executable, "-m", "agriseg", *command, "--settle", "0s", "--glob", "o0*"], capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "summary.json").read_text())["rows"]}
+    assert done.stderr.count("agriseg: failed: ") == done.stderr.count("\n")
+    for row in odd_rows():
+        told = rows.get(row["file"])
+        if row["expect"] in ("reject", "limit", "read-error"):
+            assert told, row["file"]
+            assert (told["status"], told["code"]) == ("failed", 65), told
+        elif told:
+            assert told["code"] in (0, 65), told
 
 
 def test_every_odd_file_is_untouched(shared: Path) -> None:

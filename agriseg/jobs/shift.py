@@ -13,7 +13,7 @@ from agriseg.jobs.diary import Diary
 from agriseg.jobs.ledger import Entry, Ledger
 from agriseg.jobs.night import GONE, Item, Night, stamp
 from agriseg.jobs.outputs import Outputs
-from agriseg.jobs.turn import Turn, take_turn
+from agriseg.jobs.turn import Failure, Turn, take_turn
 
 _AGAIN = (74, 75)  # codes of what is worth another try in the same night
 _LOOK = 0.5  # seconds between looks at the clock while workers work
@@ -60,7 +60,8 @@ class Shift:
                 self._left.append(item)
                 resting.append(rest)
             elif (now := stamp(item.candidate.path)) == GONE:
-                self._fail(item, InputMissing(f"{item.candidate.path}: has gone since the folder was searched"), 0)
+                gone = InputMissing(f"{item.candidate.path}: has gone since the folder was searched")
+                self._fail(item, Failure(*told(gone)), 0)
             elif now != item.stamp:
                 self._diary.settle(item.name, _columns(item, "deferred", "it is still being written; run again later"))
             else:
@@ -83,7 +84,7 @@ class Shift:
                 raise UsageError(f"{item.clash} would write the same files; give one of them another name")
             replace(outputs, overwrite=own).check(item.candidate.path)
         except (AgrisegError, OSError) as error:
-            self._fail(item, error, 0)
+            self._fail(item, Failure(*told(error)), 0)
             return
         if not own:
             self._ledger.put(Entry(item.name, *item.stamp, "", "", {"status": "begun", "own": True}))
@@ -101,6 +102,8 @@ class Shift:
             where = self._outputs(item).died_in
             answer = WorkerLost(f"{item.candidate.path}: {answer}{f' in {where}' if where else ''}; is memory short?")
         if isinstance(answer, BaseException):
+            answer = Failure(*told(answer))
+        if isinstance(answer, Failure):
             self._fail(item, answer, seconds)
             return
         failed = answer["pixels"]["failed"]
@@ -108,13 +111,13 @@ class Shift:
         names = [str(item.folder / Path(path).name) for path in answer["files"]]
         self._settle(item, {**row, **answer, "files": names, "code": 3 if failed else 0, "own": True})
 
-    def _fail(self, item: Item, error: BaseException, seconds: float) -> None:
-        code, text = told(error)
-        if code in _AGAIN and item.tries < self._rules.retries:
-            self._diary.note("retry", item.name, error=text)
+    def _fail(self, item: Item, failure: Failure, seconds: float) -> None:
+        if failure.code in _AGAIN and item.tries < self._rules.retries:
+            self._diary.note("retry", item.name, error=failure.text)
             self._left.append(replace(item, tries=item.tries + 1))
             return
-        self._settle(item, {**_columns(item, "failed", text), "code": code, "seconds": round(seconds, 3)})
+        row = {**_columns(item, "failed", failure.text), "code": failure.code, "seconds": round(seconds, 3)}
+        self._settle(item, row)
 
     def _settle(self, item: Item, row: dict[str, Any]) -> None:
         """Keep what became of a raster: first in the ledger, then for the readers."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from agriseg.config import RunOptions
+from agriseg.errors import AgrisegError, told
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import Prepared, prepare
 from agriseg.jobs.record import describe_plan, file_hash, versions
@@ -42,15 +43,27 @@ class Turn:
     cpu_threads: int | None
 
 
-def take_turn(turn: Turn) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Failure:
+    """Why a raster is not mapped, for the journey back: an error and its causes may hold what does not travel."""
+
+    code: int
+    text: str
+
+
+def take_turn(turn: Turn) -> dict[str, Any] | Failure:
     """Map a raster, or find that a night that was killed has mapped it.
 
     Returns:
-        Its part of the summary, JSON values.
-
-    Raises:
-        AgrisegError: as `segment`.
+        Its part of the summary, JSON values; or why there is none.
     """
+    try:
+        return _map(turn)
+    except (AgrisegError, OSError, MemoryError, RuntimeError) as error:
+        return Failure(*told(error))
+
+
+def _map(turn: Turn) -> dict[str, Any]:
     if turn.cpu_threads:
         torch.set_num_threads(turn.cpu_threads)
     model, options = _model(turn.model, Stamp.of(turn.model)), RunOptions.of(**turn.flags)
