@@ -85,7 +85,7 @@ def gdal_calls(failure: str, kind: type[AgrisegError] = DataError) -> Iterator[l
     try:
         with rasterio.Env():
             yield heard
-    except (*GDAL_ERRORS, UnicodeEncodeError) as error:
+    except (*GDAL_ERRORS, UnicodeError) as error:  # names that GDAL takes or gives are not always UTF-8
         raise kind(f"{failure} ({error.__cause__ or error})") from error
     finally:
         _log.removeHandler(listener)

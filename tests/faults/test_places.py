@@ -35,7 +35,7 @@ def test_two_runs_with_one_output(
     rng = np.random.default_rng(0)
     for attempt in range(tries(3, 100)):
         out = tmp_path / str(attempt)
-        first = nursery.start(*subject.command(out), patches=[["hold", int(rng.integers(0, 35))]])
+        first = nursery.start(*subject.command(out), patches=[["hold", int(rng.integers(0, 30))]])
         first.held()
         second = other.start(*subject.command(out)).ended(5)
         assert second.code == 75, second.err
