@@ -196,15 +196,16 @@ def test_without_crs_the_map_has_none_and_says_so(tmp_path: Path, oracle: Segmen
 
 @pytest.mark.fault("G05")
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_ground_control_points_are_carried_over(tmp_path: Path, oracle: SegmentationModel) -> None:
+@pytest.mark.parametrize("known", [CRS.from_epsg(4326), CRS()], ids=["CRS", "none"])
+def test_ground_control_points_are_carried_over(tmp_path: Path, oracle: SegmentationModel, known: CRS) -> None:
     image = write_raster(tmp_path / "a.tif", noise(70, 90), crs=None, transform=rasterio.Affine.identity())
     corners = [(0, 0, 10, 20), (0, 90, 11, 20), (70, 0, 10, 19), (70, 90, 11, 19)]
     with rasterio.open(image, "r+") as dataset:
-        dataset.gcps = ([GroundControlPoint(r, c, x, y) for r, c, x, y in corners], CRS.from_epsg(4326))
+        dataset.gcps = ([GroundControlPoint(r, c, x, y) for r, c, x, y in corners], known)
     report = segment(image, oracle, tmp_path / "out", window=(10, 20, 50, 30))
     with rasterio.open(report.classes) as mask:
         points, crs = mask.gcps
-    assert crs == CRS.from_epsg(4326)
+    assert crs == (known or None)
     assert [(p.row, p.col, p.x, p.y) for p in points] == [(r - 20, c - 10, x, y) for r, c, x, y in corners]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import rasterio.shutil
+from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
@@ -96,7 +97,7 @@ def _write_draft(path: Path, store: BlockStore, layer: Layer) -> None:
         profile |= {"crs": where.crs, "transform": where.transform}
     with rasterio.open(path, "w", **profile) as draft:
         if where.gcps:
-            draft.gcps = (list(where.gcps), where.gcp_crs)
+            draft.gcps = (list(where.gcps), where.gcp_crs or CRS())
         draft.update_tags(**layer.tags)
         draft.update_tags(1, **layer.band_tags)
         draft.descriptions = layer.descriptions
