@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ CONFIG_NAME = "agriseg.toml"
 BLENDS = ("exact", "smooth", "fast")
 PRECISIONS = ("auto", "fp32", "bf16")
 ON_READ_ERROR = ("stop", "nodata")
+
+Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,42 @@ class RunOptions:
         }
         given = {name: value for name, value in flags.items() if value is not None}
         return cls(**{name: read.get(name, _as_is)(value) for name, value in given.items()})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Above the first number of each a map is amber, above the second red. docs/verdicts.md tells what they rest on.
+
+    Args:
+        distance: of the raster's mean colour from that of the training pixels, in deviations; see `distance`.
+        gsd_ratio: of the raster's ground sample distance to the model's; below 1 too where it is not resampled.
+        doubtful: share of pixels with a confidence below 0.7.
+        nodata: share of pixels without data.
+        failed: share of pixels that could not be read.
+    """
+
+    distance: Span = (2.0, 5.0)
+    gsd_ratio: Span = (1.25, 2.0)
+    doubtful: Span = (0.1, 0.3)
+    nodata: Span = (0.95, 0.999)
+    failed: Span = (0.0, 0.01)
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "Limits":
+        """Limits as people write them: `doubtful=10%:30%`, `distance=2:5`; what is not named stays.
+
+        Raises:
+            UsageError: a limit that is unknown or cannot be read.
+        """
+        given = {}
+        for text in texts:
+            name, _, numbers = text.partition("=")
+            amber, _, red = numbers.partition(":")
+            if name not in {field.name for field in fields(cls)} or not red:
+                known = ", ".join(field.name for field in fields(cls))
+                raise UsageError(f"limit {text!r}, expected NAME=AMBER:RED with one of {known}, such as distance=2:5")
+            given[name] = units.share(amber), units.share(red)
+        return cls(**given)
 
 
 def _as_is(value: Any) -> Any:

@@ -53,6 +53,18 @@ def size(value: int | str) -> int:
     return int(number * _BYTES[unit.upper()])
 
 
+def share(text: str) -> float:
+    """A number, or a share in percent.
+
+    >>> share("25%")
+    0.25
+    """
+    number, unit = _split(text)
+    if number is None or unit not in ("", "%"):
+        raise UsageError(f"{text!r} is neither a number nor a share; write 0.25 or 25%")
+    return number / 100 if unit else number
+
+
 def pixels_or_share(value: float | str) -> int | float:
     """Pixels, or a share of a tile as a number below 1: `64` or `25%`."""
     if not isinstance(value, str):

@@ -472,6 +472,24 @@ def test_a_scheduler_that_is_not_there(flights: Path, model_file: Path, tmp_path
     assert done.stderr.count("\n") == 1
 
 
+def test_a_red_map_is_kept_out_of_the_published_folder(flights: Path, model_file: Path, tmp_path: Path) -> None:
+    """Here nobody may trust a map that is doubted at all, and this network doubts all of its own."""
+    flags = ["--limit", "doubtful=0%:0.1%", "--fail-on", "red"]
+    for _ in range(2):
+        done = batch(flights, "-o", tmp_path / "out", "-m", model_file, *flags)
+        assert done.returncode == 3, done.stderr
+        assert done.stderr.count("red: the network doubts") == 3
+        rows = rows_of(tmp_path / "out")
+        assert all((row["code"], row["verdict"]["colour"]) == (3, "red") for row in rows.values())
+        assert all(name.startswith("quarantine/") for row in rows.values() for name in row["files"])
+    assert len(list((tmp_path / "out" / "quarantine").rglob("*_classes.tif"))) == 3
+    assert not list((tmp_path / "out").glob("20*/*.tif"))
+    assert all(row["unchanged"] for row in rows.values())
+    published = batch(flights, "-o", tmp_path / "out", "-m", model_file)
+    assert published.returncode == 0, published.stderr
+    assert len(list((tmp_path / "out").glob("20*/*_classes.tif"))) == 3
+
+
 # examples/night
 
 NIGHT = Path(__file__).parents[1] / "examples" / "night"

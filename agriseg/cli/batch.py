@@ -20,11 +20,13 @@ from agriseg.units import seconds
 
 if TYPE_CHECKING:
     from agriseg.jobs.diary import Diary
-    from agriseg.jobs.night import Job, Night
+    from agriseg.jobs.night import Job, Night, Rules
 
 _PATTERN = r"Regular expression on the path below FOLDER: (?P<field>[^/]+)/(?P<date>\d{8})."
 _SETTLE = "A file changed less than this ago may still be growing and waits; 30s if not given."
 _RETRY = "Try a raster again after a fault of disk or worker; once if not given."
+_LIMIT = "When a map is amber, when red: distance=2:5, gsd_ratio, doubtful=10%:30%, nodata, failed."
+_FAIL_ON = "A map of this colour or worse counts as failed and goes to OUT/quarantine; never if not given."
 _CPU = "Threads of the network in each worker. The bytes of a map depend on it; torch's own choice if not given."
 
 
@@ -43,6 +45,8 @@ _CPU = "Threads of the network in each worker. The bytes of a map depend on it; 
 @click.option("--timeout", metavar="LENGTH", help="Stop a raster that takes longer, such as 30m.")
 @click.option("--retry", type=click.IntRange(0), default=1, metavar="N", help=_RETRY)
 @click.option("--fail-fast/--keep-going", help="End after the first raster that fails, or go on (default).")
+@click.option("--limit", "limits", multiple=True, metavar="NAME=AMBER:RED", help=_LIMIT)
+@click.option("--fail-on", type=click.Choice(["never", "red", "amber"]), default="never", help=_FAIL_ON)
 @click.option("--shard", metavar="K/N", help="Only each N-th raster, from the K-th on: for N machines.")
 @click.option("--on-done", metavar="COMMAND", help="Run at the end, with AGRISEG_SUMMARY and AGRISEG_EXIT_CODE set.")
 @click.option("--dry-run", is_flag=True, help="Print what would be mapped, write nothing.")
@@ -104,16 +108,19 @@ def _jobs(
     return [Job("", discover(source, globs or GLOBS, pattern, out), file, flags)]
 
 
-def _rules(given: dict[str, Any]) -> Any:
+def _rules(given: dict[str, Any]) -> "Rules":
+    from agriseg.config import Limits
     from agriseg.jobs.night import Rules
 
+    Limits.of(given["limits"])  # a wrong one is said before the first raster
     if given["scheduler"] and given["scheduler_file"]:
         raise UsageError("--scheduler and --scheduler-file; give one of them")
     return Rules(
         workers=given["workers"], scheduler=given["scheduler"] or given["scheduler_file"],
         timeout=seconds(given["timeout"]) if given["timeout"] else None, retries=given["retry"],
         fail_fast=given["fail_fast"], settle=seconds(given["settle"] or "30s"), cpu_threads=given["cpu_threads"],
-        shard=_shard(given["shard"]), since=_day(given["since"]),
+        shard=_shard(given["shard"]), since=_day(given["since"]), limits=given["limits"],
+        refused={"never": (), "red": ("red",), "amber": ("amber", "red")}[given["fail_on"]],
     )  # fmt: skip
 
 

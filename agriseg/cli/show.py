@@ -23,6 +23,8 @@ def show_report(report: "Report") -> str:
         lines.append(f"  {count.name:20} {count.pixels / predicted:7.2%} {count.pixels:14,} {area:>12}")
     account = ", ".join(f"{name} {pixels:,}" for name, pixels in report.pixels.items())
     lines.append(f"  pixels: {account}; {report.tiles} tiles run")
+    lines.append(f"  verdict: {report.verdict['colour']}")
+    lines += [f"    {reason}" for reason in report.verdict["reasons"]]
     lines += [str(path) for path in report.files]
     return "\n".join(lines)
 

@@ -16,15 +16,19 @@ class Account:
     Args:
         area: pixels and ground of each class.
         tiles: tiles that went through the network.
+        doubtful: pixels with a confidence below 0.7.
         lost: windows of the map whose pixels could not be read; those of neighbours may share pixels.
     """
 
     area: Area
     tiles: int
+    doubtful: int
     lost: tuple[Window, ...]
 
     def __add__(self, other: "Account") -> "Account":
-        return Account(self.area + other.area, self.tiles + other.tiles, self.lost + other.lost)
+        return Account(
+            self.area + other.area, self.tiles + other.tiles, self.doubtful + other.doubtful, self.lost + other.lost
+        )  # fmt: skip
 
     def pixels(self, total: int) -> dict[str, int]:
         """Pixels with total = predicted + nodata + failed."""

@@ -14,7 +14,7 @@ from uuid import uuid4
 from agriseg import files
 from agriseg.layers.night_page import night_page
 
-_COLUMNS = ("name", "field", "date", "status", "code", "reason", "minutes", "predicted", "nodata", "failed")
+_COLUMNS = ("name", "field", "date", "status", "code", "reason", "verdict", "minutes", "predicted", "nodata", "failed")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a cell begins that a spreadsheet would compute
 _WAITING = "waiting"
 
@@ -124,7 +124,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
     writer = csv.writer(buffer)
     writer.writerow([*_COLUMNS, *(_cell(f"{name} ha") for name in classes)])
     for row in rows:
-        flat = {**row, **row.get("pixels", {}), "minutes": round(row.get("seconds", 0) / 60, 2)}
+        verdict = row.get("verdict", {}).get("colour")
+        flat = {**row, **row.get("pixels", {}), "minutes": round(row.get("seconds", 0) / 60, 2), "verdict": verdict}
         cells = [flat.get(column) for column in _COLUMNS]
         writer.writerow([_cell(value) for value in [*cells, *(row.get("hectares", {}).get(name) for name in classes)]])
     return buffer.getvalue()

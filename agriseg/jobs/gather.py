@@ -43,6 +43,7 @@ class Gathered:
     Args:
         model: untrained; bands, scale, ground resolution and statistics come from the training images.
         training, held: scenes to train on, and scenes to score the model on.
+        correlation: of the training pixels between bands, (C, C) floats.
         identity: fingerprint of configuration and files; only the same run may go on from its state.
         skipped: images that could not be read, and why; empty unless that was allowed.
         start: where the first weights come from.
@@ -51,6 +52,7 @@ class Gathered:
     model: SegmentationModel
     training: Sequence[Scene]
     held: Sequence[Scene]
+    correlation: list[list[float]]
     identity: str
     skipped: Sequence[str]
     start: Start
@@ -85,8 +87,9 @@ def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gath
     held = sieve(held, _scanned)
     if not training or not held:
         raise DataError(f"no image left to {'validate' if training else 'train'} on; {'; '.join(sieve.bad)}")
-    mean, std = _statistics(training, model.scale, config.bands)
-    return Gathered(replace(model, mean=mean, std=std), training, held, identity, sieve.bad, began)
+    mean, std, correlation = _statistics(training, model.scale, config.bands)
+    model = replace(model, mean=mean, std=std)
+    return Gathered(model, training, held, correlation, identity, sieve.bad, began)
 
 
 class _Sieve:
@@ -212,10 +215,13 @@ def _blank(
 
 def _statistics(
     scenes: Sequence[Scene], scale: float, roles: Sequence[str]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each band, scaled: of valid pixels that are not held back, in some windows of a scene."""
+) -> tuple[tuple[float, ...], tuple[float, ...], list[list[float]]]:
+    """Mean and deviation of each band, scaled, and the correlation between bands.
+
+    Of valid pixels that are not held back, in some windows of a scene.
+    """
     bands = len(roles)
-    count, sums, squares = 0, np.zeros(bands), np.zeros(bands)
+    count, sums, products = 0, np.zeros(bands), np.zeros((bands, bands))
     for number, scene in enumerate(scenes):
         rng = np.random.default_rng(number)
         for _ in range(_WINDOWS):
@@ -225,15 +231,17 @@ def _statistics(
             window, chip = Window(left, top, width, height), scene.read(top, left, height, width)
             kept = chip.valid if (keep := scene.labels.keep) is None else chip.valid & keep(window)
             values = chip.pixels[:, kept].astype(np.float64) * scale
-            count, sums, squares = count + values.shape[1], sums + values.sum(1), squares + (values**2).sum(1)
+            count, sums, products = count + values.shape[1], sums + values.sum(1), products + values @ values.T
     if not count:
         raise DataError("no valid pixel in the images")
     mean = sums / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    covariance = products / count - np.outer(mean, mean)
+    std = np.sqrt(np.maximum(np.diag(covariance), 0))
     for role, value, deviation in zip(roles, mean, std, strict=True):
         if deviation <= _ROUNDING * abs(value):
             raise DataError(f"band {role} is {value:g} everywhere in the images to train on; leave it out of bands")
-    return tuple(mean.tolist()), tuple(std.tolist())
+    correlation = covariance / np.outer(std, std)
+    return tuple(mean.tolist()), tuple(std.tolist()), correlation.round(6).tolist()
 
 
 def _identity(config: TrainConfig, origin: str, pairs: Sequence[Pair]) -> str:

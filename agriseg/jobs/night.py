@@ -15,8 +15,10 @@ from agriseg.jobs.diary import Diary
 from agriseg.jobs.discover import Candidate, Discovery
 from agriseg.jobs.ledger import Entry, Ledger
 
-FINAL = (2, 65, 78)
+FINAL = (2, 3, 65, 78)
 """Exit codes of what will fail again however often it is tried: the raster, the model and the flags stay the same."""
+QUARANTINE = "quarantine"
+"""Folder, in that of the outputs, for maps that are not to be published."""
 GONE = (-1, -1)
 """Stamp of a file that is not there."""
 _PACKAGES = ("agriseg", "torch", "rasterio", "numpy", "zarr")
@@ -53,6 +55,8 @@ class Rules:
         cpu_threads: threads of the network in each worker; None leaves it to torch.
         shard: k, n: only each n-th raster, beginning with the k-th; every shard has its own ledger and summary.
         since: only flights of this day or later.
+        limits: of the verdict, as `Limits.of` takes them.
+        refused: colours of maps that are not published, but put into `quarantine`.
     """
 
     workers: int = 1
@@ -64,6 +68,8 @@ class Rules:
     cpu_threads: int | None = None
     shard: tuple[int, int] = (1, 1)
     since: date | None = None
+    limits: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,7 @@ class Night:
         passed_over: dict[str, int] = {}
         items: list[Item] = []
         for job in self.jobs:
-            key = _key(job, self.rules.cpu_threads)
+            key = _key(job, self.rules)
             items += [_item(job, candidate, key) for candidate in job.found.rasters if self._is_asked(candidate)]
             for kind, number in job.found.passed_over.items():
                 passed_over[kind] = passed_over.get(kind, 0) + number
@@ -213,13 +219,14 @@ def stamp(path: Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def _key(job: Job, cpu_threads: int | None) -> str:
+def _key(job: Job, rules: Rules) -> str:
     """Of everything beside the raster that decides a map."""
     if not job.model.is_file():
         raise ModelError(f"{job.model}: no such model file; check the name")
     decisive = {
         "model": _sha256(job.model), "flags": {name: repr(value) for name, value in job.flags.items()},
-        "cpu_threads": cpu_threads, "versions": {name: version(name) for name in _PACKAGES},
+        "rules": [rules.cpu_threads, rules.limits, rules.refused],
+        "versions": {name: version(name) for name in _PACKAGES},
     }  # fmt: skip
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 

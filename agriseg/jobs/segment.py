@@ -4,14 +4,14 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rasterio.enums import Resampling
 
 from agriseg import files
-from agriseg.config import RunOptions
+from agriseg.config import Limits, RunOptions
 from agriseg.engine.heap import release_heap, share_heap
 from agriseg.engine.schedule import run_bands
 from agriseg.engine.sweep import Sweep, Watch
@@ -20,6 +20,7 @@ from agriseg.jobs.account import Account
 from agriseg.jobs.outputs import Outputs, default_folder
 from agriseg.jobs.prepare import Prepared, prepare, smaller
 from agriseg.jobs.record import describe_run
+from agriseg.jobs.verdict import Verdict, as_values, judge
 from agriseg.jobs.working import Working
 from agriseg.layers.area import Area
 from agriseg.legend import CONFIDENCE_STEP, Legend
@@ -56,6 +57,7 @@ class Report:
         counts: per class.
         tiles: tiles that went through the network; the others held no data.
         warnings: what a reader should know before trusting the map.
+        verdict: its colour (green, amber, red), the reasons, and what was measured.
         files: all that was written, the record last.
     """
 
@@ -67,6 +69,7 @@ class Report:
     counts: tuple[ClassCount, ...]
     tiles: int
     warnings: tuple[str, ...]
+    verdict: dict[str, Any]
     files: tuple[Path, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -77,7 +80,23 @@ class Report:
             "classes": [asdict(count) for count in self.counts],
             "tiles_run": self.tiles,
             "warnings": list(self.warnings),
+            "verdict": self.verdict,
         }
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Which maps may be published.
+
+    Args:
+        limits: of the verdict.
+        refused: colours of maps that may not.
+        quarantine: folder for these.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    refused: tuple[str, ...] = ()
+    quarantine: Path | None = None
 
 
 def segment(
@@ -117,9 +136,9 @@ def segment(
 
 def run(
     prepared: Prepared, outputs: Outputs, progress: Progress | None = None, watch: Watch | None = None, *,
-    resume: bool = True,
+    resume: bool = True, standard: Standard = Standard(),
 ) -> Report:  # fmt: skip
-    """Map a prepared raster; see `segment`.
+    """Map a prepared raster; see `segment`. A map that the standard refuses is published in its quarantine.
 
     When the device's memory holds not even one tile, tiles become smaller, or the CPU takes over, as far as the user
     has left that open. `watch` is shown the logits that decide, each once, so it takes up no earlier run.
@@ -127,14 +146,16 @@ def run(
     share_heap()
     while True:
         try:
-            return _run(prepared, outputs, progress or _silent, watch, resume=resume and watch is None)
+            return _run(prepared, outputs, progress or _silent, watch, standard, resume=resume and watch is None)
         except DeviceMemoryError as error:
             if watch is not None:
                 raise
             prepared = smaller(prepared, error)
 
 
-def _run(prepared: Prepared, outputs: Outputs, progress: Progress, watch: Watch | None, *, resume: bool) -> Report:
+def _run(
+    prepared: Prepared, outputs: Outputs, progress: Progress, watch: Watch | None, standard: Standard, *, resume: bool
+) -> Report:  # fmt: skip
     began = time.monotonic()
     plan, legend = prepared.plan, prepared.model.legend
     with _working(prepared, outputs, resume=resume) as working:
@@ -144,6 +165,8 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, watch: Watch 
         release_heap()
         mapped = time.monotonic()
         pixels = account.pixels(plan.roi.width * plan.roi.height)
+        verdict = judge(prepared, pixels, account.doubtful, standard.limits)
+        outputs = _place(outputs, standard, verdict)
         finished = [_publish(working.store, layer, pixels) for layer in _layers(prepared, prepared.georeference)]
         outputs.record.unlink(missing_ok=True)  # of an older map: it vouches for files that are about to go
         working.publishing()
@@ -156,11 +179,20 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, watch: Watch 
             "classes": [asdict(count) for count in _counts(legend, account.area)],
             "lost_windows": account.lost_windows,
             "tiles_run": account.tiles,
+            "verdict": as_values(verdict),
             "warnings": [*prepared.warnings, *said, *account.warnings],
             "seconds": {"map": round(mapped - began, 3), "publish": round(time.monotonic() - mapped, 3)},
         }
         files.write_text(outputs.record, describe_run(prepared, outcome, outputs.files[:-1]))
     return _report(outputs, outcome)
+
+
+def _place(outputs: Outputs, standard: Standard, verdict: Verdict) -> Outputs:
+    """Where a map goes that is thought of like that."""
+    if standard.quarantine is None or verdict.colour not in standard.refused:
+        return outputs
+    files.make_folder(standard.quarantine)
+    return replace(outputs, folder=standard.quarantine)
 
 
 def _report(outputs: Outputs, outcome: dict[str, Any]) -> Report:
@@ -169,7 +201,7 @@ def _report(outputs: Outputs, outcome: dict[str, Any]) -> Report:
         outputs.layer("classes"), outputs.layer("confidence"),
         outputs.layer("probabilities") if outputs.with_probabilities else None,
         outputs.record, outcome["pixels"], tuple(ClassCount(**entry) for entry in outcome["classes"]),
-        outcome["tiles_run"], tuple(outcome["warnings"]), tuple(outputs.files),
+        outcome["tiles_run"], tuple(outcome["warnings"]), outcome["verdict"], tuple(outputs.files),
     )  # fmt: skip
 
 

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agriseg.config import Limits
 from agriseg.engine.crew import Crew
 from agriseg.errors import AgrisegError, InputMissing, UsageError, WorkerLost, told
 from agriseg.jobs.diary import Diary
 from agriseg.jobs.ledger import Entry, Ledger
-from agriseg.jobs.night import GONE, Item, Night, stamp
+from agriseg.jobs.night import GONE, QUARANTINE, Item, Night, stamp
 from agriseg.jobs.outputs import Outputs
+from agriseg.jobs.segment import Standard
 from agriseg.jobs.turn import Failure, Turn, take_turn
 
 _AGAIN = (74, 75)  # codes of what is worth another try in the same night
@@ -89,7 +91,9 @@ class Shift:
         if not own:
             self._ledger.put(Entry(item.name, *item.stamp, "", "", {"status": "begun", "own": True}))
         image, model = item.candidate.path.resolve(), item.job.model.resolve()
-        turn = Turn(image, outputs.folder, model, item.job.flags, own, self._rules.cpu_threads)
+        quarantine = self._night.out.resolve() / QUARANTINE / item.folder
+        standard = Standard(Limits.of(self._rules.limits), self._rules.refused, quarantine)
+        turn = Turn(image, outputs.folder, model, item.job.flags, own, self._rules.cpu_threads, standard)
         crew.give(item.name, take_turn, turn)
         self._under_way[item.name] = item, time.monotonic()
 
@@ -106,10 +110,13 @@ class Shift:
         if isinstance(answer, Failure):
             self._fail(item, answer, seconds)
             return
-        failed = answer["pixels"]["failed"]
-        row = _columns(item, "failed" if failed else "done", f"{failed:,} pixels could not be read" if failed else "")
-        names = [str(item.folder / Path(path).name) for path in answer["files"]]
-        self._settle(item, {**row, **answer, "files": names, "code": 3 if failed else 0, "own": True})
+        failed, verdict = answer["pixels"]["failed"], answer["verdict"]
+        reason = f"{failed:,} pixels could not be read" if failed else ""
+        if verdict["colour"] in self._rules.refused:
+            reason = f"{verdict['colour']}: {'; '.join(verdict['reasons'])}"
+        row = _columns(item, "failed" if reason else "done", reason)
+        names = [str(Path(path).relative_to(self._night.out.resolve())) for path in answer["files"]]
+        self._settle(item, {**row, **answer, "files": names, "code": 3 if reason else 0, "own": True})
 
     def _fail(self, item: Item, failure: Failure, seconds: float) -> None:
         if failure.code in _AGAIN and item.tries < self._rules.retries:

@@ -244,4 +244,5 @@ def _about(config: TrainConfig, found: Gathered, census: Census) -> dict[str, An
             "pixels": dict(zip(config.classes, census.counts.sum(0).tolist(), strict=True)),
         },
         "recipe": config.recipe.model_dump(mode="json"),
+        "correlation": found.correlation,
     }  # fmt: skip

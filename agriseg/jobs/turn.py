@@ -3,7 +3,7 @@
 import json
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from agriseg.errors import AgrisegError, told
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import Prepared, prepare
 from agriseg.jobs.record import describe_plan, file_hash, versions
-from agriseg.jobs.segment import run
+from agriseg.jobs.segment import Standard, run
 from agriseg.layers.picture import thumbnail
 from agriseg.legend import Legend
 from agriseg.model import SegmentationModel, load_model
@@ -33,6 +33,7 @@ class Turn:
         flags: fields of `RunOptions`.
         own: whether what lies in the folder under the outputs' names is this night's, or an earlier one's.
         cpu_threads: of the network; None leaves it to torch.
+        standard: which maps may be published, and where the others go.
     """
 
     image: Path
@@ -41,6 +42,7 @@ class Turn:
     flags: Mapping[str, Any]
     own: bool
     cpu_threads: int | None
+    standard: Standard
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def _map(turn: Turn) -> dict[str, Any]:
     outputs.check(turn.image)
     prepared = prepare(turn.image, model, options)
     if not (turn.own and _is_done(prepared, outputs)):
-        run(prepared, outputs)
+        outputs = replace(outputs, folder=run(prepared, outputs, standard=turn.standard).record.parent)
     return _row(outputs, model.legend)
 
 
@@ -102,5 +104,6 @@ def _row(outputs: Outputs, legend: Legend) -> dict[str, Any]:
             entry["name"]: entry["pixels"] / max(1, record["pixels"]["predicted"]) for entry in record["classes"]
         },
         "seconds": round(sum(record["seconds"].values()), 3), "warnings": record["warnings"],
+        "verdict": record["verdict"],
         "files": [str(path) for path in outputs.files], "thumbnail": f"data:image/png;base64,{picture}",
     }  # fmt: skip

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,9 @@ from agriseg.jobs.account import Account, windows
 from agriseg.jobs.outputs import PUBLISHING
 from agriseg.jobs.prepare import Prepared
 from agriseg.jobs.record import describe_model, describe_plan
+from agriseg.jobs.verdict import DOUBTFUL
 from agriseg.layers.area import Area
+from agriseg.legend import CONFIDENCE_STEP
 from agriseg.raster.journal import Journal
 from agriseg.raster.store import BlockStore
 
@@ -83,7 +86,10 @@ class Working:
             if rows.shape[1]:
                 self.store.write(name, row_off, rows)
         checks = {name: _checksum(rows) for name, rows in decided.layers.items()}
-        done = Account(self._area(decided.band, decided.class_pixels), decided.tiles, self._on_map(decided.lost))
+        done = Account(
+            self._area(decided.band, decided.class_pixels), decided.tiles, _doubtful(decided.layers),
+            self._on_map(decided.lost),
+        )  # fmt: skip
         with self._lock:
             self._journal.add({"band": index, "tiles": done.tiles, "lost": done.lost_windows, "blake2b": checks})
             self._done[index] = done
@@ -141,7 +147,7 @@ class Working:
             return None
         counts = [np.count_nonzero(layers["classes"][0] == k, axis=1) for k in range(self._classes)]
         area = self._area(band, np.stack(counts, axis=1).astype(np.int64))
-        return Account(area, int(entry["tiles"]), windows(entry["lost"]))
+        return Account(area, int(entry["tiles"]), _doubtful(layers), windows(entry["lost"]))
 
     def _on_map(self, lost: tuple[Window, ...]) -> tuple[Window, ...]:
         """Windows of the working grid as windows of the map."""
@@ -163,6 +169,11 @@ def _key(prepared: Prepared) -> str:
         "versions": {name: version(name) for name in _PACKAGES},
     }  # fmt: skip
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+
+def _doubtful(layers: Mapping[str, NDArray[np.uint8]]) -> int:
+    """Pixels with little confidence; no data has the highest number of all."""
+    return int(np.count_nonzero(layers["confidence"] < round(DOUBTFUL / CONFIDENCE_STEP)))
 
 
 def _checksum(rows: NDArray[np.uint8]) -> str:

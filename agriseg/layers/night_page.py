@@ -6,6 +6,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 _ORDER = ("failed", "deferred", "waiting", "done")
+_TRUST = ("red", "amber", "green", None)
 
 
 def night_page(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -17,5 +18,10 @@ def night_page(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) ->
     """
     page = Environment(loader=PackageLoader("agriseg", "data"), autoescape=True).get_template("night.html.j2")
     classes = list(dict.fromkeys(name for row in rows for name in row.get("hectares", {})))
-    ordered = sorted(rows, key=lambda row: (_ORDER.index(row["status"]), row["name"]))
+    ordered = sorted(rows, key=lambda row: (_ORDER.index(row["status"]), _TRUST.index(_colour(row)), row["name"]))
     return page.render(summary=summary, rows=ordered, classes=classes)
+
+
+def _colour(row: Mapping[str, Any]) -> str | None:
+    verdict = row.get("verdict")
+    return verdict["colour"] if verdict else None

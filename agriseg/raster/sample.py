@@ -21,6 +21,7 @@ class Sample:
         valid_share: share of valid pixels, 0 to 1.
         complete: whether the whole raster was looked at.
         highest: largest valid number in the used bands; 0 without one.
+        mean: of the valid pixels, per used band; None without one.
         mask_like: number of the last band if it holds just 0 and one other value and nothing says what it is.
         black_border: whether all four corners are 0 in all used bands.
     """
@@ -28,6 +29,7 @@ class Sample:
     valid_share: float
     complete: bool
     highest: float
+    mean: tuple[float, ...] | None
     mask_like: int | None
     black_border: bool
 
@@ -41,15 +43,17 @@ def take_sample(source: Source) -> Sample:
     info = source.info
     complete = info.width * info.height <= _ALL_PIXELS
     windows = [Window(0, 0, info.width, info.height)] if complete else _lattice(info.width, info.height)
-    pixels, valid, highest = 0, 0, 0.0
+    pixels, valid, highest, sums = 0, 0, 0.0, np.zeros(len(source.bands))
     with Reader(source) as reader:
         for window in windows:
             strip = reader.read(window)
             used = strip.pixels[:, strip.valid]
             pixels, valid = pixels + strip.valid.size, valid + int(strip.valid.sum())
             highest = max(highest, float(used.max(initial=0)))
+            sums += used.sum(1, dtype=np.float64)
         black = not any(reader.read(corner).pixels.any() for corner in _corners(info.width, info.height))
-    return Sample(valid / pixels, complete, highest, _mask_like(source, windows), black)
+    mean = tuple((sums / valid).tolist()) if valid else None
+    return Sample(valid / pixels, complete, highest, mean, _mask_like(source, windows), black)
 
 
 def _mask_like(source: Source, windows: Iterable[Window]) -> int | None:
