@@ -27,7 +27,7 @@ check: $(INSTALLED)
 	$(BIN)/python -m pytest -q
 
 faults: $(INSTALLED)
-	$(BIN)/python -m pytest -q -m fault --long
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m fault --long
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/startup.py

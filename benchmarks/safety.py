@@ -27,7 +27,7 @@ def bare() -> ExitStack:
     """Around a run that keeps nothing, flushes nothing and reads nothing back."""
     stack = ExitStack()
     for where, name, instead in (
-        (Answers, "keep", lambda *_: None), (Journal, "add", lambda *_: None), (working, "_checksum", lambda _: ""),
+        (Answers, "keep", lambda *_: None), (Answers, "begin", lambda *_: None), (Journal, "add", lambda *_: None), (working, "_checksum", lambda _: ""),
         (files, "_flush", lambda _: None), (cog, "_verify", lambda *_: 0), (cog, "_check_layout", lambda _: None),
         (jobs, "_publish", lambda store, layer, _: cog.write_cog(store, layer)[0]),
     ):  # fmt: skip
@@ -51,8 +51,8 @@ def compare(image: Path, arch: str, tile: int, rounds: int) -> tuple[list[float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", default="fcn8s_resnet18")
-    parser.add_argument("--side", type=int, default=3072)
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--side", type=int, default=4096)
+    parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         large = field(Path(name) / "large.tif", args.side, args.side)
