@@ -27,7 +27,8 @@ def bare() -> ExitStack:
     """Around a run that keeps nothing, flushes nothing and reads nothing back."""
     stack = ExitStack()
     for where, name, instead in (
-        (Answers, "keep", lambda *_: None), (Answers, "begin", lambda *_: None), (Journal, "add", lambda *_: None), (working, "_checksum", lambda _: ""),
+        (Answers, "keep", lambda *_: None), (Answers, "begin", lambda *_: None),
+        (Journal, "add", lambda *_: None), (working, "_checksum", lambda _: ""),
         (files, "_flush", lambda _: None), (cog, "_verify", lambda *_: 0), (cog, "_check_layout", lambda _: None),
         (jobs, "_publish", lambda store, layer, _: cog.write_cog(store, layer)[0]),
     ):  # fmt: skip
