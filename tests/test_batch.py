@@ -372,6 +372,11 @@ def test_shards_share_the_work(flights: Path, model_file: Path, tmp_path: Path) 
     ]
     assert not names[0] & names[1]
     assert len(names[0] | names[1]) == 3
+    for number in range(9):  # a raster stays with its shard when others come
+        write_raster(flights / f"new{number}.tif", blocks(20, 20))
+    for part, before in enumerate(names, 1):
+        plan = batch(flights, "-o", out, "-m", model_file, "--shard", f"{part}/2", "--dry-run", "--json")
+        assert {name for name, what in json.loads(plan.stdout).items() if what == "unchanged"} == before
     assert len(list(out.rglob("*_classes.tif"))) == 3
 
 

@@ -47,7 +47,7 @@ _CPU = "Threads of the network in each worker. The bytes of a map depend on it; 
 @click.option("--fail-fast/--keep-going", help="End after the first raster that fails, or go on (default).")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=AMBER:RED", help=_LIMIT)
 @click.option("--fail-on", type=click.Choice(["never", "red", "amber"]), default="never", help=_FAIL_ON)
-@click.option("--shard", metavar="K/N", help="Only each N-th raster, from the K-th on: for N machines.")
+@click.option("--shard", metavar="K/N", help="Only the K-th of N parts of the rasters: for N machines.")
 @click.option("--on-done", metavar="COMMAND", help="Run at the end, with AGRISEG_SUMMARY and AGRISEG_EXIT_CODE set.")
 @click.option("--dry-run", is_flag=True, help="Print what would be mapped, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")

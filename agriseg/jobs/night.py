@@ -8,6 +8,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from agriseg import files
 from agriseg.errors import ModelError
@@ -53,7 +54,7 @@ class Rules:
         fail_fast: end after the first raster that fails.
         settle: seconds that a file must have been left alone, else it may still be growing.
         cpu_threads: threads of the network in each worker; None leaves it to torch.
-        shard: k, n: only each n-th raster, beginning with the k-th; every shard has its own ledger and summary.
+        shard: k, n: only the k-th of n parts of the rasters; every shard has its own ledger and summary.
         since: only flights of this day or later.
         limits: of the verdict, as `Limits.of` takes them.
         refused: colours of maps that are not published, but put into `quarantine`.
@@ -162,8 +163,12 @@ class Night:
             items += [_item(job, candidate, key) for candidate in job.found.rasters if self._is_asked(candidate)]
             for kind, number in job.found.passed_over.items():
                 passed_over[kind] = passed_over.get(kind, 0) + number
+        return [item for item in _without_clashes(items) if self._is_ours(item)], passed_over
+
+    def _is_ours(self, item: Item) -> bool:
+        """Whether this shard has the raster; the same one every night, whatever comes beside it."""
         part, parts = self.rules.shard
-        return _without_clashes(items)[part - 1 :: parts], passed_over
+        return crc32(item.name.encode("utf-8", "surrogateescape")) % parts == part - 1
 
     def _is_asked(self, candidate: Candidate) -> bool:
         return self.rules.since is None or candidate.day >= self.rules.since
