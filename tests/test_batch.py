@@ -153,6 +153,7 @@ def no_model(folder: Path) -> str:
     return str(folder)
 
 
+@pytest.mark.fault("X10", "X11", "B02")
 def test_the_readers_can_be_trusted(flights: Path, model_file: Path, tmp_path: Path) -> None:
     """The summaries of a night with good, bad and evil names: the right rows, no formula, no markup."""
     evil = ["=cmd|' &C calc'!A1.tif", "<img src=x onerror=alert(1)>.tif"]
