@@ -263,7 +263,7 @@ def test_a_raster_that_kills_its_worker(flights: Path, model_file: Path, tmp_pat
 @pytest.mark.fault("B06")
 def test_a_raster_over_which_the_worker_hangs(flights: Path, model_file: Path, tmp_path: Path) -> None:
     patch = spoil(tmp_path, "south.tif", "time.sleep(3600)")
-    done = batch(flights, "-o", tmp_path / "out", "-m", model_file, "--timeout", "15s", patch=patch)
+    done = batch(flights, "-o", tmp_path / "out", "-m", model_file, "--timeout", "25s", patch=patch)
     assert done.returncode == 3, done.stderr
     rows = rows_of(tmp_path / "out")
     assert [name for name, row in rows.items() if row["status"] != "done"] == ["2026-05-01/south.tif"]

@@ -156,7 +156,7 @@ def test_a_worker_that_stands_still_and_what_it_listens_to(flights: Path, model_
     """Stopped by a signal, it is killed after the time that a raster may take; the others are mapped."""
     (flights / "bad.tif").unlink()
     out = tmp_path / "out"
-    night = subprocess.Popen(command(flights, model_file, out, "--timeout", "10s"), stderr=subprocess.DEVNULL)
+    night = subprocess.Popen(command(flights, model_file, out, "--timeout", "25s"), stderr=subprocess.DEVNULL)
     stopped = None
     while stopped is None:
         assert night.poll() is None, "it was over before a worker was seen at work"
