@@ -159,7 +159,7 @@ def _run(
     began = time.monotonic()
     plan, legend = prepared.plan, prepared.model.legend
     with _working(prepared, outputs, resume=resume) as working:
-        if working.published and outputs.record.exists():  # which comes last: that run was killed when it was through
+        if working.finished:
             return _report(outputs, json.loads(outputs.record.read_text("utf-8")))
         account, said = _map(prepared, working, progress, watch)
         release_heap()
@@ -240,9 +240,9 @@ def _working(prepared: Prepared, outputs: Outputs, *, resume: bool) -> Iterator[
         with files.locked(outputs.lock):
             if not outputs.working.exists():
                 outputs.require_space(prepared.plan.least_disk(len(prepared.model.legend)))
-            working = Working(prepared, outputs.working, resume=resume)
+            working = Working(prepared, outputs, resume=resume)
             try:
-                if outputs.record.exists() and not (outputs.overwrite or working.published):
+                if outputs.record.exists() and not (outputs.overwrite or working.finished):
                     raise outputs.exists(outputs.record)  # of a run of another kind that was killed when it was through
                 yield working
             except BaseException as error:

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -20,7 +19,7 @@ from agriseg.engine.sweep import Decided
 from agriseg.files import write_bytes
 from agriseg.grid import Window
 from agriseg.jobs.account import Account, windows
-from agriseg.jobs.outputs import PUBLISHING
+from agriseg.jobs.outputs import PUBLISHING, Outputs
 from agriseg.jobs.prepare import Prepared
 from agriseg.jobs.record import describe_model, describe_plan
 from agriseg.jobs.verdict import DOUBTFUL
@@ -38,15 +37,15 @@ class Working:
 
     Args:
         prepared: the run.
-        folder: of its own.
+        outputs: where it works, and where the record will be.
         resume: take up what an earlier run of the same input, model and parameters left.
 
-    `published` is whether that run had begun to give its outputs their names.
+    `finished` is whether that run was through with everything but its cleaning up.
     """
 
-    def __init__(self, prepared: Prepared, folder: Path, *, resume: bool) -> None:
+    def __init__(self, prepared: Prepared, outputs: Outputs, *, resume: bool) -> None:
         plan = self._plan = prepared.plan
-        self._folder = folder
+        folder = self._folder = outputs.working
         self._bands = plan.bands()
         self._index = {band.tiles.stop: index for index, band in enumerate(self._bands)}
         self._classes = len(prepared.model.legend)
@@ -56,7 +55,9 @@ class Working:
         self._where = prepared.georeference
         self._done: dict[int, Account] = {}
         self.first = 0  # band that is not done
-        self.published = resume and self.is_publishing
+        self.finished = resume and self.is_publishing and outputs.record.exists()  # the record comes last
+        if self.finished:
+            return
         if not (resume and self._take_up()):
             self.store = BlockStore.create(
                 folder, plan.layers, plan.roi.height, plan.roi.width, block_rows=plan.block_rows, lead=plan.lead
