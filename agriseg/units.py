@@ -1,6 +1,7 @@
 """Numbers as people write them: `5cm`, `6GB`, `25%`, `red=1,green=2`."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from agriseg.errors import UsageError
@@ -17,12 +18,7 @@ def metres(value: float | str) -> float:
     >>> metres("5cm")
     0.05
     """
-    if isinstance(value, int | float):
-        return float(value)
-    number, unit = _split(value)
-    if number is None or unit not in _METRES:
-        raise UsageError(f"{value!r} is no length; write it with its unit, such as 5cm or 0.5m")
-    return number * _METRES[unit]
+    return _measured(value, _METRES, "length", "5cm or 0.5m")
 
 
 def seconds(value: float | str) -> float:
@@ -31,12 +27,7 @@ def seconds(value: float | str) -> float:
     >>> seconds("30m")
     1800.0
     """
-    if isinstance(value, int | float):
-        return float(value)
-    number, unit = _split(value)
-    if number is None or unit not in _SECONDS:
-        raise UsageError(f"{value!r} is no length of time; write it with its unit, such as 30m or 2h")
-    return number * _SECONDS[unit]
+    return _measured(value, _SECONDS, "length of time", "30m or 2h")
 
 
 def size(value: int | str) -> int:
@@ -124,6 +115,16 @@ def human_bytes(count: float) -> str:
 def human_metres(length: float) -> str:
     """A ground sample distance for a reader: `2.1 cm`, `10 m`."""
     return f"{length * 100:.3g} cm" if length < 1 else f"{length:.4g} m"
+
+
+def _measured(value: float | str, units: Mapping[str, float], what: str, such: str) -> float:
+    """A number as it is; text in the units' base."""
+    if isinstance(value, int | float):
+        return float(value)
+    number, unit = _split(value)
+    if number is None or unit not in units:
+        raise UsageError(f"{value!r} is no {what}; write it with its unit, such as {such}")
+    return number * units[unit]
 
 
 def _split(text: str) -> tuple[float | None, str]:

@@ -68,7 +68,8 @@ def maps_of(out: Path) -> dict[str, bytes]:
 
 def test_images_once_and_nothing_else(tmp_path: Path, model_file: Path) -> None:
     folder = tmp_path / "in"
-    write_raster(folder.joinpath("a.tif") if folder.mkdir() is None else folder, blocks(90, 90))
+    folder.mkdir()
+    write_raster(folder / "a.tif", blocks(90, 90))
     segment(folder / "a.tif", model_file, folder)
     for name in ("README.txt", ".DS_Store", "Thumbs.db", "a.tfw", "a.tif.msk", "a.tif.ovr", "a.tif.aux.xml"):
         (folder / name).write_bytes(b"x")

@@ -94,11 +94,8 @@ def test_the_distance_is_that_of_mahalanobis(small: SegmentationModel) -> None:
     assert distance(small, tuple(colour)) is None
 
 
-@pytest.mark.parametrize("told", [[[1, 2]], "many", [[0.0] * 3] * 3 + [[1.0] * 3], None])
+@pytest.mark.parametrize("told", [[[1, 2]], "many", [[0.0] * 3] * 3 + [[1.0] * 3]])
 def test_a_card_that_tells_nonsense(small: SegmentationModel, told: Any) -> None:
-    if told is None:
-        assert distance(replace(small, about={"correlation": None}), (1.0, 2.0, 3.0)) is None
-        return
     with pytest.raises(ModelError, match="correlation must be 3 x 3 numbers"):
         distance(replace(small, about={"correlation": told}), (1.0, 2.0, 3.0))
 

@@ -78,7 +78,7 @@ def command(
         _show_plan(Night(jobs, folder, _rules(given)), as_json=as_json)
         return
     with Progress("rasters", quiet=quiet or not sys.stderr.isatty(), unit="rasters") as progress, stoppable(path):
-        diary = Night(jobs, folder, _rules(given), lambda done, total: progress(max(done, 1), total), _complain).run()
+        diary = Night(jobs, folder, _rules(given), progress, _complain).run()
     if as_json:
         click.echo(json.dumps(diary.summary))
     elif sys.stdout.isatty():

@@ -111,10 +111,10 @@ class Diary:
             raise files.storage_error(self._log, error) from error
 
     def _write(self) -> None:
-        rows = list(self._rows.values())
-        files.write_text(self._summary.with_suffix(".json"), json.dumps(self.summary, indent=2) + "\n")
+        rows, summary = list(self._rows.values()), self.summary
+        files.write_text(self._summary.with_suffix(".json"), json.dumps(summary, indent=2) + "\n")
         files.write_text(self._summary.with_suffix(".csv"), _table(rows))
-        files.write_text(self.page, night_page(self.summary, rows))
+        files.write_text(self.page, night_page(summary, rows))
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -241,15 +241,18 @@ def _working(prepared: Prepared, outputs: Outputs, *, resume: bool) -> Iterator[
             if not outputs.working.exists():
                 outputs.require_space(prepared.plan.least_disk(len(prepared.model.legend)))
             working = Working(prepared, outputs, resume=resume)
+            through = stopped = False
             try:
                 if outputs.record.exists() and not (outputs.overwrite or working.finished):
                     raise outputs.exists(outputs.record)  # of a run of another kind that was killed when it was through
                 yield working
-            except BaseException as error:
-                if not (isinstance(error, KeyboardInterrupt | Terminated) or working.is_publishing):
-                    working.remove()
+                through = True
+            except (KeyboardInterrupt, Terminated):
+                stopped = True
                 raise
-            working.remove()
+            finally:
+                if through or not (stopped or working.is_publishing):
+                    working.remove()
     finally:
         if made:
             with suppress(OSError):  # it holds something

@@ -43,7 +43,8 @@ class Shift:
                 self._stop_overdue(crew)
                 if self._rules.fail_fast and self._diary.failed:
                     break
-                self._night.tell(self._diary.settled, self._diary.total)
+                if settled := self._diary.settled:
+                    self._night.tell(settled, self._diary.total)
 
     def _give(self, crew: Crew) -> None:
         """Hand out rasters while there are workers for them and files that are at rest."""

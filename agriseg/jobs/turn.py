@@ -88,10 +88,10 @@ def _is_done(prepared: Prepared, outputs: Outputs) -> bool:
     if not all(path.is_file() for path in outputs.files):
         return False
     record = json.loads(outputs.record.read_text("utf-8"))
-    told = [record["model"]["fingerprint"], record["parameters"], record["versions"], record["input"]["sha256"]]
+    recorded = [record["model"]["fingerprint"], record["parameters"], record["versions"], record["input"]["sha256"]]
     model, image = prepared.model, prepared.info.path
     expected = [model.fingerprint, json.loads(json.dumps(describe_plan(prepared))), versions(), file_hash(image)]
-    return bool(told == expected)
+    return bool(recorded == expected)
 
 
 def _row(outputs: Outputs, legend: Legend) -> dict[str, Any]:

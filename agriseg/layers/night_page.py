@@ -1,9 +1,10 @@
 """The page that somebody reads in the morning: one file, a row a raster, what went wrong first."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, Template
 
 _ORDER = ("failed", "deferred", "waiting", "done")
 _TRUST = ("red", "amber", "green", None)
@@ -16,10 +17,15 @@ def night_page(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) ->
         summary: of the night: `began`, `written`, `rasters` by status, `passed_over`.
         rows: of the rasters, with `thumbnail`, a data URI, where there is a map.
     """
-    page = Environment(loader=PackageLoader("agriseg", "data"), autoescape=True).get_template("night.html.j2")
     classes = list(dict.fromkeys(name for row in rows for name in row.get("hectares", {})))
     ordered = sorted(rows, key=lambda row: (_ORDER.index(row["status"]), _TRUST.index(_colour(row)), row["name"]))
-    return page.render(summary=summary, rows=ordered, classes=classes)
+    return _template().render(summary=summary, rows=ordered, classes=classes)
+
+
+@cache
+def _template() -> Template:
+    """Read once: the page is written anew after each raster."""
+    return Environment(loader=PackageLoader("agriseg", "data"), autoescape=True).get_template("night.html.j2")
 
 
 def _colour(row: Mapping[str, Any]) -> str | None:
