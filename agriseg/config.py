@@ -3,7 +3,7 @@
 import difflib
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,21 @@ class Limits:
                 raise UsageError(f"limit {text!r}, expected NAME=AMBER:RED with one of {known}, such as distance=2:5")
             given[name] = units.share(amber), units.share(red)
         return cls(**given)
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Which maps may be published.
+
+    Args:
+        limits: of the verdict.
+        refused: colours of maps that may not.
+        quarantine: folder for these.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    refused: tuple[str, ...] = ()
+    quarantine: Path | None = None
 
 
 def _as_is(value: Any) -> Any:

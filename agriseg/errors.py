@@ -76,6 +76,14 @@ class WorkerLost(BusyError):
     """A worker process died or was stopped over its task. Exit code 75."""
 
 
+class WorkerFailed(AgrisegError):
+    """What went wrong in a worker process, with the exit code that it has there."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.exit_code = code
+
+
 class AccessError(AgrisegError, PermissionError):
     """The operating system forbids it. Exit code 77."""
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from filelock import FileLock, Timeout
 
@@ -53,9 +54,8 @@ def make_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".agriseg-{os.getpid()}"
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        with TemporaryFile(dir=path):  # has no name that a kill could leave behind
+            pass
     except (FileExistsError, NotADirectoryError) as error:
         raise OutputError(f"{path}: cannot be a folder, a file stands there; choose another with -o") from error
     except OSError as error:

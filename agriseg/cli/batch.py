@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agriseg.cli.edge import one_line
-from agriseg.cli.options import chosen_model, config_option, run_flags, run_options, warn
+from agriseg.cli.options import chosen_model, config_option, run_flags, run_options, scheduler_of, warn, worker_options
 from agriseg.cli.progress import Progress
 from agriseg.cli.signals import end_on_signals, stoppable
 from agriseg.errors import ModelError, UsageError
@@ -27,7 +27,6 @@ _SETTLE = "A file changed less than this ago may still be growing and waits; 30s
 _RETRY = "Try a raster again after a fault of disk or worker; once if not given."
 _LIMIT = "When a map is amber, when red: distance=2:5, gsd_ratio, doubtful=10%:30%, nodata, failed."
 _FAIL_ON = "A map of this colour or worse counts as failed and goes to OUT/quarantine; never if not given."
-_CPU = "Threads of the network in each worker. The bytes of a map depend on it; torch's own choice if not given."
 
 
 @click.command("batch", short_help="Map a folder of rasters, each on its own, with a summary for the morning.")
@@ -38,10 +37,7 @@ _CPU = "Threads of the network in each worker. The bytes of a map depend on it; 
 @click.option("--pattern", metavar="REGEX", help=_PATTERN)
 @click.option("--since", metavar="DATE", help="Only flights of this day or later, such as 2026-05-01.")
 @click.option("--settle", metavar="LENGTH", help=_SETTLE)
-@click.option("--workers", type=click.IntRange(1), default=1, metavar="N", help="Worker processes; 1 if not given.")
-@click.option("--scheduler", metavar="ADDRESS", help="Use the workers of this Dask scheduler: tcp://HOST:PORT.")
-@click.option("--scheduler-file", metavar="FILE", help="The same, by the file that 'dask scheduler' writes.")
-@click.option("--cpu-threads", type=click.IntRange(1), metavar="N", help=_CPU)
+@worker_options(1)
 @click.option("--timeout", metavar="LENGTH", help="Stop a raster that takes longer, such as 30m.")
 @click.option("--retry", type=click.IntRange(0), default=1, metavar="N", help=_RETRY)
 @click.option("--fail-fast/--keep-going", help="End after the first raster that fails, or go on (default).")
@@ -113,10 +109,8 @@ def _rules(given: dict[str, Any]) -> "Rules":
     from agriseg.jobs.night import Rules
 
     Limits.of(given["limits"])  # a wrong one is said before the first raster
-    if given["scheduler"] and given["scheduler_file"]:
-        raise UsageError("--scheduler and --scheduler-file; give one of them")
     return Rules(
-        workers=given["workers"], scheduler=given["scheduler"] or given["scheduler_file"],
+        workers=given["workers"], scheduler=scheduler_of(given["scheduler"], given["scheduler_file"]),
         timeout=seconds(given["timeout"]) if given["timeout"] else None, retries=given["retry"],
         fail_fast=given["fail_fast"], settle=seconds(given["settle"] or "30s"), cpu_threads=given["cpu_threads"],
         shard=_shard(given["shard"]), since=_day(given["since"]), limits=given["limits"],

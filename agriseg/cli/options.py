@@ -20,6 +20,7 @@ RUN_FLAGS = (
 
 _BANDS = "Which band is which: red=3,green=2,blue=1, or 3,2,1 in the model's order; alpha=4 marks a validity band."
 _DAMAGED = "A block that cannot be read: stop (default), or leave it out of the map and end with exit code 3."
+_CPU = "Threads of the network in each process, on which the bytes depend; the cores shared out if not given."
 _BLEND = "How tiles meet. exact: as an untiled run; smooth (default): a quarter overlaps; fast: an eighth."
 
 
@@ -48,6 +49,39 @@ def run_options(command: F) -> F:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def worker_options(default: int | None) -> Callable[[F], F]:
+    """The flags that say which processes work.
+
+    Args:
+        default: number of processes on this machine; None for one a GPU where there are several, else this one alone.
+    """
+    count = f"Worker processes; {default or 'one a GPU if there are several, else none: threads in this one'}."
+
+    def decorate(command: F) -> F:
+        options = [
+            click.option("--workers", type=click.IntRange(default or 0), default=default, metavar="N", help=count),
+            click.option(
+                "--scheduler", metavar="ADDRESS", help="Use the workers of this Dask scheduler: tcp://HOST:PORT."
+            ),
+            click.option(
+                "--scheduler-file", metavar="FILE", help="The same, by the file that 'dask scheduler' writes."
+            ),
+            click.option("--cpu-threads", type=click.IntRange(1), metavar="N", help=_CPU),
+        ]
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def scheduler_of(address: str | None, file: str | None) -> str | None:
+    """The scheduler that a user means, if any."""
+    if address and file:
+        raise UsageError("--scheduler and --scheduler-file; give one of them")
+    return address or file
 
 
 def config_option(command: F) -> F:

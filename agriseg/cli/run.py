@@ -1,15 +1,30 @@
 """`agriseg run`."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.options import chosen_model, config_option, run_flags, run_options, warn
+from agriseg.cli.options import (
+    chosen_model,
+    config_option,
+    run_flags,
+    run_options,
+    scheduler_of,
+    warn,
+    worker_options,
+)
 from agriseg.cli.progress import Progress
 from agriseg.cli.signals import end_on_signals, stoppable
 from agriseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from agriseg.engine.crew import Crew
+
+_WORK = "Keep what the run needs while it lasts in a bucket, for workers without a common disk."
 
 
 @click.command("run", short_help="Map rasters: classes and confidence as GeoTIFFs.")
@@ -18,15 +33,17 @@ from agriseg.errors import UsageError
     "-o", "--out", metavar="FOLDER", help="Folder of the outputs; <stem>_agriseg in the current one if not given."
 )
 @run_options
+@worker_options(None)
+@click.option("--work", metavar="s3://BUCKET/PREFIX", help=_WORK)
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--no-resume", is_flag=True, help="Start over, whatever a run that was stopped has left.")
-@click.option("--allow-remote", is_flag=True, help="Fetch an IMAGE that is an http(s) address into the output folder.")
+@click.option("--allow-remote", is_flag=True, help="Fetch an IMAGE that is an http, https or s3 address first.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
 @config_option
 def command(
-    images: tuple[str, ...], out: str | None, model: str | None, *, overwrite: bool, no_resume: bool,
+    images: tuple[str, ...], out: str | None, model: str | None, *, overwrite: bool, no_resume: bool, work: str | None,
     allow_remote: bool, dry_run: bool, as_json: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Map rasters: a mask of classes and a confidence layer as GeoTIFFs, with legend and record.
@@ -35,6 +52,7 @@ def command(
     Example:
       agriseg run field.tif -m weeds.safetensors -o maps
       agriseg run a.tif b.tif -o maps --blend exact --bands red=3,green=2,blue=1
+      agriseg run huge.tif -o maps --workers 4
     """
     end_on_signals()
     if allow_remote:
@@ -45,7 +63,7 @@ def command(
     from agriseg.config import RunOptions
     from agriseg.jobs.outputs import Outputs, default_folder
     from agriseg.jobs.prepare import prepare
-    from agriseg.jobs.segment import run
+    from agriseg.jobs.segment import Manner, run
     from agriseg.model import load_model
 
     options = RunOptions.of(**run_flags(flags))
@@ -59,22 +77,45 @@ def command(
     if said and not quiet:
         warn(said)
     failed = 0
-    for path, files in zip(paths, outputs, strict=True):
-        prepared = prepare(path, loaded, options)
-        for text in [] if quiet else prepared.warnings:
-            warn(f"{path}: {text}")
-        if dry_run:
-            show_prepared(prepared, as_json=as_json)
-            continue
-        with Progress(path.name, quiet=quiet) as progress, stoppable(path):
-            report = run(prepared, files, progress, resume=not no_resume)
-        for text in [] if quiet else report.warnings:
-            if text not in prepared.warnings:
+    with _crew(flags, options.device, dry_run=dry_run) as crew:
+        manner = Manner(crew, work, resume=not no_resume)
+        for path, files in zip(paths, outputs, strict=True):
+            prepared = prepare(path, loaded, options)
+            for text in [] if quiet else prepared.warnings:
                 warn(f"{path}: {text}")
-        click.echo(json.dumps(report.as_dict()) if as_json else show_report(report))
-        failed += report.pixels["failed"]
+            if dry_run:
+                show_prepared(prepared, as_json=as_json)
+                continue
+            with Progress(path.name, quiet=quiet) as progress, stoppable(path):
+                report = run(prepared, files, progress, manner)
+            for text in [] if quiet else report.warnings:
+                if text not in prepared.warnings:
+                    warn(f"{path}: {text}")
+            click.echo(json.dumps(report.as_dict()) if as_json else show_report(report))
+            failed += report.pixels["failed"]
     if failed:
         click.get_current_context().exit(3)
+
+
+@contextmanager
+def _crew(flags: dict[str, Any], device: str, *, dry_run: bool) -> "Iterator[Crew | None]":
+    """The workers that the user wants, checked; None for this process alone."""
+    import torch
+
+    from agriseg.engine.crew import Crew, gpu_count
+    from agriseg.jobs.versions import versions
+
+    scheduler = scheduler_of(flags["scheduler"], flags["scheduler_file"])
+    gpus = gpu_count() if device in ("auto", "cuda") else 0
+    workers = gpus if flags["workers"] is None else flags["workers"]
+    if threads := flags["cpu_threads"] or (workers and max(1, torch.get_num_threads() // workers)):
+        torch.set_num_threads(threads)  # and in each worker, since sums are made in as many parts
+    if dry_run or not (scheduler or workers):
+        yield None
+        return
+    with Crew(workers, scheduler, gpus) as crew:
+        crew.require_same(versions)
+        yield crew
 
 
 def _fetched(image: str, out: str | None, *, quiet: bool) -> str:

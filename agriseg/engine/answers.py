@@ -1,103 +1,88 @@
-"""What the network has answered, kept on disk until no row of the map leans on it: a kill costs one batch.
+"""What the network has answered, kept until no row of the map leans on it: a kill costs one batch.
 
-One file for each tile row under way. A record is the tile's column, a checksum and the logits; one that does not
-check, or that a kill has cut short, counts as absent, and its tile is computed again.
+One object for each tile: a checksum and the logits. One that does not check, or that a kill has cut short, counts as
+absent, and its tile is computed again. Whoever asks gets what anybody has kept: where two workers' bands meet,
+the tile row that both lean on is computed by the first to get there.
 """
 
 import hashlib
 import struct
-from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from agriseg.files import storage_error
 from agriseg.grid import Tile
+from agriseg.raster.place import UNDER_WAY, Place
 
-UNDER_WAY = "under_way"
-"""File that names the window of the first tile of the batch that is in the network."""
-_HEAD = struct.Struct("<I16s")
+_CHECK = 16  # bytes
 
 
 class Answers:
     """Logits by tile.
 
     Args:
-        folder: where the files lie.
+        place: where they are kept.
         shape: (K, h, w) of one answer, float32.
+        key: what the run is of; answers of another key are not this run's.
+        who: works here, in a word.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int, int]) -> None:
-        self._folder = folder
+    def __init__(self, place: Place, shape: tuple[int, int, int], key: str, who: str) -> None:
+        self._place = place
+        self._key = hashlib.sha256(key.encode()).digest()
         self._shape = shape
-        self._size = 4 * shape[0] * shape[1] * shape[2]
-        self._places: dict[int, dict[int, int]] = {}  # of the records, by tile row and column
+        self._under_way = f"{UNDER_WAY}/{who}"
+        self._cols: dict[int, set[int]] = {}  # that are kept, by tile row
+        place.drop(self._under_way)
 
     def find(self, row: int, col: int) -> torch.Tensor | None:
         """The answer (K, h, w) for a tile, or None."""
-        place = self._row(row).get(col)
-        if place is None:
+        data = self._place.get(_name(row, col)) if col in self._row(row) else None
+        if data is None or data[:_CHECK] != self._checksum(row, col, data[_CHECK:]):
             return None
-        with self._path(row).open("rb") as file:
-            file.seek(place)
-            return torch.from_numpy(self._logits(file.read(self._size)))
+        return torch.from_numpy(np.frombuffer(bytearray(data[_CHECK:]), np.float32).reshape(self._shape))
 
     def keep(self, row: int, col: int, logits: torch.Tensor) -> None:
-        """Append an answer.
+        """Keep an answer.
 
         Raises:
-            StorageError: the disk did not take it.
+            StorageError: it was not taken.
         """
-        places, data = self._row(row), logits.cpu().contiguous().numpy().tobytes()
-        try:
-            with self._path(row).open("ab") as file:
-                places[col] = file.tell() + _HEAD.size
-                file.write(_HEAD.pack(col, _checksum(row, col, data)) + data)
-        except OSError as error:
-            raise storage_error(self._path(row), error) from error
+        data = logits.cpu().contiguous().numpy().tobytes()
+        self._place.put(_name(row, col), self._checksum(row, col, data) + data)
+        self._row(row).add(col)
 
     def begin(self, tile: Tile) -> None:
         """Note which tile goes through the network next, for whoever asks over what a process has died.
 
         Raises:
-            StorageError: the disk did not take it.
+            StorageError: it was not taken.
         """
-        try:
-            (self._folder / UNDER_WAY).write_text(str(tile.window))
-        except OSError as error:
-            raise storage_error(self._folder, error) from error
+        self._place.put(self._under_way, str(tile.window).encode())
 
-    def forget(self, before: int) -> None:
-        """Drop the tile rows above one."""
-        for path in self._folder.glob("row_*.logits"):
-            row = int(path.stem.removeprefix("row_"))
-            if row < before:
-                self._places.pop(row, None)
-                path.unlink(missing_ok=True)
+    def forget(self, rows: range) -> None:
+        """Drop the answers of tile rows."""
+        for row in rows:
+            self._place.drop(f"answers/{row}")
+            self._cols.pop(row, None)
 
-    def _row(self, row: int) -> dict[int, int]:
-        """Where the whole records of a tile row lie; what a kill cut short at its end is taken off."""
-        if row not in self._places:
-            self._places[row] = places = {}
-            path, step = self._path(row), _HEAD.size + self._size
-            if path.exists():
-                whole = path.stat().st_size // step
-                with path.open("r+b") as file:
-                    file.truncate(whole * step)
-                    for number in range(whole):
-                        col, told = _HEAD.unpack(file.read(_HEAD.size))
-                        if _checksum(row, col, file.read(self._size)) == told:
-                            places[col] = number * step + _HEAD.size
-        return self._places[row]
+    def _row(self, row: int) -> set[int]:
+        """Columns of a tile row whose answers were kept when it was first asked about, or since then by us."""
+        if row not in self._cols:
+            self._cols[row] = {int(name) for name in self._place.names(f"answers/{row}") if name.isdecimal()}
+        return self._cols[row]
 
-    def _logits(self, data: bytes) -> NDArray[np.float32]:
-        return np.frombuffer(bytearray(data), np.float32).reshape(self._shape)
-
-    def _path(self, row: int) -> Path:
-        return self._folder / f"row_{row}.logits"
+    def _checksum(self, row: int, col: int, data: bytes) -> bytes:
+        """Of an answer, its tile and its run: a worker of a run that is over may still put what it computes."""
+        return hashlib.blake2b(data, digest_size=_CHECK, key=self._key + struct.pack("<II", row, col)).digest()
 
 
-def _checksum(row: int, col: int, data: bytes) -> bytes:
-    """Of an answer and of the tile that it is for."""
-    return hashlib.blake2b(data, digest_size=16, key=struct.pack("<II", row, col)).digest()
+def forget_all_but(place: Place, rows: range) -> None:
+    """Drop what an earlier run has kept of other tile rows."""
+    for name in place.names("answers"):
+        if not (name.isdecimal() and int(name) in rows):
+            place.drop(f"answers/{name}")
+
+
+def _name(row: int, col: int) -> str:
+    return f"answers/{row}/{col}"

@@ -29,11 +29,13 @@ class Band:
         tiles: rows of the grid to run.
         rows: raster rows that they decide, half-open.
         again: how many of the first tile rows belong to bands above and are only there to be added again.
+        is_afresh: whether it starts without the sums of the band above.
     """
 
     tiles: range
     rows: tuple[int, int]
     again: int = 0
+    is_afresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Plan:
         row = min(band.rows[0], self.roi.row_stop - 1)
         first = min(band.tiles.start, self.grid.rows.tiles(row, row + 1).start)
         first = max(first, self.tile_rows.start)
-        return replace(band, tiles=range(first, band.tiles.stop), again=band.tiles.start - first)
+        return replace(band, tiles=range(first, band.tiles.stop), again=band.tiles.start - first, is_afresh=True)
 
     def strip(self, band: Band) -> Window:
         """What a band reads: its tiles, and half a cell more, where pixels still lean on their cells."""

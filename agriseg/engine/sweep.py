@@ -89,13 +89,14 @@ class Sweep:
         Args:
             band: of the plan.
             strip: the pixels `plan.strip(band)` names.
-            carry: from the band above; None starts afresh.
+            carry: from the band above; of no use to one that starts afresh.
 
         Raises:
             PredictionError: the network answered NaN or infinity; the tile is named.
         """
         job = _Strip(self._forward.device, strip, _Layers(self._plan, band))
         start, ran = band.rows[0], 0
+        carry = None if band.is_afresh else carry
         for row in band.tiles:
             stop = max(start, min(self._grid.rows.cut(row + 1), band.rows[1]))
             if self._any_valid(strip, (0, self._grid.cols.padded), self._tile_rows(row)):

@@ -16,7 +16,7 @@ from agriseg.jobs.calibrate import Calibration, Witness
 from agriseg.jobs.labels import label_pairs
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import prepare
-from agriseg.jobs.segment import run
+from agriseg.jobs.segment import Manner, run
 from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
 from agriseg.metrics import ClassScores, bootstrap, calibration_error, confusion, edge, iou
 from agriseg.model import SegmentationModel, load_model
@@ -190,7 +190,7 @@ def tally_model(
     """
     options = replace(options, gsd="native", probabilities=False)
     outputs = Outputs(folder, image.stem, with_probabilities=False, overwrite=True)
-    report = run(prepare(image, model, options), outputs, watch=witness.of(labels) if witness else None)
+    report = run(prepare(image, model, options), outputs, manner=Manner(watch=witness.of(labels) if witness else None))
     origin = (options.window.col_off, options.window.row_off) if options.window else None
     return tally(report.classes, report.confidence, labels, len(model.legend), origin)
 

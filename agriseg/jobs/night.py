@@ -53,7 +53,7 @@ class Rules:
         retries: how often a raster is tried again after a fault of disk or worker.
         fail_fast: end after the first raster that fails.
         settle: seconds that a file must have been left alone, else it may still be growing.
-        cpu_threads: threads of the network in each worker; None leaves it to torch.
+        cpu_threads: threads of the network in each worker; None shares the cores out.
         shard: k, n: only the k-th of n parts of the rasters; every shard has its own ledger and summary.
         since: only flights of this day or later.
         limits: of the verdict, as `Limits.of` takes them.

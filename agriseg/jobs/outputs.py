@@ -4,12 +4,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from agriseg.engine.answers import UNDER_WAY
 from agriseg.errors import OutputError, UsageError
+from agriseg.raster.place import UNDER_WAY
 from agriseg.units import human_bytes
 
 PUBLISHING = "publishing"
 """File in the working folder that says: what has an output's name was put there by the run that was stopped."""
+ALONE = "alone"
+"""Who works on a raster that is not spread over workers."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Outputs:
     def died_in(self) -> str | None:
         """The window that was in the network when the run died; None if it ended, or died elsewhere."""
         try:
-            return (self.working / UNDER_WAY).read_text("utf-8") or None
+            return (self.working / UNDER_WAY / ALONE).read_text("utf-8") or None
         except OSError:
             return None
 

@@ -8,19 +8,16 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import rasterio
 import torch
 
 from agriseg.config import RunOptions
 from agriseg.files import reading_error
 from agriseg.jobs.prepare import Prepared, device_name
+from agriseg.jobs.versions import versions
 from agriseg.raster.info import RasterInfo
-
-_PACKAGES = ("agriseg", "torch", "torchvision", "rasterio", "numpy", "dask", "zarr")
 
 
 def file_hash(path: Path) -> str:
@@ -127,11 +124,6 @@ def _describe_options(options: RunOptions) -> dict[str, Any]:
     window = options.window
     placed = None if window is None else [window.col_off, window.row_off, window.width, window.height]
     return {**asdict(options), "window": placed, "bands": options.bands}
-
-
-def versions() -> dict[str, str]:
-    """Versions of what makes the map."""
-    return {name: version(name) for name in _PACKAGES} | {"gdal": rasterio.__gdal_version__}
 
 
 def peak_memory() -> int:

@@ -4,22 +4,23 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rasterio.enums import Resampling
 
 from agriseg import files
-from agriseg.config import Limits, RunOptions
+from agriseg.config import RunOptions, Standard
+from agriseg.engine.crew import Crew
 from agriseg.engine.heap import release_heap, share_heap
-from agriseg.engine.schedule import run_bands
-from agriseg.engine.sweep import Sweep, Watch
-from agriseg.errors import DataError, DeviceMemoryError, StorageError, Terminated
-from agriseg.jobs.account import Account
-from agriseg.jobs.outputs import Outputs, default_folder
+from agriseg.engine.sweep import Watch
+from agriseg.errors import DataError, DeviceMemoryError, StorageError, Terminated, WorkerLost
+from agriseg.jobs.outputs import ALONE, Outputs, default_folder
 from agriseg.jobs.prepare import Prepared, prepare, smaller
 from agriseg.jobs.record import describe_run
+from agriseg.jobs.spread import spread
+from agriseg.jobs.stretch import run_stretch
 from agriseg.jobs.verdict import Verdict, as_values, judge
 from agriseg.jobs.working import Working
 from agriseg.layers.area import Area
@@ -27,11 +28,12 @@ from agriseg.legend import CONFIDENCE_STEP, Legend
 from agriseg.model import SegmentationModel, load_model
 from agriseg.raster.cog import Layer, write_cog
 from agriseg.raster.info import Georeference, Stamp
-from agriseg.raster.reader import Reader
+from agriseg.raster.place import Folder, Place, place_at
 from agriseg.raster.sidecars import category_names, qgis_style
 from agriseg.raster.store import BlockStore
 
 Progress = Callable[[int, int], None]
+_ANY_MAP = Standard()
 
 
 @dataclass(frozen=True)
@@ -85,18 +87,26 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Standard:
-    """Which maps may be published.
+class Manner:
+    """How a run goes about its work; none of it changes the map.
 
     Args:
-        limits: of the verdict.
-        refused: colours of maps that may not.
-        quarantine: folder for these.
+        crew: workers that share the bands; None for this process alone.
+        work: address of a bucket for what a run keeps while it lasts; None for a folder beside the outputs.
+        resume: take up what an earlier run has left.
+        watch: shown the logits that decide, each once, in this process; so no earlier run is taken up.
     """
 
-    limits: Limits = field(default_factory=Limits)
-    refused: tuple[str, ...] = ()
-    quarantine: Path | None = None
+    crew: Crew | None = None
+    work: str | None = None
+    resume: bool = True
+    watch: Watch | None = None
+
+    def place(self, outputs: Outputs) -> Place:
+        """Where finished bands of a run are kept."""
+        if self.work is None:
+            return Folder(outputs.working)
+        return place_at(f"{self.work.rstrip('/')}/{outputs.stem}.agriseg")
 
 
 def segment(
@@ -135,39 +145,39 @@ def segment(
 
 
 def run(
-    prepared: Prepared, outputs: Outputs, progress: Progress | None = None, watch: Watch | None = None, *,
-    resume: bool = True, standard: Standard = Standard(),
+    prepared: Prepared, outputs: Outputs, progress: Progress | None = None, manner: Manner = Manner(), *,
+    standard: Standard = _ANY_MAP,
 ) -> Report:  # fmt: skip
     """Map a prepared raster; see `segment`. A map that the standard refuses is published in its quarantine.
 
     When the device's memory holds not even one tile, tiles become smaller, or the CPU takes over, as far as the user
-    has left that open. `watch` is shown the logits that decide, each once, so it takes up no earlier run.
+    has left that open.
     """
     share_heap()
     while True:
         try:
-            return _run(prepared, outputs, progress or _silent, watch, standard, resume=resume and watch is None)
+            return _run(prepared, outputs, progress or _silent, manner, standard)
         except DeviceMemoryError as error:
-            if watch is not None:
+            if manner.watch is not None:
                 raise
             prepared = smaller(prepared, error)
 
 
-def _run(
-    prepared: Prepared, outputs: Outputs, progress: Progress, watch: Watch | None, standard: Standard, *, resume: bool
-) -> Report:  # fmt: skip
+def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manner, standard: Standard) -> Report:
     began = time.monotonic()
     plan, legend = prepared.plan, prepared.model.legend
-    with _working(prepared, outputs, resume=resume) as working:
+    with _working(prepared, outputs, manner) as working:
         if working.finished:
             return _report(outputs, json.loads(outputs.record.read_text("utf-8")))
-        account, said = _map(prepared, working, progress, watch)
+        said = _map(prepared, working, progress, manner)
+        account = working.account
         release_heap()
         mapped = time.monotonic()
         pixels = account.pixels(plan.roi.width * plan.roi.height)
         verdict = judge(prepared, pixels, account.doubtful, standard.limits)
         outputs = _place(outputs, standard, verdict)
-        finished = [_publish(working.store, layer, pixels) for layer in _layers(prepared, prepared.georeference)]
+        store, layers = working.archive.store, _layers(prepared, prepared.georeference)
+        finished = [_publish(store, layer, working.folder, pixels) for layer in layers]
         outputs.record.unlink(missing_ok=True)  # of an older map: it vouches for files that are about to go
         working.publishing()
         for path in finished:
@@ -205,31 +215,27 @@ def _report(outputs: Outputs, outcome: dict[str, Any]) -> Report:
     )  # fmt: skip
 
 
-def _map(prepared: Prepared, working: Working, progress: Progress, watch: Watch | None) -> tuple[Account, list[str]]:
-    """Run the bands that are not done; returns what the map came to, and what to say about the way there."""
-    plan, info = prepared.plan, prepared.info
-    finished = sum(len(band.tiles) for band in plan.bands()[: working.first]) * len(plan.tile_cols)
+def _map(prepared: Prepared, working: Working, progress: Progress, manner: Manner) -> list[str]:
+    """Run the bands that are not done; returns what to say about the way there."""
+    plan, info, missing = prepared.plan, prepared.info, working.missing
+    finished = plan.tiles - sum(len(working.archive.bands[index].tiles) for index in missing) * len(plan.tile_cols)
 
     def tell(tiles: int) -> None:
         nonlocal finished
         finished += tiles
         progress(finished, plan.tiles)
 
-    sweep = Sweep(plan, prepared.model, prepared.forward, tell, working.answers, watch)
-    with Reader(prepared.contract.source) as reader:
-        for _ in run_bands(
-            working.bands(), lambda band: reader.read(plan.strip(band)), sweep.run, working.write,
-            prepared.options.threads,
-        ):  # fmt: skip
-            pass
+    if manner.crew is None:
+        batch = run_stretch(prepared, working.archive, missing, working.settle, tell, ALONE, manner.watch)
+    else:
+        batch = spread(prepared, working, manner.crew, tell)
     if not info.path.exists() or Stamp.of(info.path) != info.stamp:
         raise DataError(f"{info.path}: changed while it was read; run again when it is complete")
-    fewer = f"the device's memory held {sweep.batch} tiles at a time instead of {plan.batch}"
-    return working.account(), [fewer] if sweep.batch < plan.batch else []
+    return [f"the device's memory held {batch} tiles at a time instead of {plan.batch}"] if batch < plan.batch else []
 
 
 @contextmanager
-def _working(prepared: Prepared, outputs: Outputs, *, resume: bool) -> Iterator[Working]:
+def _working(prepared: Prepared, outputs: Outputs, manner: Manner) -> Iterator[Working]:
     """The working folder: kept for the next run if this one is stopped, or fails when some outputs have their names.
 
     Otherwise it goes, and so does a folder made for nothing.
@@ -240,14 +246,15 @@ def _working(prepared: Prepared, outputs: Outputs, *, resume: bool) -> Iterator[
         with files.locked(outputs.lock):
             if not outputs.working.exists():
                 outputs.require_space(prepared.plan.least_disk(len(prepared.model.legend)))
-            working = Working(prepared, outputs, resume=resume)
+            place = manner.place(outputs)
+            working = Working(prepared, outputs, place, resume=manner.resume and manner.watch is None)
             through = stopped = False
             try:
                 if outputs.record.exists() and not (outputs.overwrite or working.finished):
                     raise outputs.exists(outputs.record)  # of a run of another kind that was killed when it was through
                 yield working
                 through = True
-            except (KeyboardInterrupt, Terminated):
+            except (KeyboardInterrupt, Terminated, WorkerLost):
                 stopped = True
                 raise
             finally:
@@ -259,9 +266,9 @@ def _working(prepared: Prepared, outputs: Outputs, *, resume: bool) -> Iterator[
                 outputs.folder.rmdir()
 
 
-def _publish(store: BlockStore, layer: Layer, pixels: dict[str, int]) -> Path:
+def _publish(store: BlockStore, layer: Layer, folder: Path, pixels: dict[str, int]) -> Path:
     """A verified file whose nodata pixels are those of the account."""
-    path, nodata = write_cog(store, layer)
+    path, nodata = write_cog(store, layer, folder)
     expected = pixels["nodata"] + pixels["failed"]
     if nodata != expected:
         raise StorageError(f"{path.name}: {nodata} pixels without data, expected {expected}; check the disk")

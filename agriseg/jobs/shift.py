@@ -7,19 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agriseg.config import Limits
-from agriseg.engine.crew import Crew
-from agriseg.errors import AgrisegError, InputMissing, UsageError, WorkerLost, told
+from agriseg.config import Limits, Standard
+from agriseg.engine.crew import Crew, Failure, gpu_count
+from agriseg.errors import AgrisegError, InputMissing, UsageError, WorkerLost
 from agriseg.jobs.diary import Diary
 from agriseg.jobs.ledger import Entry, Ledger
 from agriseg.jobs.night import GONE, QUARANTINE, Item, Night, stamp
 from agriseg.jobs.outputs import Outputs
-from agriseg.jobs.segment import Standard
-from agriseg.jobs.turn import Failure, Turn, take_turn
+from agriseg.jobs.turn import Turn, take_turn
+from agriseg.jobs.versions import versions
 
 _AGAIN = (74, 75)  # codes of what is worth another try in the same night
 _LOOK = 0.5  # seconds between looks at the clock while workers work
-_NO_WORKERS = 60.0  # seconds without any worker after which a night gives up
 
 
 class Shift:
@@ -30,11 +29,11 @@ class Shift:
         self._ledger, self._diary = ledger, diary
         self._left, self._found_at = deque(left), time.time()
         self._under_way: dict[str, tuple[Item, float]] = {}  # and when it began
-        self._last_free = time.monotonic()
 
     def work(self) -> None:
         """Until every raster is mapped, has failed, or is put off."""
-        with Crew(self._rules.workers, self._rules.scheduler) as crew:
+        with Crew(self._rules.workers, self._rules.scheduler, gpu_count()) as crew:
+            crew.require_same(versions)
             while self._left or self._under_way:
                 self._give(crew)
                 for name, answer in crew.done(_LOOK) if self._under_way else ():
@@ -48,11 +47,8 @@ class Shift:
 
     def _give(self, crew: Crew) -> None:
         """Hand out rasters while there are workers for them and files that are at rest."""
+        crew.require_workers()
         free = crew.free
-        if free + len(self._under_way) > 0:
-            self._last_free = time.monotonic()
-        elif time.monotonic() - self._last_free > _NO_WORKERS:
-            raise WorkerLost("no worker has come back for a minute; start workers, then run the same command again")
         resting = []
         for _ in range(len(self._left)):
             if free <= 0:
@@ -64,7 +60,7 @@ class Shift:
                 resting.append(rest)
             elif (now := stamp(item.candidate.path)) == GONE:
                 gone = InputMissing(f"{item.candidate.path}: has gone since the folder was searched")
-                self._fail(item, Failure(*told(gone)), 0)
+                self._fail(item, Failure.of(gone), 0)
             elif now != item.stamp:
                 self._diary.settle(item.name, _columns(item, "deferred", "it is still being written; run again later"))
             else:
@@ -87,7 +83,7 @@ class Shift:
                 raise UsageError(f"{item.clash} would write the same files; give one of them another name")
             replace(outputs, overwrite=own).check(item.candidate.path)
         except (AgrisegError, OSError) as error:
-            self._fail(item, Failure(*told(error)), 0)
+            self._fail(item, Failure.of(error), 0)
             return
         if not own:
             self._ledger.put(Entry(item.name, *item.stamp, "", "", {"status": "begun", "own": True}))
@@ -106,8 +102,7 @@ class Shift:
         if isinstance(answer, WorkerLost):
             where = self._outputs(item).died_in
             answer = WorkerLost(f"{item.candidate.path}: {answer}{f' in {where}' if where else ''}; is memory short?")
-        if isinstance(answer, BaseException):
-            answer = Failure(*told(answer))
+            answer = Failure.of(answer)
         if isinstance(answer, Failure):
             self._fail(item, answer, seconds)
             return

@@ -20,7 +20,8 @@ from agriseg.engine.sweep import Sweep
 from agriseg.errors import AgrisegError, DataError, InputMissing
 from agriseg.grid import Window, intersection
 from agriseg.jobs.prepare import Prepared, prepare
-from agriseg.jobs.record import describe_plan, file_hash, versions
+from agriseg.jobs.record import describe_plan, file_hash
+from agriseg.jobs.versions import versions
 from agriseg.legend import NODATA
 from agriseg.model import load_model
 from agriseg.raster.door import open_raster

@@ -56,8 +56,8 @@ class Layer:
     band_tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_cog(store: BlockStore, layer: Layer) -> tuple[Path, int]:
-    """Build the file inside the store's folder and verify it.
+def write_cog(store: BlockStore, layer: Layer, folder: Path) -> tuple[Path, int]:
+    """Build the file in a folder, on the disk where it is to stay, and verify it.
 
     Returns:
         Its path there, and how many of its pixels are nodata (in band 1).
@@ -65,7 +65,7 @@ def write_cog(store: BlockStore, layer: Layer) -> tuple[Path, int]:
     Raises:
         StorageError: it could not be written, or it does not hold what was sent.
     """
-    draft, final = store.folder / f"{layer.name}.draft.tif", store.folder / f"{layer.name}.tif"
+    draft, final = folder / f"{layer.name}.draft.tif", folder / f"{layer.name}.tif"
     failure = f"{final}: cannot be written, is the disk full?"
     for left in (draft, final):  # torn by a kill: GDAL would open it before it replaces it, and complain
         left.unlink(missing_ok=True)

@@ -61,7 +61,7 @@ def check_regular(path: Path) -> None:
     """Refuse what is not a readable regular file, before anything tries to read it."""
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/|/vsi", str(path)):
         raise UsageError(
-            f"{path}: a remote or virtual file, expected one on this machine; fetch it, or --allow-remote for http(s)"
+            f"{path}: a remote or virtual file, expected one on this machine; fetch it, or --allow-remote for http, s3"
         )
     try:
         mode = path.stat().st_mode

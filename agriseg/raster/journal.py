@@ -1,54 +1,61 @@
-"""What of a run is done: one line a band, each with a checksum, under a key that says whose it is."""
+"""What of a run is done: an entry for each band, each with a checksum, under a key that says whose it is."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from agriseg.files import storage_error
+from agriseg.raster.place import Place
 
 
 class Journal:
-    """Lines of JSON, appended; one that does not check counts as absent.
+    """Entries of JSON by number; one that does not check counts as absent.
 
     Args:
-        path: of the file.
-        key: what the run is of: input, model, parameters, versions. Lines of another key are not this run's.
+        place: where they are kept.
+        key: what the run is of: input, model, parameters, versions. Entries of another key are not this run's.
     """
 
-    def __init__(self, path: Path, key: str) -> None:
-        self._path = path
+    def __init__(self, place: Place, key: str) -> None:
+        self._place = place
         self._key = key
 
     def start(self) -> None:
-        """Begin anew: nothing is done."""
-        self._path.unlink(missing_ok=True)
-        self.add({"key": self._key})
-
-    def add(self, entry: Mapping[str, Any]) -> None:
-        """Append a line.
+        """Begin anew: nothing is done.
 
         Raises:
-            StorageError: the disk did not take it.
+            StorageError: the key was not taken.
+        """
+        self._place.drop("journal")
+        self._place.put("journal/key", self._key.encode())
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether what is recorded, if anything is, is of this run."""
+        return self._place.get("journal/key") == self._key.encode()
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the entries, sorted, whether they check or not."""
+        return sorted(int(name) for name in self._place.names("journal") if name.isdecimal())
+
+    def add(self, number: int, entry: Mapping[str, Any]) -> None:
+        """Record an entry.
+
+        Raises:
+            StorageError: it was not taken.
         """
         text = json.dumps(entry)
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(f"\n{_checksum(text)} {text}\n")  # a kill may have cut the line before this one short
-        except OSError as error:
-            raise storage_error(self._path, error) from error
+        self._place.put(f"journal/{number}", f"{self._checksum(number, text)} {text}".encode())
 
-    def entries(self) -> list[dict[str, Any]] | None:
-        """What is recorded of this run; None if nothing is, or it is another run's."""
-        try:
-            lines = self._path.read_bytes().decode("utf-8", "replace").splitlines()
-        except FileNotFoundError:
+    def find(self, number: int) -> dict[str, Any] | None:
+        """An entry; None if there is none of this run."""
+        check, _, text = (self._place.get(f"journal/{number}") or b"").decode("utf-8", "replace").partition(" ")
+        if check != self._checksum(number, text):
             return None
-        told = [line.partition(" ") for line in lines]
-        entries = [json.loads(text) for check, _, text in told if check == _checksum(text)]
-        return entries[1:] if entries and entries[0] == {"key": self._key} else None
+        entry: dict[str, Any] = json.loads(text)
+        return entry
 
-
-def _checksum(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    def _checksum(self, number: int, text: str) -> str:
+        """Of an entry, its number and its run."""
+        return hashlib.blake2b(f"{self._key} {number} {text}".encode(), digest_size=8).hexdigest()

@@ -1,61 +1,60 @@
 """The block store: the map while it is being made, each block written once."""
 
-import shutil
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from agriseg.files import storage_error
 from agriseg.legend import NODATA
+from agriseg.raster.place import Place
 
 _BLOCK_COLS = 4096
+_NAME = "blocks"
 
 
 class BlockStore:
-    """uint8 layers of one size on disk, in blocks of whole tile rows; nodata where nothing was written.
+    """uint8 layers of one size, in blocks of whole tile rows; nodata where nothing was written.
 
     Args:
-        folder: where it lives.
+        place: where it lives, under the name `blocks`.
         layers: names of its arrays, (bands, lead + height, width).
         lead: rows by which the first block boundary lies before row 0.
 
     Raises:
-        OSError, ValueError, KeyError: there is no store in the folder, or it is damaged.
+        ValueError, KeyError, the place's troubles: there is no store, or it is damaged.
     """
 
-    def __init__(self, folder: Path, layers: Iterable[str], lead: int) -> None:
-        self.folder = folder
+    def __init__(self, place: Place, layers: Iterable[str], lead: int) -> None:
+        self._place = place
         self._lead = lead
-        group = zarr.open_group(folder, mode="r+")
+        group = zarr.open_group(place.zarr_store(_NAME), mode="r+")
         self._layers: dict[str, zarr.Array[Any]] = {name: _array(group[name]) for name in layers}
         _, rows, self.width = next(iter(self._layers.values())).shape
         self.height = rows - lead
 
     @classmethod
     def create(
-        cls, folder: Path, layers: Mapping[str, int], height: int, width: int, *, block_rows: int, lead: int
+        cls, place: Place, layers: Mapping[str, int], height: int, width: int, *, block_rows: int, lead: int
     ) -> "BlockStore":
-        """An empty store; anything in its folder is removed first.
+        """An empty store; one that is there is removed first.
 
         Args:
-            folder: where it lives.
+            place: where it will live.
             layers: name to number of bands.
             height, width: pixels of the map.
             block_rows: rows of a block.
             lead: see the class.
         """
-        shutil.rmtree(folder, ignore_errors=True)
-        group = zarr.create_group(folder)
+        place.drop(_NAME)
+        group = zarr.create_group(place.zarr_store(_NAME))
         for name, bands in layers.items():
             chunks = (1, min(block_rows, height + lead), min(_BLOCK_COLS, width))
             group.create_array(
                 name, shape=(bands, height + lead, width), chunks=chunks, dtype="uint8", fill_value=NODATA
             )
-        return cls(folder, layers, lead)
+        return cls(place, layers, lead)
 
     def write(self, layer: str, row_off: int, rows: NDArray[np.uint8]) -> None:
         """Write whole rows of a layer.
@@ -66,13 +65,13 @@ class BlockStore:
             rows: (bands, h, width).
 
         Raises:
-            StorageError: the disk did not take it.
+            StorageError: they were not taken.
         """
         first = row_off + self._lead
         try:
             self._layers[layer][:, first : first + rows.shape[1]] = rows
-        except OSError as error:
-            raise storage_error(self.folder, error) from error
+        except self._place.troubles as error:
+            raise self._place.failed(error) from error
 
     def read(self, layer: str, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows `[start, stop)` of a layer, (bands, stop - start, width)."""
@@ -81,10 +80,6 @@ class BlockStore:
     def bands(self, layer: str) -> int:
         """Number of bands of a layer."""
         return int(self._layers[layer].shape[0])
-
-    def remove(self) -> None:
-        """Delete the store."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _array(member: object) -> "zarr.Array[Any]":

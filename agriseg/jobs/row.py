@@ -1,0 +1,65 @@
+"""One raster's turn in a worker process: from a path to a row of the night's summary."""
+
+import json
+from base64 import b64encode
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from agriseg.config import RunOptions
+from agriseg.jobs.kept import kept_model
+from agriseg.jobs.outputs import Outputs
+from agriseg.jobs.prepare import Prepared, prepare
+from agriseg.jobs.record import describe_plan, file_hash
+from agriseg.jobs.segment import run
+from agriseg.jobs.turn import Turn
+from agriseg.jobs.versions import versions
+from agriseg.layers.picture import thumbnail
+from agriseg.legend import Legend
+
+
+def make_row(turn: Turn) -> dict[str, Any]:
+    """Map a raster, or find that a night that was killed has mapped it.
+
+    Returns:
+        Its part of the summary, JSON values.
+
+    Raises:
+        AgrisegError: why there is none.
+    """
+    if turn.cpu_threads:
+        torch.set_num_threads(turn.cpu_threads)
+    model, options = kept_model(turn.model), RunOptions.of(**turn.flags)
+    outputs = Outputs(turn.folder, turn.image.stem, options.probabilities, turn.own)
+    outputs.check(turn.image)
+    prepared = prepare(turn.image, model, options)
+    if not (turn.own and _is_done(prepared, outputs)):
+        outputs = replace(outputs, folder=run(prepared, outputs, standard=turn.standard).record.parent)
+    return _row(outputs, model.legend)
+
+
+def _is_done(prepared: Prepared, outputs: Outputs) -> bool:
+    """Whether a whole map of just this run is there."""
+    if not all(path.is_file() for path in outputs.files):
+        return False
+    record = json.loads(outputs.record.read_text("utf-8"))
+    recorded = [record["model"]["fingerprint"], record["parameters"], record["versions"], record["input"]["sha256"]]
+    model, image = prepared.model, prepared.info.path
+    expected = [model.fingerprint, json.loads(json.dumps(describe_plan(prepared))), versions(), file_hash(image)]
+    return bool(recorded == expected)
+
+
+def _row(outputs: Outputs, legend: Legend) -> dict[str, Any]:
+    record = json.loads(outputs.record.read_text("utf-8"))
+    picture = b64encode(thumbnail(outputs.layer("classes"), legend)).decode()
+    return {
+        "sha256": record["input"]["sha256"], "pixels": record["pixels"], "tiles_run": record["tiles_run"],
+        "hectares": {entry["name"]: entry["hectares"] for entry in record["classes"]},
+        "share": {
+            entry["name"]: entry["pixels"] / max(1, record["pixels"]["predicted"]) for entry in record["classes"]
+        },
+        "seconds": round(sum(record["seconds"].values()), 3), "warnings": record["warnings"],
+        "verdict": record["verdict"],
+        "files": [str(path) for path in outputs.files], "thumbnail": f"data:image/png;base64,{picture}",
+    }  # fmt: skip
