@@ -35,4 +35,5 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/empty.py
 	$(BIN)/python benchmarks/engine_cost.py
 	$(BIN)/python benchmarks/safety.py
+	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/training.py

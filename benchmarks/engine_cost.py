@@ -5,21 +5,23 @@ process. The bare loop only calls the network; the engine also reads, normalises
 """
 
 import argparse
+import shutil
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from common import field, machine
 
 from agriseg.config import RunOptions
-from agriseg.engine import schedule
-from agriseg.engine.sweep import Sweep
+from agriseg.jobs.archive import Archive
 from agriseg.jobs.oracle import random_network
+from agriseg.jobs.outputs import ALONE
 from agriseg.jobs.prepare import Prepared, prepare
-from agriseg.jobs.working import Working
-from agriseg.raster.reader import Reader
+from agriseg.jobs.stretch import run_stretch
+from agriseg.raster.place import Folder
 
 
 def recorded_tiles(prepared: Prepared) -> list[torch.Tensor]:
@@ -49,12 +51,13 @@ def run_bare(prepared: Prepared, tensors: list[torch.Tensor]) -> float:
 
 def run_engine(prepared: Prepared, forward: object, folder: Path) -> float:
     """Seconds from the first read to the last block stored, with all that makes the run go on after a kill."""
-    plan = prepared.plan
-    working = Working(prepared, folder / "working", resume=False)
-    sweep = Sweep(plan, prepared.model, forward, lambda _: None, working.answers)  # type: ignore[arg-type]
+    working = folder / "working"
+    shutil.rmtree(working, ignore_errors=True)
+    working.mkdir()
+    archive = Archive.create(prepared, Folder(working))
+    bands = range(len(archive.bands))
     began = time.perf_counter()
-    with Reader(prepared.contract.source) as reader:
-        list(schedule.run_bands(plan.bands(), lambda band: reader.read(plan.strip(band)), sweep.run, working.write))
+    run_stretch(replace(prepared, forward=forward), archive, bands, lambda *_: None, lambda _: None, ALONE)
     return time.perf_counter() - began
 
 

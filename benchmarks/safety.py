@@ -16,8 +16,8 @@ from common import field, machine
 
 from agriseg import files, segment
 from agriseg.engine.answers import Answers
+from agriseg.jobs import archive
 from agriseg.jobs import segment as jobs
-from agriseg.jobs import working
 from agriseg.jobs.oracle import random_network
 from agriseg.raster import cog
 from agriseg.raster.journal import Journal
@@ -28,9 +28,9 @@ def bare() -> ExitStack:
     stack = ExitStack()
     for where, name, instead in (
         (Answers, "keep", lambda *_: None), (Answers, "begin", lambda *_: None),
-        (Journal, "add", lambda *_: None), (working, "_checksum", lambda _: ""),
+        (Journal, "add", lambda *_: None), (archive, "_checksum", lambda _: ""),
         (files, "_flush", lambda _: None), (cog, "_verify", lambda *_: 0), (cog, "_check_layout", lambda _: None),
-        (jobs, "_publish", lambda store, layer, _: cog.write_cog(store, layer)[0]),
+        (jobs, "_publish", lambda store, layer, folder, _: cog.write_cog(store, layer, folder)[0]),
     ):  # fmt: skip
         stack.enter_context(patch.object(where, name, instead))
     return stack
