@@ -172,7 +172,7 @@ def test_what_the_system_refuses_keeps_its_code(
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(number, "refused")
 
-    monkeypatch.setattr(agriseg.files.Path, "touch", refuse)
+    monkeypatch.setattr(agriseg.files, "TemporaryFile", refuse)
     with pytest.raises(SystemExit) as left:
         main(["run", "field.tif", "-m", str(model_file), "-q"])
     assert left.value.code == code

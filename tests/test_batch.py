@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 import pytest
+from clusters import cluster
 from conftest import blocks, layer_bytes, write_raster
 
 from agriseg import segment
@@ -430,47 +431,16 @@ def test_jobs_that_make_no_sense(tmp_path: Path, text: str, says: str) -> None:
 
 
 @pytest.mark.fault("W07")
-def test_any_workers_the_same_bytes(flights: Path, model_file: Path, tmp_path: Path, scheduler: str) -> None:
+def test_any_workers_the_same_bytes(flights: Path, model_file: Path, tmp_path: Path) -> None:
     results = {}
-    for name, flags in {"1": [], "2": ["--workers", "2"], "cluster": ["--scheduler", scheduler]}.items():
-        done = batch(flights, "-o", tmp_path / name, "-m", model_file, *flags)
-        assert done.returncode == 0, done.stderr
-        results[name] = maps_of(tmp_path / name)
+    with cluster(tmp_path) as file:
+        for name, flags in {"1": [], "2": ["--workers", "2"], "cluster": ["--scheduler-file", file]}.items():
+            flags = [*flags, "--cpu-threads", "1"]
+            done = batch(flights, "-o", tmp_path / name, "-m", model_file, *flags)
+            assert done.returncode == 0, done.stderr
+            results[name] = maps_of(tmp_path / name)
     assert results["1"] == results["2"] == results["cluster"]
     assert len(results["1"]) == 3 * 4
-
-
-@pytest.fixture
-def scheduler(tmp_path: Path) -> Any:
-    """A scheduler and two workers that somebody else has started."""
-    file, started = tmp_path / "scheduler.json", []
-    dask = (
-        [sys.executable, "-m", "distributed.cli.dask_scheduler"],
-        [sys.executable, "-m", "distributed.cli.dask_worker"],
-    )
-    flags = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
-    started.append(subprocess.Popen([*dask[0], *flags], stderr=subprocess.DEVNULL))
-    worker = [
-        "--scheduler-file",
-        str(file),
-        "--nworkers",
-        "2",
-        "--nthreads",
-        "1",
-        "--no-dashboard",
-        "--host",
-        "127.0.0.1",
-    ]
-    started.append(subprocess.Popen([*dask[1], *worker], stderr=subprocess.DEVNULL))
-    from distributed import Client
-
-    with Client(scheduler_file=str(file), timeout=30) as client:
-        client.wait_for_workers(2, timeout=60)
-        address = client.scheduler.address
-    yield address
-    for process in reversed(started):
-        process.terminate()
-        process.wait(30)
 
 
 def test_a_scheduler_that_is_not_there(flights: Path, model_file: Path, tmp_path: Path) -> None:

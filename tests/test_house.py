@@ -87,3 +87,9 @@ def test_the_example_config_runs(tmp_path: Path) -> None:
         main(command)
     assert left.value.code == 0
     assert record_of(tmp_path / "out")["parameters"]["tile_px"] == 512
+
+
+def test_whoever_hands_out_a_night_does_not_load_torch() -> None:
+    """It takes seconds, and workers load it themselves."""
+    told = "import sys, agriseg.jobs.shift; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 0

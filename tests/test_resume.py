@@ -20,12 +20,13 @@ from agriseg.cli.signals import end_on_signals
 from agriseg.config import RunOptions
 from agriseg.engine.answers import Answers
 from agriseg.engine.device import Forward
-from agriseg.errors import BusyError, OutputError
+from agriseg.errors import BusyError, OutputError, StorageError
 from agriseg.files import locked
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import prepare
 from agriseg.jobs.segment import run
 from agriseg.raster.journal import Journal
+from agriseg.raster.place import Folder
 
 TILE = {"tile": 96, "overlap": 48, "margin": 16}
 
@@ -115,29 +116,39 @@ def flip(path: Path, place: float) -> None:
     path.write_bytes(data)
 
 
-def rename(path: Path) -> None:
-    """The first record's column becomes one further; what comes after it in the file is gone."""
-    data = bytearray(path.read_bytes())
-    data[0] ^= 1
-    step = 20 + 4 * 4 * 48 * 48
-    assert len(data) % step == 0
-    path.write_bytes(data[:step])
+def latest(folder: Path) -> Path:
+    """The last answer of the last tile row that has been kept."""
+    return max((folder / "answers").glob("*/*"), key=lambda path: (int(path.parent.name), int(path.name)))
 
 
-DAMAGE: dict[str, Callable[[Path], None]] = {
-    "a flipped byte in the journal": lambda folder: flip(folder / "journal", 0.7),
-    "the journal's first line": lambda folder: flip(folder / "journal", 0.01),
-    "an empty journal": lambda folder: (folder / "journal").write_bytes(b""),
-    "random bytes for a journal": lambda folder: (folder / "journal").write_bytes(np.random.default_rng(0).bytes(999)),
-    "a cut journal": lambda folder: (folder / "journal").write_bytes((folder / "journal").read_bytes()[:-30]),
-    "no journal": lambda folder: (folder / "journal").unlink(),
-    "a flipped byte in an answer": lambda folder: flip(max(folder.glob("row_*.logits")), 0.5),
-    "an answer under another column": lambda folder: rename(max(folder.glob("row_*.logits"))),
-    "a cut answer": lambda folder: [p.write_bytes(p.read_bytes()[:-100]) for p in folder.glob("row_*.logits")],
-    "no answers": lambda folder: [p.unlink() for p in folder.glob("row_*.logits")],
-    "a flipped byte in the store": lambda folder: flip(max((folder / "classes" / "c").rglob("[0-9]")), 0.5),
-    "no store": lambda folder: shutil.rmtree(folder / "classes"),
-    "no metadata of the store": lambda folder: (folder / "confidence" / "zarr.json").unlink(),
+def overwrite_all(folder: Path, data: bytes) -> None:
+    for path in folder.iterdir():
+        path.write_bytes(data)
+
+
+def swap(one: Path, two: Path) -> None:
+    first = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(first)
+
+
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "a flipped byte in the journal": lambda folder: flip(folder / "journal" / "1", 0.7),
+    "the journal's key": lambda folder: flip(folder / "journal" / "key", 0.1),
+    "an empty journal": lambda folder: overwrite_all(folder / "journal", b""),
+    "random bytes for a journal": lambda folder: overwrite_all(folder / "journal", np.random.default_rng(0).bytes(99)),
+    "a cut journal": lambda folder: (folder / "journal" / "0").write_bytes(
+        (folder / "journal" / "0").read_bytes()[:-9]
+    ),
+    "two entries swapped": lambda folder: swap(folder / "journal" / "0", folder / "journal" / "1"),
+    "no journal": lambda folder: shutil.rmtree(folder / "journal"),
+    "a flipped byte in an answer": lambda folder: flip(latest(folder), 0.5),
+    "an answer under another column": lambda folder: latest(folder).rename(latest(folder).with_name("0")),
+    "a cut answer": lambda folder: latest(folder).write_bytes(latest(folder).read_bytes()[:-100]),
+    "no answers": lambda folder: shutil.rmtree(folder / "answers"),
+    "a flipped byte in the store": lambda folder: flip(max((folder / "blocks" / "classes" / "c").rglob("[0-9]")), 0.5),
+    "no store": lambda folder: shutil.rmtree(folder / "blocks" / "classes"),
+    "no metadata of the store": lambda folder: (folder / "blocks" / "confidence" / "zarr.json").unlink(),
 }
 
 
@@ -273,35 +284,37 @@ def test_signals_keep_what_is_done(tmp_path: Path, model_file: Path, number: sig
 
 def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
     shape, rng = (3, 5, 7), torch.Generator().manual_seed(0)
-    kept = Answers(tmp_path, shape)
+    kept = Answers(Folder(tmp_path), shape, "key", "one")
     logits = {(row, col): torch.randn(shape, generator=rng) for row in range(3) for col in (4, 0, 2)}
     for place, each in logits.items():
         kept.keep(*place, each)
-    again = Answers(tmp_path, shape)
+    again = Answers(Folder(tmp_path), shape, "key", "two")
     assert all(torch.equal(again.find(*place), each) for place, each in logits.items())  # type: ignore[arg-type]
     assert again.find(0, 1) is None
-    again.forget(2)
+    assert Answers(Folder(tmp_path), shape, "another", "two").find(0, 4) is None, "of a run that is over"
+    again.forget(range(2))
     assert again.find(1, 4) is None
+    assert kept.find(1, 4) is None
     assert torch.equal(again.find(2, 4), logits[2, 4])  # type: ignore[arg-type]
 
 
 def test_a_journal_of_another_key_is_none(tmp_path: Path) -> None:
-    mine = Journal(tmp_path / "journal", "mine")
-    assert mine.entries() is None
+    mine = Journal(Folder(tmp_path), "mine")
+    assert not mine.is_mine
+    assert mine.find(0) is None
     mine.start()
-    mine.add({"band": 0})
-    assert mine.entries() == [{"band": 0}]
-    assert Journal(tmp_path / "journal", "other").entries() is None
+    mine.add(0, {"tiles": 3})
+    assert (mine.is_mine, mine.find(0), mine.numbers) == (True, {"tiles": 3}, [0])
+    other = Journal(Folder(tmp_path), "other")
+    assert (other.is_mine, other.find(0)) == (False, None)
 
 
-def test_a_line_cut_short_spoils_no_line_after_it(tmp_path: Path) -> None:
-    mine = Journal(tmp_path / "journal", "mine")
-    mine.start()
-    mine.add({"band": 0})
-    with (tmp_path / "journal").open("ab") as file:
-        file.write(b'0123456789abcdef {"ba')
-    mine.add({"band": 2})
-    assert mine.entries() == [{"band": 0}, {"band": 2}]
+def test_a_place_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
+    """A worker that nobody waits for any more leaves nothing behind."""
+    place = Folder(tmp_path / "gone")
+    with pytest.raises(StorageError, match="cannot be written"):
+        place.put("answers/3/4", b"late")
+    assert not (tmp_path / "gone").exists()
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

@@ -98,7 +98,7 @@ def test_a_working_folder_that_was_prepared(nursery: Nursery, subject: Subject, 
     child.signal(9)
     child.ended()
     for layer in ("classes", "confidence"):
-        folder = out / ".a.agriseg" / layer
+        folder = out / ".a.agriseg" / "blocks" / layer
         (folder / "zarr.json").unlink()
         (folder / ".zarray").write_text(json.dumps({
             "zarr_format": 2, "shape": [1, 330, 290], "chunks": [1, 330, 290], "dtype": "|O", "fill_value": None,

@@ -3,11 +3,14 @@
 import csv
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +54,16 @@ def maps_of(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(out.glob("field*")) if not path.name.endswith("_run.json")}
 
 
-def readable(out: Path) -> bool:
-    """Whether every summary that is there is a whole one; whether the log is, to its last line."""
+def readable(out: Path, rasters: int = 6) -> bool:
+    """Whether every summary that is there is a whole one, the ledger, and the log to its last line."""
+    if (out / "ledger.sqlite").exists():
+        with closing(sqlite3.connect(out / "ledger.sqlite")) as ledger:
+            assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     if (out / "summary.json").exists():
-        assert len(json.loads((out / "summary.json").read_text())["rows"]) == 6
+        assert len(json.loads((out / "summary.json").read_text())["rows"]) == rasters
     if (out / "summary.csv").exists():
         with (out / "summary.csv").open(newline="") as lines:
-            assert len(list(csv.DictReader(lines))) == 6
+            assert len(list(csv.DictReader(lines))) == rasters
     if (out / "summary.html").exists():
         assert (out / "summary.html").read_text().endswith("</html>")
     if (out / "log.jsonl").exists():
@@ -104,6 +110,74 @@ def test_a_night_killed_at_any_moment(flights: Path, model_file: Path, tmp_path:
         nights += 1
 
 
+REAL = (
+    "naip_rgbn_nodata/m_4709963_se_14_1_20160816.tif", "drone_ortho_rgba_utm12n/rgb_17_7_W.tif",
+    "drone_ortho_rgba_utm12n/rgb_40_11_W.tif", "naip_rgbn_nodata/m_4709963_se_14_1_20190904.tif",
+    "drone_ortho_rgba_utm12n/orthomosaic.tif",
+)  # fmt: skip
+
+
+def a_real_night(shared: Path, folder: Path, count: int) -> tuple[dict[str, Path], list[str]]:
+    """So many rasters, a tenth of them bad: sources of the good ones by name, and names of the bad ones."""
+    with (shared / "odd" / "INDEX.tsv").open(newline="") as lines:
+        rows = [row["file"] for row in csv.DictReader(lines, delimiter="\t") if row["expect"] == "reject"]
+    junk = [name for name in rows if name.endswith((".tif", ".tiff"))]
+    good, bad = {}, []
+    folder.mkdir()
+    for number in range(count):
+        if number % 10 == 7:
+            bad.append(f"field{number}.tif")
+            shutil.copyfile(shared / "odd" / junk[number // 10 % len(junk)], folder / bad[-1])
+        else:
+            good[f"field{number}.tif"] = shared / REAL[number % len(REAL)]
+            shutil.copyfile(good[f"field{number}.tif"], folder / f"field{number}.tif")
+    return good, bad
+
+
+@pytest.mark.fault("K11", "B02", "B10")
+@pytest.mark.shared
+def test_a_long_night_of_real_rasters(shared: Path, model_file: Path, tmp_path: Path, tries: Tries) -> None:
+    """Killed at random: every good raster right, every bad one named once, ledger and summaries whole at each kill."""
+    good, bad = a_real_night(shared, tmp_path / "flights", tries(10, 200))
+    flags = ["--bands", "red=1,green=2,blue=3", "--workers", "2", "--cpu-threads", "1"]
+    asked = command(tmp_path / "flights", model_file, tmp_path / "out", *flags)
+    asked[asked.index("--tile") + 1] = "256"
+    expected = {}
+    for source in set(good.values()):
+        alone = ["run", str(source), "-m", str(model_file), "-o", str(tmp_path / "alone"), *flags[:2], *flags[4:]]
+        tiles = ["--tile", "256", "--overlap", "32", "--margin", "8"]
+        assert subprocess.run([sys.executable, "-m", "agriseg", *alone, *tiles, "-q"], check=False).returncode == 0
+        expected[source] = [
+            (tmp_path / "alone" / f"{source.stem}_{name}.tif").read_bytes() for name in ("classes", "confidence")
+        ]
+    out, rng, kills, longest = tmp_path / "out", np.random.default_rng(5), 0, 14.0
+    while kills < tries(1, 20):
+        night = subprocess.Popen(asked, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            night.wait(rng.uniform(0, longest))
+            if kills:
+                break
+            shutil.rmtree(out)  # a fast machine was through before it was disturbed
+            longest /= 2
+            continue
+        except subprocess.TimeoutExpired:
+            workers = psutil.Process(night.pid).children(recursive=True)
+            night.kill()
+            night.wait()
+            kills += 1
+        assert not psutil.wait_procs(workers, timeout=10)[1], "workers without their parent"
+        assert readable(out, len(good) + len(bad))
+    done = subprocess.run(asked, check=False, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert sorted(line.split("/flights/")[-1].split(":")[0] for line in done.stderr.splitlines()) == sorted(bad)
+    rows = {row["name"]: row["status"] for row in json.loads((out / "summary.json").read_text())["rows"]}
+    assert rows == {**dict.fromkeys(good, "done"), **dict.fromkeys(bad, "failed")}
+    for name, source in good.items():
+        made = [(out / f"{Path(name).stem}_{layer}.tif").read_bytes() for layer in ("classes", "confidence")]
+        assert made == expected[source], name
+    assert not list(out.glob(".field*"))
+
+
 @pytest.mark.fault("W01")
 def test_workers_killed_again_and_again(flights: Path, model_file: Path, tmp_path: Path, tries: Tries) -> None:
     """Any process below the night's, at random times, while it works."""
@@ -126,8 +200,10 @@ def test_workers_killed_again_and_again(flights: Path, model_file: Path, tmp_pat
     night = subprocess.Popen(command(flights, model_file, out, "--workers", "2", "--retry", "1000"), env=env)
     kills, left = 0, tries(3, 50)
     while kills < left:
+        while not list(out.glob(".field*.agriseg")) and night.poll() is None:
+            pass  # until a worker is at work
         try:
-            night.wait(rng.uniform(2, 6))
+            night.wait(rng.uniform(0, 2))
             break
         except subprocess.TimeoutExpired:
             if workers := workers_of(night):

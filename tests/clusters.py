@@ -1,0 +1,47 @@
+"""A scheduler and workers that somebody else has started."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from distributed import Client
+
+
+@contextmanager
+def cluster(folder: Path, *flags: str, env: Mapping[str, str] | None = None, workers: int = 2) -> Iterator[Path]:
+    """The scheduler's file; `flags` are of the workers. `env` holds for all of them, and for whoever asks for it."""
+    file, env = folder / "scheduler.json", {**os.environ, **(env or {})}
+    protocol = ["--protocol", "tls"] if "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in env else []
+    scheduler = [
+        "dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+        "--scheduler-file",
+        str(file),
+    ]
+    worker = ["dask_worker", "--scheduler-file", str(file), "--nworkers", str(workers), "--nthreads", "1"]
+    started = [
+        subprocess.Popen([sys.executable, "-m", f"distributed.cli.{name}", *rest], stderr=subprocess.DEVNULL, env=env)
+        for name, *rest in (
+            [*scheduler, *protocol],
+            [*worker, "--no-dashboard", "--host", "127.0.0.1", *protocol, *flags],
+        )
+    ]
+    try:
+        if not protocol:
+            with Client(scheduler_file=str(file), timeout=60) as client:
+                client.wait_for_workers(workers, timeout=60)
+        yield file
+    finally:
+        family = [*started, *(child for each in started for child in psutil.Process(each.pid).children(recursive=True))]
+        for process in family:
+            process.kill()
+        for process in started:
+            process.wait(30)
