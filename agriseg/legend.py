@@ -13,6 +13,9 @@ NODATA = 255
 CONFIDENCE_STEP = 0.004
 """Confidence per count of the uint8 confidence layer: 250 is 1.0, 255 is nodata."""
 
+DOUBTFUL = 0.7
+"""Confidence below which a pixel counts as doubtful."""
+
 # Okabe and Ito 2008, "Color Universal Design", told apart by colour-blind readers; black left out.
 _PALETTE = ("#e69f00", "#009e73", "#d55e00", "#56b4e9", "#f0e442", "#cc79a7", "#0072b2")
 

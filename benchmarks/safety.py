@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
+import torch
 from common import field, machine
 
 from agriseg import files, segment
@@ -30,7 +31,8 @@ def bare() -> ExitStack:
         (Answers, "keep", lambda *_: None), (Answers, "begin", lambda *_: None),
         (Journal, "add", lambda *_: None), (archive, "_checksum", lambda _: ""),
         (files, "_flush", lambda _: None), (cog, "_verify", lambda *_: 0), (cog, "_check_layout", lambda _: None),
-        (jobs, "_publish", lambda store, layer, folder, _: cog.write_cog(store, layer, folder)[0]),
+        (jobs, "_publish", lambda store, layer, folder, _: cog.write_cog(
+            store.layer(layer.name), layer, folder, torch.get_num_threads())[0]),
     ):  # fmt: skip
         stack.enter_context(patch.object(where, name, instead))
     return stack

@@ -20,9 +20,8 @@ from agriseg.grid import Window
 from agriseg.jobs.account import Account, windows
 from agriseg.jobs.prepare import Prepared
 from agriseg.jobs.record import describe_model, describe_plan
-from agriseg.jobs.verdict import DOUBTFUL
 from agriseg.layers.area import Area
-from agriseg.legend import CONFIDENCE_STEP
+from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL
 from agriseg.raster.journal import Journal
 from agriseg.raster.place import UNDER_WAY, Place
 from agriseg.raster.store import BlockStore

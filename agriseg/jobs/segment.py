@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rasterio.enums import Resampling
 
 from agriseg import files
@@ -268,7 +269,7 @@ def _working(prepared: Prepared, outputs: Outputs, manner: Manner) -> Iterator[W
 
 def _publish(store: BlockStore, layer: Layer, folder: Path, pixels: dict[str, int]) -> Path:
     """A verified file whose nodata pixels are those of the account."""
-    path, nodata = write_cog(store, layer, folder)
+    path, nodata = write_cog(store.layer(layer.name), layer, folder, torch.get_num_threads())
     expected = pixels["nodata"] + pixels["failed"]
     if nodata != expected:
         raise StorageError(f"{path.name}: {nodata} pixels without data, expected {expected}; check the disk")

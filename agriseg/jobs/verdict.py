@@ -17,8 +17,6 @@ from agriseg.jobs.prepare import Prepared
 from agriseg.model import SegmentationModel
 
 COLOURS = ("green", "amber", "red")
-DOUBTFUL = 0.7
-"""Confidence below which a pixel counts as doubtful."""
 _RIDGE = 0.01  # added to the correlations: what no two bands of a camera agree on better is noise
 
 

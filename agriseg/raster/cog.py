@@ -10,19 +10,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import rasterio
 import rasterio.shutil
+from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from agriseg.errors import StorageError
-from agriseg.legend import NODATA
 from agriseg.raster.gdal import gdal_calls
 from agriseg.raster.info import Georeference
-from agriseg.raster.store import BlockStore
 
 BLOCK = 512
 """Rows and columns of a block of the published files."""
@@ -32,12 +32,39 @@ _HEADER = 64  # bytes of a file in which its ghost area begins
 _GHOST = re.compile(rb"GDAL_STRUCTURAL_METADATA_SIZE=(\d{6}) bytes\n")
 
 
+class Rows(Protocol):
+    """Where a layer's pixels come from; they are asked for twice, to be written and to be compared."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+
+    @property
+    def bands(self) -> int:
+        """Number of bands."""
+
+    @property
+    def dtype(self) -> str:
+        """Name of the type as numpy has it: uint8 or float32."""
+
+    @property
+    def nodata(self) -> float:
+        """Value of a pixel without data; may be NaN."""
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Rows `[start, stop)`, (bands, stop - start, width); the same at each call."""
+
+
 @dataclass(frozen=True)
 class Layer:
-    """How a layer of the block store becomes a file.
+    """How rows become a file.
 
     Args:
-        name: of the layer in the store.
+        name: of the file while it is made.
         georeference: of the map.
         descriptions: one per band.
         resampling: of the overviews: mode for classes, average for shares.
@@ -56,8 +83,14 @@ class Layer:
     band_tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_cog(store: BlockStore, layer: Layer, folder: Path) -> tuple[Path, int]:
+def write_cog(rows: Rows, layer: Layer, folder: Path, threads: int) -> tuple[Path, int]:
     """Build the file in a folder, on the disk where it is to stay, and verify it.
+
+    Args:
+        rows: its pixels.
+        layer: what else is in the file.
+        folder: where it is made.
+        threads: that compress.
 
     Returns:
         Its path there, and how many of its pixels are nodata (in band 1).
@@ -70,13 +103,13 @@ def write_cog(store: BlockStore, layer: Layer, folder: Path) -> tuple[Path, int]
     for left in (draft, final):  # torn by a kill: GDAL would open it before it replaces it, and complain
         left.unlink(missing_ok=True)
     with gdal_calls(failure, StorageError) as heard:
-        _write_draft(draft, store, layer)
+        _write_draft(draft, rows, layer)
         rasterio.shutil.copy(
             draft, final, driver="COG", compress="DEFLATE", predictor="YES", level=6, blocksize=BLOCK,
-            overview_resampling=layer.resampling.name, num_threads="ALL_CPUS", bigtiff="IF_SAFER",
+            overview_resampling=layer.resampling.name, num_threads=threads, bigtiff="IF_SAFER",
             statistics="NO",
         )  # fmt: skip
-        nodata = _verify(final, draft, store, layer)
+        nodata = _verify(final, draft, rows, layer)
         _check_layout(final)
     if heard:
         raise StorageError(f"{failure} ({'; '.join(heard)})")
@@ -84,12 +117,12 @@ def write_cog(store: BlockStore, layer: Layer, folder: Path) -> tuple[Path, int]
     return final, nodata
 
 
-def _write_draft(path: Path, store: BlockStore, layer: Layer) -> None:
-    """A plain GeoTIFF with overviews, streamed from the store."""
+def _write_draft(path: Path, rows: Rows, layer: Layer) -> None:
+    """A plain GeoTIFF with overviews, streamed from where the rows come from."""
     where = layer.georeference
     profile = {
-        "driver": "GTiff", "dtype": "uint8", "count": store.bands(layer.name), "nodata": NODATA,
-        "width": store.width, "height": store.height, "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK,
+        "driver": "GTiff", "dtype": rows.dtype, "count": rows.bands, "nodata": rows.nodata,
+        "width": rows.width, "height": rows.height, "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK,
         "compress": "ZSTD", "zstd_level": 1, "sparse_ok": True, "bigtiff": "IF_SAFER", "interleave": "band",
         "photometric": "PALETTE" if layer.colormap else "MINISBLACK",
     }  # fmt: skip
@@ -105,28 +138,37 @@ def _write_draft(path: Path, store: BlockStore, layer: Layer) -> None:
             draft.write_colormap(1, dict(layer.colormap))
         if layer.scale != 1:
             draft.scales = [layer.scale] * draft.count
-        for start in range(0, store.height, BLOCK):
-            rows = store.read(layer.name, start, min(start + BLOCK, store.height))
-            if (rows != NODATA).any():  # else the draft stays sparse there, which reads as nodata
-                draft.write(rows, window=Window(0, start, store.width, rows.shape[1]))
-    longest = max(store.width, store.height)
+        for start in range(0, rows.height, BLOCK):
+            part = rows.read(start, min(start + BLOCK, rows.height))
+            if not _is_nodata(part, rows.nodata).all():  # else the draft stays sparse there, which reads as nodata
+                draft.write(part, window=Window(0, start, rows.width, part.shape[1]))
+    longest = max(rows.width, rows.height)
     factors = [2**level for level in range(1, 32) if longest > BLOCK * 2 ** (level - 1)]
     if factors:
         with rasterio.open(path, "r+", driver="GTiff") as draft:
             draft.build_overviews(factors, layer.resampling)
 
 
-def _verify(final: Path, draft: Path, store: BlockStore, layer: Layer) -> int:
-    """Compare every pixel with the store and every overview with the draft's; count nodata pixels."""
+def _is_nodata(pixels: NDArray[Any], nodata: float) -> NDArray[np.bool_]:
+    return np.asarray(np.isnan(pixels) if math.isnan(nodata) else pixels == nodata)
+
+
+def _same(one: NDArray[Any], two: NDArray[Any]) -> bool:
+    """Whether two arrays hold the same numbers; NaN is NaN."""
+    return np.array_equal(one, two, equal_nan=one.dtype.kind == "f")
+
+
+def _verify(final: Path, draft: Path, rows: Rows, layer: Layer) -> int:
+    """Compare every pixel with the rows and every overview with the draft's; count nodata pixels."""
     nodata = 0
     with rasterio.open(final, driver="GTiff") as written:
         levels = len(written.overviews(1))
-        _same_header(written, store, layer)
-        for start in range(0, store.height, BLOCK):
-            stop = min(start + BLOCK, store.height)
-            rows = written.read(window=Window(0, start, store.width, stop - start))
-            nodata += int(np.count_nonzero(rows[0] == NODATA))
-            if not np.array_equal(rows, store.read(layer.name, start, stop)):
+        _same_header(written, rows, layer)
+        for start in range(0, rows.height, BLOCK):
+            stop = min(start + BLOCK, rows.height)
+            part = written.read(window=Window(0, start, rows.width, stop - start))
+            nodata += int(np.count_nonzero(_is_nodata(part[0], rows.nodata)))
+            if not _same(part, rows.read(start, stop)):
                 raise StorageError(f"{final}: rows {start} to {stop} are not what was written; check the disk")
     with rasterio.open(draft, driver="GTiff") as sent:
         if levels != len(sent.overviews(1)):
@@ -180,10 +222,10 @@ def _blocks(dataset: rasterio.DatasetReader) -> Iterator[tuple[int, int]]:
             yield place, size
 
 
-def _same_header(written: rasterio.DatasetReader, store: BlockStore, layer: Layer) -> None:
+def _same_header(written: rasterio.DatasetReader, rows: Rows, layer: Layer) -> None:
     where = layer.georeference
-    expected = (store.width, store.height, store.bands(layer.name), NODATA)
-    if (written.width, written.height, written.count, written.nodata) != expected:
+    expected = [rows.width, rows.height, rows.bands, rows.nodata]
+    if not np.array_equal([written.width, written.height, written.count, written.nodata], expected, equal_nan=True):
         raise StorageError(f"{written.name}: size, bands or nodata are not what was written; check the disk")
     if not where.gcps and written.transform != where.transform:
         raise StorageError(f"{written.name}: transform {written.transform} is not what was written")
@@ -196,5 +238,5 @@ def _same_overview(final: Path, draft: Path, level: int) -> None:
     ):
         for start in range(0, sent.height, BLOCK):
             window = Window(0, start, sent.width, min(BLOCK, sent.height - start))
-            if not np.array_equal(written.read(window=window), sent.read(window=window)):
+            if not _same(written.read(window=window), sent.read(window=window)):
                 raise StorageError(f"{final}: overview {level} is not what was written; check the disk")

@@ -1,6 +1,7 @@
 """The block store: the map while it is being made, each block written once."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -77,9 +78,40 @@ class BlockStore:
         """Rows `[start, stop)` of a layer, (bands, stop - start, width)."""
         return np.asarray(self._layers[layer][:, start + self._lead : stop + self._lead])
 
-    def bands(self, layer: str) -> int:
-        """Number of bands of a layer."""
-        return int(self._layers[layer].shape[0])
+    def layer(self, name: str) -> "StoredLayer":
+        """One layer, to be published."""
+        return StoredLayer(self, name, int(self._layers[name].shape[0]))
+
+
+@dataclass(frozen=True)
+class StoredLayer:
+    """A layer of a store; `raster.cog.Rows`.
+
+    Args:
+        store: that it is in.
+        name: of the layer.
+        bands: of the layer.
+    """
+
+    store: BlockStore
+    name: str
+    bands: int
+    dtype: str = "uint8"
+    nodata: float = NODATA
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.store.height
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.store.width
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows `[start, stop)`, (bands, stop - start, width)."""
+        return self.store.read(self.name, start, stop)
 
 
 def _array(member: object) -> "zarr.Array[Any]":
