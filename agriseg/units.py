@@ -8,6 +8,7 @@ from agriseg.errors import UsageError
 from agriseg.grid import Window
 
 _METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "km": 1e3}
+_SQUARE_METRES = {"cm2": 1e-4, "m2": 1.0, "ha": 1e4}
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -19,6 +20,24 @@ def metres(value: float | str) -> float:
     0.05
     """
     return _measured(value, _METRES, "length", "5cm or 0.5m")
+
+
+def square_metres(value: float | str) -> float:
+    """An area in square metres. A number is square metres; text needs its unit: cm2, m2, ha.
+
+    >>> square_metres("0.25m2")
+    0.25
+    """
+    return _measured(value, _SQUARE_METRES, "area", "0.25m2 or 0.1ha")
+
+
+def signed_metres(value: float | str) -> float:
+    """A length in metres that may be below 0.
+
+    >>> signed_metres("-10cm")
+    -0.1
+    """
+    return -metres(value.strip()[1:]) if isinstance(value, str) and value.strip().startswith("-") else metres(value)
 
 
 def seconds(value: float | str) -> float:
@@ -129,5 +148,5 @@ def _measured(value: float | str, units: Mapping[str, float], what: str, such: s
 
 def _split(text: str) -> tuple[float | None, str]:
     """Number and unit of `12.5cm`; None for no number."""
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z%]*)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z%]*2?)\s*", text)
     return (float(match[1]), match[2]) if match else (None, "")

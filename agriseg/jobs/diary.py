@@ -1,7 +1,5 @@
 """What a night tells: a line of JSON an event, and a summary as table, as JSON and as a page, whole at any instant."""
 
-import csv
-import io
 import json
 import os
 from collections import Counter
@@ -13,9 +11,9 @@ from uuid import uuid4
 
 from agriseg import files
 from agriseg.layers.night_page import night_page
+from agriseg.spreadsheet import csv_text
 
 _COLUMNS = ("name", "field", "date", "status", "code", "reason", "verdict", "minutes", "predicted", "nodata", "failed")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a cell begins that a spreadsheet would compute
 _WAITING = "waiting"
 
 
@@ -120,20 +118,13 @@ class Diary:
 def _table(rows: list[dict[str, Any]]) -> str:
     """The rows as CSV: a column of hectares for each class that occurs."""
     classes = list(dict.fromkeys(name for row in rows for name in row.get("hectares", {})))
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow([*_COLUMNS, *(_cell(f"{name} ha") for name in classes)])
+    lines = []
     for row in rows:
         verdict = row.get("verdict", {}).get("colour")
         flat = {**row, **row.get("pixels", {}), "minutes": round(row.get("seconds", 0) / 60, 2), "verdict": verdict}
-        cells = [flat.get(column) for column in _COLUMNS]
-        writer.writerow([_cell(value) for value in [*cells, *(row.get("hectares", {}).get(name) for name in classes)]])
-    return buffer.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """Text that a spreadsheet would take for a formula, with an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+        hectares = row.get("hectares", {})
+        lines.append([*(flat.get(column) for column in _COLUMNS), *(hectares.get(name) for name in classes)])
+    return csv_text([*_COLUMNS, *(f"{name} ha" for name in classes)], lines)
 
 
 def _stamp(moment: datetime) -> str:

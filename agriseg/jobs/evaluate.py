@@ -17,6 +17,7 @@ from agriseg.jobs.labels import label_pairs
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import prepare
 from agriseg.jobs.segment import Manner, run
+from agriseg.layers.adjusted import Agreement
 from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
 from agriseg.metrics import ClassScores, bootstrap, calibration_error, confusion, edge, iou
 from agriseg.model import SegmentationModel, load_model
@@ -112,6 +113,7 @@ class Evaluation:
         scores, interval = ClassScores.of(self.matrix), bootstrap(self.tally.blocks, iou)
         mean = bootstrap(self.tally.blocks, lambda matrix: np.array(_mean_iou(matrix)))
         both, either = self.tally.boundary.T
+        agreement = Agreement.of(self.tally.blocks)
         entries = [
             {
                 "name": self.legend.names[k], "support": int(scores.support[k]), "iou": _number(scores.iou[k]),
@@ -127,6 +129,7 @@ class Evaluation:
             "expected_calibration_error": _number(calibration_error(self.tally.pixels, self.tally.hits)),
             "fitted": None if self.calibration is None else asdict(self.calibration),
             "confusion": {"classes": list(self.legend.names), "rows_are_truth": self.matrix.tolist()},
+            "agreement": None if agreement is None else agreement.as_dict(),
         }  # fmt: skip
 
 

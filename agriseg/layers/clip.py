@@ -1,0 +1,78 @@
+"""A map within boundaries: what lies outside of them is no data."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+
+from agriseg.layers.finished import ROWS, MapStrip, MaskSource
+from agriseg.legend import NODATA, Legend
+from agriseg.raster.info import Georeference
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """A map of which only the pixels count whose centres lie in a polygon; `MaskSource`.
+
+    Args:
+        source: the map.
+        shapes: polygons in its CRS; their holes are left out.
+    """
+
+    source: MaskSource
+    shapes: tuple[shapely.Geometry, ...]
+
+    @property
+    def legend(self) -> Legend:
+        """Of the mask."""
+        return self.source.legend
+
+    @property
+    def georeference(self) -> Georeference:
+        """Of the grid."""
+        return self.source.georeference
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.source.width
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.source.height
+
+    def strips(self, rows: int = ROWS) -> Iterator[MapStrip]:
+        """From top to bottom, `rows` at a time."""
+        return (self._within(strip) for strip in self.source.strips(rows))
+
+    def read(self, start: int, stop: int) -> MapStrip:
+        """Rows `[start, stop)`."""
+        return self._within(self.source.read(start, stop))
+
+    def areas(self, rows: range) -> NDArray[np.float64] | None:
+        """Square metres of one pixel of each of these rows; None where the ground is unknown."""
+        return self.source.areas(rows)
+
+    @cached_property
+    def _in_pixels(self) -> list[shapely.Geometry]:
+        return [in_pixels(shape, self.georeference.transform) for shape in self.shapes]
+
+    def _within(self, strip: MapStrip) -> MapStrip:
+        shape, place = strip.mask.shape, rasterio.Affine.translation(0, strip.row_off)
+        across = shapely.box(0, strip.rows.start, self.width, strip.rows.stop)
+        here = [each for each in self._in_pixels if each.intersects(across)]
+        inside = rasterize(here, shape, transform=place, dtype="uint8").astype(bool) if here else np.zeros(shape, bool)
+        mask, confidence = (np.where(inside, each, NODATA).astype(np.uint8) for each in (strip.mask, strip.confidence))
+        return MapStrip(strip.row_off, mask, confidence)
+
+
+def in_pixels(shape: shapely.Geometry, transform: rasterio.Affine) -> shapely.Geometry:
+    """A shape in columns and rows of a grid; (0, 0) is its upper left corner."""
+    back = ~transform
+    return shapely.transform(shape, lambda xy: np.stack(back @ (xy[:, 0], xy[:, 1]), axis=1))
