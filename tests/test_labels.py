@@ -127,7 +127,7 @@ def test_strips_are_one_picture(tmp_path: Path, image: Path, monkeypatch: pytest
             lambda p: geojson(p / "p.geojson", [(ground((900, 900), (990, 900), (990, 990)), "crop")]),
             "no polygon meets",
         ),
-        (lambda p: geojson(p / "p.kml", SHAPES), "expected .geojson, .gpkg or .shp"),
+        (lambda p: geojson(p / "p.kml", SHAPES), "is no KML"),
         (lambda p: geojson(p / "p.gpkg", SHAPES), "is no GPKG"),
         (lambda p: ((p / "p.geojson").write_text("{}"), p / "p.geojson")[1], "no GeoJSON feature collection"),
     ],

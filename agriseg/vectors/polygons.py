@@ -1,23 +1,30 @@
-"""Polygons with a class, read from GeoJSON, GeoPackage or Shapefile."""
+"""Polygons read from GeoJSON, KML, GeoPackage or Shapefile: with a class, or as named fields and plots."""
 
 import json
+import re
+import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyogrio
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
-from rasterio.warp import transform_geom
 
 from agriseg.errors import DataError
 from agriseg.raster.door import check_regular
+from agriseg.vectors.features import LONLAT, Features, check_count
+from agriseg.vectors.kml import read_kml
+from agriseg.vectors.ogr import OGR_ERRORS, count_features, read_layer, reason
 
 _JSON = (".geojson", ".json")
 _MAGIC = {".gpkg": b"SQLite format 3\0", ".shp": b"\0\0\x27\x0a"}
-_LONLAT = CRS.from_user_input("OGC:CRS84")
 _AREAS = ("Polygon", "MultiPolygon")
+_NAMES = ("name", "Name", "NAME", "field", "id", "plot")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # no XML, and no terminal, shows these
 
 
 @dataclass(frozen=True)
@@ -35,74 +42,176 @@ class Polygon:
     label: str | None
 
 
+@dataclass(frozen=True)
+class Field:
+    """A field, plot or zone that has a name.
+
+    Args:
+        name: differs from all others of its file.
+        shape: a valid polygon or multipolygon in the raster's CRS; its holes are obstacles.
+    """
+
+    name: str
+    shape: shapely.Geometry
+
+
 def is_vector(path: Path) -> bool:
     """Whether the name is that of polygons."""
-    return path.suffix.lower() in (*_JSON, *_MAGIC)
+    return path.suffix.lower() in (*_JSON, ".kml", *_MAGIC)
 
 
 def read_polygons(path: Path, crs: CRS, column: str | None = None) -> list[Polygon]:
     """Read all polygons and carry them to a CRS.
 
     Args:
-        path: `.geojson`, `.json`, `.gpkg` (its first layer) or `.shp`.
+        path: `.geojson`, `.json`, `.kml` (all its folders), `.gpkg` (its first layer with shapes) or `.shp`.
         crs: of the result.
         column: that holds the class; None for an area of interest.
 
     Raises:
         InputMissing: no such file.
-        DataError: another format, damaged, no CRS, no such column, or features that are no polygons.
+        DataError: another format, damaged, no CRS, no such column, more than 500,000 features, or one that is no
+            polygon.
     """
+    features = _features(path)
+    labels = [None] * len(features) if column is None else _texts(path, features, column)
+    shapes = _polygons(path, features, crs)
+    return [Polygon(number, *each) for number, each in enumerate(zip(shapes, labels, strict=True), 1)]
+
+
+def read_fields(path: Path, crs: CRS, column: str | None = None) -> list[Field]:
+    """Read boundaries of fields or plots, each with a name of its own, and carry them to a CRS.
+
+    Args:
+        path: as `read_polygons`.
+        crs: of the result.
+        column: that holds names; spaces around them do not count. None takes the one of `name`, `Name`, `NAME`,
+            `field`, `id` and `plot` that the file fills; if there is none, or several, fields are numbered from 1.
+
+    Raises:
+        InputMissing: no such file.
+        DataError: as `read_polygons`; or a name is missing, there twice or holds control characters; or a polygon is
+            empty or invalid.
+    """
+    features = _features(path)
+    names = _field_names(path, features, column)
+    shapes = _polygons(path, features, crs)
+    for each in (features.shapes, shapes):  # what is wrong is told in the file's own coordinates, if it is wrong there
+        _check_valid(path, each)
+    return [Field(*each) for each in zip(names, shapes, strict=True)]
+
+
+def _features(path: Path) -> Features:
+    """Whatever features a file has, as they are; at least one."""
     check_regular(path)
-    if path.suffix.lower() in _JSON:
-        features, own = _geojson(path)
-    elif path.suffix.lower() in _MAGIC:
-        features, own = _ogr(path)
-    else:
-        raise DataError(f"{path}: expected .geojson, .gpkg or .shp; export the layer as one of these")
-    if not features:
+    features = _read(path)
+    if not len(features):
         raise DataError(f"{path}: no features; is it the right layer?")
-    polygons = []
-    for number, (geometry, properties) in enumerate(features, 1):
-        if column is not None and column not in properties:
-            raise DataError(f"{path}: no column {column!r}; it has {', '.join(map(str, properties)) or 'none'}")
-        if geometry is None or geometry["type"] not in _AREAS:
-            kind = "no geometry" if geometry is None else f"a {geometry['type']}"
-            raise DataError(f"{path}: feature {number} is {kind}, expected polygons")
-        value = None if column is None else properties[column]
-        try:
-            shape = shapely.geometry.shape(transform_geom(own, crs, geometry) if own != crs else geometry)
-        except (shapely.errors.ShapelyError, ValueError, TypeError, IndexError, KeyError, CRSError) as error:
-            raise DataError(f"{path}: feature {number} is no polygon ({error})") from error
-        polygons.append(Polygon(number, shape, None if value is None else str(value)))
-    return polygons
+    return features
 
 
-Feature = tuple[dict[str, Any] | None, dict[str, Any]]
+def _read(path: Path) -> Features:
+    suffix = path.suffix.lower()
+    if suffix == ".kmz":
+        raise DataError(f"{path}: a packed KML; unpack it (it is a ZIP file) and give the .kml in it")
+    if suffix in _JSON:
+        return _geojson(path)
+    if suffix == ".kml":
+        return read_kml(path)
+    if suffix in _MAGIC:
+        return _ogr(path)
+    raise DataError(f"{path}: expected .geojson, .kml, .gpkg or .shp; export the layer as one of these")
 
 
-def _geojson(path: Path) -> tuple[list[Feature], CRS]:
+def _geojson(path: Path) -> Features:
     """Read without GDAL: longitude and latitude (RFC 7946), or the CRS that older files name."""
     try:
-        tree = json.loads(path.read_text("utf-8"))
-        features: list[Feature] = [(each["geometry"], each.get("properties") or {}) for each in tree["features"]]
+        tree = json.loads(path.read_text("utf-8-sig"))
+        found: list[tuple[Any, dict[str, Any]]] = [
+            (each["geometry"], each.get("properties") or {}) for each in tree["features"]
+        ]
         named = tree.get("crs", {}).get("properties", {}).get("name")
-        return features, CRS.from_user_input(named) if named else _LONLAT
-    except (ValueError, KeyError, TypeError, AttributeError, CRSError) as error:
+        crs = CRS.from_user_input(named) if named else LONLAT
+        names = dict.fromkeys(name for _, properties in found for name in properties)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, CRSError) as error:
         raise DataError(f"{path}: no GeoJSON feature collection ({error}); export it again") from error
+    check_count(path, len(found))
+    shapes = np.empty(len(found), object)
+    for index, (geometry, _) in enumerate(found):
+        shapes[index] = _json_shape(path, index + 1, geometry)
+    columns = {}
+    for name in names:
+        columns[name] = np.empty(len(found), object)
+        columns[name][:] = [properties.get(name) for _, properties in found]
+    return Features(path.stem, shapes, columns, crs, "Unknown")
 
 
-def _ogr(path: Path) -> tuple[list[Feature], CRS]:
+def _json_shape(path: Path, number: int, geometry: Any) -> shapely.Geometry | None:
+    try:
+        return None if geometry is None else shapely.force_2d(shapely.geometry.shape(geometry))
+    except (shapely.errors.ShapelyError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        raise DataError(f"{path}: feature {number} is no polygon ({error})") from error
+
+
+def _ogr(path: Path) -> Features:
     with path.open("rb") as file:
         if not file.read(16).startswith(_MAGIC[path.suffix.lower()]):
             raise DataError(f"{path}: is no {path.suffix[1:].upper()}; export the layer again")
     try:
-        meta, _, shapes, columns = pyogrio.raw.read(path)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); export the layer again") from error
-    if not meta["crs"]:
-        raise DataError(f"{path}: no coordinate reference system; set it before the export")
-    features: list[Feature] = []
-    for index, wkb in enumerate(shapes):
-        geometry = None if wkb is None else dict(shapely.geometry.mapping(shapely.force_2d(shapely.from_wkb(wkb))))
-        features.append((geometry, {name: values[index] for name, values in zip(meta["fields"], columns, strict=True)}))
-    return features, CRS.from_user_input(meta["crs"])
+        check_count(path, count_features(path))
+        return read_layer(path)
+    except DataError:
+        raise
+    except (*OGR_ERRORS, shapely.errors.ShapelyError, CRSError) as error:
+        raise DataError(f"{path}: cannot be read ({reason(path, error)}); export the layer again") from error
+
+
+def _polygons(path: Path, features: Features, crs: CRS) -> NDArray[np.object_]:
+    """Their shapes in a CRS, all of them polygons."""
+    for number, shape in enumerate(features.shapes, 1):
+        if shape is None or shape.geom_type not in _AREAS:
+            kind = "no geometry" if shape is None else f"a {shape.geom_type}"
+            raise DataError(f"{path}: feature {number} is {kind}, expected polygons")
+    return features.carried(crs, path).shapes
+
+
+def _check_valid(path: Path, shapes: NDArray[np.object_]) -> None:
+    for index in np.flatnonzero(shapely.is_empty(shapes))[:1]:
+        raise DataError(f"{path}: feature {index + 1} is empty; delete it, or draw it again")
+    for index in np.flatnonzero(~shapely.is_valid(shapes))[:1]:
+        why = shapely.is_valid_reason(shapes[index])
+        raise DataError(f"{path}: feature {index + 1} is no valid polygon: {why}; repair it (QGIS: Fix geometries)")
+
+
+def _texts(path: Path, features: Features, column: str) -> list[str | None]:
+    """A column as text; None for no value."""
+    if column not in features.columns:
+        there = ", ".join(list(features.columns)[:12]) or "none"
+        raise DataError(f"{path}: no column {column!r}; it has {there}")
+    return [None if value is None or value != value else str(value) for value in features.columns[column]]
+
+
+def _field_names(path: Path, features: Features, column: str | None) -> list[str]:
+    if column is None:
+        filled = [name for name in _NAMES if name in features.columns and any(_texts(path, features, name))]
+        if len(filled) != 1:
+            return [str(number) for number in range(1, len(features) + 1)]
+        column = filled[0]
+    names = [(text or "").strip() for text in _texts(path, features, column)]
+    _check_names(path, names, column)
+    return names
+
+
+def _check_names(path: Path, names: Sequence[str], column: str) -> None:
+    first: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if not name:
+            raise DataError(f"{path}: feature {number} has no {column!r}; give each field a name, or another column")
+        if _CONTROL.search(name):
+            raise DataError(f"{path}: feature {number} has control characters in {column!r}; rename it")
+        if name in first:
+            raise DataError(
+                f"{path}: features {first[name]} and {number} are both {reprlib.repr(name)} in {column!r}; "
+                "names must differ: rename one, or name another column"
+            )
+        first[name] = number

@@ -1,0 +1,88 @@
+"""Features as they lie in a file: shapes, columns and the CRS of both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.warp import transform as warp
+
+from agriseg.errors import DataError
+from agriseg.raster.gdal import gdal_calls
+
+GeometryType = Literal["Point", "Polygon", "MultiPolygon", "Unknown"]
+
+LONLAT = CRS.from_user_input("OGC:CRS84")
+"""Longitude and latitude in degrees on WGS 84, in this order."""
+
+MAX_FEATURES = 500_000
+"""Features of one file that is read; far above a farm's fields or a trial's plots."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """A layer of a vector file.
+
+    Args:
+        name: of the layer.
+        shapes: (N,) shapely geometries.
+        columns: name to (N,) values: int64, float64 with NaN for none, or objects of str.
+        crs: of the shapes; `CRS()` where nobody knows it.
+        geometry_type: of the layer, also when it is empty, as OGR names it: `Point`, `Polygon`, `MultiPolygon` (single
+            polygons are promoted), or `Unknown` for any.
+    """
+
+    name: str
+    shapes: NDArray[np.object_]
+    columns: Mapping[str, NDArray[Any]]
+    crs: CRS
+    geometry_type: GeometryType = "MultiPolygon"
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def carried(self, crs: CRS, path: Path) -> "Features":
+        """The same in another CRS, vertex by vertex.
+
+        Args:
+            crs: of the result.
+            path: of the file, for errors.
+
+        Raises:
+            DataError: their CRS is not known, or a vertex lies where a CRS has no meaning.
+        """
+        if not self.crs:
+            raise DataError(
+                f"{path}: no coordinate reference system, so nobody knows where the shapes are; set it first"
+            )
+        if self.crs == crs:
+            return self
+
+        def move(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.stack(warp(self.crs, crs, xy[:, 0], xy[:, 1]), axis=1) if len(xy) else xy
+
+        with gdal_calls(f"{path}: shapes that cannot be carried to {_brief(crs)}; is the file's own CRS right?"):
+            shapes = shapely.transform(self.shapes, move)
+        xy, index = shapely.get_coordinates(shapes, return_index=True)
+        lost = index[~np.isfinite(xy).all(axis=1)]
+        if lost.size:
+            raise DataError(f"{path}: feature {lost[0] + 1} is nowhere in {_brief(crs)}; is the file's own CRS right?")
+        return replace(self, shapes=shapes, crs=crs)
+
+
+def check_count(path: Path, count: int) -> None:
+    """Refuse a file that holds too much, before its shapes are made.
+
+    Raises:
+        DataError: more than `MAX_FEATURES`.
+    """
+    if count > MAX_FEATURES:
+        raise DataError(f"{path}: more than {MAX_FEATURES:,} features, which is the limit; split the file")
+
+
+def _brief(crs: CRS) -> str:
+    return ":".join(crs.to_authority() or ()) or "the raster's CRS"

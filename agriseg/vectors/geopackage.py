@@ -1,0 +1,52 @@
+"""What GDAL does not write into a GeoPackage: the styles by which QGIS shows its layers."""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from agriseg.vectors.ogr import EPOCH
+
+GEOMETRY = "geom"
+"""Column of the shapes."""
+
+_TABLE = """
+CREATE TABLE layer_styles (
+    id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), f_table_schema TEXT(256),
+    f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
+    useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30), update_time DATETIME
+)"""  # as QGIS makes it
+_STYLE = """
+INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML,
+    styleSLD, useAsDefault, description, owner, update_time)
+VALUES ('', '', ?, ?, ?, ?, '', 1, '', '', ?)"""
+_CONTENTS = """
+INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change)
+VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?)"""
+
+
+def add_styles(path: Path, styles: Mapping[str, str]) -> None:
+    """Add the table `layer_styles`, in which QGIS finds the style that a layer opens with.
+
+    Args:
+        path: a GeoPackage without that table.
+        styles: name of a layer to its style (QML).
+
+    Raises:
+        sqlite3.Error: it cannot be written.
+    """
+    with closing(sqlite3.connect(path)) as package, package:
+        package.execute(_TABLE)
+        package.execute(_CONTENTS, (EPOCH,))
+        for layer, style in styles.items():
+            package.execute(_STYLE, (layer, GEOMETRY, layer, style, EPOCH))
+
+
+def read_styles(path: Path) -> dict[str, str]:
+    """Name of a layer to its style (QML).
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    with closing(sqlite3.connect(path)) as package:
+        return dict(package.execute("SELECT f_table_name, styleQML FROM layer_styles WHERE useAsDefault ORDER BY id"))

@@ -1,0 +1,55 @@
+"""GeoParquet 1.1: a table of columns with shapes as WKB, by pyarrow; GDAL as it comes in wheels has no such driver.
+
+Source: https://geoparquet.org/releases/v1.1.0/
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from rasterio.crs import CRS
+
+from agriseg.vectors.features import Features
+
+_GEOMETRY = "geometry"
+
+
+def write_geoparquet(path: Path, features: Features) -> None:
+    """Write a file, zstd.
+
+    Raises:
+        pa.ArrowException: a column is neither numbers nor text.
+        OSError: it cannot be written.
+    """
+    columns = {
+        name: pa.array(values, from_pandas=True, type=_type(values)) for name, values in features.columns.items()
+    }
+    columns[_GEOMETRY] = pa.array(shapely.to_wkb(features.shapes).tolist(), pa.binary())
+    kinds = {shape.geom_type for shape in features.shapes} or {features.geometry_type} - {"Unknown"}
+    told = {"encoding": "WKB", "geometry_types": sorted(kinds), "crs": features.crs.to_dict(projjson=True) or None}
+    if len(features):
+        told["bbox"] = shapely.total_bounds(features.shapes).tolist()
+    meta = {"version": "1.1.0", "primary_column": _GEOMETRY, "columns": {_GEOMETRY: told}}
+    table = pa.table(columns).replace_schema_metadata({"geo": json.dumps(meta)})
+    pq.write_table(table, path, compression="zstd")
+
+
+def read_geoparquet(path: Path) -> Features:
+    """Read what `write_geoparquet` wrote; the layer has the file's name.
+
+    Raises:
+        pa.ArrowException, OSError: it cannot be read.
+    """
+    table = pq.read_table(path)
+    meta = json.loads(table.schema.metadata[b"geo"])["columns"][_GEOMETRY]
+    columns = {name: table[name].to_numpy() for name in table.column_names if name != _GEOMETRY}
+    shapes = shapely.from_wkb(np.array(table[_GEOMETRY].to_pylist(), object))
+    crs = CRS.from_user_input(json.dumps(meta["crs"])) if meta["crs"] else CRS()
+    return Features(path.stem, shapes, columns, crs, "Unknown")
+
+
+def _type(values: np.ndarray) -> pa.DataType:
+    return pa.string() if values.dtype == object else pa.from_numpy_dtype(values.dtype)

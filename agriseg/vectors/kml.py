@@ -1,0 +1,97 @@
+"""KML without GDAL, whose drivers drop what they do not expect: a second hole, a second polygon, links.
+
+Placemarks of all folders are one layer. Nothing that the file names is opened.
+Source: OGC 12-007r2, KML 2.3, sections 9.11 (Placemark) and 10.8 (Polygon).
+"""
+
+from pathlib import Path
+from xml.etree import ElementTree as Xml
+
+import numpy as np
+import shapely
+
+from agriseg.errors import DataError
+from agriseg.vectors.features import LONLAT, Features, check_count
+
+_SHAPES = ("Polygon", "Point", "LineString", "LinearRing", "Model", "Track", "MultiTrack")
+
+
+class _Builder(Xml.TreeBuilder):
+    """Refuses document types, by which a few bytes can grow to gigabytes."""
+
+    def doctype(self, name: str, *_: str | None) -> None:
+        raise ValueError(f"document type {name}")
+
+
+def read_kml(path: Path) -> Features:
+    """Read all placemarks: their shapes, `Name`, `description` and extended data as columns of text.
+
+    Raises:
+        DataError: damaged, no KML, linked to other files, with too many features, or a shape that is none.
+    """
+    root = _root(path)
+    if root.find(".//{*}NetworkLink") is not None:
+        raise DataError(f"{path}: links to other files, which are not followed; save the fields themselves as KML")
+    placemarks = root.findall(".//{*}Placemark")
+    check_count(path, len(placemarks))
+    shapes = np.empty(len(placemarks), object)
+    for number, placemark in enumerate(placemarks, 1):
+        try:
+            shapes[number - 1] = _shape(placemark)
+        except (ValueError, shapely.errors.ShapelyError) as error:
+            raise DataError(f"{path}: feature {number} is no polygon ({error}); draw it again") from error
+    rows = [_values(placemark) for placemark in placemarks]
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: np.array([row.get(name) for row in rows], object) for name in names}
+    return Features(path.stem, shapes, columns, LONLAT, "Unknown")
+
+
+def _root(path: Path) -> Xml.Element:
+    try:
+        root = Xml.parse(path, Xml.XMLParser(target=_Builder())).getroot()  # noqa: S314 (no document types)
+    except (Xml.ParseError, ValueError, LookupError) as error:
+        raise DataError(f"{path}: is no KML ({error}); export the layer again") from error
+    if _tag(root) != "kml":
+        raise DataError(f"{path}: is no KML, its first element is {_tag(root)[:40]}; export the layer again")
+    return root
+
+
+def _tag(element: Xml.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _shape(placemark: Xml.Element) -> shapely.Geometry | None:
+    """One shape, or the collection of several; None without any."""
+    rings = {
+        id(ring) for polygon in placemark.iterfind(".//{*}Polygon") for ring in polygon.iterfind(".//{*}LinearRing")
+    }
+    found = [each for each in placemark.iter() if _tag(each) in _SHAPES and id(each) not in rings]
+    parts = [_part(element) for element in found]
+    if len(parts) > 1 and all(part.geom_type == "Polygon" for part in parts):
+        return shapely.MultiPolygon(parts)
+    return shapely.GeometryCollection(parts) if len(parts) > 1 else next(iter(parts), None)
+
+
+def _part(element: Xml.Element) -> shapely.Geometry:
+    if _tag(element) == "Polygon":
+        (shell,) = element.findall("{*}outerBoundaryIs/{*}LinearRing")
+        holes = element.findall("{*}innerBoundaryIs/{*}LinearRing")
+        return shapely.Polygon(_positions(shell), [_positions(hole) for hole in holes])
+    if _tag(element) == "Point":
+        return shapely.Point(_positions(element))
+    if _tag(element) in ("LineString", "LinearRing"):
+        return shapely.LineString(_positions(element))
+    raise ValueError(f"a {_tag(element)}")
+
+
+def _positions(element: Xml.Element) -> list[tuple[float, float]]:
+    """Longitude and latitude in degrees; heights are left out."""
+    text = element.findtext("{*}coordinates") or ""
+    return [(float(lon), float(lat)) for lon, lat, *_ in (position.split(",") for position in text.split())]
+
+
+def _values(placemark: Xml.Element) -> dict[str, str | None]:
+    named = {"Name": placemark.findtext("{*}name"), "description": placemark.findtext("{*}description")}
+    data = {each.get("name", ""): each.findtext("{*}value") for each in placemark.iterfind("{*}ExtendedData/{*}Data")}
+    simple = placemark.iterfind("{*}ExtendedData/{*}SchemaData/{*}SimpleData")
+    return named | data | {each.get("name", ""): each.text for each in simple}

@@ -1,0 +1,244 @@
+"""Features written to files that a GIS, a phone or a spraying terminal opens; read back before they get their names."""
+
+import re
+import sqlite3
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+
+from agriseg import files
+from agriseg.errors import DataError, OutputError, StorageError
+from agriseg.vectors.features import LONLAT, Features
+from agriseg.vectors.geojson import write_geojson
+from agriseg.vectors.geopackage import GEOMETRY, add_styles, read_styles
+from agriseg.vectors.geoparquet import read_geoparquet, write_geoparquet
+from agriseg.vectors.kml import read_kml
+from agriseg.vectors.ogr import OGR_ERRORS, read_layer, reason
+
+LONLAT_DECIMALS = 9
+"""Decimals of degrees in text, 0.1 mm on the ground, so that the edges of small pixels stay apart."""
+
+_ROUNDING = 1e-12  # degrees, where GDAL writes a number with 15 digits
+_UNWRITABLE = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2, less \r
+_RESERVED = ("fid", GEOMETRY, "geometry")
+_HOLDS = {"Point": ("Point",), "Polygon": ("Polygon",), "MultiPolygon": ("Polygon", "MultiPolygon")}
+
+
+@dataclass(frozen=True)
+class _Format:
+    """What a format can hold.
+
+    Args:
+        driver: GDAL's name of it.
+        lonlat: longitude and latitude alone.
+        layer: the one name that a layer can have; None for any.
+        columns: of text, the only ones; None for any.
+        points: points alone.
+    """
+
+    driver: str
+    lonlat: bool = True
+    layer: str | None = None
+    columns: tuple[str, ...] | None = None
+    points: bool = False
+
+
+_FORMATS = {
+    ".geojson": _Format("GeoJSON"),
+    ".gpx": _Format("GPX", layer="waypoints", columns=("name", "desc"), points=True),
+    ".kml": _Format("KML", columns=("name", "description")),
+    ".fgb": _Format("FlatGeobuf", lonlat=False),
+    ".parquet": _Format("Parquet", lonlat=False),
+}
+
+
+def write_geopackage(path: Path, layers: Sequence[Features], styles: Mapping[str, str]) -> None:
+    """Write one GeoPackage 1.2 (later ones make QGIS 3.22 warn); an empty layer keeps its columns.
+
+    Args:
+        path: to write; replaced if it is there.
+        layers: of different names.
+        styles: name of a layer to the style (QML) that QGIS shows it with; of layers that are not there, left out.
+
+    Raises:
+        DataError: a shape or a text that cannot be written.
+        StorageError: what was written is not what can be read back, or the disk is full.
+    """
+    sent = [_prepared(path, layer) for layer in layers]
+    used = {layer.name: styles[layer.name] for layer in layers if layer.name in styles}
+    with _draft(path) as draft:
+        for layer in sent:
+            _write(draft, layer, "GPKG", {"GEOMETRY_NAME": GEOMETRY}, dataset_options={"VERSION": "1.2"})
+        add_styles(draft, used)
+        same = all(_same(layer, read_layer(draft, layer.name)) for layer in sent)
+        _confirm(path, same=same and read_styles(draft) == used)
+
+
+def write_features(path: Path, features: Features) -> None:
+    """Write one layer; the suffix says how.
+
+    `.geojson` (RFC 7946), `.gpx` (points; columns `name` and `desc`) and `.kml` (columns `name` and `description`) hold
+    longitude and latitude with 9 decimals; `.fgb` (in its own order) and `.parquet` (GeoParquet 1.1) keep the
+    CRS.
+
+    Args:
+        path: to write; replaced if it is there.
+        features: the layer.
+
+    Raises:
+        OutputError: another suffix, or columns or shapes that the format cannot hold.
+        DataError: a shape or a text that cannot be written.
+        StorageError: what was written is not what can be read back, or the disk is full.
+    """
+    kind = _FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise OutputError(f"{path}: cannot be written; expected {', '.join(_FORMATS)}")
+    sent = _for(path, kind, _prepared(path, features))
+    with _draft(path) as draft:
+        _write_as(kind, draft, sent)
+        got = _read_as(kind, draft, sent)
+        if kind.driver == "FlatGeobuf":
+            sent, got = _in_order(sent), _in_order(got)
+        _confirm(path, same=_same(sent, got, _ROUNDING if kind.lonlat else 0))
+
+
+def _write_as(kind: _Format, draft: Path, features: Features) -> None:
+    if kind.driver == "GeoJSON":
+        write_geojson(draft, features)
+    elif kind.driver == "Parquet":
+        write_geoparquet(draft, features)
+    else:
+        _write(draft, features, kind.driver, {})
+
+
+def _read_as(kind: _Format, draft: Path, sent: Features) -> Features:
+    if kind.driver == "Parquet":
+        return read_geoparquet(draft)
+    if kind.driver == "KML":
+        return _promoted(replace(read_kml(draft), geometry_type=sent.geometry_type))
+    return read_layer(draft, kind.layer or 0)
+
+
+def _prepared(path: Path, features: Features) -> Features:
+    """The same, all shapes of the layer's type.
+
+    Raises:
+        OutputError: two columns of one name.
+        DataError: a shape of another type or an empty one, or a text that no XML can hold.
+    """
+    names = [*_RESERVED, *(name.lower() for name in features.columns)]
+    for name in features.columns:
+        if names.count(name.lower()) > 1:
+            raise OutputError(
+                f"{path}: column {name!r} of {features.name} is there twice, or has a name that files need"
+            )
+    holds = _HOLDS.get(features.geometry_type)
+    for number, shape in enumerate(features.shapes, 1):
+        if shape is None or shape.is_empty or (holds and shape.geom_type not in holds):
+            kind = "no geometry" if shape is None else f"{'an empty' if shape.is_empty else 'a'} {shape.geom_type}"
+            raise DataError(f"{path}: feature {number} of {features.name} is {kind}, expected {features.geometry_type}")
+    for name, values in features.columns.items():
+        for number, text in enumerate(values if values.dtype == object else (), 1):
+            if text is not None and _UNWRITABLE.search(text):
+                raise DataError(f"{path}: {name} of feature {number} holds control characters; rename it")
+    return _promoted(features)
+
+
+def _promoted(features: Features) -> Features:
+    """The same, single polygons as multipolygons where the layer is of these."""
+    if features.geometry_type != "MultiPolygon" or not len(features):
+        return features
+    parts, index = shapely.get_parts(features.shapes, return_index=True)
+    return replace(features, shapes=shapely.multipolygons(parts, indices=index))
+
+
+def _for(path: Path, kind: _Format, features: Features) -> Features:
+    """The same as a format can hold it."""
+    if kind.columns is not None:
+        fits = set(features.columns) <= set(kind.columns)
+        if not fits or any(values.dtype != object for values in features.columns.values()):
+            raise OutputError(f"{path}: holds texts {' and '.join(kind.columns)} alone; write a .geojson instead")
+    if kind.points and features.geometry_type != "Point":
+        raise OutputError(f"{path}: holds points alone; write a .geojson or .kml instead")
+    features = replace(features, name=kind.layer or features.name)
+    if not kind.lonlat:
+        return features
+    moved = features.carried(LONLAT, path)
+    left, _, right, _ = shapely.bounds(moved.shapes).reshape(-1, 4).T
+    if (right - left > 180).any():
+        raise DataError(f"{path}: a shape crosses the 180th meridian; write a .gpkg, .fgb or .parquet instead")
+    shapes = shapely.transform(moved.shapes, lambda xy: np.round(xy, LONLAT_DECIMALS))
+    return replace(moved, shapes=shapely.orient_polygons(shapes))  # the right-hand rule of RFC 7946
+
+
+def _write(
+    path: Path, features: Features, driver: str, layer_options: Mapping[str, str], **options: Mapping[str, str]
+) -> None:
+    """Write one layer, beside others if the format has layers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided")  # nobody knows it
+        pyogrio.raw.write(
+            path, shapely.to_wkb(features.shapes), list(features.columns.values()), list(features.columns),
+            layer=features.name, driver=driver, geometry_type=features.geometry_type,
+            crs=features.crs.to_wkt() or None, layer_options=dict(layer_options), **options,
+        )  # fmt: skip
+
+
+@contextmanager
+def _draft(path: Path) -> Iterator[Path]:
+    """A file beside the target that gets its name at the end; or goes, when anything fails."""
+    draft = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        draft.unlink(missing_ok=True)
+        yield draft
+        files.commit(draft, path)
+    except (pa.ArrowException, sqlite3.Error, *OGR_ERRORS) as error:
+        raise StorageError(
+            f"{path}: cannot be written, or not be read back ({reason(draft, error)}); check the disk"
+        ) from error
+    except OSError as error:
+        raise files.storage_error(path, error) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _confirm(path: Path, *, same: bool) -> None:
+    if not same:
+        raise StorageError(f"{path}: what was written is not what can be read back; check the disk, or another format")
+
+
+def _same(sent: Features, got: Features, tolerance: float = 0) -> bool:
+    """Whether two layers have the same shapes, vertex by vertex, the same values and the same CRS."""
+    held = {name.lower(): values for name, values in got.columns.items()}  # KML calls a name Name
+    return (
+        len(sent) == len(got)
+        and sent.crs in (got.crs, LONLAT)  # which comes back as EPSG:4326
+        and bool(shapely.equals_exact(sent.shapes, got.shapes, tolerance).all())
+        and all(_equal(values, held.get(name.lower())) for name, values in sent.columns.items())
+    )
+
+
+def _equal(sent: NDArray[Any], got: NDArray[Any] | None) -> bool:
+    if got is None:
+        return not len(sent)  # text formats have columns with their first feature
+    if sent.dtype == object:
+        return [text or "" for text in sent] == [text or "" for text in got]
+    return np.array_equal(sent, got.astype(sent.dtype), equal_nan=sent.dtype.kind == "f")
+
+
+def _in_order(features: Features) -> Features:
+    """The same in the order of their bytes, to compare with a format that has its own."""
+    values = [map(repr, features.columns[name].tolist()) for name in sorted(features.columns)]
+    rows = zip(shapely.to_wkb(features.shapes), *values, strict=True)
+    order = [index for _, index in sorted((row, index) for index, row in enumerate(rows))]
+    columns = {name: values[order] for name, values in features.columns.items()}
+    return replace(features, shapes=features.shapes[order], columns=columns)
