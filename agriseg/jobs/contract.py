@@ -9,6 +9,7 @@ from rasterio.enums import ColorInterp
 from agriseg.config import RunOptions
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
+from agriseg.jobs.bands import ALPHA, check_numbers, listed, named, validity_hints
 from agriseg.model import SegmentationModel
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Source
@@ -16,8 +17,6 @@ from agriseg.raster.sample import Sample, take_sample
 from agriseg.raster.validity import ValidityRule, check_nodata
 from agriseg.units import human_metres
 
-ALPHA = "alpha"
-_NAMED = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
 _SAME_GSD = 0.01  # a factor nearer to 1 than this is no reason to resample
 _FAR_GSD = 2.0
 _FULL_SCALE = ("uint8", "uint16")  # types whose largest number is white, or nearly
@@ -66,7 +65,7 @@ def agree(info: RasterInfo, model: SegmentationModel, options: RunOptions) -> Co
     _check_scale(info, model, sample)
     width, height, warned = _working_size(info, model, options)
     factor = (info.width / width, info.height / height)
-    warnings = (*info.notes, *said, *_validity_hints(info, rule, sample), *warned)
+    warnings = (*info.notes, *said, *validity_hints(info, rule, sample), *warned)
     return Contract(
         Source(info, bands, rule, width, height, salvage), _roi(info, options, width, height), mapping, factor,
         sample, warnings,
@@ -90,9 +89,7 @@ def _map_bands(
     else:
         alpha = tuple(number for role, number in given.items() if role == ALPHA and ALPHA not in model.bands)
         mapping = _by_name(info, model) if set(given) == {ALPHA} and alpha else _by_flag(model, given)
-    for role, number in [*mapping.items(), *((ALPHA, number) for number in alpha)]:
-        if not 1 <= number <= info.count:
-            raise UsageError(f"--bands {role}={number}, but {info.path.name} has bands 1 to {info.count}")
+    check_numbers(info, [*mapping.items(), *((ALPHA, number) for number in alpha)])
     return mapping, alpha, _check_palette(info, mapping, explicit=given is not None)
 
 
@@ -107,15 +104,9 @@ def _by_flag(model: SegmentationModel, given: Mapping[str, int]) -> dict[str, in
 
 
 def _by_name(info: RasterInfo, model: SegmentationModel) -> dict[str, int]:
-    """Find each role by number, colour interpretation or description; a lone band by being alone."""
-    numbers = range(1, info.count + 1)
-    known = {f"b{number}": number for number in numbers}
-    for number in reversed(numbers):  # of bands with one name the first counts
-        known |= {_NAMED[colour]: number for colour in (info.colours[number - 1],) if colour in _NAMED}
-    for number in reversed(numbers):
-        described = info.descriptions[number - 1] or ""
-        known |= {described.strip().lower().replace(" ", "_").replace("-", "_"): number}
-    data = [number for number in numbers if number not in info.alpha]
+    """Find each role by what the file says of its bands; a lone band by being alone."""
+    known = named(info)
+    data = [number for number in range(1, info.count + 1) if number not in info.alpha]
     if len(model.bands) == len(data) == 1:
         known.setdefault(model.bands[0].lower(), data[0])
     if not all(role.lower() in known for role in model.bands):
@@ -124,9 +115,7 @@ def _by_name(info: RasterInfo, model: SegmentationModel) -> dict[str, int]:
 
 
 def _unnamed(info: RasterInfo, model: SegmentationModel) -> str:
-    names = [(d or "").strip() or c.name for d, c in zip(info.descriptions, info.colours, strict=True)]
-    has = f"{info.count} bands ({', '.join(names)})" if info.count > 1 else f"1 band ({names[0]})"
-    wants = f"{info.path}: model {model.name!r} wants bands {', '.join(model.bands)}; the file has {has}"
+    wants = f"{info.path}: model {model.name!r} wants bands {', '.join(model.bands)}; the file has {listed(info)}"
     if info.count < len(model.bands):
         return f"{wants}. Use a model for these bands"
     example = ",".join(f"{role}={i}" for i, role in enumerate(model.bands, 1))
@@ -163,19 +152,6 @@ def _check_scale(info: RasterInfo, model: SegmentationModel, sample: Sample) -> 
             f"{info.path}: {info.dtype} numbers up to {highest:g} do not fit model {model.name!r}, which expects "
             f"numbers up to about {1 / model.scale:.4g}; convert the raster to the model's units"
         )
-
-
-def _validity_hints(info: RasterInfo, rule: ValidityRule, sample: Sample) -> list[str]:
-    """Pixels that look like no data although nothing says so, with the flag that says it."""
-    hints = []
-    if sample.mask_like and sample.mask_like not in rule.alpha:
-        hints.append(
-            f"band {sample.mask_like} holds only two values and is not tagged alpha: if it marks valid pixels, "
-            f"add alpha={sample.mask_like} to --bands"
-        )
-    elif sample.black_border and not (rule.nodata or rule.alpha or rule.file_mask):
-        hints.append("the border is 0 in all bands and nothing is declared nodata: if it is empty, add --nodata 0")
-    return hints
 
 
 def _working_size(info: RasterInfo, model: SegmentationModel, options: RunOptions) -> tuple[int, int, list[str]]:

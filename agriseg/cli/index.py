@@ -1,0 +1,107 @@
+"""`agriseg index`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agriseg.cli.options import config_option, warn
+from agriseg.cli.signals import end_on_signals, stoppable
+from agriseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from agriseg.jobs.index import IndexLayer
+
+_BANDS = "Which band is which: red=3,nir=4; alpha=5 marks a validity band. Else the file's tags say it."
+_SENSOR = "Camera whose bands these are, instead of --bands: m3m, rededge, sentinel2, ...; see --list."
+_SCALE = "Reflectance of one count of the stored numbers, such as 0.0001."
+
+
+def _show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    """Print what there is, and leave."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    from agriseg.indices import INDICES
+    from agriseg.sensors import SENSORS
+
+    for index in INDICES.values():
+        click.echo(f"  {index.name:6} {index.long_name}: {index.range}; greener is {_way(index.greener)}")
+        click.echo(f"         {index.formula}   {index.reference}")
+    click.echo("sensors, and their bands in order:")
+    for sensor in SENSORS.values():
+        scale = "" if sensor.scale is None else f"; 16-bit reflectance is 1 at {1 / sensor.scale:.0f}"
+        click.echo(f"  {sensor.name:10} {','.join(sensor.roles)} ({sensor.title}{scale})")
+        click.echo(f"             {sensor.source}")
+    ctx.exit()
+
+
+@click.command("index", short_help="Vegetation indices of a raster: NDVI, GLI, ... as GeoTIFFs.")
+@click.argument("image", metavar="IMAGE")
+@click.option("--index", "names", required=True, metavar="LIST", help="Indices by short name: ndvi,gli; see --list.")
+@click.option(
+    "-o", "--out", metavar="FOLDER", help="Folder of the outputs; <stem>_agriseg in the current one if not given."
+)
+@click.option("-b", "--bands", metavar="LIST", help=_BANDS)
+@click.option("--sensor", metavar="NAME", help=_SENSOR)
+@click.option("--scale", type=float, metavar="VALUE", help=_SCALE)
+@click.option("--nodata", type=float, metavar="VALUE", help="Means no data, where the file does not say so.")
+@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("-q", "--quiet", is_flag=True, help="No warnings.")
+@click.option(
+    "--list", is_flag=True, is_eager=True, expose_value=False, callback=_show_list,
+    help="Print all indices with their formulas, and all sensors.",
+)  # fmt: skip
+@config_option
+def command(
+    image: str, names: str, out: str | None, *, overwrite: bool, as_json: bool, quiet: bool, **flags: Any
+) -> None:
+    """Write vegetation indices of a raster, no network runs: <stem>_ndvi.tif with float32 numbers, and a QGIS style.
+
+    \b
+    Example:
+      agriseg index field.tif --index gli,exg -o maps
+      agriseg index ortho.tif --index ndvi,ndrei --sensor m3m
+      agriseg index s2.tif --index savi --bands red=1,nir=4 --scale 0.0001 --nodata 0
+      agriseg index --list
+    """
+    end_on_signals()
+    from agriseg.jobs.index import IndexOptions, write_indices
+    from agriseg.jobs.outputs import default_folder
+
+    path = Path(image)
+    options = IndexOptions(**{**flags, "bands": _roles(flags["bands"])})
+    folder = default_folder(path) if out is None else Path(out)
+    with stoppable(path, "run the same command again"):
+        report = write_indices(path, names.split(","), folder, options, overwrite=overwrite)
+    for text in [] if quiet else report.warnings:
+        warn(f"{path}: {text}")
+    if as_json:
+        layers = [layer.as_dict() for layer in report.layers]
+        click.echo(json.dumps({"indices": layers, "warnings": list(report.warnings)}))
+    else:
+        click.echo("\n".join(_shown(layer) for layer in report.layers))
+
+
+def _roles(text: str | None) -> dict[str, int] | None:
+    from agriseg import units
+
+    bands = None if text is None else units.bands(text)
+    if isinstance(bands, tuple):
+        raise UsageError(f"--bands {text}, expected roles, such as red=1,green=2,nir=4")
+    return bands
+
+
+def _shown(layer: "IndexLayer") -> str:
+    """The numbers of an index and its files, for people."""
+    found, bands = layer.summary, ", ".join(f"{role} {number}" for role, number in layer.bands.items())
+    return (
+        f"  {layer.index.name:6} min {found.minimum:.4g}, median {found.median:.4g}, max {found.maximum:.4g}; "
+        f"no data {found.nodata:.2%}; bands {bands}; scale {layer.scale:.4g}; greener is {_way(layer.index.greener)}\n"
+        f"{layer.path}\n{layer.style}"
+    )
+
+
+def _way(greener: bool) -> str:
+    return "higher" if greener else "lower"
