@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agriseg.cli.layer_options import layer_flags, layer_options
 from agriseg.cli.options import (
     chosen_model,
     config_option,
@@ -23,6 +24,9 @@ from agriseg.errors import UsageError
 
 if TYPE_CHECKING:
     from agriseg.engine.crew import Crew
+    from agriseg.jobs.layers import LayersMade
+    from agriseg.jobs.segment import Report
+    from agriseg.layers.options import LayerOptions
 
 _WORK = "Keep what the run needs while it lasts in a bucket, for workers without a common disk."
 
@@ -38,13 +42,15 @@ _WORK = "Keep what the run needs while it lasts in a bucket, for workers without
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--no-resume", is_flag=True, help="Start over, whatever a run that was stopped has left.")
 @click.option("--allow-remote", is_flag=True, help="Fetch an IMAGE that is an http, https or s3 address first.")
+@click.option("--layers", is_flag=True, help="Then make the layers that a grower reads, as 'agriseg layers' does.")
+@layer_options
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
 @config_option
 def command(
     images: tuple[str, ...], out: str | None, model: str | None, *, overwrite: bool, no_resume: bool, work: str | None,
-    allow_remote: bool, dry_run: bool, as_json: bool, quiet: bool, **flags: Any,
+    allow_remote: bool, layers: bool, dry_run: bool, as_json: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Map rasters: a mask of classes and a confidence layer as GeoTIFFs, with legend and record.
 
@@ -53,13 +59,14 @@ def command(
       agriseg run field.tif -m weeds.safetensors -o maps
       agriseg run a.tif b.tif -o maps --blend exact --bands red=3,green=2,blue=1
       agriseg run huge.tif -o maps --workers 4
+      agriseg run field.tif -o maps --layers --affected weed --fields farm.gpkg
     """
     end_on_signals()
     if allow_remote:
         images = tuple(_fetched(image, out, quiet=quiet) for image in images)
     paths = [Path(image) for image in images]
     _refuse_clashes(paths, out)
-    from agriseg.cli.show import show_prepared, show_report
+    from agriseg.cli.show import show_prepared
     from agriseg.config import RunOptions
     from agriseg.jobs.outputs import Outputs, default_folder
     from agriseg.jobs.prepare import prepare
@@ -67,6 +74,7 @@ def command(
     from agriseg.model import load_model
 
     options = RunOptions.of(**run_flags(flags))
+    wanted = _layers(layer_flags(flags), wanted=layers)
     folders = [default_folder(path) if out is None else Path(out) for path in paths]
     places = zip(folders, paths, strict=True)
     outputs = [Outputs(folder, path.stem, options.probabilities, overwrite or dry_run) for folder, path in places]
@@ -91,10 +99,42 @@ def command(
             for text in [] if quiet else report.warnings:
                 if text not in prepared.warnings:
                     warn(f"{path}: {text}")
-            click.echo(json.dumps(report.as_dict()) if as_json else show_report(report))
+            made = None if wanted is None else _made(report, wanted, overwrite=overwrite, quiet=quiet)
+            _show(report, made, as_json=as_json)
             failed += report.pixels["failed"]
     if failed:
         click.get_current_context().exit(3)
+
+
+def _layers(chosen: dict[str, Any], *, wanted: bool) -> "LayerOptions | None":
+    """Which layers to make; None for none."""
+    if chosen and not wanted:
+        raise UsageError(f"--{next(iter(chosen)).replace('_', '-')} without --layers; add it to make the layers")
+    if not wanted:
+        return None
+    from agriseg.layers.options import LayerOptions
+
+    return LayerOptions.of(**chosen)
+
+
+def _made(report: "Report", options: "LayerOptions", *, overwrite: bool, quiet: bool) -> "LayersMade":
+    """The layers of a map that has just been finished."""
+    from agriseg.jobs.layers import make_layers
+
+    with stoppable(report.record, "the map is finished; make its layers with 'agriseg layers'"):
+        made = make_layers(report.record, options, overwrite=overwrite)
+    for text in [] if quiet else made.warnings:
+        warn(f"{report.record}: {text}")
+    return made
+
+
+def _show(report: "Report", made: "LayersMade | None", *, as_json: bool) -> None:
+    from agriseg.cli.show import show_layers, show_report
+
+    if as_json:
+        click.echo(json.dumps(report.as_dict() | ({} if made is None else {"layers": made.as_dict()})))
+    else:
+        click.echo("\n".join([show_report(report), *([] if made is None else [show_layers(made)])]))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import click
 from agriseg.units import human_bytes, human_metres
 
 if TYPE_CHECKING:
+    from agriseg.jobs.layers import LayersMade
     from agriseg.jobs.prepare import Prepared
     from agriseg.jobs.segment import Report
     from agriseg.raster.info import RasterInfo
@@ -27,6 +28,34 @@ def show_report(report: "Report") -> str:
     lines += [f"    {reason}" for reason in report.verdict["reasons"]]
     lines += [str(path) for path in report.files]
     return "\n".join(lines)
+
+
+def show_layers(made: "LayersMade") -> str:
+    """Hectares of each class and field, severity, zones, where to walk, and the files."""
+    facts = made.facts
+    lines = [f"  {'field':20} {'class':20} {'area':>14} {'by validation, 95 %':>40} {'share':>7}"]
+    for row in facts["areas"]:
+        ends = [_area(row[name]) for name in ("adjusted_ha", "low_ha", "high_ha")]
+        span = "" if row["adjusted_ha"] is None else "{} ({} to {})".format(*ends)
+        share = "" if row["share_of_field"] is None else f"{row['share_of_field']:.2%}"
+        lines.append(f"  {row['field']:20} {row['class']:20} {_area(row['hectares']):>14} {span:>40} {share:>7}")
+    if severity := facts.get("severity"):
+        told = [
+            f"{severity[f'{of}_percent']:.2f} % of the {of}" for of in ("field", "canopy") if severity[f"{of}_percent"]
+        ]
+        lines.append(f"  affected: {', '.join(told) or 'nothing'}")
+    for zone in facts.get("zones", []):
+        lines.append(f"  zone {zone['number']}: {_area(zone['hectares'])}, mean {zone['mean']:.3g}")
+    for point in facts.get("scout", []):
+        lines.append(f"  walk to {point['number']}: {point['lat']:.6f}, {point['lon']:.6f}: {point['desc']}")
+    return "\n".join([*lines, *(str(path) for path in made.files)])
+
+
+def _area(hectares: float | None) -> str:
+    """Hectares, or square metres where these are few."""
+    if hectares is None:
+        return "unknown"
+    return f"{hectares:,.3f} ha" if hectares >= 0.1 or hectares == 0 else f"{10_000 * hectares:,.2f} m2"
 
 
 def show_raster(info: "RasterInfo") -> list[tuple[str, str]]:

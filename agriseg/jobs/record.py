@@ -45,7 +45,11 @@ def describe_run(prepared: Prepared, outcome: Mapping[str, Any], outputs: list[P
         "format": 1,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "input": {**describe_raster(prepared.info), "sha256": file_hash(prepared.info.path)},
-        "model": {**describe_model(prepared), "path": prepared.model.path and str(prepared.model.path.resolve())},
+        "model": {
+            **describe_model(prepared),
+            "path": prepared.model.path and str(prepared.model.path.resolve()),
+            "evaluation": prepared.model.about.get("evaluation"),
+        },
         "parameters": describe_plan(prepared),
         "options": _describe_options(prepared.options),
         **outcome,

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from agriseg.config import RunOptions
 from agriseg.engine.sweep import Sweep
-from agriseg.errors import AgrisegError, DataError, InputMissing
+from agriseg.errors import DataError
 from agriseg.grid import Window, intersection
+from agriseg.jobs.layers import LAYERS
 from agriseg.jobs.prepare import Prepared, prepare
 from agriseg.jobs.record import describe_plan, file_hash
 from agriseg.jobs.versions import versions
+from agriseg.layers.finished import RECORD, find_records, read_record
 from agriseg.legend import NODATA
 from agriseg.model import load_model
 from agriseg.raster.door import open_raster
@@ -65,33 +67,29 @@ def verify(
         InputMissing: no record there.
         DataError: a record that cannot be read.
     """
-    records = [folder] if folder.is_file() else sorted(folder.glob("*_run.json"))
-    if not records:
-        raise InputMissing(f"{folder}: no record of a run (*_run.json); name the folder that agriseg run wrote")
-    for path in records:
-        record = _read(path)
+    for path in find_records(folder):
+        record = read_record(path)
         damaged = False
         for finding in _files(path, record):
             damaged |= finding.wrong is not None
             yield finding
         if damaged:
             continue  # what a map should be cannot be learnt from files that are not it
-        stem = path.name.removesuffix("_run.json")
+        stem = path.name.removesuffix(RECORD)
         yield _account(path.with_name(f"{stem}_classes.tif"), record)
+        layers = path.with_name(f"{stem}{LAYERS}")
+        if layers.is_file():
+            yield from _layers(layers, path)
         if tiles:
             yield from _tiles(path, record, image, model, tiles, seed)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if record["format"] != 1:
-            raise DataError(f"{path}: format {record['format']}, expected 1; use the agriseg that wrote it")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, AgrisegError):
-            raise
-        raise DataError(f"{path}: no record of a run, or damaged; run agriseg run again") from error
-    return record
+def _layers(path: Path, run: Path) -> Iterator[Finding]:
+    """The layers' files, and whether they are of the run as it is now."""
+    told = read_record(path)
+    yield from _files(path, told)
+    same = told["run"]["sha256"] == file_hash(run)
+    yield Finding(f"{path}: layers of {run.name}", None if same else "are of an earlier run; make them again")
 
 
 def _files(path: Path, record: dict[str, Any]) -> Iterator[Finding]:
@@ -172,7 +170,7 @@ def _tiles(
         return
     same = record["versions"] == versions() and record["machine"]["torch_threads"] == torch.get_num_threads()
     same &= record["parameters"]["device"] == describe_plan(prepared)["device"]
-    stem = path.name.removesuffix("_run.json")
+    stem = path.name.removesuffix(RECORD)
     for window in _drawn(prepared, count, seed):
         yield _again(prepared, window, path.with_name(f"{stem}_classes.tif"), _SAME_MACHINE if same else _OTHER_MACHINE)
 

@@ -13,6 +13,7 @@ from rasterio.features import rasterize
 from agriseg.layers.finished import ROWS, MapStrip, MaskSource
 from agriseg.legend import NODATA, Legend
 from agriseg.raster.info import Georeference
+from agriseg.vectors.moved import moved
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Clipped:
 
     @cached_property
     def _in_pixels(self) -> list[shapely.Geometry]:
-        return [in_pixels(shape, self.georeference.transform) for shape in self.shapes]
+        return [moved(shape, ~self.georeference.transform) for shape in self.shapes]
 
     def _within(self, strip: MapStrip) -> MapStrip:
         shape, place = strip.mask.shape, rasterio.Affine.translation(0, strip.row_off)
@@ -70,9 +71,3 @@ class Clipped:
         inside = rasterize(here, shape, transform=place, dtype="uint8").astype(bool) if here else np.zeros(shape, bool)
         mask, confidence = (np.where(inside, each, NODATA).astype(np.uint8) for each in (strip.mask, strip.confidence))
         return MapStrip(strip.row_off, mask, confidence)
-
-
-def in_pixels(shape: shapely.Geometry, transform: rasterio.Affine) -> shapely.Geometry:
-    """A shape in columns and rows of a grid; (0, 0) is its upper left corner."""
-    back = ~transform
-    return shapely.transform(shape, lambda xy: np.stack(back @ (xy[:, 0], xy[:, 1]), axis=1))

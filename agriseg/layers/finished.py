@@ -161,6 +161,30 @@ class FinishedMap:
         return MapStrip(start, classes, sure)
 
 
+@dataclass(frozen=True)
+class MaskRows:
+    """The mask of a source as a layer to publish; `raster.cog.Rows`."""
+
+    source: MaskSource
+    bands = 1
+    dtype = "uint8"
+    nodata = float(NODATA)
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.source.height
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.source.width
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows `[start, stop)`, (1, stop - start, width)."""
+        return self.source.read(start, stop).mask[None]
+
+
 def find_records(place: Path) -> list[Path]:
     """Records of finished runs: the one that is named, or all in a folder.
 

@@ -10,9 +10,9 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 
-from agriseg.layers.clip import in_pixels
 from agriseg.layers.finished import MapStrip, MaskSource
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL, NODATA
+from agriseg.vectors.moved import moved
 
 _SURE = round(DOUBTFUL / CONFIDENCE_STEP)
 
@@ -114,7 +114,7 @@ class _Ground:
 
     @classmethod
     def of(cls, shape: shapely.Geometry, transform: rasterio.Affine) -> "_Ground":
-        pixels = in_pixels(shape, transform)
+        pixels = moved(shape, ~transform)
         return cls(pixels, tuple(shapely.bounds(pixels).tolist()))
 
     def count(self, strip: MapStrip, areas: NDArray[np.float64] | None, classes: int) -> Tally | None:

@@ -1,0 +1,44 @@
+"""`agriseg layers`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agriseg.cli.layer_options import layer_flags, layer_options
+from agriseg.cli.options import config_option, warn
+from agriseg.cli.signals import end_on_signals, stoppable
+
+
+@click.command("layers", short_help="From finished maps to hectares, polygons, severity, zones and scout points.")
+@click.argument("places", metavar="FOLDER|RECORD...", nargs=-1, required=True)
+@layer_options
+@click.option("--overwrite", is_flag=True, help="Replace layers that exist.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a map.")
+@click.option("-q", "--quiet", is_flag=True, help="No warnings.")
+@config_option
+def command(places: tuple[str, ...], *, overwrite: bool, as_json: bool, quiet: bool, **flags: Any) -> None:
+    """Make the layers that a grower reads from maps that 'agriseg run' has finished; no network runs.
+
+    Always: the table of areas (CSV, JSON) and polygons (GeoPackage). With --affected: severity and scout points.
+
+    \b
+    Example:
+      agriseg layers maps --affected weed
+      agriseg layers maps/north_run.json --fields farm.gpkg --mmu 0.25m2 --affected rust_low=30%,rust_high
+      agriseg layers maps --plots trial.geojson --plot-buffer -0.1m
+    """
+    end_on_signals()
+    from agriseg.cli.show import show_layers
+    from agriseg.jobs.layers import make_layers
+    from agriseg.layers.finished import find_records
+    from agriseg.layers.options import LayerOptions
+
+    options = LayerOptions.of(**layer_flags(flags))
+    for record in [record for place in places for record in find_records(Path(place))]:
+        with stoppable(record, "run the same command again"):
+            made = make_layers(record, options, overwrite=overwrite)
+        for text in [] if quiet else made.warnings:
+            warn(f"{record}: {text}")
+        click.echo(json.dumps(made.as_dict()) if as_json else show_layers(made))

@@ -1,0 +1,117 @@
+"""Bars: the layers of a sparse mask of 1 Gpx take at most 1 GiB above the imports, and at most 100 s.
+
+Plants are discs on bare soil, every tenth of them a weed, and a tenth of the map is nodata. Each part runs in a process
+of its own; the area that a plant has to itself is given in pixels.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from common import machine
+
+from agriseg.layers.clean import clean
+from agriseg.layers.finished import FinishedMap
+from agriseg.layers.patches import Patches
+from agriseg.layers.polygonize import polygonize
+from agriseg.legend import NODATA, Legend
+from agriseg.raster.info import RasterInfo
+
+
+def sparse_map(folder: Path, side: int, ground: int) -> None:
+    """Files of mask and confidence, written in strips."""
+    rng, radius = np.random.default_rng(0), 8
+    disc = np.add.outer(*(np.arange(-radius, radius + 1) ** 2,) * 2) <= radius**2
+    profile = {
+        "driver": "GTiff", "dtype": "uint8", "count": 1, "height": side, "width": side, "tiled": True, "nodata": NODATA,
+        "blockxsize": 512, "blockysize": 512, "crs": "EPSG:32632", "compress": "deflate",
+        "transform": rasterio.Affine(0.05, 0, 5e5, 0, -0.05, 5e6),
+    }  # fmt: skip
+    with (
+        rasterio.open(folder / "classes.tif", "w", **profile) as classes,
+        rasterio.open(folder / "confidence.tif", "w", **profile) as confidence,
+    ):
+        for top in range(0, side, 512):
+            mask = np.zeros((min(512, side - top), side), np.uint8)
+            for place in rng.integers(0, mask.size, mask.size // ground):
+                row, col = divmod(int(place), side)
+                corner = mask[row : row + disc.shape[0], col : col + disc.shape[1]]
+                corner[disc[: corner.shape[0], : corner.shape[1]]] = 2 if place % 10 == 0 else 1
+            mask[:, : side // 10] = NODATA
+            window = rasterio.windows.Window(0, top, side, len(mask))
+            classes.write(mask, 1, window=window)
+            confidence.write(np.where(mask == NODATA, NODATA, 250 - 40 * mask).astype(np.uint8), 1, window=window)
+
+
+def opened(folder: Path) -> FinishedMap:
+    path = folder / "classes.tif"
+    info = RasterInfo.read(path)
+    legend = Legend.from_names(["soil", "crop", "weed"])
+    return FinishedMap(path, folder / "confidence.tif", legend, info.georeference, info.width, info.height)
+
+
+def listed(folder: Path) -> str:
+    return f"{len(Patches.of(opened(folder))):,} patches"
+
+
+def cleaned(folder: Path) -> str:
+    clean(opened(folder), folder, mmu_m2=0.25)
+    return "patches below 0.25 m2 given away"
+
+
+def smoothed(folder: Path) -> str:
+    clean(opened(folder), folder, smooth_px=2)
+    return "majority of 5 x 5"
+
+
+def outlined(folder: Path) -> str:
+    source = opened(folder)
+    patches = Patches.of(source)
+    return f"{len(polygonize(source, patches)):,} polygons"
+
+
+PARTS: dict[str, Callable[[Path], str]] = {
+    "patches": listed, "mmu": cleaned, "smooth": smoothed, "polygons": outlined
+}  # fmt: skip
+
+
+def peak_bytes() -> int:
+    """Largest resident set of this process so far; Linux gives kibibytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def child(part: str, folder: Path) -> None:
+    before, began = peak_bytes(), time.perf_counter()
+    told = PARTS[part](folder)
+    print(json.dumps({"seconds": time.perf_counter() - began, "bytes": peak_bytes() - before, "told": told}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--side", type=int, default=32768)
+    parser.add_argument("--ground", type=int, default=4000, help="pixels that a plant has to itself")
+    args = parser.parse_args()
+    if args.child:
+        child(args.child[0], Path(args.child[1]))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        sparse_map(Path(name), args.side, args.ground)
+        print(f"{machine()}\n{args.side} px a side")
+        for part in PARTS:
+            command = [sys.executable, __file__, "--child", part, name]
+            found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            memory = f"{found['bytes'] / 2**20:5.0f} MiB above the imports"
+            print(f"{part:9} {found['seconds']:6.1f} s, {memory}; {found['told']}")
+
+
+if __name__ == "__main__":
+    main()

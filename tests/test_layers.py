@@ -1,0 +1,233 @@
+"""`agriseg layers`: from a finished map to what a grower reads."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+import shapely
+from conftest import UTM, blocks, read, write_raster
+from maps import finished
+
+from agriseg.errors import AgrisegError, DataError, OutputError, UsageError
+from agriseg.jobs.layers import make_layers
+from agriseg.layers.options import LayerOptions
+
+TRANSFORM = UTM["transform"]
+Cli = Callable[..., CompletedProcess[str]]
+
+
+def scene(seed: int = 0) -> np.ndarray:
+    """(200, 240) patches of soil, crop and weed, with a corner of no data."""
+    rng = np.random.default_rng(seed)
+    mask = rng.choice(np.array([0, 0, 1, 2], np.uint8), (20, 24)).repeat(10, 0).repeat(10, 1)
+    mask[:30, :40] = 255
+    return mask
+
+
+def boundaries(path: Path, boxes: dict[str, tuple[float, float, float, float]], column: str = "name") -> Path:
+    """GeoJSON of boxes of pixels (left, top, right, bottom) in the map's CRS."""
+    features = []
+    for name, (left, top, right, bottom) in boxes.items():
+        ring = [
+            TRANSFORM @ corner for corner in ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
+        ]
+        features.append(
+            {"type": "Feature", "properties": {column: name}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+        )
+    crs = {"type": "name", "properties": {"name": "EPSG:32632"}}
+    path.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": features}))
+    return path
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_everything_of_one_map(tmp_path: Path) -> None:
+    mask = scene()
+    run = finished(tmp_path, mask)
+    fields = boundaries(tmp_path / "farm.geojson", {"north": (0, 0, 240, 100), "south": (20, 100, 200, 190)})
+    plots = boundaries(tmp_path / "plots.geojson", {"p1": (60, 40, 90, 60), "p2": (100, 40, 130, 60)})
+    options = LayerOptions.of(
+        fields=fields, plots=plots, plot_buffer="-0.2m", affected="weed,crop=20%", cell="2m", zones=2, width="3m",
+        scout=3, formats=("geojson", "fgb", "parquet"),
+    )  # fmt: skip
+    made = make_layers(run.folder / "field_run.json", options)
+    names = {path.name for path in made.files}
+    ends = ["classes.geojson", "classes.fgb", "classes.parquet", "area.csv", "plots.csv", "severity.tif", "clean.tif"]
+    assert names >= {f"field_{end}" for end in [*ends, "scout.gpx", "scout.kml", "scout.geojson", "layers.json"]}
+    assert all(path.is_file() for path in made.files)
+    assert not list(tmp_path.glob(".field*"))
+
+    inside = mask.copy()
+    inside[100:, :20] = inside[100:, 200:] = inside[190:] = 255
+    np.testing.assert_array_equal(read(tmp_path / "field_clean.tif")[0], inside)
+    table = {(row["field"], row["class"]): row for row in rows_of(tmp_path / "field_area.csv")}
+    parts = {"field": inside, "north": inside[:100], "south": inside[100:]}
+    for (field, name), row in table.items():
+        pixels = np.count_nonzero(parts[field] == ("soil", "crop", "weed").index(name))
+        assert int(row["pixels"]) == pixels
+        assert float(row["hectares"]) == pytest.approx(pixels * 1e-6, rel=1e-3)
+    assert len(table) == 9
+
+    package = tmp_path / "field.gpkg"
+    assert [name for name, _ in pyogrio.list_layers(package)][:2] == ["classes", "fields"]
+    _, _, shapes, columns = pyogrio.raw.read(package, layer="classes")
+    painted = rasterio.features.rasterize(
+        zip(shapely.from_wkb(shapes), columns[0], strict=True), mask.shape, fill=255, transform=TRANSFORM, dtype="uint8"
+    )
+    np.testing.assert_array_equal(painted, inside)
+
+    tidy = {(row["plot"], row["trait"]): row for row in rows_of(tmp_path / "field_plots.csv")}
+    kept = mask[42:58, 62:88]
+    assert float(tidy["p1", "weed cover"]["value"]) == pytest.approx(100 * (kept == 2).mean(), abs=1e-4)
+    assert float(tidy["p1", "mapped area"]["value"]) == pytest.approx(kept.size * 0.01, rel=2e-3)
+
+    facts = json.loads((tmp_path / "field_layers.json").read_text())
+    pixels = [np.count_nonzero(inside == k) for k in range(3)]
+    expected = (pixels[2] + 0.2 * pixels[1]) / sum(pixels) * 100
+    assert facts["severity"]["field_percent"] == pytest.approx(expected, rel=1e-6)
+    assert [point["number"] for point in facts["scout"]] == [1, 2, 3]
+    assert sum(zone["hectares"] for zone in facts["zones"]) == pytest.approx(sum(pixels) * 1e-6, rel=0.02)
+
+
+def test_the_same_layers_have_the_same_bytes(tmp_path: Path) -> None:
+    made = []
+    for name in ("one", "two"):
+        run = finished(tmp_path / name, scene())
+        options = LayerOptions.of(affected="weed", zones=2, formats=("geojson", "parquet"), mmu="0.5m2")
+        paths = make_layers(run.folder / "field_run.json", options).files
+        made.append({path.name: path.read_bytes() for path in paths if path.name != "field_layers.json"})
+    assert made[0] == made[1]
+
+
+def test_what_exists_is_left_alone(tmp_path: Path) -> None:
+    run = finished(tmp_path, scene())
+    record = run.folder / "field_run.json"
+    (tmp_path / "field_area.csv").write_text("mine")
+    with pytest.raises(OutputError, match=r"field_area.csv: exists"):
+        make_layers(record, LayerOptions())
+    assert (tmp_path / "field_area.csv").read_text() == "mine"
+    make_layers(record, LayerOptions(), overwrite=True)
+    with pytest.raises(OutputError, match=r"field_layers.json: exists"):
+        make_layers(record, LayerOptions())
+
+
+def bad_fields(folder: Path, kind: str) -> Path:
+    inside = (10, 10, 50, 50)
+    path = folder / "f.geojson"
+    if kind == "elsewhere":
+        return boundaries(path, {"a": (9000, 9000, 9100, 9100)})
+    if kind == "twice":
+        text = boundaries(path, {"a": inside, "b": inside}).read_text()
+        path.write_text(text.replace('"b"', '"a"'))
+        return path
+    if kind == "crossed":
+        bow = [TRANSFORM @ corner for corner in ((0, 0), (50, 50), (50, 0), (0, 50), (0, 0))]
+        tree = json.loads(boundaries(path, {"a": inside}).read_text())
+        tree["features"][0]["geometry"]["coordinates"] = [bow]
+        path.write_text(json.dumps(tree))
+        return path
+    if kind == "empty pixels":
+        return boundaries(path, {"a": (2, 2, 30, 20)})
+    return boundaries(path, {"a": inside}, "hof")
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "message"),
+    [
+        ("elsewhere", {}, "none of its polygons lies on field_classes.tif"),
+        ("twice", {}, "'a'"),
+        ("crossed", {}, "[Ss]elf-intersection"),
+        ("empty pixels", {}, "not one pixel is mapped within the fields"),
+        ("column", {"field_id": "name"}, "no column 'name'"),
+    ],
+)
+def test_boundaries_that_are_wrong(tmp_path: Path, kind: str, flags: dict[str, str], message: str) -> None:
+    run = finished(tmp_path, scene())
+    before = sorted(tmp_path.iterdir())
+    fields = bad_fields(tmp_path, kind)
+    with pytest.raises(DataError, match=message) as found:
+        make_layers(run.folder / "field_run.json", LayerOptions.of(fields=fields, **flags))
+    assert len(str(found.value)) <= 300
+    assert sorted(path for path in tmp_path.iterdir() if path != fields) == before, "something was left"
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind", "message"),
+    [
+        ({"affected": "rust"}, UsageError, "--affected rust: no such class; the map has soil, crop, weed"),
+        ({"affected": "weed=0%"}, UsageError, "more than 0 and at most 100%"),
+        ({"ground": "sand"}, UsageError, "--ground sand"),
+        ({"zones": 3}, UsageError, "--zones without --affected CLASS or --zones-by RASTER"),
+        ({"field_id": "name"}, UsageError, "--field-id without --fields"),
+        ({"plot_buffer": "-1m"}, UsageError, "--plot-buffer without --plots"),
+        ({"formats": ("dxf",)}, UsageError, "--format dxf"),
+        ({"mmu": "5cm"}, UsageError, "no area"),
+        ({"cell": "0m"}, UsageError, "metres above 0"),
+        ({"affected": "weed", "cell": "1cm"}, UsageError, "at least 2 pixels"),
+        ({"affected": "weed", "zones": 5, "width": "9m"}, DataError, "distinct values|zones"),
+    ],
+)
+def test_flags_that_make_no_sense(
+    tmp_path: Path, flags: dict[str, str], kind: type[AgrisegError], message: str
+) -> None:
+    mask = np.zeros((100, 100), np.uint8)
+    run = finished(tmp_path, mask)
+    with pytest.raises(kind, match=message):
+        make_layers(run.folder / "field_run.json", LayerOptions.of(**flags))
+
+
+def test_a_map_without_any_data_or_without_a_place(tmp_path: Path) -> None:
+    nothing = finished(tmp_path / "a", np.full((50, 60), 255, np.uint8))
+    with pytest.raises(DataError, match="not one pixel is mapped, so there are no layers"):
+        make_layers(nothing.folder / "field_run.json", LayerOptions())
+    nowhere = finished(tmp_path / "b", scene(), crs=None)
+    fields = boundaries(tmp_path / "f.geojson", {"a": (0, 0, 100, 100)})
+    with pytest.raises(DataError, match="has no CRS, so --fields lie nowhere on it"):
+        make_layers(nowhere.folder / "field_run.json", LayerOptions.of(fields=fields))
+    with pytest.raises(DataError, match="ground is unknown"):
+        make_layers(nowhere.folder / "field_run.json", LayerOptions.of(affected="weed"))
+    made = make_layers(nowhere.folder / "field_run.json", LayerOptions())
+    assert {row["hectares"] for row in made.facts["areas"]} == {None}
+
+
+def test_the_interval_of_the_models_validation(tmp_path: Path) -> None:
+    counts = np.zeros((40, 3, 3), np.int64)
+    counts[:, 0, 0], counts[:, 1, 1], counts[:, 2, 2], counts[:, 2, 0] = 900, 50, 30, 15
+    counts[::2, 2, 0] += 5
+    from agriseg.layers.adjusted import Agreement
+
+    agreement = Agreement.of(counts)
+    assert agreement is not None
+    record = {"model": {"evaluation": {"agreement": agreement.as_dict()}}}
+    run = finished(tmp_path, scene(), record=record)
+    areas = {row["class"]: row for row in make_layers(run.folder / "field_run.json", LayerOptions()).facts["areas"]}
+    assert areas["weed"]["low_ha"] < areas["weed"]["adjusted_ha"] < areas["weed"]["high_ha"]
+    assert areas["weed"]["adjusted_ha"] > areas["weed"]["hectares"], "weeds were missed in the validation"
+    assert sum(row["adjusted_ha"] for row in areas.values()) == pytest.approx(
+        sum(row["hectares"] for row in areas.values()), rel=1e-6
+    )
+
+
+def test_from_the_command_line(agriseg_cli: Cli, model_file: Path, tmp_path: Path) -> None:
+    image = write_raster(tmp_path / "north.tif", blocks(150, 170, low=1))
+    tiles = ("--tile", 64, "--overlap", 32, "--margin", 8)
+    done = agriseg_cli("run", image, "-m", model_file, "-o", "maps", *tiles, "--layers", "--affected", "class 1", "-q")
+    assert done.returncode == 0, done.stderr
+    assert "walk to 1:" in done.stdout
+    again = agriseg_cli("layers", "maps", "--json", "--overwrite", "-q")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["areas"][0]["field"] == "north"
+    with (tmp_path / "maps" / "north_area.csv").open("a") as table:
+        table.write("north,rust,1\n")
+    spoilt = agriseg_cli("verify", "maps", "--tiles", 0)
+    assert spoilt.returncode == 65
+    assert "north_area.csv: is not what was written" in spoilt.stderr
