@@ -39,4 +39,5 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/engine_cost.py
 	$(BIN)/python benchmarks/safety.py
 	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/training.py

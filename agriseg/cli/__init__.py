@@ -7,7 +7,10 @@ import click
 
 from agriseg.cli.edge import ProcessEdge
 
-_COMMANDS = ("run", "batch", "verify", "inspect", "labels", "train", "evaluate", "model", "demo", "selftest")
+_COMMANDS = (
+    "run", "batch", "layers", "change", "index", "verify", "inspect", "labels", "train", "evaluate", "model", "demo",
+    "selftest",
+)  # fmt: skip
 
 
 class _Lazy(click.Group):

@@ -45,6 +45,11 @@ class Features:
     def __len__(self) -> int:
         return len(self.shapes)
 
+    def part(self, piece: slice) -> "Features":
+        """Some of the features."""
+        columns = {name: values[piece] for name, values in self.columns.items()}
+        return replace(self, shapes=self.shapes[piece], columns=columns)
+
     def carried(self, crs: CRS, path: Path) -> "Features":
         """The same in another CRS, vertex by vertex.
 

@@ -25,23 +25,25 @@ def reason(path: Path, error: Exception) -> str:
     return " ".join(str(error).replace(str(path), path.name).split())[:100]
 
 
-def count_features(path: Path) -> int:
-    """Features of a file's first layer, counted if the file does not say."""
-    return int(pyogrio.read_info(path, layer=0, force_feature_count=True)["features"])
+def count_features(path: Path, layer: str | int = 0) -> int:
+    """Features of a layer, the first if not named, counted if the file does not say."""
+    return int(pyogrio.read_info(path, layer=layer, force_feature_count=True)["features"])
 
 
-def read_layer(path: Path, layer: str | int = 0) -> Features:
+def read_layer(path: Path, layer: str | int = 0, part: slice | None = None) -> Features:
     """Read a layer without heights.
 
     Args:
         path: of a format that this GDAL knows.
         layer: its name, or its number from 0; GDAL names tables without shapes last.
+        part: of its features; None for all.
 
     Raises:
         OGR_ERRORS: it cannot be read.
         DataError: no shapes.
     """
-    meta, _, shapes, values = pyogrio.raw.read(path, layer=layer, force_2d=True)
+    wanted = {} if part is None else {"skip_features": part.start, "max_features": part.stop - part.start or None}
+    meta, _, shapes, values = pyogrio.raw.read(path, layer=layer, force_2d=True, **wanted)
     if shapes is None:
         raise DataError(f"{path}: no shapes, a table alone; export the layer with its geometry")
     columns = dict(zip(meta["fields"], values, strict=True))

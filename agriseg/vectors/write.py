@@ -22,7 +22,7 @@ from agriseg.vectors.geojson import write_geojson
 from agriseg.vectors.geopackage import GEOMETRY, add_styles, read_styles
 from agriseg.vectors.geoparquet import read_geoparquet, write_geoparquet
 from agriseg.vectors.kml import read_kml
-from agriseg.vectors.ogr import OGR_ERRORS, read_layer, reason
+from agriseg.vectors.ogr import OGR_ERRORS, count_features, read_layer, reason
 
 LONLAT_DECIMALS = 9
 """Decimals of degrees in text, 0.1 mm on the ground, so that the edges of small pixels stay apart."""
@@ -52,6 +52,7 @@ class _Format:
     points: bool = False
 
 
+_PIECE = 500_000  # vertices
 _FORMATS = {
     ".geojson": _Format("GeoJSON"),
     ".gpx": _Format("GPX", layer="waypoints", columns=("name", "desc"), points=True),
@@ -73,14 +74,38 @@ def write_geopackage(path: Path, layers: Sequence[Features], styles: Mapping[str
         DataError: a shape or a text that cannot be written.
         StorageError: what was written is not what can be read back, or the disk is full.
     """
-    sent = [_prepared(path, layer) for layer in layers]
+    for layer in layers:
+        _check(path, layer)
     used = {layer.name: styles[layer.name] for layer in layers if layer.name in styles}
     with _draft(path) as draft:
-        for layer in sent:
-            _write(draft, layer, "GPKG", {"GEOMETRY_NAME": GEOMETRY}, dataset_options={"VERSION": "1.2"})
+        for layer in layers:
+            _write_pieces(draft, layer)
         add_styles(draft, used)
-        same = all(_same(layer, read_layer(draft, layer.name)) for layer in sent)
+        same = all(_same_pieces(layer, draft) for layer in layers)
         _confirm(path, same=same and read_styles(draft) == used)
+
+
+def _write_pieces(draft: Path, layer: Features) -> None:
+    """Add a layer to a GeoPackage, a piece at a time: what is on its way exists three times over."""
+    for piece in _pieces(layer):
+        part, options = _promoted(layer.part(piece)), {"GEOMETRY_NAME": GEOMETRY}
+        if piece.start:
+            _write(draft, part, "GPKG", {}, append=True)
+        else:
+            _write(draft, part, "GPKG", options, dataset_options={"VERSION": "1.2"})
+
+
+def _same_pieces(layer: Features, draft: Path) -> bool:
+    """Whether a layer of a GeoPackage is what was sent."""
+    parts = ((_promoted(layer.part(piece)), read_layer(draft, layer.name, piece)) for piece in _pieces(layer))
+    return count_features(draft, layer.name) == len(layer) and all(_same(sent, got) for sent, got in parts)
+
+
+def _pieces(layer: Features) -> list[slice]:
+    """Features whose shapes together have some `_PIECE` vertices; at least one piece, which may be empty."""
+    number = np.cumsum(shapely.get_num_coordinates(layer.shapes)) // _PIECE
+    ends = [*np.flatnonzero(np.diff(number)) + 1, len(layer)]
+    return [slice(int(start), int(stop)) for start, stop in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def write_features(path: Path, features: Features) -> None:
@@ -102,7 +127,8 @@ def write_features(path: Path, features: Features) -> None:
     kind = _FORMATS.get(path.suffix.lower())
     if kind is None:
         raise OutputError(f"{path}: cannot be written; expected {', '.join(_FORMATS)}")
-    sent = _for(path, kind, _prepared(path, features))
+    _check(path, features)
+    sent = _for(path, kind, _promoted(features))
     with _draft(path) as draft:
         _write_as(kind, draft, sent)
         got = _read_as(kind, draft, sent)
@@ -128,8 +154,8 @@ def _read_as(kind: _Format, draft: Path, sent: Features) -> Features:
     return read_layer(draft, kind.layer or 0)
 
 
-def _prepared(path: Path, features: Features) -> Features:
-    """The same, all shapes of the layer's type.
+def _check(path: Path, features: Features) -> None:
+    """Refuse what cannot be written.
 
     Raises:
         OutputError: two columns of one name.
@@ -150,7 +176,6 @@ def _prepared(path: Path, features: Features) -> Features:
         for number, text in enumerate(values if values.dtype == object else (), 1):
             if text is not None and _UNWRITABLE.search(text):
                 raise DataError(f"{path}: {name} of feature {number} holds control characters; rename it")
-    return _promoted(features)
 
 
 def _promoted(features: Features) -> Features:
@@ -180,9 +205,7 @@ def _for(path: Path, kind: _Format, features: Features) -> Features:
     return replace(moved, shapes=shapely.orient_polygons(shapes))  # the right-hand rule of RFC 7946
 
 
-def _write(
-    path: Path, features: Features, driver: str, layer_options: Mapping[str, str], **options: Mapping[str, str]
-) -> None:
+def _write(path: Path, features: Features, driver: str, layer_options: Mapping[str, str], **options: Any) -> None:
     """Write one layer, beside others if the format has layers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'crs' was not provided")  # nobody knows it
