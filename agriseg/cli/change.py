@@ -1,0 +1,82 @@
+"""`agriseg change`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agriseg.cli.options import config_option, warn
+from agriseg.cli.signals import end_on_signals, stoppable
+
+if TYPE_CHECKING:
+    from agriseg.jobs.change import ChangeMade
+
+_LATER = "The image of the later map, if it lies elsewhere now."
+_FARTHEST = "Longest shift to take out; 3 m or 30 px if not given, whichever is more."
+
+
+@click.command("change", short_help="What has changed between two finished maps of one field, and where.")
+@click.argument("earlier", metavar="EARLIER")
+@click.argument("later", metavar="LATER")
+@click.option("-o", "--out", metavar="FOLDER", required=True, help="Where the layer and the tables go.")
+@click.option("--max-shift", metavar="LENGTH", help=_FARTHEST)
+@click.option("--no-align", is_flag=True, help="Measure the shift between the images, and leave it in.")
+@click.option("--earlier-image", metavar="FILE", help="The image of the earlier map, if it lies elsewhere now.")
+@click.option("--later-image", metavar="FILE", help=_LATER)
+@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="No warnings.")
+@config_option
+def command(
+    earlier: str, later: str, out: str, *, max_shift: str | None, no_align: bool, earlier_image: str | None,
+    later_image: str | None, overwrite: bool, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Compare two finished maps, each a folder that 'agriseg run' wrote, or a record (*_run.json) in one.
+
+    The shift between the two images is measured and taken out; the later map is laid on the grid of the earlier one.
+    Writes a layer of transitions, a table and a record, named after the later map.
+
+    \b
+    Example:
+      agriseg change maps_may maps_june -o change
+      agriseg change may/north_run.json june/north_run.json -o change --max-shift 5m
+    """
+    end_on_signals()
+    from agriseg import units
+    from agriseg.jobs.change import make_change
+
+    with stoppable(Path(out), "run the same command again"):
+        made = make_change(
+            Path(earlier), Path(later), Path(out),
+            earlier_image=Path(earlier_image) if earlier_image else None,
+            later_image=Path(later_image) if later_image else None,
+            max_shift=None if max_shift is None else units.metres(max_shift),
+            align=not no_align, overwrite=overwrite,
+        )  # fmt: skip
+    for text in [] if quiet else made.warnings:
+        warn(text)
+    click.echo(json.dumps(made.as_dict()) if as_json else _shown(made))
+
+
+def _shown(made: "ChangeMade") -> str:
+    """The shift, hectares of each class at both dates, what is the same, and the files."""
+    names = ("earlier", "later", "gain", "loss", "net")
+    lines = [f"  {_lies(made.facts['shift'])}", f"  {'hectares of':20}" + "".join(f"{name:>14}" for name in names)]
+    for row in made.facts["classes"]:
+        values = [row[f"{name}_ha"] for name in names]
+        told = ["unknown" if value is None else f"{value:,.4f}" for value in values]
+        lines.append(f"  {row['class']:20}" + "".join(f"{text:>14}" for text in told))
+    lines.append(f"  unchanged: {made.facts['unchanged_share']:.2%} of what both dates show")
+    return "\n".join([*lines, *(str(path) for path in made.files)])
+
+
+def _lies(shift: dict[str, Any] | None) -> str:
+    """Where the later image lies."""
+    if shift is None:
+        return "the shift between the images is unknown and left in"
+    east, north = shift["metres_east"], shift["metres_north"]
+    ground = "" if east is None else f" ({abs(east):.3f} m {'east' if east >= 0 else 'west'}, "
+    ground += "" if north is None else f"{abs(north):.3f} m {'north' if north >= 0 else 'south'})"
+    done = "taken out" if shift["taken_out"] else "left in"
+    return f"the later image lies {shift['cols']:.2f} px right, {shift['rows']:.2f} px down{ground}; {done}"

@@ -1,0 +1,214 @@
+"""What has changed between two finished maps of one field, once the shift between their images is taken out."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rasterio.enums import Resampling
+
+from agriseg import files
+from agriseg.errors import DataError, OutputError, UsageError
+from agriseg.grid import Window
+from agriseg.jobs.dates import Date, differences, shared_window
+from agriseg.jobs.record import file_hash
+from agriseg.jobs.versions import versions
+from agriseg.layers.change import Transitions, TwoDates, transition_legend
+from agriseg.layers.shift import NoCommonGround, Shift, measure_shift
+from agriseg.raster.cog import Layer, write_cog
+from agriseg.raster.sidecars import category_names, qgis_style
+from agriseg.spreadsheet import csv_text
+
+CHANGE = "_change"
+"""What the names of the files have after the later map's stem."""
+MOST_METRES, MOST_PIXELS = 3.0, 30.0
+"""A shift that is taken out unasked is at most one of these; a receiver without corrections errs by so much."""
+
+_SMALL = 0.5  # px of shift that nearest pixels cannot show
+_DISTORTED = 1.0  # px of spread
+_EDGES = 0.1  # share of the changed pixels that is told
+
+
+@dataclass(frozen=True)
+class ChangeMade:
+    """What was found.
+
+    Args:
+        facts: what the record of the change holds.
+        files: all that was written, the record last.
+    """
+
+    facts: Mapping[str, Any]
+    files: tuple[Path, ...]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader should know before trusting it."""
+        return list(self.facts["warnings"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**self.facts, "files": [str(path) for path in self.files]}
+
+
+def make_change(
+    earlier: Path, later: Path, out: Path, *, earlier_image: Path | None = None, later_image: Path | None = None,
+    max_shift: float | None = None, align: bool = True, overwrite: bool = False,
+) -> ChangeMade:  # fmt: skip
+    """Compare two finished maps of the same classes.
+
+    The later map is laid on the grid of the earlier one. Where both were taken from the images' own positions they
+    seldom lie on each other, so the shift between the images is measured and taken out.
+
+    Args:
+        earlier, later: folders of `agriseg run` with one record each, or records.
+        out: folder of the results, which are named after the later map.
+        earlier_image, later_image: where the images are now, if not where the records say.
+        max_shift: metres; a longer shift is refused. None allows 3 m or 30 px, whichever is more.
+        align: whether the shift is taken out, or measured alone.
+        overwrite: replace what exists.
+
+    Raises:
+        AgrisegError: its children say what went wrong; nothing has its name then.
+    """
+    before, after = Date.of(earlier, earlier_image, "earlier"), Date.of(later, later_image, "later")
+    if before.record.samefile(after.record):
+        raise UsageError(f"{after.record}: given as both dates; name the map of another date as LATER")
+    final = out / f"{after.map.stem}{CHANGE}.json"
+    if final.exists() and not overwrite:
+        raise _exists(final)
+    window = shared_window(before.map, after.map)
+    warnings = differences(before.map, after.map)
+    shift = _measured(before, after, window, warnings, align=align)
+    if shift is not None and align:
+        _refuse_far(shift, max_shift, before, after)
+    taken = (shift.rows, shift.cols) if shift is not None and align else (0.0, 0.0)
+    with TwoDates(before.map, after.map, taken) as dates:
+        found = dates.count()
+        if not found.valid_pixels:
+            raise DataError(
+                f"{after.map.classes}: no pixel has data here and in {before.map.classes.name}; no change to tell"
+            )
+        if found.edge_pixels > _EDGES * found.changed_pixels:
+            warnings.append(
+                f"{found.edge_pixels / found.changed_pixels:.0%} of the changed pixels lie along edges that both dates "
+                "show; a displacement of one pixel explains them"
+            )
+        told = {
+            "format": 1,
+            "earlier": before.as_dict(),
+            "later": after.as_dict(),
+            "shift": None if shift is None else {**asdict(shift), "taken_out": align},
+            **_facts(found),
+            "warnings": warnings,
+        }
+        written = _publish(dates, found, told, final, overwrite=overwrite)
+    return ChangeMade(told, written)
+
+
+def _facts(found: Transitions) -> dict[str, Any]:
+    """What the record holds of the change."""
+    metres = found.square_metres
+    return {
+        "classes": found.classes(),
+        "class_names": list(found.legend.names),
+        "matrix_px": found.pixels[:-1, :-1].tolist(),
+        "matrix_m2": None if metres is None else metres[:-1, :-1].round(4).tolist(),
+        "unchanged_share": round(found.unchanged_share, 8),
+        "changed_pixels": found.changed_pixels,
+        "edge_pixels": found.edge_pixels,
+        "one_date_only": found.one_date(),
+    }
+
+
+def _measured(before: Date, after: Date, window: Window, warnings: list[str], *, align: bool) -> Shift | None:
+    """The shift between the images; None if it cannot be measured, and need not."""
+    roles = [role for role in before.bands if role in after.bands]
+    sources = before.source(roles), after.source(roles)
+    try:
+        shift = measure_shift(*sources, before.map.georeference, window)
+    except NoCommonGround as error:
+        if align:
+            raise
+        warnings.append(f"the shift is unknown: {error}")
+        return None
+    if not align and shift.pixels > _SMALL:
+        warnings.append(
+            f"the later image lies {_length(shift)} off; --no-align leaves it there, so that edges look like change"
+        )
+    if shift.spread > _DISTORTED:
+        warnings.append(
+            f"the images are distorted to each other by about {shift.spread:.1f} px, which no shift takes out"
+        )
+    return shift
+
+
+def _refuse_far(shift: Shift, most: float | None, before: Date, after: Date) -> None:
+    if most is None:
+        near = shift.pixels <= MOST_PIXELS or (shift.metres is not None and shift.metres <= MOST_METRES)
+    elif shift.metres is None:
+        raise UsageError("--max-shift: the maps have no CRS, so that a shift has no metres; leave it out")
+    else:
+        near = shift.metres <= most
+    if not near:
+        allowed = f"{MOST_METRES:g} m or {MOST_PIXELS:g} px" if most is None else f"{most:g} m"
+        raise DataError(
+            f"{after.image}: lies {_length(shift)} from {before.image.name}, more than {allowed}; "
+            "look at both, and allow it with --max-shift"
+        )
+
+
+def _length(shift: Shift) -> str:
+    pixels = f"{shift.pixels:.1f} px"
+    return pixels if shift.metres is None else f"{shift.metres:.2f} m ({pixels})"
+
+
+def _publish(
+    dates: TwoDates, found: Transitions, told: Mapping[str, Any], final: Path, *, overwrite: bool
+) -> tuple[Path, ...]:
+    """Write all files under names of their own, then give them theirs, the record last."""
+    out, stem = final.parent, final.stem
+    files.make_folder(out)
+    with files.locked(out / f".{stem}.agriseg.lock"), _folder(out / f".{stem}") as folder:
+        legend = transition_legend(found.legend)
+        tags = {"AREA_OR_POINT": "Area"}
+        names = {f"CLASS_{entry.id}": entry.name for entry in legend}
+        layer = Layer(
+            stem, dates.georeference, ("change",), Resampling.mode, legend.colormap, tags=tags, band_tags=names
+        )
+        path, _ = write_cog(dates, layer, folder, torch.get_num_threads())
+        rows = found.pairs()
+        files.write_text(folder / f"{stem}.csv", csv_text(list(rows[0]), [list(row.values()) for row in rows]))
+        files.write_text(folder / f"{stem}.qml", qgis_style(legend))
+        files.write_text(folder / f"{path.name}.aux.xml", category_names(legend))
+        drafts = sorted(folder.iterdir())
+        outputs = [out / draft.name for draft in drafts]
+        taken = [path for path in outputs if path.exists()]
+        if taken and not overwrite:
+            raise _exists(taken[0])
+        final.unlink(missing_ok=True)  # it vouches for files that are about to go
+        for draft, path in zip(drafts, outputs, strict=True):
+            files.commit(draft, path)
+        hashes = {path.name: file_hash(path) for path in outputs}
+        record = {**told, "outputs": hashes, "versions": versions()}
+        files.write_text(final, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    return (*outputs, final)
+
+
+@contextmanager
+def _folder(folder: Path) -> Iterator[Path]:
+    """Where drafts are made; it goes with what is left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    files.make_folder(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _exists(path: Path) -> OutputError:
+    return OutputError(f"{path}: exists and is not overwritten; add --overwrite or choose another -o")
