@@ -4,10 +4,12 @@ Bars: they take at most 1.10 of the CPU time of threads on one large raster; two
 rasters an hour that one does, each with one thread for the network; and neither planning nor scheduling knows how many
 tiles a raster has.
 
-Whole commands are measured, their start included. CPU time is that of a command and all its children.
+Whole commands are measured, their start included; for rasters an hour also what comes between the first raster that is
+done and the last, which is what a long night has. CPU time is that of a command and all its children.
 """
 
 import argparse
+import json
 import os
 import resource
 import subprocess
@@ -16,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -80,15 +83,28 @@ def night(folder: Path, count: int, side: int, rounds: int) -> None:
     first = field(flights / "field0.tif", side, side)
     for number in range(1, count):
         os.link(first, flights / f"field{number}.tif")
-    hours: dict[int, list[float]] = {1: [], 2: []}
+    hours: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
     for round_ in range(rounds):
         for workers in sorted(hours, reverse=round_ % 2 == 1):
             out = folder / f"night{workers}_{round_}"
             flags = ["-m", model, "-o", out, "-q", "--settle", "0s", "--cpu-threads", 1, "--workers", workers]
-            hours[workers].append(count / agriseg("batch", flights, *flags)[0] * 3600)
-    ratios = [two / one for one, two in zip(hours[1], hours[2], strict=True)]
-    print(f"{count} rasters of {side} px: {np.median(hours[1]):.0f} an hour with one worker, {np.median(hours[2]):.0f} "
-          f"with two: {np.median(ratios):.2f} times ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")  # fmt: skip
+            whole = agriseg("batch", flights, *flags)[0]
+            hours[workers].append((3600 * (count - 1) / _under_way(out), 3600 * count / whole))
+    for what, place in (("under way", 0), ("with start and end", 1)):
+        one, two = (np.array([each[place] for each in hours[workers]]) for workers in (1, 2))
+        ratios = two / one
+        print(
+            f"{count} rasters of {side} px, {what}: {np.median(one):.0f} an hour with one worker, "
+            f"{np.median(two):.0f} with two: {np.median(ratios):.2f} times "
+            f"({', '.join(f'{ratio:.2f}' for ratio in ratios)})"
+        )
+
+
+def _under_way(out: Path) -> float:
+    """Seconds between the first raster that was done in a night and the last."""
+    events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    done = [datetime.fromisoformat(event["ts"]) for event in events if event["event"] == "done"]
+    return (max(done) - min(done)).total_seconds()
 
 
 def tiles(folder: Path) -> None:
