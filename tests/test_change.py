@@ -357,17 +357,18 @@ def test_pictures_of_other_ground_are_refused(fields: Callable, tmp_path: Path) 
             shift_of(one, later)
 
 
-def test_what_has_no_data_does_not_count(fields: Callable, tmp_path: Path) -> None:
-    """Both have gaps at one place of the grid, whatever the shift; their borders are no edges of the field."""
-    paths = []
-    for date, shift in enumerate([(0, 0), (7, -4)]):
-        pixels = picture(date, *ground(shift)) // 4 + np.linspace(0, 180, SIDE).astype(np.uint8)  # far from the mean
-        pixels[:, np.arange(SIDE) % 60 < 5] = 0
-        pixels[:, :, np.arange(SIDE) % 60 < 5] = 0
-        paths.append(write_raster(tmp_path / f"{date}.tif", pixels, nodata=0))
-    found = shift_of(*paths)
+def test_gaps_that_both_have_are_no_ground_that_both_show(tmp_path: Path) -> None:
+    rough = gaussian_filter(np.random.default_rng(3).normal(size=(SIDE, SIDE)), 6)
+    gaps, ramp = rough > np.quantile(rough, 0.8), np.linspace(0, 180, SIDE).astype(np.uint8)
+
+    def gappy(name: str, pixels: np.ndarray) -> Path:
+        return write_raster(tmp_path / f"{name}.tif", np.where(gaps, 0, pixels // 8 + ramp).astype(np.uint8), nodata=0)
+
+    one = gappy("one", picture(0, *ground()))
+    found = shift_of(one, gappy("same", picture(1, *ground((7, -4)))))
     assert (found.rows, found.cols) == (pytest.approx(7, abs=0.1), pytest.approx(-4, abs=0.1))
-    assert found.agreement == 1
+    with pytest.raises(NoCommonGround):
+        shift_of(one, gappy("other", picture(0, *ground())[:, ::-1]))
 
 
 def test_half_of_the_ground_must_be_the_same(fields: Callable, tmp_path: Path) -> None:

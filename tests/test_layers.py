@@ -217,6 +217,13 @@ def test_the_interval_of_the_models_validation(tmp_path: Path) -> None:
     )
 
 
+def test_a_map_that_nobody_should_trust_says_so(tmp_path: Path) -> None:
+    record = {"verdict": {"colour": "red", "reasons": ["the network doubts 80% of the pixels"]}}
+    run = finished(tmp_path, scene(), record=record)
+    made = make_layers(run.folder / "field_run.json", LayerOptions())
+    assert made.warnings == ["the verdict of field is red: the network doubts 80% of the pixels"]
+
+
 def test_from_the_command_line(agriseg_cli: Cli, model_file: Path, tmp_path: Path) -> None:
     image = write_raster(tmp_path / "north.tif", blocks(150, 170, low=1))
     tiles = ("--tile", 64, "--overlap", 32, "--margin", 8)

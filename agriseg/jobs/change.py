@@ -82,7 +82,7 @@ def make_change(
     if final.exists() and not overwrite:
         raise _exists(final)
     window = shared_window(before.map, after.map)
-    warnings = differences(before.map, after.map)
+    warnings = [*before.map.doubts, *after.map.doubts, *differences(before.map, after.map)]
     shift = _measured(before, after, window, warnings, align=align)
     if shift is not None and align:
         _refuse_far(shift, max_shift, before, after)

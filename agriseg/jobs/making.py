@@ -44,7 +44,7 @@ class Making:
 
     def __init__(self, run: FinishedMap, options: LayerOptions, folder: Path) -> None:
         self._run, self._options, self._folder = run, options, folder
-        self._warnings: list[str] = []
+        self._warnings: list[str] = run.doubts
         self._layers: list[Features] = []
         self._styles: dict[str, str] = {}
         self._ground = ground_classes(run.legend, options.ground)

@@ -95,7 +95,7 @@ class _Spread:
     def run(self) -> int:
         missing = self.working.missing
         longest = max(1, min(_LONGEST, -(-len(missing) // (_SHARES * max(1, self.crew.size)))))
-        waiting = deque(self._stretch(part) for part in _parts(missing, longest))
+        waiting = deque(self._stretch(part) for part in _apart(_parts(missing, longest), self.crew.size))
         batch, told = self.prepared.plan.batch, set(self.working.archive.recorded)
         while waiting or self._under_way:
             self.crew.require_workers()
@@ -115,6 +115,7 @@ class _Spread:
                 batch = min(batch, held)
                 for index, account in accounts.items():
                     self.working.settle(index, account)
+                _follow(waiting, stretch)
             told |= self._tell(told)
         return batch
 
@@ -193,6 +194,24 @@ def work_on(stretch: Stretch) -> tuple[Mapping[int, Account], int]:
     done: dict[int, Account] = {}
     batch = run_stretch(prepared, archive, stretch.bands, done.__setitem__, lambda _tiles: None, stretch.who)
     return done, batch
+
+
+def _apart(parts: Sequence[range], workers: int) -> list[range]:
+    """Parts in an order in which as many workers begin far from each other, and each goes on downwards.
+
+    Neighbours that are run at the same time both need the tile row where they meet, and would both compute it.
+    """
+    each = -(-len(parts) // max(1, workers))
+    return [part for start in range(each) for part in parts[start::each]]
+
+
+def _follow(waiting: "deque[Stretch]", done: Stretch) -> None:
+    """Let the neighbour below be next: it finds the answers on the last tile row of what is done."""
+    for stretch in waiting:
+        if stretch.bands.start == done.bands.stop:
+            waiting.remove(stretch)
+            waiting.appendleft(stretch)
+            return
 
 
 def _parts(indices: Sequence[int], longest: int) -> list[range]:

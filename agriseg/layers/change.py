@@ -161,9 +161,8 @@ class TwoDates:
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows `[start, stop)` of the layer, (1, stop - start, width): values of `transition_legend`, 255 nodata."""
-        return np.concatenate([self._values[self._pair(range(start, stop), cols)] for cols in self._blocks], axis=1)[
-            None
-        ]
+        parts = [self._values[self._pair(range(start, stop), cols)] for cols in self._blocks]
+        return np.concatenate(parts, axis=1)[None]
 
     def count(self) -> Transitions:
         """Count it all.

@@ -128,6 +128,14 @@ class FinishedMap:
         """Where they are."""
         return self.classes.parent
 
+    @property
+    def doubts(self) -> list[str]:
+        """What to say of a map whose own verdict is not green; what is made of it is no better."""
+        verdict = self.record.get("verdict") or {}
+        if verdict.get("colour", "green") == "green":
+            return []
+        return [f"the verdict of {self.stem} is {verdict['colour']}: {'; '.join(verdict['reasons'])}"]
+
     def strips(self, rows: int = ROWS) -> Iterator[MapStrip]:
         """The map from its top to its bottom, `rows` at a time.
 
