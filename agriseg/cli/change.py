@@ -10,7 +10,7 @@ from agriseg.cli.options import config_option, warn
 from agriseg.cli.signals import end_on_signals, stoppable
 
 if TYPE_CHECKING:
-    from agriseg.jobs.change import ChangeMade
+    from agriseg.jobs.publish import Made
 
 _LATER = "The image of the later map, if it lies elsewhere now."
 _FARTHEST = "Longest shift to take out; 3 m or 30 px if not given, whichever is more."
@@ -59,7 +59,7 @@ def command(
     click.echo(json.dumps(made.as_dict()) if as_json else _shown(made))
 
 
-def _shown(made: "ChangeMade") -> str:
+def _shown(made: "Made") -> str:
     """The shift, hectares of each class at both dates, what is the same, and the files."""
     names = ("earlier", "later", "gain", "loss", "net")
     lines = [f"  {_lies(made.facts['shift'])}", f"  {'hectares of':20}" + "".join(f"{name:>14}" for name in names)]

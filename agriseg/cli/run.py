@@ -24,7 +24,7 @@ from agriseg.errors import UsageError
 
 if TYPE_CHECKING:
     from agriseg.engine.crew import Crew
-    from agriseg.jobs.layers import LayersMade
+    from agriseg.jobs.publish import Made
     from agriseg.jobs.segment import Report
     from agriseg.layers.options import LayerOptions
 
@@ -117,7 +117,7 @@ def _layers(chosen: dict[str, Any], *, wanted: bool) -> "LayerOptions | None":
     return LayerOptions.of(**chosen)
 
 
-def _made(report: "Report", options: "LayerOptions", *, overwrite: bool, quiet: bool) -> "LayersMade":
+def _made(report: "Report", options: "LayerOptions", *, overwrite: bool, quiet: bool) -> "Made":
     """The layers of a map that has just been finished."""
     from agriseg.jobs.layers import make_layers
 
@@ -128,7 +128,7 @@ def _made(report: "Report", options: "LayerOptions", *, overwrite: bool, quiet: 
     return made
 
 
-def _show(report: "Report", made: "LayersMade | None", *, as_json: bool) -> None:
+def _show(report: "Report", made: "Made | None", *, as_json: bool) -> None:
     from agriseg.cli.show import show_layers, show_report
 
     if as_json:

@@ -9,8 +9,8 @@ import click
 from agriseg.units import human_bytes, human_metres
 
 if TYPE_CHECKING:
-    from agriseg.jobs.layers import LayersMade
     from agriseg.jobs.prepare import Prepared
+    from agriseg.jobs.publish import Made
     from agriseg.jobs.segment import Report
     from agriseg.raster.info import RasterInfo
 
@@ -30,7 +30,7 @@ def show_report(report: "Report") -> str:
     return "\n".join(lines)
 
 
-def show_layers(made: "LayersMade") -> str:
+def show_layers(made: "Made") -> str:
     """Hectares of each class and field, severity, zones, where to walk, and the files."""
     facts = made.facts
     lines = [f"  {'field':20} {'class':20} {'area':>14} {'by validation, 95 %':>40} {'share':>7}"]

@@ -1,10 +1,7 @@
 """What has changed between two finished maps of one field, once the shift between their images is taken out."""
 
-import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +9,10 @@ import torch
 from rasterio.enums import Resampling
 
 from agriseg import files
-from agriseg.errors import DataError, OutputError, UsageError
+from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.jobs.dates import Date, differences, shared_window
-from agriseg.jobs.record import file_hash
-from agriseg.jobs.versions import versions
+from agriseg.jobs.publish import Made, exists, publish
 from agriseg.layers.change import Transitions, TwoDates, transition_legend
 from agriseg.layers.shift import NoCommonGround, Shift, measure_shift
 from agriseg.raster.cog import Layer, write_cog
@@ -33,32 +29,10 @@ _DISTORTED = 1.0  # px of spread
 _EDGES = 0.1  # share of the changed pixels that is told
 
 
-@dataclass(frozen=True)
-class ChangeMade:
-    """What was found.
-
-    Args:
-        facts: what the record of the change holds.
-        files: all that was written, the record last.
-    """
-
-    facts: Mapping[str, Any]
-    files: tuple[Path, ...]
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a reader should know before trusting it."""
-        return list(self.facts["warnings"])
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**self.facts, "files": [str(path) for path in self.files]}
-
-
 def make_change(
     earlier: Path, later: Path, out: Path, *, earlier_image: Path | None = None, later_image: Path | None = None,
     max_shift: float | None = None, align: bool = True, overwrite: bool = False,
-) -> ChangeMade:  # fmt: skip
+) -> Made:  # fmt: skip
     """Compare two finished maps of the same classes.
 
     The later map is laid on the grid of the earlier one. Where both were taken from the images' own positions they
@@ -79,8 +53,8 @@ def make_change(
     if before.record.samefile(after.record):
         raise UsageError(f"{after.record}: given as both dates; name the map of another date as LATER")
     final = out / f"{after.map.stem}{CHANGE}.json"
-    if final.exists() and not overwrite:
-        raise _exists(final)
+    if not overwrite and final.exists():
+        raise exists(final)  # before the work
     window = shared_window(before.map, after.map)
     warnings = [*before.map.doubts, *after.map.doubts, *differences(before.map, after.map)]
     shift = _measured(before, after, window, warnings, align=align)
@@ -99,15 +73,19 @@ def make_change(
                 "show; a displacement of one pixel explains them"
             )
         told = {
-            "format": 1,
             "earlier": before.as_dict(),
             "later": after.as_dict(),
             "shift": None if shift is None else {**asdict(shift), "taken_out": align},
             **_facts(found),
             "warnings": warnings,
         }
-        written = _publish(dates, found, told, final, overwrite=overwrite)
-    return ChangeMade(told, written)
+        lock = out / f".{final.stem}.agriseg.lock"
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            _write(folder, final.stem, dates, found)
+            return told
+
+        return publish(final, lock, make, overwrite=overwrite)
 
 
 def _facts(found: Transitions) -> dict[str, Any]:
@@ -167,48 +145,16 @@ def _length(shift: Shift) -> str:
     return pixels if shift.metres is None else f"{shift.metres:.2f} m ({pixels})"
 
 
-def _publish(
-    dates: TwoDates, found: Transitions, told: Mapping[str, Any], final: Path, *, overwrite: bool
-) -> tuple[Path, ...]:
-    """Write all files under names of their own, then give them theirs, the record last."""
-    out, stem = final.parent, final.stem
-    files.make_folder(out)
-    with files.locked(out / f".{stem}.agriseg.lock"), _folder(out / f".{stem}") as folder:
-        legend = transition_legend(found.legend)
-        tags = {"AREA_OR_POINT": "Area"}
-        names = {f"CLASS_{entry.id}": entry.name for entry in legend}
-        layer = Layer(
-            stem, dates.georeference, ("change",), Resampling.mode, legend.colormap, tags=tags, band_tags=names
-        )
-        path, _ = write_cog(dates, layer, folder, torch.get_num_threads())
-        rows = found.pairs()
-        files.write_text(folder / f"{stem}.csv", csv_text(list(rows[0]), [list(row.values()) for row in rows]))
-        files.write_text(folder / f"{stem}.qml", qgis_style(legend))
-        files.write_text(folder / f"{path.name}.aux.xml", category_names(legend))
-        drafts = sorted(folder.iterdir())
-        outputs = [out / draft.name for draft in drafts]
-        taken = [path for path in outputs if path.exists()]
-        if taken and not overwrite:
-            raise _exists(taken[0])
-        final.unlink(missing_ok=True)  # it vouches for files that are about to go
-        for draft, path in zip(drafts, outputs, strict=True):
-            files.commit(draft, path)
-        hashes = {path.name: file_hash(path) for path in outputs}
-        record = {**told, "outputs": hashes, "versions": versions()}
-        files.write_text(final, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    return (*outputs, final)
-
-
-@contextmanager
-def _folder(folder: Path) -> Iterator[Path]:
-    """Where drafts are made; it goes with what is left in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    files.make_folder(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _exists(path: Path) -> OutputError:
-    return OutputError(f"{path}: exists and is not overwritten; add --overwrite or choose another -o")
+def _write(folder: Path, stem: str, dates: TwoDates, found: Transitions) -> None:
+    """The layer of transitions with its legend, and the table."""
+    legend = transition_legend(found.legend)
+    names = {f"CLASS_{entry.id}": entry.name for entry in legend}
+    layer = Layer(
+        stem, dates.georeference, ("change",), Resampling.mode, legend.colormap, tags={"AREA_OR_POINT": "Area"},
+        band_tags=names,
+    )  # fmt: skip
+    path, _ = write_cog(dates, layer, folder, torch.get_num_threads())
+    rows = found.pairs()
+    files.write_text(folder / f"{stem}.csv", csv_text(list(rows[0]), [list(row.values()) for row in rows]))
+    files.write_text(folder / f"{stem}.qml", qgis_style(legend))
+    files.write_text(folder / f"{path.name}.aux.xml", category_names(legend))

@@ -12,7 +12,7 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 
 from agriseg import files
-from agriseg.errors import DataError
+from agriseg.errors import DataError, UsageError
 from agriseg.layers.adjusted import Agreement
 from agriseg.layers.cells import CellGrid, field_heading, ground_plane
 from agriseg.layers.clean import clean
@@ -96,6 +96,8 @@ class Making:
             source = Clipped(source, tuple(field.shape for field in fields))
         if mmu or smooth:
             side = min(ground_plane(source).a, ground_plane(source).e)
+            if smooth and not round(smooth / side):
+                raise UsageError(f"--smooth {smooth:g} m is no pixel of the map, of {side:.3g} m; give that or more")
             cleaned = clean(source, self._folder, mmu, round(smooth / side))
             self._warnings += cleaned.notes
             source = cleaned

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agriseg.errors import DataError, UsageError
-from agriseg.layers.finished import ROWS, MapStrip, MaskSource
+from agriseg.layers.finished import ROWS, MapStrip, MaskSource, OnSameGrid
 from agriseg.layers.patches import Patches, parts
-from agriseg.legend import NODATA, Legend
+from agriseg.legend import NODATA
 from agriseg.raster.ground import gsd
-from agriseg.raster.info import Georeference
 from agriseg.raster.place import Folder
 from agriseg.raster.store import BlockStore, StoredLayer
 
@@ -32,38 +31,16 @@ _SIDE = 512  # px of a square that is worked on at once; what it takes stays in 
 
 
 @dataclass(frozen=True)
-class Cleaned:
+class Cleaned(OnSameGrid):
     """A map with a cleaned mask; a `MaskSource`. What was nodata is, and nothing else; confidence is as it was.
 
     Args:
-        source: the map as it was.
         layer: the mask, (1, h, width) by rows; goes to `raster.cog.write_cog` as it is.
         notes: what to tell a reader.
     """
 
-    source: MaskSource
     layer: StoredLayer
     notes: tuple[str, ...] = ()
-
-    @property
-    def legend(self) -> Legend:
-        """Of the mask."""
-        return self.source.legend
-
-    @property
-    def georeference(self) -> Georeference:
-        """Of the grid."""
-        return self.source.georeference
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return self.source.width
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        return self.source.height
 
     def strips(self, rows: int = ROWS) -> Iterator[MapStrip]:
         """From top to bottom, `rows` at a time."""
@@ -72,10 +49,6 @@ class Cleaned:
     def read(self, start: int, stop: int) -> MapStrip:
         """Rows `[start, stop)`."""
         return self._cleaned(self.source.read(start, stop))
-
-    def areas(self, rows: range) -> NDArray[np.float64] | None:
-        """Square metres of one pixel of each of these rows; None where the ground is unknown."""
-        return self.source.areas(rows)
 
     def _cleaned(self, strip: MapStrip) -> MapStrip:
         return MapStrip(strip.row_off, self.layer.read(strip.rows.start, strip.rows.stop)[0], strip.confidence)

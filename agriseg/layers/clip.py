@@ -7,46 +7,22 @@ from functools import cached_property
 import numpy as np
 import rasterio
 import shapely
-from numpy.typing import NDArray
 from rasterio.features import rasterize
 
-from agriseg.layers.finished import ROWS, MapStrip, MaskSource
-from agriseg.legend import NODATA, Legend
-from agriseg.raster.info import Georeference
+from agriseg.layers.finished import ROWS, MapStrip, OnSameGrid
+from agriseg.legend import NODATA
 from agriseg.vectors.moved import moved
 
 
 @dataclass(frozen=True)
-class Clipped:
+class Clipped(OnSameGrid):
     """A map of which only the pixels count whose centres lie in a polygon; `MaskSource`.
 
     Args:
-        source: the map.
         shapes: polygons in its CRS; their holes are left out.
     """
 
-    source: MaskSource
     shapes: tuple[shapely.Geometry, ...]
-
-    @property
-    def legend(self) -> Legend:
-        """Of the mask."""
-        return self.source.legend
-
-    @property
-    def georeference(self) -> Georeference:
-        """Of the grid."""
-        return self.source.georeference
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return self.source.width
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        return self.source.height
 
     def strips(self, rows: int = ROWS) -> Iterator[MapStrip]:
         """From top to bottom, `rows` at a time."""
@@ -55,10 +31,6 @@ class Clipped:
     def read(self, start: int, stop: int) -> MapStrip:
         """Rows `[start, stop)`."""
         return self._within(self.source.read(start, stop))
-
-    def areas(self, rows: range) -> NDArray[np.float64] | None:
-        """Square metres of one pixel of each of these rows; None where the ground is unknown."""
-        return self.source.areas(rows)
 
     @cached_property
     def _in_pixels(self) -> list[shapely.Geometry]:

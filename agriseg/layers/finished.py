@@ -170,23 +170,47 @@ class FinishedMap:
 
 
 @dataclass(frozen=True)
-class MaskRows:
-    """The mask of a source as a layer to publish; `raster.cog.Rows`."""
+class OnSameGrid:
+    """What is on the grid of a source, and has its legend.
+
+    Args:
+        source: that it is made of.
+    """
 
     source: MaskSource
-    bands = 1
-    dtype = "uint8"
-    nodata = float(NODATA)
+
+    @property
+    def legend(self) -> Legend:
+        """Of the mask."""
+        return self.source.legend
+
+    @property
+    def georeference(self) -> Georeference:
+        """Of the grid."""
+        return self.source.georeference
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.source.width
 
     @property
     def height(self) -> int:
         """Rows."""
         return self.source.height
 
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return self.source.width
+    def areas(self, rows: range) -> NDArray[np.float64] | None:
+        """Square metres of one pixel of each of these rows; None where the ground is unknown."""
+        return self.source.areas(rows)
+
+
+@dataclass(frozen=True)
+class MaskRows(OnSameGrid):
+    """The mask of a source as a layer to publish; `raster.cog.Rows`."""
+
+    bands = 1
+    dtype = "uint8"
+    nodata = float(NODATA)
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows `[start, stop)`, (1, stop - start, width)."""
