@@ -1,4 +1,4 @@
-"""Where bands run: the only user of Dask.
+"""Where the bands of one process run: on Dask's threads; `crew.py` has its processes.
 
 In one process the bands form a chain, since each carries sums to the next; reading ahead and writing behind are
 tasks beside it. How far reading may run ahead is part of the graph: the reader of band k waits for the network
