@@ -126,6 +126,11 @@ class Axis:
         start = index * self.step
         return start + self.margin, start + self.overlap - self.margin
 
+    @property
+    def seams(self) -> list[int]:
+        """Pixels at which one tile takes over from the one before it: the middle of each handover."""
+        return [sum(self.handover(index)) // 2 for index in range(1, len(self))]
+
     def support(self, index: int) -> tuple[int, int]:
         """Pixels on which tile `index` has weight; half-open, in the padded axis."""
         first = 0 if index == 0 else self.handover(index)[0]

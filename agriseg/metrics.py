@@ -48,26 +48,6 @@ def iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
     return _ratio(hits, matrix.sum(0) + matrix.sum(1) - hits)
 
 
-def seam_ratio(mask: NDArray[np.uint8], seams: NDArray[np.intp]) -> float:
-    """How much more often the class changes across the columns where tiles meet than elsewhere.
-
-    Args:
-        mask: (H, W) class ids; pairs with 255 are not counted. Transpose it to look at rows.
-        seams: columns at which a new tile takes over.
-
-    Returns:
-        Share of changes across the seams over the median share across other columns: 1 is seamless;
-        NaN without a seam or where nothing ever changes.
-    """
-    left, right = mask[:, :-1], mask[:, 1:]
-    counted = (left != NODATA) & (right != NODATA)
-    changed = ((left != right) & counted).sum(0) / np.maximum(counted.sum(0), 1)
-    at_seam = np.zeros(len(changed), bool)
-    at_seam[seams[(seams > 0) & (seams < mask.shape[1])] - 1] = True
-    elsewhere = np.median(changed[~at_seam]) if (~at_seam).any() else 0.0
-    return float(changed[at_seam].mean() / elsewhere) if at_seam.any() and elsewhere > 0 else float("nan")
-
-
 @dataclass(frozen=True)
 class ClassScores:
     """How good a mask is about each class; NaN where a ratio has nothing below its line.

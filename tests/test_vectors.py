@@ -28,7 +28,7 @@ from agriseg.vectors import write as writing
 from agriseg.vectors.features import LONLAT, Features
 from agriseg.vectors.ogr import pyogrio
 from agriseg.vectors.polygons import Field, read_fields, read_polygons
-from agriseg.vectors.styles import categorized_style, graduated_style, points_style
+from agriseg.vectors.styles import categorized_style, graduated_style, outline_style, points_style
 from agriseg.vectors.write import write_features, write_geopackage
 
 UTM = CRS.from_epsg(32632)
@@ -190,7 +190,7 @@ def test_a_geopackage_of_layers(tmp_path: Path) -> None:
     path = tmp_path / "a.gpkg"
     none = {"number": np.zeros(0, np.int64), "share": np.zeros(0), "name": np.zeros(0, object)}
     empty = Features("scout", np.zeros(0, object), none, UTM, "Point")
-    styles = {"patches": "<qgis a='1'/>", "scout": "<qgis>&lt;</qgis>", "gone": "<qgis/>"}
+    styles = {"patches": outline_style("<&>"), "scout": points_style(), "gone": points_style()}
     path.write_text("what was there before")
     write_geopackage(path, [patches(), empty, replace(patches(), name="zones")], styles)
     assert [path] == list(tmp_path.iterdir())
@@ -222,7 +222,7 @@ def test_the_same_bytes_twice(tmp_path: Path) -> None:
             write_features(tmp_path / folder / f"x{suffix}", patches())
         write_features(tmp_path / folder / "x.gpx", points(ODD))
         write_features(tmp_path / folder / "x.kml", points(ODD, "description"))
-        write_geopackage(tmp_path / folder / "x.gpkg", [patches(), points(ODD)], {"patches": "<qgis/>"})
+        write_geopackage(tmp_path / folder / "x.gpkg", [patches(), points(ODD)], {"patches": outline_style()})
     one, other = ({p.name: p.read_bytes() for p in (tmp_path / folder).iterdir()} for folder in ("a", "b"))
     assert len(one) == 6
     assert one == other
@@ -279,7 +279,7 @@ def test_a_style_that_does_not_read_back(tmp_path: Path, monkeypatch: pytest.Mon
     right = writing.add_styles
     monkeypatch.setattr(writing, "add_styles", lambda path, styles: right(path, {}))
     with pytest.raises(StorageError, match="not what can be read back"):
-        write_geopackage(tmp_path / "a.gpkg", [patches()], {"patches": "<qgis/>"})
+        write_geopackage(tmp_path / "a.gpkg", [patches()], {"patches": outline_style()})
     assert not list(tmp_path.iterdir())
 
 

@@ -8,8 +8,8 @@ import click
 from agriseg.cli.edge import ProcessEdge
 
 _COMMANDS = (
-    "run", "batch", "layers", "change", "index", "verify", "inspect", "labels", "train", "evaluate", "model", "demo",
-    "selftest",
+    "run", "batch", "layers", "report", "change", "index", "verify", "inspect", "labels", "train", "evaluate", "model",
+    "demo", "selftest",
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ _PATTERN = r"Regular expression on the path below FOLDER: (?P<field>[^/]+)/(?P<d
 _SETTLE = "A file changed less than this ago may still be growing and waits; 30s if not given."
 _RETRY = "Try a raster again after a fault of disk or worker; once if not given."
 _LIMIT = "When a map is amber, when red: distance=2:5, gsd_ratio, doubtful=10%:30%, nodata, failed."
+_STAC = "Describe each map as a STAC item, and all of them as a collection (needs agriseg[stac])."
 _FAIL_ON = "A map of this colour or worse counts as failed and goes to OUT/quarantine; never if not given."
 
 
@@ -43,6 +44,8 @@ _FAIL_ON = "A map of this colour or worse counts as failed and goes to OUT/quara
 @click.option("--fail-fast/--keep-going", help="End after the first raster that fails, or go on (default).")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=AMBER:RED", help=_LIMIT)
 @click.option("--fail-on", type=click.Choice(["never", "red", "amber"]), default="never", help=_FAIL_ON)
+@click.option("--lang", type=click.Choice(("en", "zh")), default="en", help="Language of the reports; en if not given.")
+@click.option("--stac", is_flag=True, help=_STAC)
 @click.option("--shard", metavar="K/N", help="Only the K-th of N parts of the rasters: for N machines.")
 @click.option("--on-done", metavar="COMMAND", help="Run at the end, with AGRISEG_SUMMARY and AGRISEG_EXIT_CODE set.")
 @click.option("--dry-run", is_flag=True, help="Print what would be mapped, write nothing.")
@@ -75,6 +78,8 @@ def command(
         return
     with Progress("rasters", quiet=quiet or not sys.stderr.isatty(), unit="rasters") as progress, stoppable(path):
         diary = Night(jobs, folder, _rules(given), progress, _complain).run()
+    if given["stac"]:
+        _write_collection(folder)
     if as_json:
         click.echo(json.dumps(diary.summary))
     elif sys.stdout.isatty():
@@ -115,6 +120,7 @@ def _rules(given: dict[str, Any]) -> "Rules":
         fail_fast=given["fail_fast"], settle=seconds(given["settle"] or "30s"), cpu_threads=given["cpu_threads"],
         shard=_shard(given["shard"]), since=_day(given["since"]), limits=given["limits"],
         refused={"never": (), "red": ("red",), "amber": ("amber", "red")}[given["fail_on"]],
+        lang=given["lang"], stac=given["stac"],
     )  # fmt: skip
 
 
@@ -132,6 +138,16 @@ def _day(text: str | None) -> date | None:
         return date.fromisoformat(text) if text else None
     except ValueError as error:
         raise UsageError(f"--since {text}, expected a day such as 2026-05-01") from error
+
+
+def _write_collection(folder: Path) -> None:
+    """Of the maps that are published."""
+    from agriseg.jobs.night import QUARANTINE
+    from agriseg.jobs.stac import write_collection
+
+    items = [path for path in sorted(folder.rglob("*_stac.json")) if path.relative_to(folder).parts[0] != QUARANTINE]
+    if items:
+        write_collection(folder, items)
 
 
 def _complain(name: str, why: str) -> None:

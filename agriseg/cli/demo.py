@@ -33,9 +33,8 @@ def command(out: str, width: int, height: int, seed: int) -> None:
     for count, true, score in zip(demo.report.counts, demo.true_hectares, demo.iou, strict=True):
         click.echo(f"  {count.name:15} {count.hectares:10.4f} {true:10.4f} {score:6.3f}")
     account = ", ".join(f"{name} {pixels:,}" for name, pixels in demo.report.pixels.items())
-    click.echo(
-        f"  mIoU {sum(demo.iou) / len(demo.iou):.3f}, seam ratio {demo.seams:.2f} (of the truth: {demo.true_seams:.2f})"
-    )
+    seams = f"seam ratio {demo.report.seam_ratio:.2f} (of the truth: {demo.true_seams:.2f})"
+    click.echo(f"  mIoU {sum(demo.iou) / len(demo.iou):.3f}, {seams}")
     click.echo(f"  pixels: {account}")
     click.echo(f"  drag {demo.report.classes} into QGIS: its legend comes along")
     click.echo(f"{demo.picture}")

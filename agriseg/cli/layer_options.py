@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 import click
 
+from agriseg.errors import UsageError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 LAYER_FLAGS = (
@@ -51,3 +53,10 @@ def layer_options(command: F) -> F:
 def layer_flags(given: dict[str, Any]) -> dict[str, Any]:
     """Those of a command's parameters that are fields of `LayerOptions` and were given."""
     return {name: given[name] for name in LAYER_FLAGS if given.get(name) not in (None, ())}
+
+
+def refuse_without_layers(chosen: dict[str, Any], *, wanted: bool) -> dict[str, Any]:
+    """The flags of the layers, which mean nothing without `--layers`."""
+    if chosen and not wanted:
+        raise UsageError(f"--{next(iter(chosen)).replace('_', '-')} without --layers; add it to make the layers")
+    return chosen

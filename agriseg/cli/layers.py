@@ -8,20 +8,22 @@ import click
 
 from agriseg.cli.layer_options import layer_flags, layer_options
 from agriseg.cli.options import config_option, warn
+from agriseg.cli.report_options import handover, handover_options, open_page
 from agriseg.cli.signals import end_on_signals, stoppable
 
 
 @click.command("layers", short_help="From finished maps to hectares, polygons, severity, zones and scout points.")
 @click.argument("places", metavar="FOLDER|RECORD...", nargs=-1, required=True)
 @layer_options
+@handover_options
 @click.option("--overwrite", is_flag=True, help="Replace layers that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a map.")
 @click.option("-q", "--quiet", is_flag=True, help="No warnings.")
 @config_option
-def command(places: tuple[str, ...], *, overwrite: bool, as_json: bool, quiet: bool, **flags: Any) -> None:
+def command(places: tuple[str, ...], *, overwrite: bool, open_: bool, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Make the layers that a grower reads from maps that 'agriseg run' has finished; no network runs.
 
-    Always: the table of areas (CSV, JSON) and polygons (GeoPackage). With --affected: severity and scout points.
+    Always: the table of areas (CSV, JSON), polygons (GeoPackage), the report. With --affected: severity, scout points.
 
     \b
     Example:
@@ -35,10 +37,16 @@ def command(places: tuple[str, ...], *, overwrite: bool, as_json: bool, quiet: b
     from agriseg.layers.finished import find_records
     from agriseg.layers.options import LayerOptions
 
-    options = LayerOptions.of(**layer_flags(flags))
+    options, wanted = LayerOptions.of(**layer_flags(flags)), handover(flags)
     for record in [record for place in places for record in find_records(Path(place))]:
         with stoppable(record, "run the same command again"):
             made = make_layers(record, options, overwrite=overwrite)
+        pages = wanted.make(record)
         for text in [] if quiet else made.warnings:
             warn(f"{record}: {text}")
-        click.echo(json.dumps(made.as_dict()) if as_json else show_layers(made))
+        if as_json:
+            click.echo(json.dumps(made.as_dict() | {"report": [str(path) for path in pages]}))
+        else:
+            click.echo("\n".join([show_layers(made), *map(str, pages)]))
+        if open_:
+            open_page(pages[0])

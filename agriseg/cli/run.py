@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.layer_options import layer_flags, layer_options
+from agriseg.cli.layer_options import layer_flags, layer_options, refuse_without_layers
 from agriseg.cli.options import (
     chosen_model,
     config_option,
@@ -19,6 +19,7 @@ from agriseg.cli.options import (
     worker_options,
 )
 from agriseg.cli.progress import Progress
+from agriseg.cli.report_options import handover, handover_options, open_page
 from agriseg.cli.signals import end_on_signals, stoppable
 from agriseg.errors import UsageError
 
@@ -44,15 +45,16 @@ _WORK = "Keep what the run needs while it lasts in a bucket, for workers without
 @click.option("--allow-remote", is_flag=True, help="Fetch an IMAGE that is an http, https or s3 address first.")
 @click.option("--layers", is_flag=True, help="Then make the layers that a grower reads, as 'agriseg layers' does.")
 @layer_options
+@handover_options
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
 @config_option
 def command(
     images: tuple[str, ...], out: str | None, model: str | None, *, overwrite: bool, no_resume: bool, work: str | None,
-    allow_remote: bool, layers: bool, dry_run: bool, as_json: bool, quiet: bool, **flags: Any,
+    allow_remote: bool, layers: bool, open_: bool, dry_run: bool, as_json: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
-    """Map rasters: a mask of classes and a confidence layer as GeoTIFFs, with legend and record.
+    """Map rasters: a mask of classes and a confidence layer as GeoTIFFs, with legend, record and report.
 
     \b
     Example:
@@ -74,7 +76,7 @@ def command(
     from agriseg.model import load_model
 
     options = RunOptions.of(**run_flags(flags))
-    wanted = _layers(layer_flags(flags), wanted=layers)
+    wanted, page = _layers(layer_flags(flags), wanted=layers), handover(flags)
     folders = [default_folder(path) if out is None else Path(out) for path in paths]
     places = zip(folders, paths, strict=True)
     outputs = [Outputs(folder, path.stem, options.probabilities, overwrite or dry_run) for folder, path in places]
@@ -100,7 +102,7 @@ def command(
                 if text not in prepared.warnings:
                     warn(f"{path}: {text}")
             made = None if wanted is None else _made(report, wanted, overwrite=overwrite, quiet=quiet)
-            _show(report, made, as_json=as_json)
+            _show(report, made, page.make(report.record), as_json=as_json, open_=open_)
             failed += report.pixels["failed"]
     if failed:
         click.get_current_context().exit(3)
@@ -108,9 +110,8 @@ def command(
 
 def _layers(chosen: dict[str, Any], *, wanted: bool) -> "LayerOptions | None":
     """Which layers to make; None for none."""
-    if chosen and not wanted:
-        raise UsageError(f"--{next(iter(chosen)).replace('_', '-')} without --layers; add it to make the layers")
     if not wanted:
+        refuse_without_layers(chosen, wanted=False)
         return None
     from agriseg.layers.options import LayerOptions
 
@@ -128,13 +129,17 @@ def _made(report: "Report", options: "LayerOptions", *, overwrite: bool, quiet: 
     return made
 
 
-def _show(report: "Report", made: "Made | None", *, as_json: bool) -> None:
+def _show(report: "Report", made: "Made | None", pages: list[Path], *, as_json: bool, open_: bool) -> None:
     from agriseg.cli.show import show_layers, show_report
 
     if as_json:
-        click.echo(json.dumps(report.as_dict() | ({} if made is None else {"layers": made.as_dict()})))
+        layers = {} if made is None else {"layers": made.as_dict()}
+        click.echo(json.dumps(report.as_dict() | layers | {"report": [str(path) for path in pages]}))
     else:
-        click.echo("\n".join([show_report(report), *([] if made is None else [show_layers(made)])]))
+        parts = [show_report(report), *([] if made is None else [show_layers(made)]), *map(str, pages)]
+        click.echo("\n".join(parts))
+    if open_:
+        open_page(pages[0])
 
 
 @contextmanager

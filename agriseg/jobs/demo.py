@@ -5,19 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from numpy.typing import NDArray
 
 from agriseg import files
 from agriseg.config import RunOptions
-from agriseg.grid import TileGrid
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import prepare
 from agriseg.jobs.segment import Progress, Report, run
 from agriseg.jobs.synthetic import grow_field, write_field
 from agriseg.layers.area import Area
 from agriseg.layers.picture import save_picture
-from agriseg.metrics import confusion, iou, seam_ratio
+from agriseg.metrics import confusion, iou
 from agriseg.model import SegmentationModel
+from agriseg.seams import ClassChanges
 
 
 @dataclass(frozen=True)
@@ -28,16 +27,14 @@ class Demo:
         report: of the run.
         true_hectares: per class.
         iou: per class, 0 to 1.
-        seams: how much more often the class changes where tiles meet than elsewhere.
-        true_seams: the same of the truth, which has rows of crop but no seams.
+        true_seams: what the truth has for a seam ratio: rows of crop, but no seams.
         picture: PNG.
     """
 
     report: Report
     true_hectares: tuple[float, ...]
     iou: tuple[float, ...]
-    seams: float
-    true_seams: float
+    true_seams: float | None
     picture: Path
 
 
@@ -63,17 +60,10 @@ def run_demo(
     per_row = [np.count_nonzero(field.truth == k, axis=1) for k in range(len(model.legend))]
     grown = Area.of_rows(prepared.georeference, width, 0, np.stack(per_row, axis=1)).hectares
     truth = np.full(len(model.legend), np.nan) if grown is None else grown
-    seams, true_seams = (_seam_ratio(prepared.plan.grid, labels) for labels in (mask, field.truth))
+    changes, grid = ClassChanges(width), prepared.plan.grid
+    changes.add(field.truth)
+    true_seams = changes.ratio(*(np.array(axis.seams, np.intp) for axis in (grid.cols, grid.rows)))
     picture = folder / "demo.png"
     save_picture(picture, image, (1, 2, 3), report.classes, report.confidence, model.legend)
     scores = iou(confusion(field.truth, mask, len(model.legend)))
-    return Demo(report, tuple(truth.tolist()), tuple(scores.tolist()), seams, true_seams, picture)
-
-
-def _seam_ratio(grid: TileGrid, labels: NDArray[np.uint8]) -> float:
-    """`metrics.seam_ratio` where tiles hand over, over columns and rows."""
-    ratios = []
-    for lines, axis in ((labels, grid.cols), (labels.T, grid.rows)):
-        middles = [sum(axis.handover(index)) // 2 for index in range(1, len(axis))]
-        ratios.append(seam_ratio(lines, np.array(middles, np.intp)))
-    return float(np.mean(ratios))
+    return Demo(report, tuple(truth.tolist()), tuple(scores.tolist()), true_seams, picture)

@@ -12,7 +12,8 @@ from pathlib import Path
 from agriseg.errors import InputMissing, UsageError
 
 GLOBS = ("*.tif", "*.tiff")
-_DATE = re.compile(r"(?<!\d)(20\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?!\d)")
+DATE = re.compile(r"(?<!\d)(20\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?!\d)")
+"""A day in a name; 20260501, 2026-05-01 and the like."""
 _OUTPUT = re.compile(r"_(classes|confidence|probabilities)\.tif$", re.IGNORECASE)
 _MARK = b"AGRISEG_MODEL"  # in the metadata tag that each of agriseg's GeoTIFFs carries
 _HEAD = 65536  # bytes; a COG's tags come first
@@ -37,7 +38,7 @@ class Candidate:
     @property
     def day(self) -> dt.date:
         """The day of the flight; that of the file's last change where the name has none."""
-        if self.date and _DATE.fullmatch(self.date):
+        if self.date and DATE.fullmatch(self.date):
             return dt.date.fromisoformat(self.date)
         return dt.datetime.fromtimestamp(self.path.stat().st_mtime, dt.UTC).date()
 
@@ -72,15 +73,23 @@ def discover(
     """
     if not folder.is_dir():
         raise InputMissing(f"{folder}: no such folder; name the one that holds the rasters")
-    expression = _expression(pattern)
+    expression = expression_of(pattern)
     rasters, others = [], Counter[str]()
     for path in _files(folder, leave_out):
         name = path.relative_to(folder).as_posix()
         if kind := _other(path, name, globs):
             others[kind] += 1
         else:
-            rasters.append(Candidate(path, name, *_field_and_date(name, expression)))
+            rasters.append(Candidate(path, name, *field_and_date(name, expression)))
     return Discovery(tuple(sorted(rasters, key=lambda each: each.name)), dict(others))
+
+
+def flight_date(path: Path) -> str | None:
+    """The day of a flight, ISO 8601: the first date in the file's name, or in that of one of the two folders above."""
+    for name in (path.name, path.parent.name, path.parent.parent.name):
+        if day := DATE.search(name):
+            return "-".join(day.groups())
+    return None
 
 
 def _files(folder: Path, leave_out: Path | None) -> Iterator[Path]:
@@ -114,7 +123,12 @@ def _is_output(path: Path) -> bool:
         return False  # it will say so itself when its turn comes
 
 
-def _expression(pattern: str | None) -> re.Pattern[str] | None:
+def expression_of(pattern: str | None) -> re.Pattern[str] | None:
+    """A pattern with the groups `field` and `date`, compiled.
+
+    Raises:
+        UsageError: no regular expression, or it has neither group.
+    """
     if pattern is None:
         return None
     try:
@@ -126,9 +140,10 @@ def _expression(pattern: str | None) -> re.Pattern[str] | None:
     return expression
 
 
-def _field_and_date(name: str, expression: re.Pattern[str] | None) -> tuple[str, str | None]:
+def field_and_date(name: str, expression: re.Pattern[str] | None) -> tuple[str, str | None]:
+    """What a path below a folder tells: the field, and the date of the flight; see `Candidate`."""
     found = expression.search(name) if expression else None
     groups = found.groupdict() if found else {}
     field, told = groups.get("field"), groups.get("date") or name
-    day = _DATE.search(told)
+    day = DATE.search(told)
     return field or Path(name).stem, "-".join(day.groups()) if day else groups.get("date")

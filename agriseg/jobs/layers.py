@@ -1,18 +1,36 @@
 """The layers of a finished map: areas, polygons, plots, severity, zones, places to walk to."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agriseg.errors import DataError
 from agriseg.jobs.making import Making
 from agriseg.jobs.publish import Made, publish
 from agriseg.jobs.record import file_hash
-from agriseg.layers.finished import FinishedMap
+from agriseg.layers.finished import RECORD, FinishedMap
 from agriseg.layers.options import LayerOptions
 
 LAYERS = "_layers.json"
 """End of the name of the layers' record."""
+
+
+def options_of(record: Path) -> LayerOptions:
+    """The options that the layers of a map were made with, or those of a map that has none.
+
+    Raises:
+        DataError: the layers' record is damaged.
+    """
+    path = record.with_name(f"{record.name.removesuffix(RECORD)}{LAYERS}")
+    if not path.exists():
+        return LayerOptions()
+    try:
+        told = json.loads(path.read_text("utf-8"))["options"]
+        return LayerOptions.of(**{name: value for name, value in told.items() if value not in (None, [], "")})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no record of layers, or damaged; say the layers' flags anew") from error
 
 
 def make_layers(record: Path, options: LayerOptions, *, overwrite: bool = False) -> Made:

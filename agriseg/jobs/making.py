@@ -22,7 +22,7 @@ from agriseg.layers.options import LayerOptions
 from agriseg.layers.patches import Patches
 from agriseg.layers.plots import COLUMNS, buffered, traits
 from agriseg.layers.polygonize import Polygons, polygonize
-from agriseg.layers.scout import scout
+from agriseg.layers.scout import largest, scout
 from agriseg.layers.severity import Severity, mean_of
 from agriseg.layers.table import AreaRow, area_rows, class_id, ground_classes
 from agriseg.layers.tally import Tally, tally
@@ -33,7 +33,7 @@ from agriseg.raster.sidecars import category_names, qgis_style, ramp_colours, ra
 from agriseg.spreadsheet import csv_text
 from agriseg.vectors.features import LONLAT, Features, GeometryType
 from agriseg.vectors.polygons import Field, read_fields
-from agriseg.vectors.styles import categorized_style, points_style
+from agriseg.vectors.styles import categorized_style, outline_style, points_style
 from agriseg.vectors.write import write_features, write_geopackage
 
 _SQUARE_METRES = 10_000.0  # per hectare
@@ -63,6 +63,8 @@ class Making:
         if self._options.affected:
             facts["severity"] = self._severity(source)
             facts["scout"] = self._scout(source, polygons)
+            patch = largest(source, polygons, tuple(self._affected))
+            facts["largest"] = None if patch is None else patch.as_dict()
         if self._options.zones:
             facts["zones"] = self._zones(source)
         write_geopackage(self._path(".gpkg"), self._layers, self._styles)
@@ -120,6 +122,7 @@ class Making:
         files.write_text(self._path("_area.csv"), csv_text(list(table[0]), [list(row.values()) for row in table]))
         if fields:
             self._layers.append(self._named("fields", fields, found))
+            self._styles["fields"] = outline_style()
             both = sum(int(each.pixels.sum()) for each in found) - int(whole.pixels.sum())
             if both:
                 self._warnings.append(f"fields overlap in {both:,} pixels: each field counts them, the map only once")
@@ -149,6 +152,7 @@ class Making:
         ]  # fmt: skip
         files.write_text(self._path("_plots.csv"), csv_text(COLUMNS, table))
         self._layers.append(self._named("plots", plots, found))
+        self._styles["plots"] = outline_style()
         missed = [plot.name for plot, each in zip(plots, found, strict=True) if not each.pixels.any()]
         if missed:
             self._warnings.append(f"{len(missed)} plots have no mapped pixel, the first is {missed[0]!r}")

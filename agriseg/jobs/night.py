@@ -58,6 +58,8 @@ class Rules:
         since: only flights of this day or later.
         limits: of the verdict, as `Limits.of` takes them.
         refused: colours of maps that are not published, but put into `quarantine`.
+        lang: of the reports: en or zh.
+        stac: whether each map gets a STAC item, and all of them a collection.
     """
 
     workers: int = 1
@@ -71,6 +73,8 @@ class Rules:
     since: date | None = None
     limits: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    lang: str = "en"
+    stac: bool = False
 
 
 @dataclass(frozen=True)

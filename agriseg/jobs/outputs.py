@@ -10,6 +10,8 @@ from agriseg.units import human_bytes
 
 PUBLISHING = "publishing"
 """File in the working folder that says: what has an output's name was put there by the run that was stopped."""
+_BESIDE = ("classes.qml", "classes.tif.aux.xml", "confidence.qml", "image.png", "classes.png", "confidence.png")
+"""Legends and quick looks."""
 ALONE = "alone"
 """Who works on a raster that is not spread over workers."""
 
@@ -32,22 +34,21 @@ class Outputs:
 
     def layer(self, name: str) -> Path:
         """The GeoTIFF of a layer."""
-        return self.folder / f"{self.stem}_{name}.tif"
+        return self.named(f"{name}.tif")
 
-    @property
-    def style(self) -> Path:
-        """QGIS's style of the mask."""
-        return self.folder / f"{self.stem}_classes.qml"
-
-    @property
-    def categories(self) -> Path:
-        """GDAL's sidecar of the mask."""
-        return self.folder / f"{self.stem}_classes.tif.aux.xml"
+    def named(self, name: str) -> Path:
+        """The output that is called so but for the stem, such as `classes.tif`."""
+        return self.folder / f"{self.stem}_{name}"
 
     @property
     def record(self) -> Path:
         """The record of the run."""
-        return self.folder / f"{self.stem}_run.json"
+        return self.named("run.json")
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the map; made of the other files, when they are finished."""
+        return self.named("report.html")
 
     @property
     def working(self) -> Path:
@@ -70,8 +71,8 @@ class Outputs:
     @property
     def files(self) -> list[Path]:
         """All files of the run, the record last."""
-        names = ["classes", "confidence", *(["probabilities"] if self.with_probabilities else [])]
-        return [*(self.layer(name) for name in names), self.style, self.categories, self.record]
+        layers = ["classes", "confidence", *(["probabilities"] if self.with_probabilities else [])]
+        return [*map(self.layer, layers), *map(self.named, _BESIDE), self.record]
 
     def check(self, image: Path) -> None:
         """Refuse, before any work, what would overwrite something.

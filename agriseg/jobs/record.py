@@ -15,6 +15,7 @@ import torch
 
 from agriseg.config import RunOptions
 from agriseg.files import reading_error
+from agriseg.jobs.discover import flight_date
 from agriseg.jobs.prepare import Prepared, device_name
 from agriseg.jobs.versions import versions
 from agriseg.raster.info import RasterInfo
@@ -66,6 +67,7 @@ def describe_raster(info: RasterInfo) -> dict[str, Any]:
     return {
         "path": str(info.path.resolve()),
         "bytes": info.stamp.size,
+        "acquired": flight_date(info.path.absolute()),
         "width": info.width,
         "height": info.height,
         "bands": info.count,

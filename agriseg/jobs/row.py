@@ -3,11 +3,13 @@
 import json
 from base64 import b64encode
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from agriseg.config import RunOptions
+from agriseg.jobs.handover import Handover
 from agriseg.jobs.kept import kept_model
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import Prepared, prepare
@@ -15,8 +17,7 @@ from agriseg.jobs.record import describe_plan, file_hash
 from agriseg.jobs.segment import run
 from agriseg.jobs.turn import Turn
 from agriseg.jobs.versions import versions
-from agriseg.layers.picture import thumbnail
-from agriseg.legend import Legend
+from agriseg.layers.quicklook import thumbnail
 
 
 def make_row(turn: Turn) -> dict[str, Any]:
@@ -36,7 +37,8 @@ def make_row(turn: Turn) -> dict[str, Any]:
     prepared = prepare(turn.image, model, options)
     if not (turn.own and _is_done(prepared, outputs)):
         outputs = replace(outputs, folder=run(prepared, outputs, standard=turn.standard).record.parent)
-    return _row(outputs, model.legend)
+    page, *_ = Handover(turn.lang, stac=turn.stac).make(outputs.record)
+    return _row(outputs, page)
 
 
 def _is_done(prepared: Prepared, outputs: Outputs) -> bool:
@@ -50,9 +52,9 @@ def _is_done(prepared: Prepared, outputs: Outputs) -> bool:
     return bool(recorded == expected)
 
 
-def _row(outputs: Outputs, legend: Legend) -> dict[str, Any]:
+def _row(outputs: Outputs, page: Path) -> dict[str, Any]:
     record = json.loads(outputs.record.read_text("utf-8"))
-    picture = b64encode(thumbnail(outputs.layer("classes"), legend)).decode()
+    picture = b64encode(thumbnail(outputs.named("image.png"), outputs.named("classes.png"))).decode()
     return {
         "sha256": record["input"]["sha256"], "pixels": record["pixels"], "tiles_run": record["tiles_run"],
         "hectares": {entry["name"]: entry["hectares"] for entry in record["classes"]},
@@ -61,5 +63,6 @@ def _row(outputs: Outputs, legend: Legend) -> dict[str, Any]:
         },
         "seconds": round(sum(record["seconds"].values()), 3), "warnings": record["warnings"],
         "verdict": record["verdict"],
-        "files": [str(path) for path in outputs.files], "thumbnail": f"data:image/png;base64,{picture}",
+        "files": [str(path) for path in outputs.files], "report": str(page),
+        "thumbnail": f"data:image/png;base64,{picture}",
     }  # fmt: skip

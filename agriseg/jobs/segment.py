@@ -8,15 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from rasterio.enums import Resampling
-
 from agriseg import files
 from agriseg.config import RunOptions, Standard
 from agriseg.engine.crew import Crew
 from agriseg.engine.heap import release_heap, share_heap
 from agriseg.engine.sweep import Watch
-from agriseg.errors import DataError, DeviceMemoryError, StorageError, Terminated, WorkerLost
+from agriseg.errors import DataError, DeviceMemoryError, Terminated, WorkerLost
+from agriseg.jobs.drafts import draft
 from agriseg.jobs.outputs import ALONE, Outputs, default_folder
 from agriseg.jobs.prepare import Prepared, prepare, smaller
 from agriseg.jobs.record import describe_run
@@ -25,13 +23,10 @@ from agriseg.jobs.stretch import run_stretch
 from agriseg.jobs.verdict import Verdict, as_values, judge
 from agriseg.jobs.working import Working
 from agriseg.layers.area import Area
-from agriseg.legend import CONFIDENCE_STEP, Legend
+from agriseg.legend import Legend
 from agriseg.model import SegmentationModel, load_model
-from agriseg.raster.cog import Layer, write_cog
-from agriseg.raster.info import Georeference, Stamp
+from agriseg.raster.info import Stamp
 from agriseg.raster.place import Folder, Place, place_at
-from agriseg.raster.sidecars import category_names, qgis_style
-from agriseg.raster.store import BlockStore
 
 Progress = Callable[[int, int], None]
 _ANY_MAP = Standard()
@@ -61,6 +56,7 @@ class Report:
         tiles: tiles that went through the network; the others held no data.
         warnings: what a reader should know before trusting the map.
         verdict: its colour (green, amber, red), the reasons, and what was measured.
+        seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
         files: all that was written, the record last.
     """
 
@@ -73,6 +69,7 @@ class Report:
     tiles: int
     warnings: tuple[str, ...]
     verdict: dict[str, Any]
+    seam_ratio: float | None
     files: tuple[Path, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,6 +81,7 @@ class Report:
             "tiles_run": self.tiles,
             "warnings": list(self.warnings),
             "verdict": self.verdict,
+            "seam_ratio": self.seam_ratio,
         }
 
 
@@ -177,20 +175,19 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manne
         pixels = account.pixels(plan.roi.width * plan.roi.height)
         verdict = judge(prepared, pixels, account.doubtful, standard.limits)
         outputs = _place(outputs, standard, verdict)
-        store, layers = working.archive.store, _layers(prepared, prepared.georeference)
-        finished = [_publish(store, layer, working.folder, pixels) for layer in layers]
+        drafts = draft(prepared, working.archive.store, working.folder, pixels)
         outputs.record.unlink(missing_ok=True)  # of an older map: it vouches for files that are about to go
+        outputs.report.unlink(missing_ok=True)  # and shows that map
         working.publishing()
-        for path in finished:
-            files.commit(path, outputs.layer(path.stem))
-        files.write_text(outputs.style, qgis_style(legend))
-        files.write_text(outputs.categories, category_names(legend))
+        for path in drafts.files:
+            files.commit(path, outputs.named(path.name))
         outcome = {
             "pixels": pixels,
             "classes": [asdict(count) for count in _counts(legend, account.area)],
             "lost_windows": account.lost_windows,
             "tiles_run": account.tiles,
             "verdict": as_values(verdict),
+            **drafts.figures,
             "warnings": [*prepared.warnings, *said, *account.warnings],
             "seconds": {"map": round(mapped - began, 3), "publish": round(time.monotonic() - mapped, 3)},
         }
@@ -212,7 +209,8 @@ def _report(outputs: Outputs, outcome: dict[str, Any]) -> Report:
         outputs.layer("classes"), outputs.layer("confidence"),
         outputs.layer("probabilities") if outputs.with_probabilities else None,
         outputs.record, outcome["pixels"], tuple(ClassCount(**entry) for entry in outcome["classes"]),
-        outcome["tiles_run"], tuple(outcome["warnings"]), outcome["verdict"], tuple(outputs.files),
+        outcome["tiles_run"], tuple(outcome["warnings"]), outcome["verdict"], outcome["seam_ratio"],
+        tuple(outputs.files),
     )  # fmt: skip
 
 
@@ -265,30 +263,6 @@ def _working(prepared: Prepared, outputs: Outputs, manner: Manner) -> Iterator[W
         if made:
             with suppress(OSError):  # it holds something
                 outputs.folder.rmdir()
-
-
-def _publish(store: BlockStore, layer: Layer, folder: Path, pixels: dict[str, int]) -> Path:
-    """A verified file whose nodata pixels are those of the account."""
-    path, nodata = write_cog(store.layer(layer.name), layer, folder, torch.get_num_threads())
-    expected = pixels["nodata"] + pixels["failed"]
-    if nodata != expected:
-        raise StorageError(f"{path.name}: {nodata} pixels without data, expected {expected}; check the disk")
-    return path
-
-
-def _layers(prepared: Prepared, where: Georeference) -> list[Layer]:
-    """How each layer becomes a file."""
-    model = prepared.model
-    names = {f"CLASS_{entry.id}": entry.name for entry in model.legend}
-    tags = {"AREA_OR_POINT": "Area", "AGRISEG_MODEL": model.name, "AGRISEG_MODEL_FINGERPRINT": model.fingerprint}
-    layers = [
-        Layer("classes", where, ("class",), Resampling.mode, model.legend.colormap, tags=tags, band_tags=names),
-        Layer("confidence", where, ("confidence",), Resampling.average, scale=CONFIDENCE_STEP, tags=tags),
-    ]
-    if "probabilities" in prepared.plan.layers:
-        bands = model.legend.names
-        layers.append(Layer("probabilities", where, bands, Resampling.average, scale=CONFIDENCE_STEP, tags=tags))
-    return layers
 
 
 def _counts(legend: Legend, area: Area) -> tuple[ClassCount, ...]:

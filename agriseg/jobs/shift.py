@@ -90,7 +90,10 @@ class Shift:
         image, model = item.candidate.path.resolve(), item.job.model.resolve()
         quarantine = self._night.out.resolve() / QUARANTINE / item.folder
         standard = Standard(Limits.of(self._rules.limits), self._rules.refused, quarantine)
-        turn = Turn(image, outputs.folder, model, item.job.flags, own, self._rules.cpu_threads, standard)
+        turn = Turn(
+            image, outputs.folder, model, item.job.flags, own, self._rules.cpu_threads, standard, self._rules.lang,
+            self._rules.stac,
+        )  # fmt: skip
         crew.give(item.name, take_turn, turn)
         self._under_way[item.name] = item, time.monotonic()
 
@@ -111,8 +114,10 @@ class Shift:
         if verdict["colour"] in self._rules.refused:
             reason = f"{verdict['colour']}: {'; '.join(verdict['reasons'])}"
         row = _columns(item, "failed" if reason else "done", reason)
-        names = [str(Path(path).relative_to(self._night.out.resolve())) for path in answer["files"]]
-        self._settle(item, {**row, **answer, "files": names, "code": 3 if reason else 0, "own": True})
+        out = self._night.out.resolve()
+        names = [Path(path).relative_to(out).as_posix() for path in answer["files"]]
+        report = Path(answer["report"]).relative_to(out).as_posix()
+        self._settle(item, {**row, **answer, "files": names, "report": report, "code": 3 if reason else 0, "own": True})
 
     def _fail(self, item: Item, failure: Failure, seconds: float) -> None:
         if failure.code in _AGAIN and item.tries < self._rules.retries:

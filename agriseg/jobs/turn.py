@@ -20,6 +20,8 @@ class Turn:
         own: whether what lies in the folder under the outputs' names is this night's, or an earlier one's.
         cpu_threads: of the network; None for as many as the process was started with.
         standard: which maps may be published, and where the others go.
+        lang: of the report.
+        stac: whether the map gets a STAC item.
     """
 
     image: Path
@@ -29,6 +31,8 @@ class Turn:
     own: bool
     cpu_threads: int | None
     standard: Standard
+    lang: str = "en"
+    stac: bool = False
 
 
 def take_turn(turn: Turn) -> dict[str, Any]:

@@ -6,7 +6,7 @@ amber and one for red.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,43 @@ _RIDGE = 0.01  # added to the correlations: what no two bands of a camera agree 
 
 
 @dataclass(frozen=True)
+class Cause:
+    """One thing for which a map is not green.
+
+    Args:
+        what: name of a limit, or `gsd_unknown`.
+        value: that was measured, and `amber` and `red`, its limits; None for what has none.
+    """
+
+    what: str
+    value: float | None = None
+    amber: float | None = None
+    red: float | None = None
+
+    @property
+    def rank(self) -> int:
+        """1 for amber, 2 for red."""
+        return 2 if self.value is not None and self.red is not None and self.value > self.red else 1
+
+    @property
+    def text(self) -> str:
+        """For a reader."""
+        said = _REASONS[self.what].format(self.value)
+        return said if self.value is None else f"{said} (limits {self.amber:g}, {self.red:g})"
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What is thought of a map.
 
     Args:
         colour: green, amber or red.
-        reasons: why it is not green; the worst first.
+        causes: why it is not green; the worst first.
         figures: what was measured, None where it cannot be.
     """
 
     colour: str
-    reasons: tuple[str, ...]
+    causes: tuple[Cause, ...]
     figures: Mapping[str, float | None]
 
 
@@ -52,16 +78,15 @@ def judge(prepared: Prepared, pixels: Mapping[str, int], doubtful: int, limits: 
         "nodata": pixels["nodata"] / total,
         "failed": pixels["failed"] / total,
     }
-    found = []
-    for name, value in figures.items():
-        amber, red = getattr(limits, name)
-        if value is not None and value > amber:
-            found.append((int(value > red) + 1, f"{_REASONS[name].format(value)} (limits {amber:g}, {red:g})"))
+    found = [
+        Cause(name, value, *getattr(limits, name))
+        for name, value in figures.items()
+        if value is not None and value > getattr(limits, name)[0]
+    ]
     if prepared.model.gsd is not None and prepared.info.gsd is None:
-        found.append((1, "the raster's ground resolution is unknown, and the model knows its own"))
-    found.sort(key=lambda each: -each[0])
-    worst = found[0][0] if found else 0
-    return Verdict(COLOURS[worst], tuple(reason for _, reason in found), figures)
+        found.append(Cause("gsd_unknown"))
+    found.sort(key=lambda cause: -cause.rank)
+    return Verdict(COLOURS[found[0].rank if found else 0], tuple(found), figures)
 
 
 _REASONS = {
@@ -71,6 +96,7 @@ _REASONS = {
     "doubtful": "the network doubts {:.1%} of the pixels",
     "nodata": "{:.1%} of it are no data",
     "failed": "{:.2%} of it could not be read",
+    "gsd_unknown": "the raster's ground resolution is unknown, and the model knows its own",
 }
 
 
@@ -112,5 +138,7 @@ def _gsd_ratio(prepared: Prepared) -> float | None:
 
 
 def as_values(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as JSON values."""
-    return {"colour": verdict.colour, "reasons": list(verdict.reasons), **verdict.figures}
+    """The verdict as JSON values; each reason is a cause in words."""
+    causes = verdict.causes
+    told = {"reasons": [cause.text for cause in causes], "causes": [asdict(cause) for cause in causes]}
+    return {"colour": verdict.colour, **told, **verdict.figures}

@@ -218,12 +218,13 @@ class MaskRows(OnSameGrid):
 
 
 def find_records(place: Path) -> list[Path]:
-    """Records of finished runs: the one that is named, or all in a folder.
+    """Records of finished runs: the one that is named, or all in a folder and those below it, but for hidden ones.
 
     Raises:
         InputMissing: none there.
     """
-    records = [place] if place.is_file() else sorted(place.glob(f"*{RECORD}"))
+    records = [place] if place.is_file() else sorted(place.rglob(f"*{RECORD}"))
+    records = [each for each in records if not any(part.startswith(".") for part in each.relative_to(place).parts[:-1])]
     if not records:
         raise InputMissing(f"{place}: no record of a run (*{RECORD}); name the folder that agriseg run wrote")
     return records

@@ -9,13 +9,12 @@ from PIL import Image, ImageDraw, ImageFont
 from rasterio.enums import Resampling
 
 from agriseg import files
-from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
+from agriseg.layers.quicklook import glow
+from agriseg.legend import NODATA, Legend
 from agriseg.raster.door import open_raster
 
-_THUMBNAIL = 96  # px
 _PANEL, _GAP, _HEAD, _LINE = 640, 16, 44, 28  # px
 _PAPER, _INK, _EMPTY = (255, 255, 255), (40, 40, 40), (232, 232, 232)
-_LOW, _HIGH = np.array([122, 4, 64]), np.array([255, 244, 190])  # colours of confidence 1/K and 1
 
 
 def save_picture(
@@ -55,18 +54,10 @@ def save_picture(
     files.write_bytes(path, buffer.getvalue())
 
 
-def thumbnail(classes: Path, legend: Legend) -> bytes:
-    """A small PNG of a mask, at most 96 px a side."""
-    mask = _read(classes, (1,), Resampling.mode, _THUMBNAIL)[0]
-    buffer = io.BytesIO()
-    Image.fromarray(_paint(mask, mask != NODATA, legend)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _read(path: Path, bands: tuple[int, ...], resampling: Resampling, side: int = _PANEL) -> NDArray[np.uint8]:
+def _read(path: Path, bands: tuple[int, ...], resampling: Resampling) -> NDArray[np.uint8]:
     """Bands (C, h, w) of a raster, shrunk to fit a panel."""
     with open_raster(path) as dataset:
-        shrink = max(1.0, max(dataset.width, dataset.height) / side)
+        shrink = max(1.0, max(dataset.width, dataset.height) / _PANEL)
         shape = (len(bands), max(1, round(dataset.height / shrink)), max(1, round(dataset.width / shrink)))
         pixels: NDArray[np.uint8] = dataset.read(list(bands), out_shape=shape, resampling=resampling)
     return pixels
@@ -99,10 +90,7 @@ def _paint(mask: NDArray[np.uint8], known: NDArray[np.bool_], legend: Legend) ->
 
 
 def _glow(confidence: NDArray[np.uint8], known: NDArray[np.bool_], classes: int) -> NDArray[np.uint8]:
-    """Confidence from a guess among the classes (dark) to certainty (bright)."""
-    guess = 1 / classes
-    share = np.clip((confidence * CONFIDENCE_STEP - guess) / max(1 - guess, 1e-9), 0, 1)[..., None]
-    return np.where(known[..., None], _LOW + (_HIGH - _LOW) * share, _EMPTY).astype(np.uint8)
+    return np.where(known[..., None], glow(confidence, classes), _EMPTY).astype(np.uint8)
 
 
 def _key(
@@ -116,7 +104,8 @@ def _key(
         draw.text((left + 26, top - 2), name, fill=_INK, font=font)
         left += 26 + draw.textlength(name, font=font) + 24
     left = max(left, sure)
-    for colour, name in ((tuple(_LOW.tolist()), "a guess"), (tuple(_HIGH.tolist()), "certain")):
+    guess, certain = (tuple(colour.tolist()) for colour in glow(np.array([0, 250], np.uint8), 2))
+    for colour, name in ((guess, "a guess"), (certain, "certain")):
         draw.rectangle((left, top, left + 18, top + 18), fill=colour, outline=_INK)
         draw.text((left + 26, top - 2), name, fill=_INK, font=font)
         left += 26 + draw.textlength(name, font=font) + 24

@@ -105,18 +105,38 @@ def scout(
         return Scouting((), distance, f"the map shows no patch of {names}")
     score = columns["area_m2"][sought] * columns["mean_confidence"][sought]
     order = sought[np.argsort(-score, kind="stable")]
-    shapes = _moved(polygons.shapes[order], plane @ ~transform)
-    taken, spots = _spread(shapes, count, distance)
-    x, y = transform @ (~plane @ spots.T)
+    taken, spots = _spread(_moved(polygons.shapes[order], plane @ ~transform), count, distance)
+    return Scouting(_points(source, polygons, order[taken], spots), distance, None)
+
+
+def largest(source: MaskSource, polygons: Polygons, affected: Collection[int]) -> ScoutPoint | None:
+    """The patch of these classes with the most ground; None if the map shows none.
+
+    Raises:
+        DataError: as `scout`.
+    """
+    sought = np.flatnonzero(np.isin(polygons.columns["class_id"], list(affected)))
+    if not len(sought):
+        return None
+    patch = sought[[np.argmax(polygons.columns["area_m2"][sought])]]
+    (shape,) = _moved(polygons.shapes[patch], ground_plane(source) @ ~source.georeference.transform)
+    return _points(source, polygons, patch, _widest_place(shape)[None])[0]
+
+
+def _points(
+    source: MaskSource, polygons: Polygons, patches: NDArray[np.intp], spots: NDArray[np.float64]
+) -> tuple[ScoutPoint, ...]:
+    """Patches with the places (P, 2) in them, metres in the plane of the map's middle."""
+    columns = polygons.columns
+    x, y = source.georeference.transform @ (~ground_plane(source) @ spots.T)
     lon, lat = _lonlat(source.georeference.crs, x, y)
-    points = tuple(
+    return tuple(
         ScoutPoint(
             number, str(columns["class_name"][patch]), float(columns["area_m2"][patch]),
             float(columns["mean_confidence"][patch]), *map(float, place),
         )
-        for number, (patch, *place) in enumerate(zip(order[taken], x, y, lon, lat, strict=True), 1)
+        for number, (patch, *place) in enumerate(zip(patches, x, y, lon, lat, strict=True), 1)
     )  # fmt: skip
-    return Scouting(points, distance, None)
 
 
 def _spread(shapes: NDArray[np.object_], count: int, distance: float) -> tuple[list[int], NDArray[np.float64]]:

@@ -1,4 +1,4 @@
-"""Styles of vector layers that QGIS (3.18 and later) reads by itself: polygons by class or by number, points by number.
+"""Styles of vector layers that QGIS (3.18 and later) reads by itself: by class, by range, outlines or points.
 
 A style is a QML text: goes to NAME.qml beside a file, or into a GeoPackage's table `layer_styles`.
 """
@@ -8,10 +8,11 @@ from xml.etree import ElementTree as Xml
 
 from agriseg.errors import UsageError
 from agriseg.legend import Legend
+from agriseg.raster.sidecars import QML
 
-_HEADER = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 _DARK, _WHITE, _RED = "35,35,35,255", "255,255,255,255", "213,94,0,255"
 _POINT, _POLYGON = 0, 2  # QGIS's numbers of geometry types
+_HORIZONTAL, _AROUND = 4, 6  # QGIS's numbers of placements of a label: within a polygon, around a point
 
 
 def categorized_style(legend: Legend, column: str) -> str:
@@ -66,18 +67,20 @@ def points_style(column: str = "number") -> str:
         "outline_width": "0.4", "outline_width_unit": "MM", "outline_style": "solid",
     }  # fmt: skip
     _symbol(Xml.SubElement(renderer, "symbols"), "0", "marker", "SimpleMarker", look)
-    root.set("labelsEnabled", "1")
-    settings = Xml.SubElement(Xml.SubElement(root, "labeling", type="simple"), "settings", calloutType="simple")
-    text = Xml.SubElement(
-        settings, "text-style", fieldName=column, isExpression="0", fontSize="11", fontSizeUnit="Point",
-        fontWeight="75", textColor=_DARK, textOpacity="1",
-    )  # fmt: skip
-    Xml.SubElement(
-        text, "text-buffer", bufferDraw="1", bufferSize="1", bufferSizeUnits="MM", bufferColor=_WHITE,
-        bufferOpacity="1", bufferNoFill="1",
-    )  # fmt: skip
-    Xml.SubElement(settings, "placement", placement="6", dist="1", distUnits="MM", priority="5")  # around the point
-    Xml.SubElement(settings, "rendering", displayAll="1", scaleVisibility="0", obstacle="1")
+    _label(root, column, _AROUND)
+    return _text(root)
+
+
+def outline_style(column: str = "name") -> str:
+    """Outlines, such as of fields, that leave what is within to be seen; each with its name.
+
+    Args:
+        column: that holds the name.
+    """
+    root, renderer = _style("singleSymbol", _POLYGON)
+    look = {"style": "no", "outline_color": _DARK, "outline_style": "solid", "outline_width": "0.5"}
+    _symbol(Xml.SubElement(renderer, "symbols"), "0", "fill", "SimpleFill", look | {"outline_width_unit": "MM"})
+    _label(root, column, _HORIZONTAL)
     return _text(root)
 
 
@@ -100,6 +103,23 @@ def _fill(symbols: Xml.Element, name: str, colour: str) -> None:
     _symbol(symbols, name, "fill", "SimpleFill", look)
 
 
+def _label(root: Xml.Element, column: str, placement: int) -> None:
+    """What a column holds, beside each feature or within it."""
+    root.set("labelsEnabled", "1")
+    settings = Xml.SubElement(Xml.SubElement(root, "labeling", type="simple"), "settings", calloutType="simple")
+    text = Xml.SubElement(
+        settings, "text-style", fieldName=column, isExpression="0", fontSize="11", fontSizeUnit="Point",
+        fontWeight="75", textColor=_DARK, textOpacity="1",
+    )  # fmt: skip
+    Xml.SubElement(
+        text, "text-buffer", bufferDraw="1", bufferSize="1", bufferSizeUnits="MM", bufferColor=_WHITE,
+        bufferOpacity="1", bufferNoFill="1",
+    )  # fmt: skip
+    Xml.SubElement(settings, "placement", placement=str(placement), dist="1", distUnits="MM", priority="5")
+    crowded = "1" if placement == _AROUND else "0"  # a point's number is shown in any case; a name where it has room
+    Xml.SubElement(settings, "rendering", displayAll=crowded, scaleVisibility="0", obstacle="1")
+
+
 def _symbol(symbols: Xml.Element, name: str, kind: str, layer: str, look: dict[str, str]) -> None:
     symbol = Xml.SubElement(symbols, "symbol", name=name, type=kind, alpha="1", clip_to_extent="1", force_rhr="0")
     options = Xml.SubElement(
@@ -111,4 +131,4 @@ def _symbol(symbols: Xml.Element, name: str, kind: str, layer: str, look: dict[s
 
 
 def _text(root: Xml.Element) -> str:
-    return _HEADER + Xml.tostring(root, encoding="unicode") + "\n"
+    return QML + Xml.tostring(root, encoding="unicode") + "\n"

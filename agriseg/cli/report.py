@@ -1,0 +1,109 @@
+"""`agriseg report`."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agriseg.cli.layer_options import layer_flags, layer_options, refuse_without_layers
+from agriseg.cli.options import config_option, warn
+from agriseg.cli.progress import Progress
+from agriseg.cli.report_options import handover, handover_options, open_page
+from agriseg.cli.signals import end_on_signals, stoppable
+from agriseg.errors import UsageError
+
+_LAYERS = "Make the layers anew too: with the flags below, or else with those that they were made with."
+_PATTERN = "Names of fields and dates, as for 'agriseg batch': '(?P<field>[^/]+)/(?P<date>[0-9-]+)'."
+
+
+@click.command("report", short_help="The page that is read in the morning, of finished maps; several make a season.")
+@click.argument("places", metavar="FOLDER|RECORD...", nargs=-1, required=True)
+@click.option("-o", "--out", metavar="FILE", help="The season's page; season.html in the folder of all if not given.")
+@handover_options
+@click.option("--pattern", metavar="REGEX", help=_PATTERN)
+@click.option("--layers", is_flag=True, help=_LAYERS)
+@layer_options
+@click.option("--json", "as_json", is_flag=True, help="Print the files as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
+@config_option
+def command(
+    places: tuple[str, ...], *, out: str | None, pattern: str | None, layers: bool, open_: bool, as_json: bool,
+    quiet: bool, **flags: Any,
+) -> None:  # fmt: skip
+    """Write the report of each finished map beside it: one file that a browser shows without network.
+
+    A trend needs an earlier map: --previous names it, and of several maps each has the one before it. Several maps
+    make one page of a season too: fields by dates.
+
+    \b
+    Example:
+      agriseg report maps --open
+      agriseg report maps --layers --affected weed --lang zh
+      agriseg report june/north_run.json --previous may/north_run.json
+      agriseg report may june july -o season.html
+    """
+    end_on_signals()
+    from agriseg.jobs.discover import expression_of
+    from agriseg.jobs.season import Flight, write_season
+    from agriseg.layers.finished import find_records
+
+    expression = expression_of(pattern)
+    chosen = refuse_without_layers(layer_flags(flags), wanted=layers)
+    wanted = handover(flags)
+    records = list(dict.fromkeys(record.resolve() for place in places for record in find_records(Path(place))))
+    page = _season_page(records, out)
+    if layers:
+        _make_layers(records, chosen, quiet=quiet)
+    flights = [Flight.of(record, page.parent.resolve(), expression) for record in records] if page else []
+    made: list[Path] = []
+    with Progress("reports", quiet=quiet, unit="maps") as progress:
+        for number, record in enumerate(records, 1):
+            before = flights[number - 1].before(flights) if flights else None
+            made += wanted.since(before).make(record)
+            progress(number, len(records))
+    if page:
+        write_season(page, flights, wanted.lang)
+        made.insert(0, page)
+    if wanted.stac and len(records) > 1:
+        made.append(_collection(records))
+    click.echo(json.dumps([str(path) for path in made]) if as_json else "\n".join(map(str, made)))
+    if open_:
+        open_page(made[0])
+
+
+def _season_page(records: Sequence[Path], out: str | None) -> Path | None:
+    """Where the page of several maps goes; None of one."""
+    if len(records) > 1:
+        return Path(out) if out else _shared_folder(records) / "season.html"
+    if out:
+        raise UsageError(f"-o {out}: is for the page of several maps; the report of one lies beside it")
+    return None
+
+
+def _shared_folder(records: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([record.parent for record in records]))
+
+
+def _make_layers(records: Sequence[Path], chosen: dict[str, Any], *, quiet: bool) -> None:
+    from agriseg.jobs.layers import make_layers, options_of
+    from agriseg.layers.options import LayerOptions
+
+    given = LayerOptions.of(**chosen) if chosen else None
+    with Progress("layers", quiet=quiet, unit="maps") as progress:
+        for number, record in enumerate(records, 1):
+            with stoppable(record, "run the same command again"):
+                made = make_layers(record, given or options_of(record), overwrite=True)
+            for text in [] if quiet else made.warnings:
+                warn(f"{record}: {text}")
+            progress(number, len(records))
+
+
+def _collection(records: Sequence[Path]) -> Path:
+    from agriseg.jobs.stac import write_collection
+    from agriseg.layers.finished import RECORD
+
+    items = [record.with_name(f"{record.name.removesuffix(RECORD)}_stac.json") for record in records]
+    return write_collection(_shared_folder(records), items)

@@ -1,0 +1,76 @@
+"""The languages of the pages: sentences, and numbers as people write them."""
+
+import json
+from functools import cache
+from importlib.resources import files as package_files
+
+from agriseg.errors import UsageError
+
+LANGUAGES = ("en", "zh")
+NOTHING = "\u2013"
+"""In place of a number that is not known."""
+_SMALL_HA = 0.1  # below it areas are told in square metres
+_SQUARE_METRES = 10_000.0  # per hectare
+_MU = 15.0  # per hectare
+
+
+class Words:
+    """One language.
+
+    Args:
+        lang: en or zh.
+
+    Raises:
+        UsageError: another one.
+    """
+
+    def __init__(self, lang: str) -> None:
+        if lang not in LANGUAGES:
+            raise UsageError(f"--lang {lang}, expected {' or '.join(LANGUAGES)}")
+        self.lang = lang
+
+    def __call__(self, text: str, **values: object) -> str:
+        """A sentence with `{name}` for values, which is its own English."""
+        told = text if self.lang == "en" else catalogue()[text]
+        return told.format(**values)
+
+    def around(self, text: str, name: str, **values: object) -> tuple[str, str]:
+        """What a sentence has before one of its values, and after it, so that the value can be set apart."""
+        before, _, after = self(text, **values, **{name: "\0"}).partition("\0")
+        return before, after
+
+    def area(self, hectares: float | None) -> str:
+        """Hectares, or square metres where these are few."""
+        if hectares is None:
+            return self("unknown")
+        if hectares == 0 or hectares >= _SMALL_HA:
+            return self("{number} ha", number=f"{hectares:,.{2 if hectares >= 10 else 3}f}" if hectares else "0")
+        metres = hectares * _SQUARE_METRES
+        return self("{number} m²", number=f"{metres:,.0f}" if metres >= 10 else f"{metres:.2g}")
+
+    def long_area(self, hectares: float) -> str:
+        """The same, in Chinese with mu, which farmers there count in."""
+        told = self.area(hectares)
+        if self.lang == "en" or hectares < _SMALL_HA:
+            return told
+        return self("{area} ({mu} mu)", area=told, mu=f"{hectares * _MU:,.1f}")
+
+    def percent(self, share: float | None) -> str:
+        """A share of 0 to 1: `3.1 %`."""
+        if share is None:
+            return NOTHING
+        percent = 100 * share
+        return f"{percent:.2g} %" if 0 < percent < 1 else f"{percent:.1f} %"
+
+    def length(self, metres: float) -> str:
+        """`5 cm`, `20 m`, `1.5 km`."""
+        if metres >= 1000:
+            return f"{metres / 1000:g} km"
+        return f"{metres:.3g} m" if metres >= 1 else f"{metres * 100:.3g} cm"
+
+
+@cache
+def catalogue() -> dict[str, str]:
+    """English to Chinese."""
+    found: dict[str, str] = json.loads(package_files("agriseg").joinpath("data/words.zh.json").read_text("utf-8"))
+    return found
