@@ -44,4 +44,5 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/safety.py
 	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/training.py

@@ -19,6 +19,8 @@ DOUBTFUL = 0.7
 # Okabe and Ito 2008, "Color Universal Design", told apart by colour-blind readers; black left out.
 _PALETTE = ("#e69f00", "#009e73", "#d55e00", "#56b4e9", "#f0e442", "#cc79a7", "#0072b2")
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # no XML, and no terminal, shows these
+
 
 @dataclass(frozen=True)
 class LegendClass:
@@ -37,6 +39,8 @@ class LegendClass:
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise ModelError(f"class {self.id} has no name; every class needs one")
+        if _CONTROL.search(self.name):
+            raise ModelError(f"class {self.id} is named {self.name!r}; control characters are no part of a name")
         if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.colour):
             raise ModelError(f"class {self.name!r} has colour {self.colour!r}; write it as #rrggbb")
 

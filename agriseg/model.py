@@ -217,7 +217,7 @@ def _read(path: Path) -> tuple[Card, dict[str, torch.Tensor]]:
     if head[:2] in (b"PK", b"\x80\x02", b"\x80\x04"):
         raise ModelError(
             f"{path}: a pickled checkpoint, which may run code when opened; expected .safetensors: "
-            "agriseg model init --state takes its weights safely"
+            "agriseg model init --init takes its weights safely"
         )
     try:
         with safe_open(path, framework="pt") as file:

@@ -18,7 +18,7 @@ import agriseg.raster.door  # noqa: F401  (sets GDAL's switches before the first
 from agriseg import SegmentationModel
 from agriseg.jobs.oracle import LEVELS, nearest_level, random_network
 
-pytest_plugins = ["faulttable", "runs"]
+pytest_plugins = ["browser", "faulttable", "runs"]
 
 UTM = {"crs": "EPSG:32632", "transform": rasterio.Affine(0.1, 0, 500_000, 0, -0.1, 5_400_000)}
 

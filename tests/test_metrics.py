@@ -14,7 +14,6 @@ from agriseg.metrics import (
     edge,
     fit_temperature,
     iou,
-    seam_ratio,
     softmax_confidence,
 )
 
@@ -49,24 +48,6 @@ def test_iou_by_sets(seed: int) -> None:
 def test_a_class_beyond_the_legend_is_refused() -> None:
     with pytest.raises(ValueError, match="class 3, expected 0 to 2"):
         confusion(np.uint8([[0]]), np.uint8([[3]]), 3)
-
-
-def test_seam_ratio_sees_a_seam() -> None:
-    rng = np.random.default_rng(0)
-    mask = np.cumsum(rng.random((400, 120)) < 0.1, axis=1).astype(np.uint8) % 4
-    seams = np.array([30, 60, 90])
-    assert seam_ratio(mask, seams) == pytest.approx(1, abs=0.25)
-    for seam in seams:
-        mask[:, seam:] = (mask[:, seam:] + 1) % 4  # now almost every row changes there
-    assert seam_ratio(mask, seams) > 5
-    assert np.isnan(seam_ratio(mask, np.array([], int)))
-    assert np.isnan(seam_ratio(np.zeros_like(mask), seams))
-
-
-def test_seam_ratio_counts_no_change_to_nodata() -> None:
-    mask = np.tile(np.uint8([0, 1]), (10, 20))
-    mask[:, 20:] = 255
-    assert seam_ratio(mask, np.array([20])) == 0
 
 
 def in_float64(monkeypatch: pytest.MonkeyPatch) -> None:

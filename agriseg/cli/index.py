@@ -46,6 +46,7 @@ def _show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> Non
 @click.option("--sensor", metavar="NAME", help=_SENSOR)
 @click.option("--scale", type=float, metavar="VALUE", help=_SCALE)
 @click.option("--nodata", type=float, metavar="VALUE", help="Means no data, where the file does not say so.")
+@click.option("--sld", is_flag=True, help="Also write styles for GeoServer (.sld).")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("-q", "--quiet", is_flag=True, help="No warnings.")
@@ -55,7 +56,7 @@ def _show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> Non
 )  # fmt: skip
 @config_option
 def command(
-    image: str, names: str, out: str | None, *, overwrite: bool, as_json: bool, quiet: bool, **flags: Any
+    image: str, names: str, out: str | None, *, sld: bool, overwrite: bool, as_json: bool, quiet: bool, **flags: Any
 ) -> None:
     """Write vegetation indices of a raster, no network runs: <stem>_ndvi.tif with float32 numbers, and a QGIS style.
 
@@ -68,6 +69,7 @@ def command(
     """
     end_on_signals()
     from agriseg.jobs.index import IndexOptions, write_indices
+    from agriseg.jobs.legends import write_slds
     from agriseg.jobs.outputs import default_folder
 
     path = Path(image)
@@ -75,13 +77,14 @@ def command(
     folder = default_folder(path) if out is None else Path(out)
     with stoppable(path, "run the same command again"):
         report = write_indices(path, names.split(","), folder, options, overwrite=overwrite)
+    slds = write_slds(folder, path.stem) if sld else []
     for text in [] if quiet else report.warnings:
         warn(f"{path}: {text}")
     if as_json:
         layers = [layer.as_dict() for layer in report.layers]
         click.echo(json.dumps({"indices": layers, "warnings": list(report.warnings)}))
     else:
-        click.echo("\n".join(_shown(layer) for layer in report.layers))
+        click.echo("\n".join([*map(_shown, report.layers), *map(str, slds)]))
 
 
 def _roles(text: str | None) -> dict[str, int] | None:

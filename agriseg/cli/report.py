@@ -53,11 +53,11 @@ def command(
     expression = expression_of(pattern)
     chosen = refuse_without_layers(layer_flags(flags), wanted=layers)
     wanted = handover(flags)
-    records = list(dict.fromkeys(record.resolve() for place in places for record in find_records(Path(place))))
+    records = list({record.resolve(): record for place in places for record in find_records(Path(place))}.values())
     page = _season_page(records, out)
     if layers:
         _make_layers(records, chosen, quiet=quiet)
-    flights = [Flight.of(record, page.parent.resolve(), expression) for record in records] if page else []
+    flights = [Flight.of(record, _shared_folder(records), expression) for record in records] if page else []
     made: list[Path] = []
     with Progress("reports", quiet=quiet, unit="maps") as progress:
         for number, record in enumerate(records, 1):
@@ -84,7 +84,11 @@ def _season_page(records: Sequence[Path], out: str | None) -> Path | None:
 
 
 def _shared_folder(records: Sequence[Path]) -> Path:
-    return Path(os.path.commonpath([record.parent for record in records]))
+    """That all maps lie in or below; as it was named, unless some were named from the root."""
+    folders = [record.parent for record in records]
+    if any(folder.is_absolute() for folder in folders):
+        folders = [folder.absolute() for folder in folders]
+    return Path(os.path.commonpath(folders))
 
 
 def _make_layers(records: Sequence[Path], chosen: dict[str, Any], *, quiet: bool) -> None:

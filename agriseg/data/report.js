@@ -17,9 +17,9 @@
   const fit = () => {  // pins and the scale bar keep their size on the screen
     const matrix = sheet.getScreenCTM();
     if (!matrix) return;
-    const pixel = 1 / matrix.a;
+    const pixel = 1 / matrix.a, small = stage.clientWidth < 480 ? 0.7 : 1;
     for (const pin of sheet.querySelectorAll(".pin"))
-      pin.setAttribute("transform", `translate(${pin.dataset.x} ${pin.dataset.y}) scale(${pixel})`);
+      pin.setAttribute("transform", `translate(${pin.dataset.x} ${pin.dataset.y}) scale(${pixel * small})`);
     const bar = find(".bar");
     if (!bar || !data.gsd) return;
     const metres = data.gsd * data.columns / data.width * pixel, most = 140 * metres, power = 10 ** Math.floor(Math.log10(most));

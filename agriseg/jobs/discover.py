@@ -5,6 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -38,7 +39,7 @@ class Candidate:
     @property
     def day(self) -> dt.date:
         """The day of the flight; that of the file's last change where the name has none."""
-        if self.date and DATE.fullmatch(self.date):
+        if self.date and first_day(self.date) == self.date:
             return dt.date.fromisoformat(self.date)
         return dt.datetime.fromtimestamp(self.path.stat().st_mtime, dt.UTC).date()
 
@@ -87,8 +88,16 @@ def discover(
 def flight_date(path: Path) -> str | None:
     """The day of a flight, ISO 8601: the first date in the file's name, or in that of one of the two folders above."""
     for name in (path.name, path.parent.name, path.parent.parent.name):
-        if day := DATE.search(name):
-            return "-".join(day.groups())
+        if day := first_day(name):
+            return day
+    return None
+
+
+def first_day(text: str) -> str | None:
+    """The first day of the calendar in a text, ISO 8601; 2026-02-31 is none."""
+    for found in DATE.finditer(text):
+        with suppress(ValueError):
+            return dt.date(*map(int, found.groups())).isoformat()
     return None
 
 
@@ -145,5 +154,4 @@ def field_and_date(name: str, expression: re.Pattern[str] | None) -> tuple[str, 
     found = expression.search(name) if expression else None
     groups = found.groupdict() if found else {}
     field, told = groups.get("field"), groups.get("date") or name
-    day = DATE.search(told)
-    return field or Path(name).stem, "-".join(day.groups()) if day else groups.get("date")
+    return field or Path(name).stem, first_day(told) or groups.get("date")

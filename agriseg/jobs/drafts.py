@@ -16,7 +16,7 @@ from agriseg.jobs.prepare import Prepared
 from agriseg.layers.quicklook import class_picture, confidence_picture, photograph
 from agriseg.legend import CONFIDENCE_STEP, NODATA
 from agriseg.raster.cog import Layer, Rows, write_cog
-from agriseg.raster.sidecars import category_names, confidence_style, qgis_style
+from agriseg.raster.sidecars import category_names, confidence_style, probability_style, qgis_style
 from agriseg.raster.store import BlockStore
 from agriseg.seams import ClassChanges
 
@@ -48,7 +48,7 @@ class Drafts:
         }
 
 
-def draft(prepared: Prepared, store: BlockStore, folder: Path, pixels: dict[str, int]) -> Drafts:
+def draft(prepared: Prepared, store: BlockStore, folder: Path, pixels: dict[str, int], *, pictures: bool) -> Drafts:
     """Make the layers, their legends and the quick looks of a map.
 
     Args:
@@ -56,6 +56,7 @@ def draft(prepared: Prepared, store: BlockStore, folder: Path, pixels: dict[str,
         store: its finished rows.
         folder: where drafts are made.
         pixels: the account, which the layers must come to.
+        pictures: whether there are quick looks.
 
     Raises:
         StorageError: a layer does not hold what was sent.
@@ -71,17 +72,18 @@ def draft(prepared: Prepared, store: BlockStore, folder: Path, pixels: dict[str,
         rows: Rows = store.layer(layer.name)
         made.append(_verified(_Seen(rows, seen[layer.name]) if layer.name in seen else rows, layer, folder, pixels))
     classes, confidence = made[:2]
-    texts = {
-        "classes.qml": qgis_style(legend),
-        "classes.tif.aux.xml": category_names(legend),
-        "confidence.qml": confidence_style(),
+    contents = {
+        "classes.qml": qgis_style(legend).encode(),
+        "classes.tif.aux.xml": category_names(legend).encode(),
+        "confidence.qml": confidence_style().encode(),
     }
-    pictures = {
-        "image.png": photograph(prepared.contract.source, prepared.plan.roi, prepared.model.bands),
-        "classes.png": class_picture(classes, legend),
-        "confidence.png": confidence_picture(confidence, len(legend)),
-    }
-    for name, data in (*((name, text.encode()) for name, text in texts.items()), *pictures.items()):
+    if "probabilities" in prepared.plan.layers:
+        contents["probabilities.qml"] = probability_style().encode()
+    if pictures:
+        contents["image.png"] = photograph(prepared.contract.source, prepared.plan.roi, prepared.model.bands)
+        contents["classes.png"] = class_picture(classes, legend)
+        contents["confidence.png"] = confidence_picture(confidence, len(legend))
+    for name, data in contents.items():
         files.write_bytes(folder / name, data)
         made.append(folder / name)
     grid = prepared.plan.grid

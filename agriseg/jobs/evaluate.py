@@ -192,7 +192,7 @@ def tally_model(
         witness: keeps logits for a calibration.
     """
     options = replace(options, gsd="native", probabilities=False)
-    outputs = Outputs(folder, image.stem, with_probabilities=False, overwrite=True)
+    outputs = Outputs(folder, image.stem, with_probabilities=False, overwrite=True, with_pictures=False)
     report = run(prepare(image, model, options), outputs, manner=Manner(watch=witness.of(labels) if witness else None))
     origin = (options.window.col_off, options.window.row_off) if options.window else None
     return tally(report.classes, report.confidence, labels, len(model.legend), origin)

@@ -10,8 +10,8 @@ from agriseg.units import human_bytes
 
 PUBLISHING = "publishing"
 """File in the working folder that says: what has an output's name was put there by the run that was stopped."""
-_BESIDE = ("classes.qml", "classes.tif.aux.xml", "confidence.qml", "image.png", "classes.png", "confidence.png")
-"""Legends and quick looks."""
+_LEGENDS = ("classes.qml", "classes.tif.aux.xml", "confidence.qml")
+_PICTURES = ("image.png", "classes.png", "confidence.png")
 ALONE = "alone"
 """Who works on a raster that is not spread over workers."""
 
@@ -25,12 +25,14 @@ class Outputs:
         stem: first part of each name: the raster's name without its suffix.
         probabilities: whether there is a layer of them.
         overwrite: whether what lies there already may be replaced.
+        with_pictures: whether there are quick looks.
     """
 
     folder: Path
     stem: str
     with_probabilities: bool
     overwrite: bool = False
+    with_pictures: bool = True
 
     def layer(self, name: str) -> Path:
         """The GeoTIFF of a layer."""
@@ -71,8 +73,10 @@ class Outputs:
     @property
     def files(self) -> list[Path]:
         """All files of the run, the record last."""
-        layers = ["classes", "confidence", *(["probabilities"] if self.with_probabilities else [])]
-        return [*map(self.layer, layers), *map(self.named, _BESIDE), self.record]
+        names = ["classes.tif", "confidence.tif", *_LEGENDS, *(_PICTURES if self.with_pictures else ())]
+        if self.with_probabilities:
+            names += ["probabilities.tif", "probabilities.qml"]
+        return [*map(self.named, names), self.record]
 
     def check(self, image: Path) -> None:
         """Refuse, before any work, what would overwrite something.

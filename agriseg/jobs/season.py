@@ -15,7 +15,7 @@ from PIL import Image
 
 from agriseg import files
 from agriseg.errors import OutputError
-from agriseg.jobs.discover import DATE, field_and_date
+from agriseg.jobs.discover import DATE, field_and_date, first_day
 from agriseg.jobs.report import finished_run, is_page
 from agriseg.layers.season_page import Visit, season_page
 from agriseg.layers.snapshot import Snapshot
@@ -61,7 +61,7 @@ class Flight:
         if pattern is None or "field" not in pattern.groupindex:
             field = DATE.sub("", run.stem).strip("-_. ") or run.stem
         flown = day or numbers.date
-        known = flown is not None and DATE.fullmatch(flown) is not None
+        known = flown is not None and first_day(flown) == flown
         return cls(
             record,
             field,

@@ -175,7 +175,7 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manne
         pixels = account.pixels(plan.roi.width * plan.roi.height)
         verdict = judge(prepared, pixels, account.doubtful, standard.limits)
         outputs = _place(outputs, standard, verdict)
-        drafts = draft(prepared, working.archive.store, working.folder, pixels)
+        drafts = draft(prepared, working.archive.store, working.folder, pixels, pictures=outputs.with_pictures)
         outputs.record.unlink(missing_ok=True)  # of an older map: it vouches for files that are about to go
         outputs.report.unlink(missing_ok=True)  # and shows that map
         working.publishing()

@@ -216,9 +216,11 @@ def _nodes(crs: CRS, transform: rasterio.Affine, width: int, height: int) -> dic
         lonlat = _lonlat(crs, transform, fine * width, fine * height)
         if lonlat is None:
             return {"nodes": None}
-        pixel = np.abs(np.diff(lonlat, axis=2)).max() * 2 * (count - 1) / width
         nodes = lonlat[:, ::2, ::2]
-        if _bilinear_error(lonlat, nodes) <= pixel / 2 or count == _NODES[-1]:
+        even = np.array([np.cos(np.radians(lonlat[1].mean())), 1.0])[:, None, None]  # degrees of one length
+        across = even * np.diff(lonlat, axis=2)
+        pixel = np.hypot(*across).max() * 2 * (count - 1) / width
+        if _bilinear_error(even * lonlat, even * nodes) <= pixel / 2 or count == _NODES[-1]:
             break
     lon, lat = nodes.round(9).tolist()
     return {"nodes": count, "lon": lon, "lat": lat}
@@ -230,7 +232,7 @@ def _bilinear_error(fine: NDArray[np.float64], nodes: NDArray[np.float64]) -> fl
     across[:, :, 1::2] = (nodes[:, :, :-1] + nodes[:, :, 1:]) / 2
     both = np.repeat(across, 2, axis=1)[:, :-1]
     both[:, 1::2] = (across[:, :-1] + across[:, 1:]) / 2
-    return float(np.abs(fine - both).max())
+    return float(np.hypot(*(fine - both)).max())
 
 
 def _lonlat(

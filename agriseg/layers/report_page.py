@@ -128,16 +128,18 @@ def _toggles(story: Story) -> str:
 
 
 def _trend(story: Story) -> dict[str, Any] | None:
-    """Against the earlier map: change in hectares and in share, and whether both are of one field."""
+    """Change since the earlier map: in hectares where both show the same ground, else in shares."""
     now, before = story.now, story.before
     if before is None or before.affected_share is None or now.affected_share is None:
         return None
+    other_ground = _differ(now.hectares, before.hectares)
     one, two = now.affected_hectares, before.affected_hectares
+    in_hectares = one is not None and two is not None and not other_ground
     return {
-        "hectares": None if one is None or two is None else one - two,
-        "share": now.affected_share - before.affected_share,
+        "change": (one or 0) - (two or 0) if in_hectares else now.affected_share - before.affected_share,
+        "in_hectares": in_hectares,
         "before": before,
-        "other_ground": _differ(now.hectares, before.hectares),
+        "other_ground": other_ground,
         "other_model": now.model != before.model,
     }
 
@@ -204,7 +206,8 @@ def _zones(story: Story, words: Words) -> dict[str, Any] | None:
     head = [words("Zone"), words("Area"), words("Mean"), words("From"), words("To")]
     rows = [
         [
-            (zone["number"], words("zone {number}", number=zone["number"])), (zone["hectares"], words.area(zone["hectares"])),
+            (zone["number"], words("zone {number}", number=zone["number"])),
+            (zone["hectares"], words.area(zone["hectares"])),
             *((zone[name], f"{zone[name]:.3g}") for name in ("mean", "low", "high") if name in zone),
         ]
         for zone in zones
