@@ -3,7 +3,7 @@
 Bars: at most 20 s, 500 MB above the imports, 3 MB on the disk, and the same bytes when it is made again.
 
 The map is that of `layers.py`: plants on bare soil, a tenth of it nodata; its overviews are made beforehand, as a run
-makes them, and so are its layers, with polygons, zones and places to walk to. The report is made in a process of its own.
+makes them, and so are its layers, with polygons, zones and places to walk to. The report is made in its own process.
 """
 
 import argparse

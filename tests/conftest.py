@@ -58,9 +58,13 @@ def read(path: Path) -> np.ndarray:
         return dataset.read()
 
 
+TIMED = ("_run.json", "_report.html")
+"""Ends of the names of files that tell times."""
+
+
 def layer_bytes(folder: Path) -> dict[str, bytes]:
-    """Every file of a run but its record, which holds times."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if not path.name.endswith("_run.json")}
+    """Every file of a run but its record and its report, which hold times."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if not path.name.endswith(TIMED)}
 
 
 @pytest.fixture(scope="session")

@@ -111,7 +111,9 @@ def test_run_from_a_process_of_its_own(agriseg_cli: Any, tmp_path: Path, model_f
     assert done.returncode == 0, done.stderr
     files = [Path(line) for line in done.stdout.splitlines() if line.startswith("field_agriseg")]
     assert [path.name for path in files] == [
-        "field_classes.tif", "field_confidence.tif", "field_classes.qml", "field_classes.tif.aux.xml", "field_run.json",
+        "field_classes.tif", "field_confidence.tif", "field_classes.qml", "field_classes.tif.aux.xml",
+        "field_confidence.qml", "field_image.png", "field_classes.png", "field_confidence.png", "field_run.json",
+        "field_report.html",
     ]  # fmt: skip
     assert all((tmp_path / path).is_file() for path in files)
     assert "100%" in done.stderr  # a log: lines, no bar

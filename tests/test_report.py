@@ -196,10 +196,10 @@ def test_tables_sort(browser: Browser, run: Path) -> None:
     with opened(browser, page_of(run)) as (page, _):
         page.wait_for_selector("html.ready")
         table = page.locator("section", has=page.get_by_role("heading", name="Fields")).locator("table")
+
         def column(k):
-            return [
-                    row.locator("td").nth(k).get_attribute("data-value") for row in table.locator("tbody tr").all()
-                ]
+            return [row.locator("td").nth(k).get_attribute("data-value") for row in table.locator("tbody tr").all()]
+
         table.get_by_role("button", name="Field").click()
         assert column(0) == ["a-south", "north"]
         table.get_by_role("button", name="Field").click()
@@ -473,10 +473,14 @@ def test_the_quick_look_of_the_image_is_the_ground_of_the_map(
     assert shown.shape[:2] == (down, across)
     side = round(width / across)
     valid = (part != 0).any(0)
+
     def cells(values):
         return (
-            values[..., : down * side, : across * side].reshape(*values.shape[:-2], down, side, across, side).mean((-3, -1))
+            values[..., : down * side, : across * side]
+            .reshape(*values.shape[:-2], down, side, across, side)
+            .mean((-3, -1))
         )
+
     whole = cells(valid.astype(float)) == 1
     low, high = np.percentile(
         (cells(part * valid) / np.maximum(cells(valid * 1.0), 1e-9))[:, cells(valid * 1.0) > 0], (1, 99)

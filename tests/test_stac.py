@@ -28,7 +28,7 @@ from agriseg.jobs.layers import make_layers
 from agriseg.jobs.stac import write_collection, write_item, write_model_item
 from agriseg.layers.options import LayerOptions
 
-HOSTILE = ("<script>alert(1)</script>", '"quoted" \\', "=1+1", "../..", "two\nlines", "Rüben")
+HOSTILE = ("<script>alert(1)</script>", '"quoted" \\', "=1+1", "../..", "two lines", "Rüben")
 RECORD: dict[str, Any] = {
     "finished": "2026-07-01T08:30:00+02:00",
     "input": {"path": "/flights/field 7 #2.tif", "sha256": "ab" * 32, "acquired": None},

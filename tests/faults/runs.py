@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import blocks, layer_bytes, nearest, write_raster
+from conftest import TIMED, blocks, layer_bytes, nearest, write_raster
 
 from agriseg.jobs.oracle import random_network
 
@@ -161,7 +161,7 @@ class Subject:
     def same(self, out: Path) -> bool:
         """Whether the map is the expected one, with nothing beside it."""
         there = {path.name for path in out.iterdir()}
-        return there == {*self.expected, f"{self.image.stem}_run.json"} and self.whole(out)
+        return there == {*self.expected, *(f"{self.image.stem}{end}" for end in TIMED)} and self.whole(out)
 
     def whole(self, out: Path) -> bool:
         """Whether every file that has its name is what it must be."""

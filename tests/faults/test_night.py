@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import blocks, write_raster
+from conftest import TIMED, blocks, write_raster
 from filelock import FileLock
 
 from agriseg.jobs.discover import discover
@@ -50,8 +50,8 @@ def workers_of(night: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def maps_of(out: Path) -> dict[str, bytes]:
-    """Every file of every map but the records, which hold times."""
-    return {path.name: path.read_bytes() for path in sorted(out.glob("field*")) if not path.name.endswith("_run.json")}
+    """Every file of every map but those that hold times."""
+    return {path.name: path.read_bytes() for path in sorted(out.glob("field*")) if not path.name.endswith(TIMED)}
 
 
 def readable(out: Path, rasters: int = 6) -> bool:
