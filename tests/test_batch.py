@@ -86,7 +86,7 @@ def test_images_once_and_nothing_else(tmp_path: Path, model_file: Path) -> None:
     assert [each.name for each in found.rasters] == ["a.tif", "d.tif/B.TIF", "fields_classes.tif"]
     assert found.passed_over == {
         "maps of agriseg": 2, "hidden files": 2, "dangling links and special files": 1, "sidecars and other files": 16,  # a legend and three quick looks among them
-       
+
     }  # fmt: skip
 
 

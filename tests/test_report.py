@@ -551,7 +551,7 @@ def test_a_season(
     assert printed[0] == str(season / "season.html")
     assert len(printed) == 5
     with opened(browser, season / "season.html", viewport={"width": 1100, "height": 900}) as (page, wrong):
-        assert page.locator("h1").inner_text() == "2 fields, 4 flights"
+        assert page.locator("h1").inner_text() == "Fields: 2, flights: 4"
         assert page.locator("table.grid img").count() == 4
         assert page.locator("svg.curves path").count() == 2
         page.locator("table.grid a").first.click()
@@ -580,7 +580,7 @@ def test_a_pattern_names_fields_and_days(season: Path, capsys: pytest.CaptureFix
     )
     capsys.readouterr()
     text = (season / "s.html").read_text()
-    assert Words("zh")("{fields} fields, {flights} flights", fields=2, flights=4) in text
+    assert Words("zh")("Fields: {fields}, flights: {flights}", fields=2, flights=4) in text
     assert '<th scope="row">n</th>' in text
 
 

@@ -1,10 +1,12 @@
 """The edge of the process: whatever goes wrong becomes one line and an exit code."""
 
+import io
 import os
 import sys
 import traceback
 from contextlib import suppress
 from types import TracebackType
+from typing import TextIO
 
 import click
 
@@ -20,7 +22,8 @@ class ProcessEdge:
     """
 
     def __enter__(self) -> None:
-        return None
+        if sys.stdout.isatty():
+            sys.stdout = _Shown(sys.stdout)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -48,7 +51,22 @@ def _verdict(error: BaseException) -> tuple[int, str]:
     return told(error)
 
 
+class _Shown(io.TextIOWrapper):
+    """A terminal that shows the names of files and obeys none of them."""
+
+    def __init__(self, terminal: TextIO) -> None:
+        super().__init__(terminal.buffer, terminal.encoding, terminal.errors, line_buffering=True)
+
+    def write(self, text: str) -> int:
+        return super().write("\n".join(map(printable, text.split("\n"))))
+
+
+def printable(text: str) -> str:
+    """Text with control characters escaped, those that end lines too."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def one_line(text: str) -> str:
-    """Text as one printable line of at most 300 characters: control characters are escaped."""
-    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return printable if len(printable) <= _LONGEST else printable[: _LONGEST - 1] + "…"
+    """Text as one printable line of at most 300 characters."""
+    line = printable(text)
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

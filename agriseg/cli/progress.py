@@ -6,6 +6,8 @@ from types import TracebackType
 
 import click
 
+from agriseg.cli.edge import one_line
+
 _SHARE = 0.05
 
 
@@ -19,7 +21,7 @@ class Progress:
     """
 
     def __init__(self, label: str, *, quiet: bool, unit: str = "tiles") -> None:
-        self._label = label
+        self._label = one_line(label)
         self._unit = unit
         self._quiet = quiet
         self._terminal = sys.stderr.isatty()

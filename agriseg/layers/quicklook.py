@@ -21,7 +21,7 @@ SIDE = 1600
 """Longest side of a quick look (px)."""
 CONFIDENCE_COUNTS = 5
 """Counts of the confidence layer (0.02) that share a number in its picture; what is seen is the same, its size half."""
-_STRIP_PIXELS = 2**24  # of the image read at once
+_STRIP_PIXELS = 2**22  # of the image read at once
 _LOW, _HIGH = np.array([122, 4, 64]), np.array([255, 244, 190])  # colours of confidence 1/K and 1
 _THUMBNAIL = 96  # px
 _SPAN = (1.0, 99.0)  # percentiles of an image that are shown as black and white

@@ -129,7 +129,7 @@ def _table(visits: Sequence[Visit], words: Words) -> dict[str, Any]:
         words("Mapped"),
         words("Affected"),
         words("Share"),
-        words("Change of the share"),
+        words("Change (percentage points)"),
     ]
     rows: list[list[tuple[Any, str]]] = []
     before: Visit | None = None
@@ -142,7 +142,7 @@ def _table(visits: Sequence[Visit], words: Words) -> dict[str, Any]:
             (visit.field, visit.field), (visit.day.isoformat(), visit.day.isoformat()),
             (numbers.hectares, words.area(numbers.hectares)),
             (numbers.affected_hectares, words.area(numbers.affected_hectares) if numbers.affected else NOTHING),
-            (share, words.percent(share)), (change, "" if change is None else f"{100 * change:+.1f} %"),
+            (share, words.percent(share)), (change, "" if change is None else f"{100 * change:+.1f}"),
         ])  # fmt: skip
         before = visit
     return {"head": head, "rows": rows}

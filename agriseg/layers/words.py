@@ -62,6 +62,10 @@ class Words:
         percent = 100 * share
         return f"{percent:.2g} %" if 0 < percent < 1 else f"{percent:.1f} %"
 
+    def points(self, change: float) -> str:
+        """The difference of two shares of 0 to 1: `2.4 percentage points`."""
+        return self("{number} percentage points", number=f"{100 * change:.1f}")
+
     def length(self, metres: float) -> str:
         """`5 cm`, `20 m`, `1.5 km`."""
         if metres >= 1000:

@@ -3,10 +3,15 @@
 import json
 import os
 import pickle
+import pty
 import re
+import shutil
 import struct
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -143,6 +148,28 @@ def test_control_characters_are_escaped(nursery: Nursery, subject: Subject, tmp_
     ended = nursery.run("run", name, "-m", subject.model, cwd=tmp_path)
     assert (ended.code, ended.one_line) == (66, True)
     assert ended.err.rstrip("\n").isprintable()
+
+
+@pytest.mark.fault("X12")
+def test_a_terminal_obeys_no_name(subject: Subject, tmp_path: Path) -> None:
+    """Paths and progress on a real terminal: what is not agriseg's own way of wiping a line is spelt out."""
+    evil = tmp_path / "a\x1b]0;owned\x07\x1b[2J.tif"
+    shutil.copy(subject.image, evil)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "agriseg", *subject.command(tmp_path / "out")]
+    command = [str(evil) if word == str(subject.image) else word for word in command if word != "-q"]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL) as child:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # how Linux says that the other end is closed
+            while part := os.read(ours, 65536):
+                shown += part
+    os.close(ours)
+    assert child.returncode == 0, shown
+    assert b"\\x1b]0;owned\\x07" in shown
+    assert b"\x1b]" not in shown
+    assert b"\x07" not in shown
+    assert set(re.findall(rb"\x1b\[\d*[A-Za-z]", shown)) <= {b"\x1b[K"}
 
 
 @pytest.mark.fault("X06")
