@@ -193,6 +193,16 @@ def test_the_readers_can_be_trusted(flights: Path, model_file: Path, tmp_path: P
     assert all(event["ts"].endswith("Z") for event in events)
 
 
+def test_a_catalogue_of_a_night(flights: Path, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "maps"
+    assert batch(flights, "-o", out, "-m", model_file, "--stac", "--lang", "zh").returncode == 0
+    told = json.loads((out / "collection.json").read_text())
+    items = [link["href"] for link in told["links"] if link["rel"] == "item"]
+    assert len(items) == 3
+    assert all((out / item).is_file() for item in items)
+    assert 'lang="zh-Hans"' in (out / "2026-05-01" / "north_report.html").read_text()
+
+
 class Tags(html.parser.HTMLParser):
     def __init__(self) -> None:
         super().__init__()

@@ -120,7 +120,7 @@ def _rules(given: dict[str, Any]) -> "Rules":
         fail_fast=given["fail_fast"], settle=seconds(given["settle"] or "30s"), cpu_threads=given["cpu_threads"],
         shard=_shard(given["shard"]), since=_day(given["since"]), limits=given["limits"],
         refused={"never": (), "red": ("red",), "amber": ("amber", "red")}[given["fail_on"]],
-        lang=given["lang"], stac=given["stac"],
+        lang=given["lang"],
     )  # fmt: skip
 
 
@@ -141,13 +141,17 @@ def _day(text: str | None) -> date | None:
 
 
 def _write_collection(folder: Path) -> None:
-    """Of the maps that are published."""
+    """Items of the maps that are published, and the collection of them; here, as workers would write one model's item."""
     from agriseg.jobs.night import QUARANTINE
-    from agriseg.jobs.stac import write_collection
+    from agriseg.jobs.stac import write_collection, write_item, write_model_item
+    from agriseg.layers.finished import RECORD, find_records
 
-    items = [path for path in sorted(folder.rglob("*_stac.json")) if path.relative_to(folder).parts[0] != QUARANTINE]
-    if items:
-        write_collection(folder, items)
+    if not any(folder.rglob(f"*{RECORD}")):
+        return
+    records = [path for path in find_records(folder) if path.relative_to(folder).parts[0] != QUARANTINE]
+    for record in records:
+        write_model_item(record)
+    write_collection(folder, [write_item(record) for record in records])
 
 
 def _complain(name: str, why: str) -> None:

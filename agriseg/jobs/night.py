@@ -59,7 +59,6 @@ class Rules:
         limits: of the verdict, as `Limits.of` takes them.
         refused: colours of maps that are not published, but put into `quarantine`.
         lang: of the reports: en or zh.
-        stac: whether each map gets a STAC item, and all of them a collection.
     """
 
     workers: int = 1
@@ -74,7 +73,6 @@ class Rules:
     limits: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     lang: str = "en"
-    stac: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def make_row(turn: Turn) -> dict[str, Any]:
     prepared = prepare(turn.image, model, options)
     if not (turn.own and _is_done(prepared, outputs)):
         outputs = replace(outputs, folder=run(prepared, outputs, standard=turn.standard).record.parent)
-    page, *_ = Handover(turn.lang, stac=turn.stac).make(outputs.record)
+    page, *_ = Handover(turn.lang).make(outputs.record)
     return _row(outputs, page)
 
 

@@ -90,10 +90,8 @@ class Shift:
         image, model = item.candidate.path.resolve(), item.job.model.resolve()
         quarantine = self._night.out.resolve() / QUARANTINE / item.folder
         standard = Standard(Limits.of(self._rules.limits), self._rules.refused, quarantine)
-        turn = Turn(
-            image, outputs.folder, model, item.job.flags, own, self._rules.cpu_threads, standard, self._rules.lang,
-            self._rules.stac,
-        )  # fmt: skip
+        rules = self._rules
+        turn = Turn(image, outputs.folder, model, item.job.flags, own, rules.cpu_threads, standard, rules.lang)
         crew.give(item.name, take_turn, turn)
         self._under_way[item.name] = item, time.monotonic()
 

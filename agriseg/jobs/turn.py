@@ -21,7 +21,6 @@ class Turn:
         cpu_threads: of the network; None for as many as the process was started with.
         standard: which maps may be published, and where the others go.
         lang: of the report.
-        stac: whether the map gets a STAC item.
     """
 
     image: Path
@@ -32,7 +31,6 @@ class Turn:
     cpu_threads: int | None
     standard: Standard
     lang: str = "en"
-    stac: bool = False
 
 
 def take_turn(turn: Turn) -> dict[str, Any]:

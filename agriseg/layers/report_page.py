@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files as package_files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from agriseg.layers.map_picture import MapPicture
 from agriseg.layers.snapshot import Snapshot
@@ -84,11 +84,11 @@ def report_page(story: Story, words: Words) -> str:
     )
 
 
-def render(template: str, words: Words, script: str | None = None, rules: str = "", **context: Any) -> str:
+def render(name: str, words: Words, script: str | None = None, rules: str = "", **context: Any) -> str:
     """A page in a language, with its style, its scripts and the policy that allows just these.
 
     Args:
-        template: of the package's data.
+        name: of a template in the package's data.
         words: the language.
         script: after the one that sorts tables.
         rules: of style, beside those of all pages.
@@ -99,8 +99,9 @@ def render(template: str, words: Words, script: str | None = None, rules: str = 
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(code)}'; base-uri 'none'; "
         "form-action 'none'"
     )
-    page = _environment().get_template(template)
-    return page.render(words=words, t=words, generator=GENERATOR, policy=policy, style=style, code=code, **context)
+    return template(name).render(
+        words=words, t=words, generator=GENERATOR, policy=policy, style=style, code=code, **context
+    )
 
 
 @cache
@@ -110,11 +111,13 @@ def package_text(name: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    return Environment(
+def template(name: str) -> Template:
+    """A template of the package's data, compiled."""
+    around = Environment(
         loader=PackageLoader("agriseg", "data"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
+    return around.get_template(name)
 
 
 def _hash(text: str) -> str:

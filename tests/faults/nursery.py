@@ -5,6 +5,7 @@ It reads one request a line from stdin, as JSON, and answers two lines: the fork
 
 import contextlib
 import email.policy  # noqa: F401  (see below)
+import encodings.unicode_escape  # noqa: F401
 import io
 import json
 import os
@@ -17,16 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import patches
+from PIL import Image
 
 import agriseg.cli.evaluate
 import agriseg.cli.inspect
 import agriseg.cli.run
 import agriseg.cli.train
 import agriseg.jobs.evaluate
+import agriseg.jobs.handover
 import agriseg.jobs.segment
 import agriseg.jobs.train
 import agriseg.jobs.verify  # noqa: F401  (all of these are here to be there in the forks)
 from agriseg.cli import main
+from agriseg.layers.report_page import template
+
+Image.init()
+template("report.html.j2")  # compiled once
 
 
 def live(request: dict[str, Any]) -> int:

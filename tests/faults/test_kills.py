@@ -163,7 +163,7 @@ def test_every_rename_is_flushed_before_and_after(subject: Subject, tmp_path: Pa
     log, out = tmp_path / "log", tmp_path / "out"
     assert traced(*subject.command(out), flags=["-y", "-e", f"trace={CALLS}"], log=log).code == 0
     calls = re.findall(r"(fsync|rename\w*)\((.*)\)\s+= 0", log.read_text())
-    assert len(renames_of(out, calls)) == len(layer_bytes(out)) + 1  # and the record
+    assert len(renames_of(out, calls)) == len(layer_bytes(out)) + 2  # and the record, and the report
     for place, draft in renames_of(out, calls):
         assert any(name == "fsync" and f"<{draft}>" in what for name, what in calls[:place]), f"{draft} is not flushed"
         assert any(name == "fsync" and f"<{out}>" in what for name, what in calls[place:]), f"{out} is not flushed"
