@@ -299,6 +299,32 @@ def test_names_that_are_scripts_do_nothing(browser: Browser, tmp_path: Path) -> 
         assert wrong == []
 
 
+@pytest.mark.fault("X10")
+def test_a_season_of_names_that_are_scripts(browser: Browser, tmp_path: Path) -> None:
+    for day in ("2026-05-01", "2026-06-01"):
+        image = {
+            "path": f"/x/{HOSTILE[0]}.tif",
+            "acquired": day,
+            "width": 40,
+            "height": 30,
+            "bands": 3,
+            "dtype": "uint8",
+        }
+        record = {"input": image, "verdict": {"colour": "red"}}
+        mask = np.random.default_rng(0).integers(0, 3, (30, 40)).astype(np.uint8)
+        finished(tmp_path / day, mask, names=HOSTILE, stem='"><script>alert(5)<', record=record)
+        Image.fromarray(mask).convert("P").save(tmp_path / day / '"><script>alert(5)<_classes.png')
+    assert called("report", tmp_path, "-q") == 0
+    tags = Tags()
+    tags.feed((tmp_path / "season.html").read_text())
+    assert tags.names.count("script") == 1
+    assert not any(name.startswith("on") for name in tags.attributes)
+    with opened(browser, tmp_path / "season.html") as (page, wrong):
+        assert page.locator("h1").inner_text() == "Fields: 1, flights: 2"
+        assert HOSTILE[2] in page.locator("body").inner_text()
+        assert wrong == []
+
+
 class Tags(html.parser.HTMLParser):
     def __init__(self) -> None:
         super().__init__()

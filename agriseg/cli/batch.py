@@ -141,7 +141,7 @@ def _day(text: str | None) -> date | None:
 
 
 def _write_collection(folder: Path) -> None:
-    """Items of the maps that are published, and the collection of them; here, as workers would write one model's item."""
+    """Items of the maps that are published, and the collection; not by workers, who would share a model's item."""
     from agriseg.jobs.night import QUARANTINE
     from agriseg.jobs.stac import write_collection, write_item, write_model_item
     from agriseg.layers.finished import RECORD, find_records

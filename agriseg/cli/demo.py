@@ -37,4 +37,5 @@ def command(out: str, width: int, height: int, seed: int) -> None:
     click.echo(f"  mIoU {sum(demo.iou) / len(demo.iou):.3f}, {seams}")
     click.echo(f"  pixels: {account}")
     click.echo(f"  drag {demo.report.classes} into QGIS: its legend comes along")
+    click.echo(f"  open {demo.page} in a browser: what is affected, and where to walk")
     click.echo(f"{demo.picture}")

@@ -8,11 +8,14 @@ import rasterio
 
 from agriseg import files
 from agriseg.config import RunOptions
+from agriseg.jobs.layers import make_layers
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import prepare
+from agriseg.jobs.report import write_report
 from agriseg.jobs.segment import Progress, Report, run
-from agriseg.jobs.synthetic import grow_field, write_field
+from agriseg.jobs.synthetic import TROUBLE, grow_field, write_field
 from agriseg.layers.area import Area
+from agriseg.layers.options import LayerOptions
 from agriseg.layers.picture import save_picture
 from agriseg.metrics import confusion, iou
 from agriseg.model import SegmentationModel
@@ -29,6 +32,7 @@ class Demo:
         iou: per class, 0 to 1.
         true_seams: what the truth has for a seam ratio: rows of crop, but no seams.
         picture: PNG.
+        page: the report, with the layers of the classes that are trouble.
     """
 
     report: Report
@@ -36,6 +40,7 @@ class Demo:
     iou: tuple[float, ...]
     true_seams: float | None
     picture: Path
+    page: Path
 
 
 def run_demo(
@@ -63,7 +68,8 @@ def run_demo(
     changes, grid = ClassChanges(width), prepared.plan.grid
     changes.add(field.truth)
     true_seams = changes.ratio(*(np.array(axis.seams, np.intp) for axis in (grid.cols, grid.rows)))
+    make_layers(report.record, LayerOptions(affected=dict.fromkeys(TROUBLE, 100.0)), overwrite=True)
     picture = folder / "demo.png"
     save_picture(picture, image, (1, 2, 3), report.classes, report.confidence, model.legend)
     scores = iou(confusion(field.truth, mask, len(model.legend)))
-    return Demo(report, tuple(truth.tolist()), tuple(scores.tolist()), true_seams, picture)
+    return Demo(report, tuple(truth.tolist()), tuple(scores.tolist()), true_seams, picture, write_report(report.record))
