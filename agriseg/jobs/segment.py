@@ -176,8 +176,9 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manne
         verdict = judge(prepared, pixels, account.doubtful, standard.limits)
         outputs = _place(outputs, standard, verdict)
         drafts = draft(prepared, working.archive.store, working.folder, pixels, pictures=outputs.with_pictures)
-        outputs.record.unlink(missing_ok=True)  # of an older map: it vouches for files that are about to go
-        outputs.report.unlink(missing_ok=True)  # and shows that map
+        if outputs.record.exists():  # of an older map: it vouches for files that are about to go, and a page shows them
+            outputs.report.unlink(missing_ok=True)
+            outputs.record.unlink()
         working.publishing()
         for path in drafts.files:
             files.commit(path, outputs.named(path.name))
