@@ -181,7 +181,7 @@ def test_the_readers_can_be_trusted(flights: Path, model_file: Path, tmp_path: P
     assert tags.links == [
         "2026-05-01/north_report.html",
         "2026-05-01/south_report.html",
-        "2026-06-01/north_report.html",
+        "2026-05-08/north_report.html",
     ]
     assert all((out / link).is_file() for link in tags.links)
     assert all(source.startswith("data:image/png") for source in tags.sources)

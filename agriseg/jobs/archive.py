@@ -140,7 +140,7 @@ def clear(place: Place) -> None:
 
 def spoilt(place: Place) -> tuple[type[BaseException], ...]:
     """What zarr and JSON let out over a place that a kill or a disk has spoilt."""
-    return (*place.troubles, ValueError, KeyError, TypeError)
+    return (*place.troubles, RuntimeError, ValueError, KeyError, TypeError)  # RuntimeError: a cut block, by numcodecs
 
 
 def key_of(prepared: Prepared) -> str:
