@@ -1,5 +1,7 @@
 """How often the class of a map changes between neighbouring pixels, where tiles meet and elsewhere."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +29,7 @@ class ClassChanges:
         self._rows.append(_counts(stacked[:-1], stacked[1:], axis=1))
         self._above = rows[-1:].copy()
 
-    def ratio(self, col_seams: NDArray[np.intp], row_seams: NDArray[np.intp]) -> float | None:
+    def ratio(self, col_seams: Sequence[int], row_seams: Sequence[int]) -> float | None:
         """How much more often the class changes where tiles meet than elsewhere.
 
         Args:
@@ -51,9 +53,9 @@ def _counts(one: NDArray[np.uint8], other: NDArray[np.uint8], axis: int) -> NDAr
     return np.stack([each.sum(axis, dtype=np.uint32) for each in (changed, counted)]).astype(np.int64)
 
 
-def _ratio(counts: NDArray[np.int64], seams: NDArray[np.intp]) -> float | None:
+def _ratio(counts: NDArray[np.int64], seams: Sequence[int]) -> float | None:
     share = counts[0] / np.maximum(counts[1], 1)
     at_seam = np.zeros(len(share), bool)
-    at_seam[seams[(seams > 0) & (seams <= len(share))] - 1] = True
+    at_seam[[seam - 1 for seam in seams if 0 < seam <= len(share)]] = True
     elsewhere = np.median(share[~at_seam]) if (~at_seam).any() else 0.0
     return float(share[at_seam].mean() / elsewhere) if at_seam.any() and elsewhere > 0 else None

@@ -20,7 +20,7 @@ from rasterio.warp import transform as warp
 
 from agriseg import Legend, SegmentationModel, segment
 from agriseg.cli import main
-from agriseg.errors import OutputError, UsageError
+from agriseg.errors import InputMissing, OutputError, UsageError
 from agriseg.jobs.handover import Handover
 from agriseg.jobs.layers import make_layers
 from agriseg.jobs.report import write_report
@@ -650,3 +650,5 @@ def test_flags_that_mean_nothing_are_refused(run: Path, capsys: pytest.CaptureFi
     assert called("report", run.parent / "nowhere") == 66
     with pytest.raises(UsageError):
         Handover("fr")
+    with pytest.raises(InputMissing, match="nowhere"):  # before a run of hours, not after it
+        Handover(previous=run.parent / "nowhere")

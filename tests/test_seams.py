@@ -10,7 +10,7 @@ def ratio(mask: np.ndarray, cols: list[int], rows: list[int], strip: int = 1000)
     changes = ClassChanges(mask.shape[1])
     for top in range(0, len(mask), strip):
         changes.add(mask[top : top + strip])
-    return changes.ratio(np.array(cols, np.intp), np.array(rows, np.intp))
+    return changes.ratio(cols, rows)
 
 
 def by_hand(mask: np.ndarray, seams: list[int]) -> float:

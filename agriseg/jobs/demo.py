@@ -67,7 +67,7 @@ def run_demo(
     truth = np.full(len(model.legend), np.nan) if grown is None else grown
     changes, grid = ClassChanges(width), prepared.plan.grid
     changes.add(field.truth)
-    true_seams = changes.ratio(*(np.array(axis.seams, np.intp) for axis in (grid.cols, grid.rows)))
+    true_seams = changes.ratio(grid.cols.seams, grid.rows.seams)
     make_layers(report.record, LayerOptions(affected=dict.fromkeys(TROUBLE, 100.0)), overwrite=True)
     picture = folder / "demo.png"
     save_picture(picture, image, (1, 2, 3), report.classes, report.confidence, model.legend)

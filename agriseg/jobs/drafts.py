@@ -87,7 +87,7 @@ def draft(prepared: Prepared, store: BlockStore, folder: Path, pixels: dict[str,
         files.write_bytes(folder / name, data)
         made.append(folder / name)
     grid = prepared.plan.grid
-    seams = changes.ratio(*(np.array(axis.seams, np.intp) for axis in (grid.cols, grid.rows)))
+    seams = changes.ratio(grid.cols.seams, grid.rows.seams)
     return Drafts(tuple(made), seams, tuple(_binned(counts).tolist()))
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agriseg.jobs.report import write_report
-from agriseg.layers.finished import RECORD
+from agriseg.layers.finished import RECORD, find_records
 from agriseg.layers.words import Words
 
 
@@ -28,6 +28,10 @@ class Handover:
 
     def __post_init__(self) -> None:
         Words(self.lang)
+        if self.previous is not None:
+            find_records(self.previous)  # what is not there is said before the map is made, not after it
+        if self.stac:
+            import agriseg.jobs.stac  # noqa: F401  (says so if its package is not installed)
 
     def since(self, previous: Path | None) -> "Handover":
         """The same with an earlier map, unless the user has named one."""

@@ -17,6 +17,8 @@ from agriseg import files
 from agriseg.errors import OutputError
 from agriseg.jobs.discover import DATE, field_and_date, first_day
 from agriseg.jobs.report import finished_run, is_page
+from agriseg.layers.finished import RECORD, FinishedMap
+from agriseg.layers.quicklook import class_picture
 from agriseg.layers.season_page import Visit, season_page
 from agriseg.layers.snapshot import Snapshot
 from agriseg.layers.words import Words
@@ -96,8 +98,9 @@ def write_season(page: Path, flights: Sequence[Flight], lang: str) -> None:
 
 
 def _small_map(record: Path, side: int) -> str:
-    """The quick look of a mask, shrunk, as a data URI; its pixels are those of the quick look."""
-    with Image.open(record.with_name(record.name.replace("_run.json", "_classes.png"))) as picture:
+    """A mask, shrunk, as a data URI; its pixels are some of the quick look's."""
+    run = FinishedMap.of(record)
+    with Image.open(io.BytesIO(class_picture(run.classes, run.legend))) as picture:
         picture.thumbnail((side, side), Image.Resampling.NEAREST)
         buffer = io.BytesIO()
         picture.save(buffer, "PNG", optimize=True)
@@ -106,5 +109,5 @@ def _small_map(record: Path, side: int) -> str:
 
 def _link(page: Path, record: Path) -> str | None:
     """From the season's page to the report of a map, if that is there."""
-    report = record.with_name(record.name.replace("_run.json", "_report.html"))
+    report = record.with_name(f"{record.name.removesuffix(RECORD)}_report.html")
     return quote(Path(os.path.relpath(report, page.parent)).as_posix()) if report.is_file() else None
