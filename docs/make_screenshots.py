@@ -18,7 +18,8 @@ from agriseg.cli import main
 ROOT = Path(__file__).parents[1]
 FIELD = ROOT / "examples" / "polygon_field"
 _WIDTH, _HEIGHT = 1200, 1180  # px
-_COLOURS = 160  # an indexed PNG of so many is a fifth of a full one
+_SHOWN = 900  # px across of the picture in the page
+_COLOURS = 96  # of the indexed PNG, a fifth of a full one
 
 
 def agriseg(*words: str) -> None:
@@ -39,7 +40,8 @@ def take(lang: str, folder: Path) -> None:
         page.screenshot(path=path)
         browser.close()
     with Image.open(path) as picture:
-        picture.convert("RGB").quantize(_COLOURS).save(path, optimize=True)
+        small = picture.convert("RGB").resize((_SHOWN, round(_SHOWN * picture.height / picture.width)))
+        small.quantize(_COLOURS).save(path, optimize=True)
 
 
 if __name__ == "__main__":
