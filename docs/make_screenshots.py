@@ -31,7 +31,7 @@ def agriseg(*words: str) -> None:
 def take(lang: str, folder: Path) -> None:
     """The upper part of the report in a language."""
     agriseg("report", str(folder), "--lang", lang, "-q")
-    path = ROOT / "docs" / "tutorial" / f"report_{lang}.png"
+    path = ROOT / "docs" / f"report_{lang}.png"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT})
