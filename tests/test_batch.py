@@ -459,7 +459,7 @@ def test_any_workers_the_same_bytes(flights: Path, model_file: Path, tmp_path: P
             assert done.returncode == 0, done.stderr
             results[name] = maps_of(tmp_path / name)
     assert results["1"] == results["2"] == results["cluster"]
-    assert len(results["1"]) == 3 * 4
+    assert len(results["1"]) == 3 * 8
 
 
 def test_a_scheduler_that_is_not_there(flights: Path, model_file: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from agriseg.jobs import zarr_map
 from agriseg.jobs.zarr_map import machine_names, write_zarr
 from agriseg.layers.finished import FinishedMap, MapStrip
 
-HOSTILE = ("<script>alert(1)</script>", '"quoted" \\', "=1+1", "../..", "two\nlines")
+HOSTILE = ("<script>alert(1)</script>", '"quoted" \\', "=1+1", "../..", "two lines")
 
 
 def noisy(height: int, width: int, classes: int = 3, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

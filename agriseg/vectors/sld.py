@@ -2,7 +2,7 @@
 
 A style of agriseg is described once, as QML; what is read here is what agriseg writes and nothing else. The numbers of
 a raster's style are those that it stands for (a confidence is 0 to 1, not the count 0 to 250 that is stored): GeoServer
-2.15.2 and later rescale a GeoTIFF as QGIS does, unless told not to (`RESCALE_PIXELS` of GeoTools' AbstractGridFormat).
+rescales a GeoTIFF as QGIS does, unless told not to (`RESCALE_PIXELS` of GeoTools' AbstractGridFormat; since 2.15).
 `type` of a ColorMap is GeoServer's extension.
 """
 
