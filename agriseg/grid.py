@@ -137,10 +137,6 @@ class Axis:
         last = self.padded if index == len(self) - 1 else self.handover(index + 1)[1]
         return first, last
 
-    def core(self, index: int) -> tuple[int, int]:
-        """Pixels that tile `index` decides as soon as it is folded; half-open. Cores partition the raster."""
-        return self.cut(index), self.cut(index + 1)
-
     def cut(self, index: int) -> int:
         """First pixel that the tiles before `index` alone do not decide, kept on the block boundary.
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agriseg.blend import profile, ramp
+from agriseg.engine.plan import Memory, Plan
 from agriseg.errors import GridError
 from agriseg.grid import Axis, TileGrid, Window
 
@@ -46,15 +47,6 @@ def test_tiles_cover_the_axis_and_sit_on_the_step(axis: Axis) -> None:
 def test_neighbours_share_at_least_the_overlap(axis: Axis) -> None:
     for k in range(1, len(axis)):
         assert axis.origin(k - 1) + axis.length - axis.origin(k) >= axis.overlap
-
-
-@given(axes())
-@settings(max_examples=300, deadline=None)
-def test_cores_partition_the_raster(axis: Axis) -> None:
-    owners = np.zeros(axis.size, int)
-    for k in range(len(axis)):
-        owners[slice(*axis.core(k))] += 1
-    assert (owners == 1).all()
 
 
 @given(axes())
@@ -118,6 +110,38 @@ def test_tiles_are_those_with_weight_on_what_is_needed(axis: Axis, data: st.Data
         if needed & set(range(axis.support(k)[0] // axis.stride, -(-axis.support(k)[1] // axis.stride)))
     ]
     assert list(axis.tiles(start, stop)) == touching
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    """Any part of any raster, in bands of any height."""
+    rows, cols = draw(axes()), draw(axes())
+    roi = []
+    for axis in (cols, rows):
+        start = draw(st.integers(0, axis.size - 1))
+        roi.append((start, draw(st.integers(1, axis.size - start))))
+    window = Window(roi[0][0], roi[1][0], roi[0][1], roi[1][1])
+    return Plan(TileGrid(rows, cols), window, 1, draw(st.integers(1, 4)), {}, Memory(0, 0, 0, 0, 0), False)
+
+
+@given(plans())
+@settings(max_examples=300, deadline=None)
+def test_every_pixel_of_any_window_is_decided_once(plan: Plan) -> None:
+    decided, in_bands = np.zeros((plan.roi.row_stop, plan.roi.col_stop), int), np.zeros(plan.roi.row_stop, int)
+    for row in plan.tile_rows:
+        for col in plan.tile_cols:
+            if part := plan.decided(row, col):
+                decided[part.slices] += 1
+                for axis, index, span in ((plan.grid.rows, row, part.row_stop), (plan.grid.cols, col, part.col_stop)):
+                    assert span <= axis.origin(index) + axis.length, "beyond the tile"
+    for band in plan.bands():
+        in_bands[slice(*band.rows)] += 1
+        again = plan.afresh(band)
+        assert (again.rows, again.tiles.stop) == (band.rows, band.tiles.stop)
+    expected = np.zeros_like(decided)
+    expected[plan.roi.slices] = 1
+    np.testing.assert_array_equal(decided, expected)
+    np.testing.assert_array_equal(in_bands, expected.max(1))
 
 
 def test_ramp_rises_symmetrically() -> None:

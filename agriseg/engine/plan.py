@@ -91,6 +91,20 @@ class Plan:
         """Tiles to run if none is skipped."""
         return len(self.tile_rows) * len(self.tile_cols)
 
+    def row_stop(self, row: int) -> int:
+        """First raster row that the tile rows up to `row` do not decide."""
+        return _stop(self.grid.rows, row, self.tile_rows, self.roi.row_stop)
+
+    def col_stop(self, col: int) -> int:
+        """First raster column that the tile columns up to `col` do not decide."""
+        return _stop(self.grid.cols, col, self.tile_cols, self.roi.col_stop)
+
+    def decided(self, row: int, col: int) -> Window | None:
+        """What a tile decides of the mapped window; these parts make up the window."""
+        top, bottom = max(self.roi.row_off, self.row_stop(row - 1)), self.row_stop(row)
+        left, right = max(self.roi.col_off, self.col_stop(col - 1)), self.col_stop(col)
+        return Window(left, top, right - left, bottom - top) if left < right and top < bottom else None
+
     @property
     def block_rows(self) -> int:
         """Rows of a block of the store: the distance between the cuts of the tile rows."""
@@ -110,14 +124,13 @@ class Plan:
 
     def bands(self) -> list[Band]:
         """The run in order: every tile row once, every mapped row decided once."""
-        rows, first, last = self.grid.rows, self.tile_rows.start, self.tile_rows.stop
+        first, last = self.tile_rows.start, self.tile_rows.stop
         starts = range(first, last, self.band_rows)
         bands = []
         done = self.roi.row_off
         for start in starts:
             tiles = range(start, min(start + self.band_rows, last))
-            stop = self.roi.row_stop if tiles.stop == last else min(rows.cut(tiles.stop), self.roi.row_stop)
-            bands.append(Band(tiles, (done, max(done, stop))))
+            bands.append(Band(tiles, (done, max(done, self.row_stop(tiles.stop - 1)))))
             done = bands[-1].rows[1]
         return bands
 
@@ -238,6 +251,14 @@ def _memory(plan: Plan, source: Source, classes: int, bands: int, probe: Probe) 
     deciding = core * 4 * (2 * classes + 6) + (AHEAD + 1) * sum(plan.layers.values()) * rows_out * plan.roi.width
     fixed = _FIXED_BYTES + source.info.cache_bytes
     return Memory(strips, blending, network, deciding, fixed)
+
+
+def _stop(axis: Axis, index: int, tiles: range, roi_stop: int) -> int:
+    """First pixel that the tiles up to `index` do not decide; the last of them decides the window to its end.
+
+    Where that end lies in the margin of the next tile, no tile but this one has weight there.
+    """
+    return roi_stop if index + 1 == tiles.stop else min(axis.cut(index + 1), roi_stop)
 
 
 def _covered(axis: Axis, tiles: range) -> tuple[int, int]:

@@ -98,7 +98,7 @@ class Sweep:
         start, ran = band.rows[0], 0
         carry = None if band.is_afresh else carry
         for row in band.tiles:
-            stop = max(start, min(self._grid.rows.cut(row + 1), band.rows[1]))
+            stop = max(start, self._plan.row_stop(row))
             if self._any_valid(strip, (0, self._grid.cols.padded), self._tile_rows(row)):
                 carry, tiles = self._run_row(row, (start, stop), job, carry)
             else:  # nothing to decide here, and no sum from here that a valid pixel below leans on
@@ -127,7 +127,7 @@ class Sweep:
             if logits is not None:
                 moving.fold(logits, self._profile(grid.rows, row)[:, None] * self._across[tile.col])
                 ran += 1
-            stop = max(start, self._col_stop(tile.col))
+            stop = max(start, self._plan.col_stop(tile.col))
             self._decide(moving, rows, (start, stop), job)
             below.take(moving)
             start = stop
@@ -244,11 +244,6 @@ class Sweep:
         cells = sums.part(self._grid.rows.cells(*rows), self._grid.cols.cells(*cols))
         top, left = rows[0] - cells.row * stride, cols[0] - cells.col * stride
         return upsample(cells.sums, stride)[:, top : top + rows[1] - rows[0], left : left + cols[1] - cols[0]]
-
-    def _col_stop(self, col: int) -> int:
-        """First raster column that tile columns up to `col` do not decide."""
-        roi = self._plan.roi
-        return roi.col_stop if col + 1 == self._plan.tile_cols.stop else min(self._grid.cols.cut(col + 1), roi.col_stop)
 
     def _patch(self, rows: Span, cols: Span) -> Patch:
         shape = (len(self._model.legend), rows[1] - rows[0], cols[1] - cols[0])

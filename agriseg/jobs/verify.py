@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agriseg.config import RunOptions
 from agriseg.engine.sweep import Sweep
 from agriseg.errors import DataError
-from agriseg.grid import Window, intersection
+from agriseg.grid import Window
 from agriseg.jobs.layers import LAYERS
 from agriseg.jobs.prepare import Prepared, prepare
 from agriseg.jobs.record import describe_plan, file_hash
@@ -193,12 +193,8 @@ def _drawn(prepared: Prepared, count: int, seed: int) -> list[Window]:
     plan = prepared.plan
     places = [(row, col) for row in plan.tile_rows for col in plan.tile_cols]
     chosen = np.random.default_rng(seed).choice(len(places), size=min(count, len(places)), replace=False)
-    found = []
-    for row, col in (places[index] for index in sorted(chosen)):
-        (top, bottom), (left, right) = plan.grid.rows.core(row), plan.grid.cols.core(col)
-        if part := intersection(Window(left, top, right - left, bottom - top), plan.roi):
-            found.append(part)
-    return found
+    parts = (plan.decided(*places[index]) for index in sorted(chosen))
+    return [part for part in parts if part]
 
 
 def _again(prepared: Prepared, window: Window, classes: Path, allowed: float) -> Finding:
