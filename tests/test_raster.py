@@ -5,21 +5,24 @@ import multiprocessing
 import os
 import shutil
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
-from conftest import UTM, blocks, noise, write_raster
+from conftest import UTM, blocks, noise, read, write_raster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.shutil import copy as copy_raster
 
+from agriseg import SegmentationModel, segment
 from agriseg.errors import AccessError, AgrisegError, DataError, InputMissing, UsageError
 from agriseg.grid import Window
+from agriseg.layers.quicklook import photograph
 from agriseg.raster import door, gdal, ground
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Reader, Source
@@ -389,19 +392,58 @@ def test_invalid_pixels_do_not_colour_their_neighbours() -> None:
     np.testing.assert_array_equal(known, [[False, True], [True, True]])  # a quarter, half, half, all covered
 
 
-def test_overviews_are_used_when_they_are_fine_enough(tmp_path: Path) -> None:
-    path = write_raster(tmp_path / "a.tif", np.zeros((1, 400, 400), np.uint8))
+def misled(path: Path, seed: int) -> Path:
+    """The raster with overviews of other pixels, by any means, inside or beside it; a mask may be younger than they."""
+    rng = np.random.default_rng(seed)
+    pixels = read(path)
+    method = [Resampling.nearest, Resampling.average, Resampling.mode][rng.integers(3)]
+    factors = [[2], [2, 4], [4], [2, 4, 8], [3]][rng.integers(5)]
+    stale, masked = rng.random() < 0.5, rng.random() < 0.5
     with rasterio.open(path, "r+") as dataset:
-        dataset.build_overviews([2, 4], Resampling.nearest)
-    with rasterio.open(path, "r+", OVERVIEW_LEVEL=0) as dataset:
-        pass
-    with rasterio.open(path) as dataset:
-        assert dataset.overviews(1) == [2, 4]
-    # mark the overviews, so that it shows which one was read
+        if stale:
+            dataset.write(255 - pixels)
+    with rasterio.Env(TIFF_USE_OVR=bool(rng.random() < 0.5)), rasterio.open(path, "r+") as dataset:
+        dataset.build_overviews(factors, method)
     with rasterio.open(path, "r+") as dataset:
-        dataset.write(np.full((1, 400, 400), 200, np.uint8))
-    assert whole(source_of(path, size=(200, 200))).pixels.max() == 0  # overview 2
-    assert whole(source_of(path, size=(210, 210))).pixels.max() == 200  # finer than overview 2: the raster
+        dataset.write(pixels)
+    if masked:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=bool(rng.random() < 0.5)), rasterio.open(path, "r+") as dataset:
+            dataset.write_mask(mask_of(pixels))
+    return path
+
+
+def mask_of(pixels: np.ndarray) -> np.ndarray:
+    return np.where(pixels[0] % 5 == 0, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_overviews_change_nothing(tmp_path: Path, seed: int, oracle: SegmentationModel) -> None:
+    """A coarse look, its validity, the map and the quick look are those of the same raster without overviews."""
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(40, 200, 2)
+    (tmp_path / "plain").mkdir()
+    pixels = blocks(height, width, side=3, seed=seed)
+    plain = write_raster(tmp_path / "plain" / "a.tif", pixels, photometric="RGB")
+    other = misled(write_raster(tmp_path / "a.tif", pixels, photometric="RGB"), seed)
+    if RasterInfo.read(other).file_mask:
+        with rasterio.open(plain, "r+") as dataset:
+            dataset.write_mask(mask_of(pixels))
+    nodata = [None, int(pixels[0, 0, 0])][rng.integers(2)]
+    size = int(width / rng.uniform(1, 5)) or 1, int(height / rng.uniform(1, 5)) or 1
+    expected, found = (
+        whole(replace(source_of(path, size=size), rule=ValidityRule.of(RasterInfo.read(path), nodata=nodata)))
+        for path in (plain, other)
+    )
+    np.testing.assert_array_equal(found.valid, expected.valid)
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    looks = [
+        photograph(source_of(path), Window(0, 0, width, height), ("red", "green", "blue")) for path in (plain, other)
+    ]
+    assert looks[0] == looks[1]
+    if seed < 2:
+        gsd = 0.1 * rng.uniform(2, 4)
+        maps = [segment(path, oracle, tmp_path / path.parent.name / "out", gsd=gsd) for path in (plain, other)]
+        np.testing.assert_array_equal(read(maps[0].classes), read(maps[1].classes))
 
 
 # the ground

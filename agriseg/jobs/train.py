@@ -205,7 +205,7 @@ def _draw(path: Path, judge: _Judge, model: SegmentationModel) -> None:
     tally_model(model, scene.source.info.path, scene.labels, judge.maps, judge.options)
     made = Outputs(judge.maps, scene.source.info.path.stem, with_probabilities=False)
     layers = made.layer("classes"), made.layer("confidence")
-    save_picture(path, scene.source.info.path, scene.source.bands, *layers, model.legend, _small(scene))
+    save_picture(path, scene.source, *layers, model.legend, _small(scene))
 
 
 def _small(scene: Scene) -> NDArray[np.uint8]:

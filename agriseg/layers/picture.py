@@ -1,6 +1,7 @@
 """One picture of a run: image, mask and confidence side by side, with the legend."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,24 +10,25 @@ from PIL import Image, ImageDraw, ImageFont
 from rasterio.enums import Resampling
 
 from agriseg import files
+from agriseg.grid import Window
 from agriseg.layers.quicklook import glow
 from agriseg.legend import NODATA, Legend
 from agriseg.raster.door import open_raster
+from agriseg.raster.reader import Reader, Source
 
 _PANEL, _GAP, _HEAD, _LINE = 640, 16, 44, 28  # px
 _PAPER, _INK, _EMPTY = (255, 255, 255), (40, 40, 40), (232, 232, 232)
 
 
 def save_picture(
-    path: Path, image: Path, bands: tuple[int, ...], classes: Path, confidence: Path, legend: Legend,
+    path: Path, image: Source, classes: Path, confidence: Path, legend: Legend,
     labels: NDArray[np.uint8] | None = None,
 ) -> None:  # fmt: skip
     """Write a PNG.
 
     Args:
         path: the PNG.
-        image: the raster that was mapped.
-        bands: numbers of the bands to show; the first three as red, green, blue.
+        image: the raster that was mapped; its first three bands are shown as red, green, blue.
         classes, confidence: layers of the run.
         legend: of the mask.
         labels: (H, W) true class ids, 255 unknown, to show beside the mask; None without.
@@ -34,7 +36,7 @@ def save_picture(
     mask, sure = _read(classes, (1,), Resampling.mode)[0], _read(confidence, (1,), Resampling.average)[0]
     known = mask != NODATA
     panels = [
-        ("Image", _photo(image, bands, known.shape)),
+        ("Image", _photo(image, known.shape)),
         ("Classes", _paint(mask, known, legend)),
         ("Confidence", _glow(sure, known, len(legend))),
     ]
@@ -69,18 +71,15 @@ def _shrunk(ids: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]
     return np.asarray(ids[rows[:, None], cols], np.uint8)
 
 
-def _photo(path: Path, bands: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _photo(source: Source, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """The raster as a photograph (h, w, 3), stretched between its 1st and 99th percentile."""
-    with open_raster(path) as dataset:
-        pixels = dataset.read(
-            list((bands * 3)[:3]) if len(bands) < 3 else list(bands[:3]),
-            out_shape=(3, *shape),
-            resampling=Resampling.average,
-        ).astype(np.float32)
-        valid = dataset.dataset_mask(out_shape=shape) > 0
-    low, high = np.percentile(pixels[:, valid], (1, 99)) if valid.any() else (0.0, 1.0)
-    pixels = np.clip((pixels - low) / max(high - low, 1e-9), 0, 1) * 255
-    return np.where(valid[..., None], pixels.transpose(1, 2, 0), _EMPTY).astype(np.uint8)
+    bands = source.bands[:3] if len(source.bands) >= 3 else (source.bands * 3)[:3]
+    with Reader(replace(source, bands=bands, width=shape[1], height=shape[0])) as reader:
+        strip = reader.read(Window(0, 0, shape[1], shape[0]))
+    valid = strip.valid
+    low, high = np.percentile(strip.pixels[:, valid], (1, 99)) if valid.any() else (0.0, 1.0)
+    shown = np.clip((strip.pixels.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1) * 255
+    return np.where(valid[..., None], shown.transpose(1, 2, 0), _EMPTY).astype(np.uint8)
 
 
 def _paint(mask: NDArray[np.uint8], known: NDArray[np.bool_], legend: Legend) -> NDArray[np.uint8]:

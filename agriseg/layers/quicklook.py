@@ -75,7 +75,7 @@ def photograph(source: Source, roi: Window, roles: tuple[str, ...]) -> bytes:
     shown = replace(source, bands=tuple(source.bands[index] for index in shown_roles(roles)))
     width, height = shrunk(roi.width, roi.height)
     if (roi.width, roi.height) == (source.width, source.height):
-        shown, roi = replace(shown, width=width, height=height), Window(0, 0, width, height)  # an overview may do
+        shown, roi = replace(shown, width=width, height=height), Window(0, 0, width, height)
     pixels, valid = _averaged(shown, roi, width, height)
     low, high = np.percentile(pixels[:, valid], _SPAN) if valid.any() else (0.0, 1.0)
     stretched = (np.clip((pixels - low) / max(high - low, 1e-9), 0, 1) * 255).round().astype(np.uint8)

@@ -75,7 +75,6 @@ class RasterInfo:
         file_mask: whether an internal mask or a .msk file says which pixels are valid.
         block: rows and columns of a stored block.
         pixel_interleaved: whether a block holds all bands.
-        overviews: decimation factors, of the axis that is decimated more.
         notes: what GDAL warned about, and oddities of the file.
     """
 
@@ -93,7 +92,6 @@ class RasterInfo:
     file_mask: bool
     block: tuple[int, int]
     pixel_interleaved: bool
-    overviews: tuple[int, ...]
     notes: tuple[str, ...]
 
     @classmethod
@@ -124,7 +122,6 @@ class RasterInfo:
                 file_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
                 block=dataset.block_shapes[0],
                 pixel_interleaved=dataset.interleaving == Interleaving.pixel,
-                overviews=tuple(_decimation(path, dataset, level) for level in range(len(dataset.overviews(1)))),
                 notes=(*heard, *_notes(path, dataset)),
             )
 
@@ -159,12 +156,6 @@ def _one_dtype(path: Path, dataset: rasterio.DatasetReader) -> str:
             f"{path}: bands of {', '.join(sorted(kinds))}, expected one type; convert with gdal_translate -ot"
         )
     return str(dataset.dtypes[0])
-
-
-def _decimation(path: Path, dataset: rasterio.DatasetReader, level: int) -> int:
-    """Rows or columns that one of an overview stands for; GDAL counts by columns, of which a thin raster has few."""
-    with open_raster(path, overview_level=level) as overview:
-        return max(round(float(dataset.width / overview.width)), round(float(dataset.height / overview.height)))
 
 
 def _notes(path: Path, dataset: rasterio.DatasetReader) -> list[str]:

@@ -1,4 +1,8 @@
-"""Windows of a raster, with their validity, on the grid that the engine works on."""
+"""Windows of a raster, with their validity, on the grid that the engine works on.
+
+Overviews are never read: whether one is a mean of the raster as it is now, of its mask too, is not known without
+reading the raster.
+"""
 
 import math
 import mmap
@@ -79,8 +83,6 @@ class Reader:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._lock = threading.Lock()
-        level = _overview(source)
-        self._options = {} if level is None else {"overview_level": level}
         self._dataset = self._opened()
         grow_block_cache(source.info.cache_bytes)
 
@@ -117,7 +119,7 @@ class Reader:
         return Strip(window, resampled, known, tuple(dict.fromkeys(holes)))
 
     def _stored(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_], tuple[Window, ...]]:
-        """Pixels (C, h, w) and validity (h, w) of a window of the opened file or overview, and what of it is lost."""
+        """Pixels (C, h, w) and validity (h, w) of a window of the opened file, and what of it is lost."""
         with self._lock:
             try:
                 return *self._decoded(window), ()
@@ -146,7 +148,7 @@ class Reader:
         return pixels, valid, tuple(lost)
 
     def _decoded(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
-        """Pixels and validity of a window of the opened file or overview."""
+        """Pixels and validity of a window of the opened file."""
         source, rule = self._source, self._source.rule
         wanted = sorted({*source.bands, *rule.bands})
         box = rasterio.windows.Window(window.col_off, window.row_off, window.width, window.height)
@@ -164,10 +166,10 @@ class Reader:
         return stored if same else np.stack([by_number[band] for band in source.bands]), valid
 
     def _opened(self) -> rasterio.DatasetReader:
-        return open_raster(self._source.info.path, **self._options)
+        return open_raster(self._source.info.path)
 
     def _worked(self, stored: Window) -> Window:
-        """The working grid's pixels that a window of the opened file or overview touches."""
+        """The working grid's pixels that a window of the opened file touches."""
         across, down = self._source.width / self._dataset.width, self._source.height / self._dataset.height
         left, top = int(stored.col_off * across), int(stored.row_off * down)
         right = min(self._source.width, math.ceil(stored.col_stop * across))
@@ -199,10 +201,3 @@ def _blocks(shape: tuple[int, int], window: Window) -> Iterator[Window]:
 def _spanned(rows: Taps, cols: Taps) -> Window:
     (top, bottom), (left, right) = rows.span, cols.span
     return Window(left, top, right - left, bottom - top)
-
-
-def _overview(source: Source) -> int | None:
-    """Level of the coarsest overview that is still as fine as the working grid."""
-    factor = min(source.info.width / source.width, source.info.height / source.height)
-    fitting = [i for i, decimation in enumerate(source.info.overviews) if decimation <= factor]
-    return fitting[-1] if fitting else None
