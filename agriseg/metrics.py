@@ -136,13 +136,16 @@ def bootstrap(
         seed: of the draws.
 
     Returns:
-        Lower and upper end, each of the statistic's shape.
+        Lower and upper end, each of the statistic's shape; NaN where the statistic is NaN in every draw.
     """
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=rounds)
     sums = np.tensordot(drawn, blocks, 1)
-    low, high = np.nanpercentile([statistic(each) for each in sums], (2.5, 97.5), axis=0)
-    return low, high
+    found = np.array([statistic(each) for each in sums])
+    known = ~np.isnan(found).all(0)
+    ends = np.full((2, *known.shape), np.nan)
+    ends[:, known] = np.nanpercentile(found[:, known], (2.5, 97.5), axis=0)
+    return ends[0], ends[1]
 
 
 def edge(member: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:

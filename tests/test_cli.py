@@ -1,8 +1,10 @@
 """The command line: what it prints, its exit codes, its defaults; and one line for everything that goes wrong."""
 
 import json
+import logging
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import torch
 from conftest import blocks, noise, read, write_raster
 
 from agriseg.cli import cli, main
-from agriseg.cli.edge import one_line
+from agriseg.cli.edge import ProcessEdge, one_line
 from agriseg.cli.options import RUN_FLAGS, bundled_model
 from agriseg.config import RunOptions, read_config
 from agriseg.errors import AgrisegError, ModelError
@@ -338,6 +340,23 @@ def test_an_unforeseen_error_is_one_line_too(call: Any, field: Path, monkeypatch
     assert "internal error, KeyError" in err
     monkeypatch.setenv("AGRISEG_DEBUG", "1")
     assert "Traceback" in call("run", field, "-q")[2]
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_what_libraries_warn_of_is_not_printed(
+    debug: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither by the module of warnings nor by a log that nobody listens to, unless one looks for a fault."""
+    printed: list[Any] = []
+    monkeypatch.setattr(logging, "lastResort", logging.lastResort)
+    monkeypatch.setattr(warnings, "showwarning", lambda *what: printed.append(what))
+    monkeypatch.setenv("AGRISEG_DEBUG", debug)
+    with warnings.catch_warnings(), ProcessEdge():
+        warnings.simplefilter("default")
+        warnings.warn("odd numbers", RuntimeWarning, stacklevel=1)
+        logging.Logger("library").warning("odd letters")
+    assert len(printed) == len(debug)
+    assert capsys.readouterr().err.count("odd letters") == len(debug)
 
 
 def test_every_error_has_a_code_of_the_table() -> None:

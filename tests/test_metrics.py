@@ -123,6 +123,16 @@ def test_bootstrap_is_wider_than_pixels_would_say() -> None:
     assert high - low > 3 * by_pixels
 
 
+def test_bootstrap_says_nothing_of_a_class_that_is_nowhere() -> None:
+    """Its ends are NaN, without a warning of numpy's; those of the others are what they are without it."""
+    rng = np.random.default_rng(5)
+    two = rng.integers(1, 50, (12, 2, 2))
+    three = np.zeros((12, 3, 3), np.int64)
+    three[:, :2, :2] = two
+    for end, alone in zip(bootstrap(three, iou), bootstrap(two, iou), strict=True):
+        np.testing.assert_array_equal(end, [*alone, np.nan])
+
+
 def test_edge_by_brute_force() -> None:
     member = np.random.default_rng(3).random((30, 40)) < 0.8
     rows, cols = np.nonzero(~np.pad(member, 1))

@@ -1,9 +1,11 @@
 """The edge of the process: whatever goes wrong becomes one line and an exit code."""
 
 import io
+import logging
 import os
 import sys
 import traceback
+import warnings
 from contextlib import suppress
 from types import TracebackType
 from typing import TextIO
@@ -18,12 +20,17 @@ _LONGEST = 300
 class ProcessEdge:
     """A context that turns every error into one line on stderr and leaves with its code.
 
-    With AGRISEG_DEBUG=1 in the environment the traceback is shown as well.
+    What libraries warn of is not printed: it names lines of their source, and nothing that a user could do.
+    With AGRISEG_DEBUG=1 in the environment it is, and the traceback of an error as well.
     """
 
     def __enter__(self) -> None:
         if sys.stdout.isatty():
             sys.stdout = _Shown(sys.stdout)
+        if not os.environ.get(DEBUG):
+            warnings.showwarning = _unheard  # filters stay as they are: tests make errors of warnings
+            logging.lastResort = logging.NullHandler()  # prints what a library logs that nobody listens to
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -49,6 +56,10 @@ def _verdict(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return 130, "interrupted; nothing was written"
     return told(error)
+
+
+def _unheard(*_: object, **__: object) -> None:
+    """A warning of a library."""
 
 
 class _Shown(io.TextIOWrapper):

@@ -2,9 +2,9 @@
 
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from agriseg.cli.options import warn
 from agriseg.cli.signals import ask_on_signals, stoppable
 from agriseg.errors import ModelError, OutputError, UsageError
 from agriseg.units import seconds
+
+if TYPE_CHECKING:
+    from agriseg.jobs.train import Trained
 
 _DEFAULT_MINUTES = 30.0
 _DATA = ("images", "labels", "label_suffix", "column", "area")
@@ -36,7 +39,7 @@ _DATA = ("images", "labels", "label_suffix", "column", "area")
 @click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
 @click.option("--tensorboard", is_flag=True, help="Also write the curves for TensorBoard; pip install tensorboard.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
 def command(
     config: str | None, init: str | None, folds: int | None, device: str, out: str, *, resume: bool, skip_bad: bool,
     tensorboard: bool, quiet: bool, **given: Any,
@@ -77,13 +80,19 @@ def command(
             evaluation = trained[0].evaluation
         else:
             trained, evaluation = cross_validate(chosen, folder, folds, **how)
-    for text in sorted({text for each in trained for text in each.skipped}):
-        warn(f"left out: {text}")
-    if chosen.split == "random":
-        warn("scattered squares beside the training data were held back; on other ground expect lower scores")
+    for text in [] if quiet else _doubts(chosen.split, trained):
+        warn(text)
     click.echo(show_evaluation(evaluation.as_dict()))
     for each in trained:
         click.echo("\n".join(map(str, (*each.pictures, each.model.with_suffix(".md"), each.model))))
+
+
+def _doubts(split: str, trained: "Sequence[Trained]") -> list[str]:
+    """What a reader should know before trusting the scores."""
+    said = [f"left out: {text}" for text in sorted({text for each in trained for text in each.skipped})]
+    if split == "random":
+        said.append("scattered squares beside the training data were held back; on other ground expect lower scores")
+    return said
 
 
 class _Teller:

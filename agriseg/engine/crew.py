@@ -19,7 +19,7 @@ from typing import Any
 import dask.config
 from distributed import Client, Future, KilledWorker, LocalCluster, Status, WorkerPlugin, wait
 
-from agriseg.errors import AgrisegError, DeviceError, DeviceMemoryError, WorkerFailed, WorkerLost, told
+from agriseg.errors import DEBUG, AgrisegError, DeviceError, DeviceMemoryError, WorkerFailed, WorkerLost, told
 from agriseg.units import human_bytes
 
 _CONNECT = 20.0  # seconds to find a scheduler
@@ -228,7 +228,8 @@ def _environment(workers: int) -> dict[str, str]:
     freed for the next tile, as `engine/heap.py` has it in a process of its own. Several workers share the cores out.
     """
     share = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // workers))} if workers > 1 else {}
-    return {"MALLOC_ARENA_MAX": "1", **share}
+    quiet = {} if os.environ.get(DEBUG) else {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    return {"MALLOC_ARENA_MAX": "1", **share, **quiet}
 
 
 def gpu_count() -> int:

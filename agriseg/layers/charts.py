@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font, get_font_names
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -14,8 +16,15 @@ from agriseg import files
 from agriseg.legend import Legend
 
 _INK, _FAINT = "#282828", "#d9d9d9"
+_HAN = (
+    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
+    "Microsoft YaHei", "SimHei", "PingFang SC", "Arial Unicode MS",
+)  # fmt: skip
+_FONTS = ["DejaVu Sans", *sorted(set(_HAN) & set(get_font_names()), key=_HAN.index)]
+"""The one that comes with matplotlib, then those of this machine with Chinese."""
 
 
+@rc_context({"font.family": _FONTS})
 def save_curves(path: Path, lines: Sequence[Mapping[str, Any]], legend: Legend) -> None:
     """Write a PNG: loss and IoU over the steps.
 
@@ -32,7 +41,7 @@ def save_curves(path: Path, lines: Sequence[Mapping[str, Any]], legend: Legend) 
     for entry in legend:
         scores = [line["iou"].get(entry.name) for line in lines]
         values = [np.nan if score is None else score for score in scores]
-        right.plot(steps, values, color=entry.colour, marker=".", label=entry.name)
+        right.plot(steps, values, color=entry.colour, marker=".", label=_shown(entry.name, entry.id))
     right.plot(steps, [line["miou"] for line in lines], color=_INK, linewidth=2.5, label="mean")
     best = max(lines, key=lambda line: line["miou"])
     right.axvline(best["step"], color=_FAINT, zorder=0)
@@ -47,6 +56,7 @@ def save_curves(path: Path, lines: Sequence[Mapping[str, Any]], legend: Legend) 
     _save(figure, path)
 
 
+@rc_context({"font.family": _FONTS})
 def save_confusion(path: Path, matrix: NDArray[np.int64], legend: Legend) -> None:
     """Write a PNG: of each true class, the shares that were mapped as each class.
 
@@ -64,16 +74,18 @@ def save_confusion(path: Path, matrix: NDArray[np.int64], legend: Legend) -> Non
         ink = "white" if shares[row, col] > 0.6 else _INK
         text = f"{shares[row, col]:.1%}\n{matrix[row, col]:,}"
         axes.text(col, row, text, ha="center", va="center", color=ink, fontsize="small")
-    places = range(len(legend))
-    axes.set_xticks(places, [_plain(name) for name in legend.names], rotation=30, ha="right")
-    axes.set_yticks(places, [_plain(name) for name in legend.names])
+    names = [_shown(entry.name, entry.id) for entry in legend]
+    axes.set_xticks(range(len(legend)), names, rotation=30, ha="right")
+    axes.set_yticks(range(len(legend)), names)
     axes.set(xlabel="mapped as", ylabel="labelled as", title="Share of each labelled class, and pixels")
     _save(figure, path)
 
 
-def _plain(name: str) -> str:
-    """A name that matplotlib does not take for mathematics."""
-    return name.replace("$", r"\$")
+def _shown(name: str, number: int) -> str:
+    """A class name that matplotlib does not take for mathematics; its number where no font has its letters."""
+    fonts = [get_font(findfont(family)) for family in _FONTS]
+    known = all(any(font.get_char_index(ord(letter)) for font in fonts) for letter in name)
+    return name.replace("$", r"\$") if known else f"class {number}"
 
 
 def _save(figure: Figure, path: Path) -> None:
