@@ -90,6 +90,7 @@ class RunOptions:
             "max_memory": units.size,
             "window": units.window,
             "bands": units.bands,
+            "nodata": float,
             "gsd": lambda value: value if value in ("auto", "native") else units.metres(value),
         }
         given = {name: value for name, value in flags.items() if value is not None}

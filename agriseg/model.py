@@ -5,7 +5,6 @@ The file is safetensors, never pickle. Its metadata holds one JSON object under 
 """
 
 import hashlib
-import json
 import math
 import warnings
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from torch import nn
 
 from agriseg import files
 from agriseg.errors import ModelError
+from agriseg.json_text import json_line
 from agriseg.legend import Legend, LegendClass
 from agriseg.networks import architecture
 from agriseg.normalize import Normalization
@@ -101,7 +101,7 @@ class SegmentationModel:
     def fingerprint(self) -> str:
         """SHA-256 over the weights and everything that decides the map."""
         card = {"weights": weights_hash(self.network.state_dict()), **_decisive(self)}
-        return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json_line(card, sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path | str) -> None:
         """Write the model file; the name appears when the file is complete.

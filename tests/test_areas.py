@@ -1,5 +1,7 @@
 """Hectares: the same on every grid, adding up over fields, and with an interval that holds the truth."""
 
+import codecs
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -205,4 +207,11 @@ def test_what_validation_cannot_tell(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_a_formula_is_text() -> None:
-    assert csv_text(["=a"], [["=1+1"], [None], [-3.5]]) == "'=a\r\n'=1+1\r\n\"\"\r\n-3.5\r\n"
+    assert csv_text(["=a"], [["=1+1"], [None], [-3.5]]) == "\ufeff'=a\r\n'=1+1\r\n\"\"\r\n-3.5\r\n"
+
+
+def test_a_table_says_that_it_is_utf8() -> None:
+    """Excel takes a CSV for the code page of its Windows unless it begins with the mark."""
+    data = csv_text(["field"], [["\u5317\u7530"]]).encode()
+    assert data.startswith(codecs.BOM_UTF8)
+    assert list(csv.DictReader(data.decode("utf-8-sig").splitlines())) == [{"field": "\u5317\u7530"}]

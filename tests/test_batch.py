@@ -167,7 +167,7 @@ def test_the_readers_can_be_trusted(flights: Path, model_file: Path, tmp_path: P
     assert done.returncode == 3
     assert done.stderr.count("\n") == 2
     assert all(line.startswith("agriseg: failed: ") for line in done.stderr.splitlines())
-    with (out / "summary.csv").open(newline="") as lines:
+    with (out / "summary.csv").open(newline="", encoding="utf-8-sig") as lines:
         table = list(csv.DictReader(lines))
     assert len(table) == 5
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in table for cell in row.values())

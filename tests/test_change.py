@@ -422,7 +422,7 @@ def test_the_command_from_end_to_end(fields: Callable, tmp_path: Path, capsys: p
     record = json.loads((out / "field_change.json").read_text())
     assert {name: record[name] for name in told} == told
     assert list(record["outputs"]) == names[:-1]
-    with (out / "field_change.csv").open() as file:
+    with (out / "field_change.csv").open(encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     matrix = np.array(record["matrix_m2"])
     assert [(row["from"], row["to"]) for row in rows] == list(product(one.legend.names, repeat=2))

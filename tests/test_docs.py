@@ -453,7 +453,7 @@ def test_the_columns_of_the_area_table_are_told(shelf: Shelf, tmp_path: Path, mo
     shelf.lay("maps", tmp_path)
     monkeypatch.chdir(tmp_path)
     assert call("layers", "maps", "-q") == 0
-    with (tmp_path / "maps" / "field_area.csv").open(newline="") as lines:
+    with (tmp_path / "maps" / "field_area.csv").open(newline="", encoding="utf-8-sig") as lines:
         columns = next(csv.reader(lines))
     assert list(table(DOCS / "outputs.md", "column", "what")) == columns
 

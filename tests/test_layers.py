@@ -46,7 +46,7 @@ def boundaries(path: Path, boxes: dict[str, tuple[float, float, float, float]], 
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as lines:
+    with path.open(newline="", encoding="utf-8-sig") as lines:
         return list(csv.DictReader(lines))
 
 

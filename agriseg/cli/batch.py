@@ -1,6 +1,5 @@
 """`agriseg batch`."""
 
-import json
 import os
 import shlex
 import subprocess
@@ -16,6 +15,7 @@ from agriseg.cli.options import chosen_model, config_option, run_flags, run_opti
 from agriseg.cli.progress import Progress
 from agriseg.cli.signals import end_on_signals, stoppable
 from agriseg.errors import ModelError, UsageError
+from agriseg.json_text import json_line
 from agriseg.units import seconds
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def command(
     if given["stac"]:
         _write_collection(folder)
     if as_json:
-        click.echo(json.dumps(diary.summary))
+        click.echo(json_line(diary.summary))
     elif sys.stdout.isatty():
         click.echo(", ".join(f"{number} {status}" for status, number in diary.counts.items()) or "0 files")
     _run_on_done(on_done, diary)
@@ -161,7 +161,7 @@ def _complain(name: str, why: str) -> None:
 def _show_plan(night: "Night", *, as_json: bool) -> None:
     plan = night.plan()
     if as_json:
-        click.echo(json.dumps(dict(plan)))
+        click.echo(json_line(dict(plan)))
         return
     for name, what in plan:
         click.echo(f"{what:>10}  {one_line(name)}")

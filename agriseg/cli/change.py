@@ -1,6 +1,5 @@
 """`agriseg change`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,7 @@ import click
 
 from agriseg.cli.options import config_option, warn
 from agriseg.cli.signals import end_on_signals, stoppable
+from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
     from agriseg.jobs.publish import Made
@@ -59,7 +59,7 @@ def command(
     for text in [] if quiet else made.warnings:
         warn(text)
     slds = write_slds(Path(out), made.files[-1].name.removesuffix(f"{CHANGE}.json")) if sld else []
-    click.echo(json.dumps(made.as_dict()) if as_json else "\n".join([_shown(made), *map(str, slds)]))
+    click.echo(json_line(made.as_dict()) if as_json else "\n".join([_shown(made), *map(str, slds)]))
 
 
 def _shown(made: "Made") -> str:

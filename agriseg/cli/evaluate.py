@@ -1,6 +1,5 @@
 """`agriseg evaluate`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,7 @@ import click
 
 from agriseg.cli.options import label_values, run_flags, run_options
 from agriseg.errors import OutputError, UsageError
+from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
     from agriseg.jobs.evaluate import Evaluation
@@ -57,7 +57,7 @@ def command(image: str, labels: str, out: str | None, model: str | None, *, as_j
         if out is not None:
             save_evaluation(folder, evaluation)
     scores = evaluation.as_dict()
-    click.echo(json.dumps(scores) if as_json else show_evaluation(scores))
+    click.echo(json_line(scores) if as_json else show_evaluation(scores))
 
 
 def _evaluated(

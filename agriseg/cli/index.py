@@ -1,6 +1,5 @@
 """`agriseg index`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ import click
 from agriseg.cli.options import config_option, warn
 from agriseg.cli.signals import end_on_signals, stoppable
 from agriseg.errors import UsageError
+from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
     from agriseg.jobs.index import IndexLayer
@@ -82,7 +82,7 @@ def command(
         warn(f"{path}: {text}")
     if as_json:
         layers = [layer.as_dict() for layer in report.layers]
-        click.echo(json.dumps({"indices": layers, "warnings": list(report.warnings)}))
+        click.echo(json_line({"indices": layers, "warnings": list(report.warnings)}))
     else:
         click.echo("\n".join([*map(_shown, report.layers), *map(str, slds)]))
 

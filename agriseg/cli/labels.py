@@ -1,12 +1,12 @@
 """`agriseg labels check` and `agriseg labels rasterize`."""
 
-import json
 from pathlib import Path
 
 import click
 
 from agriseg.cli.options import label_values
 from agriseg.errors import DataError, OutputError, UsageError
+from agriseg.json_text import json_line
 
 
 @click.group("labels", short_help="Look at labels before training; polygons to label rasters.")
@@ -48,7 +48,7 @@ def check(
         numbers = label_values(values, len(names))
         found = check_rasters(find_pairs(Path(images), Path(labels), label_suffix), names, numbers)
     if as_json:
-        click.echo(json.dumps(found.as_dict()))
+        click.echo(json_line(found.as_dict()))
     else:
         labelled = sum(found.pixels.values())
         for name, pixels in found.pixels.items():

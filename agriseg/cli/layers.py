@@ -1,6 +1,5 @@
 """`agriseg layers`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from agriseg.cli.layer_options import layer_flags, layer_options
 from agriseg.cli.options import config_option, warn
 from agriseg.cli.report_options import handover, handover_options, open_page
 from agriseg.cli.signals import end_on_signals, stoppable
+from agriseg.json_text import json_line
 
 
 @click.command("layers", short_help="From finished maps to hectares, polygons, severity, zones and scout points.")
@@ -45,7 +45,7 @@ def command(places: tuple[str, ...], *, overwrite: bool, open_: bool, as_json: b
         for text in [] if quiet else made.warnings:
             warn(f"{record}: {text}")
         if as_json:
-            click.echo(json.dumps(made.as_dict() | {"report": [str(path) for path in pages]}))
+            click.echo(json_line(made.as_dict() | {"report": [str(path) for path in pages]}))
         else:
             click.echo("\n".join([show_layers(made), *map(str, pages)]))
         if open_:

@@ -1,6 +1,5 @@
 """`agriseg model list`, `agriseg model init` and `agriseg model show`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 
 from agriseg.cli.options import warn
 from agriseg.errors import UsageError
+from agriseg.json_text import json_line
 
 _IMAGENET = {"red": (0.485, 0.229), "green": (0.456, 0.224), "blue": (0.406, 0.225)}
 _GREY = (0.449, 0.226)  # mean of ImageNet's three, for bands it does not have
@@ -48,7 +48,7 @@ def list_(*, as_json: bool) -> None:
         for name, design in ARCHITECTURES.items()
     }  # fmt: skip
     if as_json:
-        click.echo(json.dumps(facts))
+        click.echo(json_line(facts))
         return
     row = "{:27}{:>6}  {:>5}  {:>4}  {:>10}  {:>4}  {}".format
     click.echo(row("network", "stride", "align", "halo", "parameters", "Gmac", "--init"))
@@ -141,10 +141,10 @@ def show(file: str, *, as_json: bool) -> None:
         "fingerprint": model.fingerprint, "about": dict(model.about),
     }  # fmt: skip
     if as_json:
-        click.echo(json.dumps(facts))
+        click.echo(json_line(facts))
         return
     for name, value in facts.items():
-        click.echo(f"{name:>13}  {json.dumps(value) if isinstance(value, dict | list) else value}")
+        click.echo(f"{name:>13}  {json_line(value) if isinstance(value, dict | list) else value}")
 
 
 def _words(text: str) -> list[str]:

@@ -1,6 +1,5 @@
 """`agriseg report`."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from agriseg.cli.progress import Progress
 from agriseg.cli.report_options import handover, handover_options, open_page
 from agriseg.cli.signals import end_on_signals, stoppable
 from agriseg.errors import UsageError
+from agriseg.json_text import json_line
 
 _LAYERS = "Make the layers anew too: with the flags below, or else with those that they were made with."
 _PATTERN = "Names of fields and dates, as for 'agriseg batch': '(?P<field>[^/]+)/(?P<date>[0-9-]+)'."
@@ -69,7 +69,7 @@ def command(
         made.insert(0, page)
     if wanted.stac and len(records) > 1:
         made.append(_collection(records))
-    click.echo(json.dumps([str(path) for path in made]) if as_json else "\n".join(map(str, made)))
+    click.echo(json_line([str(path) for path in made]) if as_json else "\n".join(map(str, made)))
     if open_:
         open_page(made[0])
 

@@ -1,6 +1,5 @@
 """`agriseg run`."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from agriseg.cli.progress import Progress
 from agriseg.cli.report_options import handover, handover_options, open_page
 from agriseg.cli.signals import end_on_signals, stoppable
 from agriseg.errors import UsageError
+from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
     from agriseg.engine.crew import Crew
@@ -134,7 +134,7 @@ def _show(report: "Report", made: "Made | None", pages: list[Path], *, as_json: 
 
     if as_json:
         layers = {} if made is None else {"layers": made.as_dict()}
-        click.echo(json.dumps(report.as_dict() | layers | {"report": [str(path) for path in pages]}))
+        click.echo(json_line(report.as_dict() | layers | {"report": [str(path) for path in pages]}))
     else:
         parts = [show_report(report), *([] if made is None else [show_layers(made)]), *map(str, pages)]
         click.echo("\n".join(parts))

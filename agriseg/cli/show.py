@@ -1,11 +1,11 @@
 """What commands print for people."""
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from agriseg.json_text import json_line
 from agriseg.units import human_bytes, human_metres
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def show_prepared(prepared: "Prepared", *, as_json: bool) -> None:
             "valid_share": sample.valid_share, "valid_share_is_exact": sample.complete,
             "hectares": prepared.hectares,
         }  # fmt: skip
-        click.echo(json.dumps(record))
+        click.echo(json_line(record))
         return
     for name, text in [*show_raster(prepared.info), *_plan_lines(prepared)]:
         click.echo(f"{name:>8}  {text}")

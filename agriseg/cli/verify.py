@@ -1,11 +1,11 @@
 """`agriseg verify`."""
 
-import json
 from pathlib import Path
 
 import click
 
 from agriseg.errors import DataError
+from agriseg.json_text import json_line
 
 
 @click.command("verify", short_help="Check finished maps against their records, and run some tiles again.")
@@ -35,7 +35,7 @@ def command(out: str, image: str | None, model: str | None, *, tiles: int, seed:
             click.echo(f"{'WRONG' if finding.wrong else 'ok':>6}  {finding.what}{_because(finding.wrong)}")
     wrong = [finding for finding in found if finding.wrong]
     if as_json:
-        click.echo(json.dumps({"ok": not wrong, "findings": [vars(finding) for finding in found]}))
+        click.echo(json_line({"ok": not wrong, "findings": [vars(finding) for finding in found]}))
     if wrong:
         raise DataError(f"{wrong[0].what}: {wrong[0].wrong}; {len(wrong)} of {len(found)} checks failed, do not use it")
 

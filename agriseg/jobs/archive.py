@@ -4,7 +4,6 @@ Whoever knows the place and the key works on it: the run itself, the next one af
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from agriseg.grid import Window
 from agriseg.jobs.account import Account, windows
 from agriseg.jobs.prepare import Prepared
 from agriseg.jobs.record import describe_model, describe_plan
+from agriseg.json_text import json_line
 from agriseg.layers.area import Area
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL
 from agriseg.raster.journal import Journal
@@ -152,7 +152,7 @@ def key_of(prepared: Prepared) -> str:
         "threads": torch.get_num_threads(),  # sums are made in as many parts
         "versions": {name: version(name) for name in _PACKAGES},
     }  # fmt: skip
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json_line(key, sort_keys=True).encode()).hexdigest()
 
 
 def _doubtful(layers: Mapping[str, NDArray[np.uint8]]) -> int:

@@ -84,7 +84,7 @@ class Date:
         alpha = tuple(parameters.get("alpha_bands", ()))
         rule = ValidityRule.of(info, alpha=alpha)
         if "nodata" in parameters:
-            rule = replace(rule, nodata=tuple((band, value) for band, value in parameters["nodata"]))
+            rule = replace(rule, nodata=tuple((band, float(value)) for band, value in parameters["nodata"]))
         bands = [self.bands[role] for role in roles] or list(self.bands.values())
         bands = bands or [band for band in range(1, info.count + 1) if band not in rule.alpha]
         if max(bands) > info.count:

@@ -1,6 +1,5 @@
 """What a night tells: a line of JSON an event, and a summary as table, as JSON and as a page, whole at any instant."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from agriseg import files
+from agriseg.json_text import json_document, json_line
 from agriseg.layers.night_page import night_page
 from agriseg.spreadsheet import csv_text
 
@@ -98,7 +98,7 @@ class Diary:
         """One line in the log, in one write: it is there or it is not."""
         level = {"failed": "error", "retry": "warning", "deferred": "warning"}.get(event, "info")
         entry = {"ts": _stamp(datetime.now(UTC)), "level": level, "event": event, "run_id": self._run_id}
-        line = json.dumps({**entry, **({"input": name} if name else {}), **facts}) + "\n"
+        line = json_line({**entry, **({"input": name} if name else {}), **facts}) + "\n"
         try:
             handle = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             try:
@@ -110,7 +110,7 @@ class Diary:
 
     def _write(self) -> None:
         rows, summary = list(self._rows.values()), self.summary
-        files.write_text(self._summary.with_suffix(".json"), json.dumps(summary, indent=2) + "\n")
+        files.write_text(self._summary.with_suffix(".json"), json_document(summary))
         files.write_text(self._summary.with_suffix(".csv"), _table(rows))
         files.write_text(self.page, night_page(summary, rows))
 

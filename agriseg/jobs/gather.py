@@ -1,7 +1,6 @@
 """From a training configuration to scenes: which images, their labels, what is held back."""
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from agriseg.grid import Window
 from agriseg.jobs.contract import agree
 from agriseg.jobs.labels import label_pairs
 from agriseg.jobs.start import Start, start
+from agriseg.json_text import json_line
 from agriseg.legend import Legend
 from agriseg.model import SegmentationModel
 from agriseg.networks import Architecture, architecture
@@ -251,5 +251,5 @@ def _identity(config: TrainConfig, origin: str, pairs: Sequence[Pair]) -> str:
     stamps = [[path.name, (stamp := Stamp.of(path)).size, stamp.mtime_ns] for path in given]
     parts = {"images", "labels", "area"}
     plain = config.model_dump(mode="json", exclude={"data": parts, "validation": {"images", "labels"}, "init": True})
-    text = json.dumps([plain, origin, config.split, stamps])
+    text = json_line([plain, origin, config.split, stamps])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agriseg.errors import StorageError
+from agriseg.json_text import json_line
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS rasters (
@@ -75,7 +76,7 @@ class Ledger:
 
     def put(self, entry: Entry) -> None:
         """Keep an entry, durably, in place of an older one."""
-        row = (entry.name, entry.size, entry.mtime_ns, entry.sha256, entry.key, json.dumps(entry.outcome))
+        row = (entry.name, entry.size, entry.mtime_ns, entry.sha256, entry.key, json_line(entry.outcome))
         with self._told():
             self._base.execute("INSERT OR REPLACE INTO rasters VALUES (?, ?, ?, ?, ?, ?)", row)
 

@@ -118,7 +118,7 @@ class Making:
         rows = self._rows(self._run.stem, whole)
         for field, each in zip(fields, found, strict=True):
             rows += self._rows(field.name, each)
-        table = [row.as_dict() for row in rows]
+        table = [{"map": self._run.stem, **row.as_dict()} for row in rows]
         files.write_text(self._path("_area.csv"), csv_text(list(table[0]), [list(row.values()) for row in table]))
         if fields:
             self._layers.append(self._named("fields", fields, found))

@@ -1,7 +1,6 @@
 """Many rasters in one night: each in a worker process, none of them able to stop the others."""
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -15,6 +14,7 @@ from agriseg.errors import ModelError
 from agriseg.jobs.diary import Diary
 from agriseg.jobs.discover import Candidate, Discovery
 from agriseg.jobs.ledger import Entry, Ledger
+from agriseg.json_text import json_line
 
 FINAL = (2, 3, 65, 78)
 """Exit codes of what will fail again however often it is tried: the raster, the model and the flags stay the same."""
@@ -235,7 +235,7 @@ def _key(job: Job, rules: Rules) -> str:
         "rules": [rules.cpu_threads, rules.limits, rules.refused],
         "versions": {name: version(name) for name in _PACKAGES},
     }  # fmt: skip
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json_line(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -1,6 +1,5 @@
 """A set of files that get their names together, and a record that vouches for them."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from agriseg import files
 from agriseg.errors import OutputError
 from agriseg.jobs.record import file_hash
 from agriseg.jobs.versions import versions
+from agriseg.json_text import json_document
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def publish(record: Path, lock: Path, make: Callable[[Path], Mapping[str, Any]],
             files.commit(draft, path)
         hashes = {path.name: file_hash(path) for path in outputs}
         told = {"format": 1, **facts, "outputs": hashes, "versions": versions()}
-        files.write_text(record, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        files.write_text(record, json_document(told))
     return Made(facts, (*outputs, record))
 
 

@@ -1,7 +1,6 @@
 """The record of a run: everything somebody needs to trust the map, or to make it again."""
 
 import hashlib
-import json
 import platform
 import resource
 import sys
@@ -18,6 +17,7 @@ from agriseg.files import reading_error
 from agriseg.jobs.discover import flight_date
 from agriseg.jobs.prepare import Prepared, device_name
 from agriseg.jobs.versions import versions
+from agriseg.json_text import json_document, nodata_value
 from agriseg.raster.info import RasterInfo
 
 
@@ -58,7 +58,7 @@ def describe_run(prepared: Prepared, outcome: Mapping[str, Any], outputs: list[P
         "versions": versions(),
         "machine": _machine(prepared),
     }
-    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    return json_document(record)
 
 
 def describe_raster(info: RasterInfo) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def describe_plan(prepared: Prepared) -> dict[str, Any]:
     return {
         "bands": contract.mapping,
         "alpha_bands": list(contract.source.rule.alpha),
-        "nodata": [list(pair) for pair in contract.source.rule.nodata],
+        "nodata": [[band, nodata_value(value)] for band, value in contract.source.rule.nodata],
         "file_mask": contract.source.rule.file_mask,
         "working_size": [contract.source.width, contract.source.height],
         "resampling_factor": list(contract.factor),
@@ -129,7 +129,7 @@ def _describe_options(options: RunOptions) -> dict[str, Any]:
     """What the user chose, as `RunOptions.of` takes it."""
     window = options.window
     placed = None if window is None else [window.col_off, window.row_off, window.width, window.height]
-    return {**asdict(options), "window": placed, "bands": options.bands}
+    return {**asdict(options), "window": placed, "bands": options.bands, "nodata": nodata_value(options.nodata)}
 
 
 def peak_memory() -> int:

@@ -17,6 +17,7 @@ from agriseg.jobs.record import describe_plan, file_hash
 from agriseg.jobs.segment import run
 from agriseg.jobs.turn import Turn
 from agriseg.jobs.versions import versions
+from agriseg.json_text import json_line
 from agriseg.layers.quicklook import thumbnail
 
 
@@ -48,7 +49,7 @@ def _is_done(prepared: Prepared, outputs: Outputs) -> bool:
     record = json.loads(outputs.record.read_text("utf-8"))
     recorded = [record["model"]["fingerprint"], record["parameters"], record["versions"], record["input"]["sha256"]]
     model, image = prepared.model, prepared.info.path
-    expected = [model.fingerprint, json.loads(json.dumps(describe_plan(prepared))), versions(), file_hash(image)]
+    expected = [model.fingerprint, json.loads(json_line(describe_plan(prepared))), versions(), file_hash(image)]
     return bool(recorded == expected)
 
 

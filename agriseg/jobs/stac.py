@@ -21,6 +21,7 @@ from agriseg.errors import DataError, UsageError
 from agriseg.jobs.stac_assets import assets, escaped, reference
 from agriseg.jobs.stac_model import bands, model_id, model_properties
 from agriseg.jobs.zarr_map import machine_names
+from agriseg.json_text import json_document, json_line
 from agriseg.layers.finished import FinishedMap, read_record
 from agriseg.raster.gdal import GDAL_ERRORS
 from agriseg.raster.info import Georeference
@@ -131,7 +132,7 @@ def write_collection(folder: Path, items: Sequence[Path]) -> Path:
         to = {"href": reference(final, path.parent), "type": pystac.MediaType.JSON}
         up = [{"rel": rel, **to} for rel in ("root", "parent", "collection")]
         links = [link for link in item["links"] if link["rel"] not in ("root", "parent", "collection")]
-        files.write_text(path, _json({**item, "links": [*links, *up], "collection": collection.id}))
+        files.write_text(path, json_document({**item, "links": [*links, *up], "collection": collection.id}))
     return final
 
 
@@ -145,7 +146,7 @@ def _checked(record: Path, told: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _item_id(stem: str, told: Mapping[str, Any]) -> str:
     """The stem and a hash of image, model and options: many flights have one name, and a run can be made again."""
-    asked = json.dumps([told["input"]["sha256"], told["model"]["fingerprint"], told["options"]], sort_keys=True)
+    asked = json_line([told["input"]["sha256"], told["model"]["fingerprint"], told["options"]], sort_keys=True)
     return f"{machine_names([stem])[0]}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
 
 
@@ -232,7 +233,7 @@ def _extent(items: Sequence[dict[str, Any]]) -> pystac.Extent:
 def _classes(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Each class of any item once."""
     found = (entry for item in items for entry in item["assets"]["classes"]["classification:classes"])
-    return list({json.dumps(entry, sort_keys=True): entry for entry in found}.values())
+    return list({json_line(entry, sort_keys=True): entry for entry in found}.values())
 
 
 def _schemas(*names: str) -> list[str]:
@@ -240,9 +241,5 @@ def _schemas(*names: str) -> list[str]:
 
 
 def _write(path: Path, thing: pystac.Item | pystac.Collection) -> Path:
-    files.write_text(path, _json(thing.to_dict(include_self_link=False, transform_hrefs=False)))
+    files.write_text(path, json_document(thing.to_dict(include_self_link=False, transform_hrefs=False)))
     return path
-
-
-def _json(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,6 +1,5 @@
 """The files of a finished map as the assets of a STAC Item: what each of them is, how large, and its checksum."""
 
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from agriseg.jobs.layers import LAYERS
 from agriseg.jobs.record import file_hash
 from agriseg.jobs.stac_model import class_objects
 from agriseg.jobs.zarr_map import machine_names
+from agriseg.json_text import nodata_value
 from agriseg.layers.finished import FinishedMap, read_record
 from agriseg.legend import Legend
 from agriseg.raster.door import open_raster
@@ -116,7 +116,7 @@ def _bands(dataset: rasterio.DatasetReader) -> list[dict[str, Any]]:
             "name": word,
             "description": text,
             "data_type": dtype,
-            **({} if nodata is None else {"nodata": "nan" if math.isnan(nodata) else nodata}),
+            **({} if nodata is None else {"nodata": nodata_value(nodata)}),
             "raster:scale": scale,
         }
         for word, text, dtype, nodata, scale in told

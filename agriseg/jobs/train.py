@@ -19,6 +19,7 @@ from agriseg.jobs.calibrate import Witness
 from agriseg.jobs.evaluate import Evaluation, score, tally_model
 from agriseg.jobs.gather import Gathered, gather
 from agriseg.jobs.outputs import Outputs
+from agriseg.json_text import json_document
 from agriseg.layers.card import write_card
 from agriseg.layers.charts import save_confusion, save_curves
 from agriseg.layers.picture import save_picture
@@ -140,7 +141,7 @@ def cross_validate(
     pooled = score([each.evaluation.tally for each in trained], trained[0].evaluation.legend)
     scores = [each.evaluation.miou for each in trained]
     told = {"miou": scores, "mean": float(np.mean(scores)), "deviation": float(np.std(scores, ddof=1))}
-    files.write_text(folder / "folds.json", json.dumps({**told, "pooled": pooled.as_dict()}, indent=2) + "\n")
+    files.write_text(folder / "folds.json", json_document({**told, "pooled": pooled.as_dict()}))
     return trained, pooled
 
 
@@ -190,7 +191,7 @@ def _finish(folder: Path, judge: _Judge, skipped: Sequence[str]) -> Trained:
 
 def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write `evaluation.json` and `confusion.png`."""
-    files.write_text(folder / "evaluation.json", json.dumps(evaluation.as_dict(), indent=2) + "\n")
+    files.write_text(folder / "evaluation.json", json_document(evaluation.as_dict()))
     save_confusion(folder / "confusion.png", evaluation.matrix, evaluation.legend)
 
 

@@ -23,6 +23,7 @@ from agriseg.jobs.layers import LAYERS
 from agriseg.jobs.prepare import Prepared, prepare
 from agriseg.jobs.record import describe_plan, file_hash
 from agriseg.jobs.versions import versions
+from agriseg.json_text import json_line
 from agriseg.layers.finished import RECORD, find_records, read_record
 from agriseg.legend import NODATA
 from agriseg.model import load_model
@@ -185,7 +186,7 @@ def _options(record: dict[str, Any]) -> RunOptions:
 def _differs(now: dict[str, Any], told: dict[str, Any]) -> str | None:
     """The first parameter that is another, of those that decide the map."""
     decisive = [name for name in told if name not in ("device", "batch", "expected_memory_bytes")]
-    return next((name for name in decisive if json.loads(json.dumps(now.get(name))) != told[name]), None)
+    return next((name for name in decisive if json.loads(json_line(now.get(name))) != told[name]), None)
 
 
 def _drawn(prepared: Prepared, count: int, seed: int) -> list[Window]:

@@ -4,7 +4,6 @@ What it says follows Mitchell et al. 2019, "Model Cards for Model Reporting", ar
 """
 
 import html
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 
 from agriseg import files
+from agriseg.json_text import json_document
 from agriseg.model import SegmentationModel
 
 _STYLE = (
@@ -137,8 +137,8 @@ def _limits(model: SegmentationModel) -> str:
 
 def _making(model: SegmentationModel) -> str:
     told = ("provenance", "split", "recipe", "step", "offsets")
-    made = json.dumps({key: model.about[key] for key in told if key in model.about}, indent=2, ensure_ascii=False)
-    return f"```json\n{made}\n```"
+    made = json_document({key: model.about[key] for key in told if key in model.about})
+    return f"```json\n{made}```"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

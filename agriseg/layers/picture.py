@@ -76,9 +76,9 @@ def _photo(source: Source, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     bands = source.bands[:3] if len(source.bands) >= 3 else (source.bands * 3)[:3]
     with Reader(replace(source, bands=bands, width=shape[1], height=shape[0])) as reader:
         strip = reader.read(Window(0, 0, shape[1], shape[0]))
-    valid = strip.valid
-    low, high = np.percentile(strip.pixels[:, valid], (1, 99)) if valid.any() else (0.0, 1.0)
-    shown = np.clip((strip.pixels.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1) * 255
+    pixels, valid = strip.pixels.astype(np.float32), strip.valid
+    low, high = np.percentile(pixels[:, valid], (1, 99)) if valid.any() else (0.0, 1.0)
+    shown = np.clip((pixels - low) / max(high - low, 1e-9), 0, 1) * 255
     return np.where(valid[..., None], shown.transpose(1, 2, 0), _EMPTY).astype(np.uint8)
 
 

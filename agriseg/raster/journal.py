@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from agriseg.json_text import json_line
 from agriseg.raster.place import Place
 
 
@@ -45,7 +46,7 @@ class Journal:
         Raises:
             StorageError: it was not taken.
         """
-        text = json.dumps(entry)
+        text = json_line(entry)
         self._place.put(f"journal/{number}", f"{self._checksum(number, text)} {text}".encode())
 
     def find(self, number: int) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from safetensors import torch as safetensors_torch
 
 from agriseg import files
 from agriseg.errors import ModelError
+from agriseg.json_text import json_line
 
 _KEY = "agriseg_training"
 _NUMBERS = ("step", "seconds", "best", "stale", "losses", "counted", "processes")
@@ -57,7 +58,7 @@ class State:
             tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
         numbers = {"run": run, **{name: getattr(self, name) for name in _NUMBERS}}
         plain = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-        files.write_bytes(path, safetensors_torch.save(plain, {_KEY: json.dumps(numbers)}))
+        files.write_bytes(path, safetensors_torch.save(plain, {_KEY: json_line(numbers)}))
 
     def load(self, path: Path, run: str) -> None:
         """Take the state of a file over.

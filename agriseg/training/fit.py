@@ -19,6 +19,7 @@ from torch.nn import functional
 from agriseg import files
 from agriseg.engine.device import choose_precision
 from agriseg.errors import PredictionError, Terminated
+from agriseg.json_text import json_line
 from agriseg.model import SegmentationModel
 from agriseg.networks import last_bias, plain
 from agriseg.training.augment import Sample, Samples, stacked
@@ -169,7 +170,7 @@ def _validate(run: Run, state: State) -> bool:
     state.losses, state.counted = 0.0, 0
     line = {"step": state.step, "seconds": round(state.seconds, 1), "loss": loss, "best": better, **scores}
     with (run.folder / "metrics.jsonl").open("a") as log:
-        log.write(json.dumps(line) + "\n")
+        log.write(json_line(line) + "\n")
     run.tell(line)
     return state.stale >= run.recipe.patience > 0
 

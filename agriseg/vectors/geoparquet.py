@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import shapely
 from rasterio.crs import CRS
 
+from agriseg.json_text import json_line
 from agriseg.vectors.features import Features
 
 _GEOMETRY = "geometry"
@@ -33,7 +34,7 @@ def write_geoparquet(path: Path, features: Features) -> None:
     if len(features):
         told["bbox"] = shapely.total_bounds(features.shapes).tolist()
     meta = {"version": "1.1.0", "primary_column": _GEOMETRY, "columns": {_GEOMETRY: told}}
-    table = pa.table(columns).replace_schema_metadata({"geo": json.dumps(meta)})
+    table = pa.table(columns).replace_schema_metadata({"geo": json_line(meta)})
     pq.write_table(table, path, compression="zstd")
 
 
@@ -47,7 +48,7 @@ def read_geoparquet(path: Path) -> Features:
     meta = json.loads(table.schema.metadata[b"geo"])["columns"][_GEOMETRY]
     columns = {name: table[name].to_numpy() for name in table.column_names if name != _GEOMETRY}
     shapes = shapely.from_wkb(np.array(table[_GEOMETRY].to_pylist(), object))
-    crs = CRS.from_user_input(json.dumps(meta["crs"])) if meta["crs"] else CRS()
+    crs = CRS.from_user_input(json_line(meta["crs"])) if meta["crs"] else CRS()
     return Features(path.stem, shapes, columns, crs, "Unknown")
 
 

@@ -62,7 +62,7 @@ def readable(out: Path, rasters: int = 6) -> bool:
     if (out / "summary.json").exists():
         assert len(json.loads((out / "summary.json").read_text())["rows"]) == rasters
     if (out / "summary.csv").exists():
-        with (out / "summary.csv").open(newline="") as lines:
+        with (out / "summary.csv").open(newline="", encoding="utf-8-sig") as lines:
             assert len(list(csv.DictReader(lines))) == rasters
     if (out / "summary.html").exists():
         assert (out / "summary.html").read_text().endswith("</html>")
