@@ -37,7 +37,7 @@ class RunOptions:
         window: part of the raster to map, in its own pixels.
         bands: role to band number, or the numbers in the model's order; the role `alpha` marks a validity band.
         gsd: auto resamples to the model's ground sample distance, native does not; a number is metres.
-        nodata: a value that means no data where the file does not say so.
+        nodata: a value that means no data, beside what the file declares.
         probabilities: whether to write one band per class.
         threads: Dask threads: one reads ahead, one runs the network, one writes.
         band_rows: tile rows per Dask task.

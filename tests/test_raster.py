@@ -28,7 +28,7 @@ from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.resample import Taps, resample
 from agriseg.raster.sample import take_sample
-from agriseg.raster.validity import ValidityRule
+from agriseg.raster.validity import Use, ValidityRule
 
 
 def source_of(path: Path, bands: tuple[int, ...] | None = None, size: tuple[int, int] | None = None) -> Source:
@@ -305,6 +305,63 @@ def test_a_users_nodata_and_alpha(tmp_path: Path) -> None:
     rule = ValidityRule.of(info, alpha=(1,))
     with Reader(Source(info, (2, 3), rule, 50, 60)) as reader:
         np.testing.assert_array_equal(reader.read(Window(0, 0, 50, 60)).valid, holed()[0] != 0)
+
+
+def declared(pixels: np.ndarray, values: list[float | None], used: tuple[int, ...]) -> np.ndarray:
+    """(bands, H, W): where each used band holds a value that is declared for it, pixel by pixel."""
+    holds = np.zeros((len(used), *pixels.shape[1:]), bool)
+    for place, number in enumerate(used):
+        for row, line in enumerate(pixels[number - 1].tolist()):
+            for col, stored in enumerate(line):
+                own = [value for value in values if value is not None]
+                holds[place, row, col] = any(stored == value or (stored != stored and value != value) for value in own)
+    return holds
+
+
+KINDS: dict[str, tuple[float, ...]] = {
+    "uint8": (0, 255, 7), "uint16": (0, 65535, 7), "int16": (-9999, 32767, 0), "float32": (-10000, np.nan, 0, 3.5),
+}  # fmt: skip
+
+
+@pytest.mark.fault("P01", "P02")
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_the_bands_that_are_used_say_what_is_data(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """One used band with its value is enough, but for a network's 8-bit colours; other bands say nothing."""
+    dtype = data.draw(st.sampled_from(list(KINDS)))
+    values = KINDS[dtype]
+    bands = data.draw(st.integers(1, 5))
+    used = tuple(data.draw(st.permutations(range(1, bands + 1)))[: data.draw(st.integers(1, bands))])
+    own = data.draw(st.sampled_from([None, *values]))
+    users = data.draw(st.sampled_from([None, *values]))
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    pixels = np.random.default_rng(seed).choice([*values, 5, 6], (bands, 4, 6)).astype(dtype)
+    path = tmp_path_factory.mktemp("validity") / "a.tif"
+    info = RasterInfo.read(write_raster(path, pixels, nodata=own, photometric="MINISBLACK"))
+    holds = declared(pixels, [own, users], used)
+    finite = np.isfinite(pixels[[number - 1 for number in used]]).all(0)
+    for use in Use:
+        lost = holds.all(0) if use is Use.NETWORK and dtype == "uint8" else holds.any(0)
+        rule = ValidityRule.of(info, nodata=users, use=use)
+        with Reader(Source(info, used, rule, info.width, info.height)) as reader:
+            found = reader.read(Window(0, 0, info.width, info.height)).valid
+        np.testing.assert_array_equal(
+            found, ~lost & finite, err_msg=f"{use} of {dtype}, {own} and {users}, seed {seed}"
+        )
+
+
+def test_each_band_has_its_own_nodata(tmp_path: Path) -> None:
+    """A VRT or a netCDF file may declare a value for each band, or for some."""
+    pixels = np.uint16([[[1, 2, 3, 4]], [[1, 2, 3, 4]], [[1, 2, 3, 4]]])
+    info = replace(RasterInfo.read(write_raster(tmp_path / "a.tif", pixels)), nodata=(2.0, 3.0, None))
+    with Reader(Source(info, (1, 2, 3), ValidityRule.of(info), 4, 1)) as reader:
+        assert reader.read(Window(0, 0, 4, 1)).valid.tolist() == [[True, False, False, True]]
+    with Reader(Source(info, (2, 3), ValidityRule.of(info), 4, 1)) as reader:
+        assert reader.read(Window(0, 0, 4, 1)).valid.tolist() == [[True, True, False, True]]
+    with Reader(Source(info, (3,), ValidityRule.of(info), 4, 1)) as reader:
+        assert reader.read(Window(0, 0, 4, 1)).valid.all()
 
 
 @pytest.mark.fault("P06")

@@ -45,7 +45,7 @@ def _show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> Non
 @click.option("-b", "--bands", metavar="LIST", help=_BANDS)
 @click.option("--sensor", metavar="NAME", help=_SENSOR)
 @click.option("--scale", type=float, metavar="VALUE", help=_SCALE)
-@click.option("--nodata", type=float, metavar="VALUE", help="Means no data, where the file does not say so.")
+@click.option("--nodata", type=float, metavar="VALUE", help="Means no data, beside what the file declares.")
 @click.option("--sld", is_flag=True, help="Also write styles for GeoServer (.sld).")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -30,7 +30,7 @@ def run_options(command: F) -> F:
         click.option("-m", "--model", metavar="FILE", help="Model file; else the bundled potato-weed model."),
         click.option("-b", "--bands", metavar="LIST", help=_BANDS),
         click.option("--gsd", metavar="LENGTH", help="auto (the model's, default), native (the raster's), or 5cm."),
-        click.option("--nodata", type=float, metavar="VALUE", help="Means no data, where the file does not say so."),
+        click.option("--nodata", type=float, metavar="VALUE", help="Means no data, beside what the file declares."),
         click.option("--window", metavar="COL,ROW,WIDTH,HEIGHT", help="Map only this part, in pixels of the raster."),
         click.option("--blend", type=click.Choice(BLENDS), help=_BLEND),
         click.option("--tile", type=int, metavar="PX", help="Side of a tile."),

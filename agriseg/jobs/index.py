@@ -21,7 +21,7 @@ from agriseg.raster.info import RasterInfo, Stamp
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.sample import take_sample
 from agriseg.raster.sidecars import ramp_style
-from agriseg.raster.validity import ValidityRule, check_nodata
+from agriseg.raster.validity import Use, ValidityRule, check_nodata
 from agriseg.sensors import Sensor, sensor
 
 
@@ -33,7 +33,7 @@ class IndexOptions:
         bands: role to band number, with `alpha` for a validity band; None for what the file's tags say.
         sensor: name of the camera; it has the bands, unless `bands` is just alpha.
         scale: reflectance of one count of the stored numbers.
-        nodata: means no data, where the file does not say so.
+        nodata: means no data, beside what the file declares.
     """
 
     bands: Mapping[str, int] | None = None
@@ -145,7 +145,7 @@ class _Making:
         for index in indices:
             _require(info, index, self._bands)
         used = {role: self._bands[role] for index in indices for role in index.roles}
-        self._rule = ValidityRule.of(info, nodata=options.nodata, alpha=options.alpha)
+        self._rule = ValidityRule.of(info, nodata=options.nodata, alpha=options.alpha, use=Use.INDEX)
         sample = take_sample(self._source(tuple(used.values())))
         self.warnings += [*info.notes, *validity_hints(info, self._rule, sample)]
         self._scale = {index.name: value_scale(index, info.dtype, options.scale, camera) for index in indices}

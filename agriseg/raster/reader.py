@@ -150,7 +150,7 @@ class Reader:
     def _decoded(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
         """Pixels and validity of a window of the opened file."""
         source, rule = self._source, self._source.rule
-        wanted = sorted({*source.bands, *rule.bands})
+        wanted = sorted({*source.bands, *rule.alpha})
         box = rasterio.windows.Window(window.col_off, window.row_off, window.width, window.height)
         failure = f"{source.info.path}: {window} cannot be read, the file is damaged there; copy it again"
         with gdal_calls(failure) as heard:

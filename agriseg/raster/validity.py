@@ -1,12 +1,17 @@
-"""The one rule that says which pixels are data.
+"""The one rule that says which pixels are data, for what they are used for.
 
-A pixel is data unless the file says otherwise: by a declared nodata value in every band, by an alpha of 0, by
-an internal mask or a .msk file, or by a number that is none (NaN, infinity) in a band that is used. A zero
-alone says nothing: black is data.
+A pixel is data unless the file or the user says otherwise, of the bands that are used: by a declared nodata value,
+by an alpha of 0, by an internal mask or a .msk file, or by a number that is none (NaN, infinity). Bands that are not
+used say nothing. A zero that nobody has declared says nothing either: black is data.
+
+One band with its declared value is enough, with one exception: the numbers of 8-bit colours are so few that a leaf has
+a blue of 0, and a cloud a red of 255, in a mosaic that declares just these. A network still sees what it was trained
+on there, so such a pixel has no data only where all bands hold their value. An index has no such use of it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,41 +20,47 @@ from agriseg.errors import UsageError
 from agriseg.raster.info import RasterInfo
 
 
+class Use(Enum):
+    """What pixels are read for."""
+
+    NETWORK = "network"
+    """A network, labels, a registration: 8-bit colours are data unless all bands hold their declared value."""
+    INDEX = "index"
+    """Arithmetic between bands: one band that holds its declared value is enough."""
+
+
 @dataclass(frozen=True)
 class ValidityRule:
     """Which pixels of a raster are data.
 
     Args:
-        nodata: band number and its declared value; a pixel with all of them is not data.
+        nodata: band number and a value that is declared for it; a band may have several.
         alpha: numbers of the bands whose 0 means no data.
         file_mask: whether an internal or sidecar mask is read as well.
+        use: what the pixels are read for.
     """
 
     nodata: tuple[tuple[int, float], ...]
     alpha: tuple[int, ...]
     file_mask: bool
+    use: Use = Use.NETWORK
 
     @classmethod
-    def of(cls, info: RasterInfo, *, nodata: float | None = None, alpha: tuple[int, ...] = ()) -> "ValidityRule":
+    def of(
+        cls, info: RasterInfo, *, nodata: float | None = None, alpha: tuple[int, ...] = (), use: Use = Use.NETWORK
+    ) -> "ValidityRule":
         """The rule for a raster.
 
         Args:
             info: its header.
-            nodata: a value the user declares where the file does not, for all bands that are not alpha.
+            nodata: a value that the user declares beside the file's own, for all bands that are not alpha.
             alpha: bands the user declares to be alpha, beside those that are tagged.
+            use: what the pixels are read for.
         """
         alphas = tuple(sorted({*info.alpha, *alpha}))
-        if nodata is not None:
-            colours = [band for band in range(1, info.count + 1) if band not in alphas]
-            return cls(tuple((band, nodata) for band in colours), alphas, info.file_mask)
-        declared = [(band, value) for band, value in enumerate(info.nodata, 1) if value is not None]
-        # As GDAL's dataset mask: a pixel with data in any band is data, a band without a value is all data.
-        return cls(tuple(declared) if len(declared) == info.count else (), alphas, info.file_mask)
-
-    @property
-    def bands(self) -> tuple[int, ...]:
-        """Numbers of the bands that the rule looks at."""
-        return tuple(sorted({*self.alpha, *(band for band, _ in self.nodata)}))
+        values = [(band, value) for band, own in enumerate(info.nodata, 1) for value in (own, nodata)]
+        declared = [(band, value) for band, value in values if value is not None and band not in alphas]
+        return cls(tuple(declared), alphas, info.file_mask, use)
 
     def __call__(
         self,
@@ -60,17 +71,15 @@ class ValidityRule:
         """Apply the rule.
 
         Args:
-            stored: band number to (h, w) array; holds `self.bands` and `used`.
-            used: numbers of the bands that go to the network; they must be finite.
+            stored: band number to (h, w) array; holds `self.alpha` and `used`.
+            used: numbers of the bands that are used.
             file_mask: (h, w) uint8, 0 is no data; needed when `self.file_mask`.
 
         Returns:
             (h, w) bool, True is data.
         """
         first = stored[used[0]]
-        valid = np.ones(first.shape, bool)
-        if self.nodata:
-            valid &= ~np.logical_and.reduce([_equals(stored[band], value) for band, value in self.nodata])
+        valid = ~self._declared(stored, used)
         for band in self.alpha:
             valid &= stored[band] != 0
         if file_mask is not None:
@@ -79,6 +88,18 @@ class ValidityRule:
             for band in used:
                 valid &= np.isfinite(stored[band])
         return valid
+
+    def _declared(self, stored: Mapping[int, NDArray[np.generic]], used: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Where declared values make a pixel no data."""
+        first = stored[used[0]]
+        one_is_enough = self.use is Use.INDEX or first.dtype != np.uint8
+        hidden = np.full(first.shape, not one_is_enough)
+        for band in used:
+            holds = np.zeros(first.shape, bool)
+            for value in (value for number, value in self.nodata if number == band):
+                holds |= _equals(stored[band], value)
+            hidden = hidden | holds if one_is_enough else hidden & holds
+        return hidden
 
 
 def check_nodata(value: float, dtype: str) -> None:
@@ -100,4 +121,5 @@ def _equals(band: NDArray[np.generic], value: float) -> NDArray[np.bool_]:
         return np.isnan(band) if band.dtype.kind == "f" else np.zeros(band.shape, bool)
     if not _fits(value, band.dtype):
         return np.zeros(band.shape, bool)
-    return np.asarray(band == band.dtype.type(value))
+    with np.errstate(over="ignore"):  # of a value beyond float32, which is then infinity
+        return np.asarray(band == band.dtype.type(value))
