@@ -15,7 +15,10 @@ LAYER_FLAGS = (
 )  # fmt: skip
 """Names of the parameters that are fields of `LayerOptions`."""
 
-_FIELDS = "Boundaries (GeoPackage, GeoJSON, Shapefile, KML); layers end there, and each field has its hectares."
+_FIELDS = (
+    "Boundaries (GeoJSON, Shapefile, KML, GeoPackage or one of its layers, farm.gpkg:fields); layers end there, and "
+    "each field has its hectares."
+)
 _MMU = "Patches smaller than this, such as 0.25m2, take the class of the nearest larger one."
 _AFFECTED = "Classes that are trouble, for severity and scouting: weed, or with weights: rust_low=30%,dead."
 _GROUND = "Classes that are no plants, for shares of the canopy; those named soil, ground or background if not given."

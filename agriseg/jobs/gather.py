@@ -25,6 +25,7 @@ from agriseg.training.config import Data, TrainConfig
 from agriseg.training.labels import Labels, misfit
 from agriseg.training.pairs import Pair
 from agriseg.training.scenes import Scene
+from agriseg.vectors.layered import layered
 from agriseg.vectors.polygons import is_vector
 
 _HELD_BYTES = 2 * 10**9  # of scenes kept decoded in memory
@@ -248,7 +249,7 @@ def _identity(config: TrainConfig, origin: str, pairs: Sequence[Pair]) -> str:
     """Fingerprint of what a state belongs to: configuration, first weights, and the files that were given."""
     given = [path for pair in pairs for path in (pair.image, pair.given)]
     given += [config.data.area] if config.data.area else []
-    stamps = [[path.name, (stamp := Stamp.of(path)).size, stamp.mtime_ns] for path in given]
+    stamps = [[path.name, (stamp := Stamp.of(layered(path)[0])).size, stamp.mtime_ns] for path in given]
     parts = {"images", "labels", "area"}
     plain = config.model_dump(mode="json", exclude={"data": parts, "validation": {"images", "labels"}, "init": True})
     text = json_line([plain, origin, config.split, stamps])

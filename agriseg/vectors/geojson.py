@@ -1,14 +1,103 @@
 """GeoJSON (RFC 7946) without GDAL, which takes the end of 48.755000006 for noise and writes 48.755."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
 
-from agriseg.vectors.features import Features
+from agriseg.errors import DataError
+from agriseg.vectors.features import LONLAT, Features, check_count
+
+_SHAPES = ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon")
+_RECORD = "\x1e"  # before each text of RFC 8142
+
+
+def read_geojson(path: Path) -> Features:
+    """Read all features: longitude and latitude, or the CRS that older files name; heights are left out.
+
+    A collection, one feature, a bare geometry (each member of a geometry collection is a feature), or one feature
+    a line (`.geojsonl`).
+
+    Raises:
+        DataError: damaged, another kind of JSON, too many features, or a shape that is none.
+    """
+    tree = _parsed(path)
+    found = _features(path, tree)
+    check_count(path, len(found))
+    shapes = np.empty(len(found), object)
+    rows: list[dict[str, Any]] = []
+    for index, each in enumerate(found):
+        if not isinstance(each, dict):
+            raise DataError(f"{path}: feature {index + 1} is no JSON object; export the layer again")
+        shapes[index] = _shape(path, index + 1, each.get("geometry"))
+        properties = each.get("properties")
+        rows.append(properties if isinstance(properties, dict) else {})
+    columns = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        columns[name] = np.empty(len(found), object)
+        columns[name][:] = [row.get(name) for row in rows]
+    return Features(path.stem, shapes, columns, _crs(path, tree), "Unknown")
+
+
+def _parsed(path: Path) -> Any:
+    """The file as JSON; one feature a line as a collection."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: no UTF-8 text, as GeoJSON is; export the layer again") from error
+    try:
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            lines = [line for line in (line.strip(f"{_RECORD} \t\r") for line in text.split("\n")) if line]
+            return {"type": "FeatureCollection", "features": [json.loads(line) for line in lines]}
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: damaged or cut off, no JSON; export the layer again") from error
+
+
+def _features(path: Path, tree: Any) -> Sequence[Any]:
+    """The features of whatever form."""
+    tree = tree if isinstance(tree, dict) else {}
+    kind, many, members = tree.get("type"), tree.get("features"), tree.get("geometries")
+    if kind in ("FeatureCollection", None) and isinstance(many, list):
+        return many
+    if kind == "Feature":
+        return [tree]
+    if kind == "GeometryCollection" and isinstance(members, list):
+        return [{"geometry": member} for member in members]
+    if kind in _SHAPES:
+        return [{"geometry": tree}]
+    told = f", its type is {kind[:40]!r}" if isinstance(kind, str) else ""
+    raise DataError(f"{path}: no GeoJSON feature collection, feature or geometry{told}; export it as GeoJSON")
+
+
+def _crs(path: Path, tree: Any) -> CRS:
+    named = tree.get("crs") if isinstance(tree, dict) else None
+    if named is None:
+        return LONLAT
+    try:
+        told = named["properties"]
+        return CRS.from_user_input(told["name"] if "name" in told else f"EPSG:{int(told['code'])}")
+    except (KeyError, TypeError, ValueError, CRSError) as error:
+        raise DataError(f"{path}: names a CRS that is not known; export it as EPSG:4326") from error
+
+
+def _shape(path: Path, number: int, geometry: Any) -> shapely.Geometry | None:
+    if isinstance(geometry, dict) and ("rings" in geometry or "paths" in geometry):
+        raise DataError(f"{path}: Esri JSON, expected GeoJSON; export the layer as GeoJSON")
+    try:
+        with np.errstate(invalid="ignore"):  # numbers that are not finite are told by whoever uses them
+            return None if geometry is None else shapely.force_2d(shapely.geometry.shape(geometry))
+    except (shapely.errors.ShapelyError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{path}: feature {number} is no polygon and no other shape of GeoJSON; export the layer again"
+        ) from error
 
 
 def write_geojson(path: Path, features: Features) -> None:

@@ -1,10 +1,9 @@
 """Polygons read from GeoJSON, KML, GeoPackage or Shapefile: with a class, or as named fields and plots."""
 
-import json
 import re
 import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,16 @@ from rasterio.errors import CRSError
 from agriseg.errors import DataError
 from agriseg.raster.door import check_regular
 from agriseg.vectors.features import LONLAT, Features, check_count
+from agriseg.vectors.geojson import read_geojson
 from agriseg.vectors.kml import read_kml
-from agriseg.vectors.ogr import OGR_ERRORS, count_features, read_layer, reason
+from agriseg.vectors.layered import layered
+from agriseg.vectors.ogr import OGR_ERRORS, chosen_layer, count_features, read_layer, read_shapefile, reason
 
-_JSON = (".geojson", ".json")
+_JSON = (".geojson", ".json", ".geojsonl", ".geojsons", ".ndjson")
 _MAGIC = {".gpkg": b"SQLite format 3\0", ".shp": b"\0\0\x27\x0a"}
 _AREAS = ("Polygon", "MultiPolygon")
 _NAMES = ("name", "Name", "NAME", "field", "id", "plot")
+_LONGITUDE, _LATITUDE = 360, 90  # degrees; shapes across the 180th meridian go beyond 180
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # no XML, and no terminal, shows these
 
 
@@ -57,14 +59,15 @@ class Field:
 
 def is_vector(path: Path) -> bool:
     """Whether the name is that of polygons."""
-    return path.suffix.lower() in (*_JSON, ".kml", *_MAGIC)
+    return layered(path)[0].suffix.lower() in (*_JSON, ".kml", *_MAGIC)
 
 
 def read_polygons(path: Path, crs: CRS, column: str | None = None) -> list[Polygon]:
     """Read all polygons and carry them to a CRS.
 
     Args:
-        path: `.geojson`, `.json`, `.kml` (all its folders), `.gpkg` (its first layer with shapes) or `.shp`.
+        path: `.geojson` and its kin, `.kml` (all its folders), `.shp`, or `.gpkg`; one with several layers of shapes
+            has the layer behind its name: `farm.gpkg:fields`.
         crs: of the result.
         column: that holds the class; None for an area of interest.
 
@@ -103,63 +106,38 @@ def read_fields(path: Path, crs: CRS, column: str | None = None) -> list[Field]:
 
 def _features(path: Path) -> Features:
     """Whatever features a file has, as they are; at least one."""
-    check_regular(path)
-    features = _read(path)
+    file, layer = layered(path)
+    check_regular(file)
+    features = _read(file, layer)
     if not len(features):
         raise DataError(f"{path}: no features; is it the right layer?")
     return features
 
 
-def _read(path: Path) -> Features:
+def _read(path: Path, layer: str | None) -> Features:
     suffix = path.suffix.lower()
     if suffix == ".kmz":
         raise DataError(f"{path}: a packed KML; unpack it (it is a ZIP file) and give the .kml in it")
     if suffix in _JSON:
-        return _geojson(path)
+        return read_geojson(path)
     if suffix == ".kml":
         return read_kml(path)
     if suffix in _MAGIC:
-        return _ogr(path)
+        return _ogr(path, layer)
     raise DataError(f"{path}: expected .geojson, .kml, .gpkg or .shp; export the layer as one of these")
 
 
-def _geojson(path: Path) -> Features:
-    """Read without GDAL: longitude and latitude (RFC 7946), or the CRS that older files name."""
-    try:
-        tree = json.loads(path.read_text("utf-8-sig"))
-        found: list[tuple[Any, dict[str, Any]]] = [
-            (each["geometry"], each.get("properties") or {}) for each in tree["features"]
-        ]
-        named = tree.get("crs", {}).get("properties", {}).get("name")
-        crs = CRS.from_user_input(named) if named else LONLAT
-        names = dict.fromkeys(name for _, properties in found for name in properties)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, CRSError) as error:
-        raise DataError(f"{path}: no GeoJSON feature collection ({error}); export it again") from error
-    check_count(path, len(found))
-    shapes = np.empty(len(found), object)
-    for index, (geometry, _) in enumerate(found):
-        shapes[index] = _json_shape(path, index + 1, geometry)
-    columns = {}
-    for name in names:
-        columns[name] = np.empty(len(found), object)
-        columns[name][:] = [properties.get(name) for _, properties in found]
-    return Features(path.stem, shapes, columns, crs, "Unknown")
-
-
-def _json_shape(path: Path, number: int, geometry: Any) -> shapely.Geometry | None:
-    try:
-        return None if geometry is None else shapely.force_2d(shapely.geometry.shape(geometry))
-    except (shapely.errors.ShapelyError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        raise DataError(f"{path}: feature {number} is no polygon ({error})") from error
-
-
-def _ogr(path: Path) -> Features:
+def _ogr(path: Path, layer: str | None) -> Features:
     with path.open("rb") as file:
         if not file.read(16).startswith(_MAGIC[path.suffix.lower()]):
             raise DataError(f"{path}: is no {path.suffix[1:].upper()}; export the layer again")
     try:
-        check_count(path, count_features(path))
-        return read_layer(path)
+        if path.suffix.lower() == ".shp":
+            check_count(path, count_features(path))
+            return read_shapefile(path)
+        name = chosen_layer(path, layer)
+        check_count(path, count_features(path, name))
+        return read_layer(path, name)
     except DataError:
         raise
     except (*OGR_ERRORS, shapely.errors.ShapelyError, CRSError) as error:
@@ -168,11 +146,44 @@ def _ogr(path: Path) -> Features:
 
 def _polygons(path: Path, features: Features, crs: CRS) -> NDArray[np.object_]:
     """Their shapes in a CRS, all of them polygons."""
-    for number, shape in enumerate(features.shapes, 1):
+    shapes = features.shapes.copy()
+    for index, shape in enumerate(shapes):
+        shapes[index] = shape = _joined(shape)
         if shape is None or shape.geom_type not in _AREAS:
             kind = "no geometry" if shape is None else f"a {shape.geom_type}"
-            raise DataError(f"{path}: feature {number} is {kind}, expected polygons")
-    return features.carried(crs, path).shapes
+            raise DataError(f"{path}: feature {index + 1} is {kind}, expected polygons")
+    _check_coordinates(path, replace(features, shapes=shapes))
+    return replace(features, shapes=shapes).carried(crs, path).shapes
+
+
+def _joined(shape: shapely.Geometry | None) -> shapely.Geometry | None:
+    """A collection of polygons as one multipolygon; other shapes as they are."""
+    if shape is None or shape.geom_type != "GeometryCollection":
+        return shape
+    kinds = {part.geom_type for part in shape.geoms}
+    return shapely.MultiPolygon(_single(shape)) if kinds and kinds <= set(_AREAS) else shape
+
+
+def _single(shape: shapely.Geometry) -> list[shapely.Geometry]:
+    return [part for member in shape.geoms for part in shapely.get_parts(member)]
+
+
+def _check_coordinates(path: Path, features: Features) -> None:
+    """Refuse numbers that are no coordinates of the file's CRS.
+
+    Raises:
+        DataError: a number that is not finite, or longitude and latitude beyond the globe.
+    """
+    xy, index = shapely.get_coordinates(features.shapes, return_index=True)
+    for number in index[~np.isfinite(xy).all(1)][:1] + 1:
+        raise DataError(f"{path}: feature {number} has a coordinate that is no number; export the layer again")
+    beyond = (np.abs(xy) > (_LONGITUDE, _LATITUDE)).any(1) & (features.crs == LONLAT)
+    for first in np.flatnonzero(beyond)[:1]:
+        x, y = xy[first]
+        raise DataError(
+            f"{path}: feature {index[first] + 1} lies at {x:.10g}, {y:.10g}, which is no longitude and latitude, and "
+            "the file names no other CRS; export it as EPSG:4326"
+        )
 
 
 def _check_valid(path: Path, shapes: NDArray[np.object_]) -> None:
@@ -188,7 +199,14 @@ def _texts(path: Path, features: Features, column: str) -> list[str | None]:
     if column not in features.columns:
         there = ", ".join(list(features.columns)[:12]) or "none"
         raise DataError(f"{path}: no column {column!r}; it has {there}")
-    return [None if value is None or value != value else str(value) for value in features.columns[column]]
+    return [_text(value) for value in features.columns[column]]
+
+
+def _text(value: Any) -> str | None:
+    """A value as text; whole numbers without decimals, as 1 and 1.0 are one class."""
+    if value is None or value != value:  # NaN
+        return None
+    return str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else str(value)
 
 
 def _field_names(path: Path, features: Features, column: str | None) -> list[str]:
