@@ -22,8 +22,7 @@ from conftest import TIMED, blocks, layer_bytes, write_raster
 
 from agriseg import segment
 from agriseg.cli import cli
-from agriseg.errors import InputMissing, ModelError, StorageError, UsageError
-from agriseg.jobs.discover import discover
+from agriseg.errors import ModelError, StorageError
 from agriseg.jobs.joblist import read_jobs
 from agriseg.jobs.ledger import Entry, Ledger
 from agriseg.jobs.oracle import random_network
@@ -62,67 +61,6 @@ def maps_of(out: Path) -> dict[str, bytes]:
         for path in sorted(out.rglob("*"))
         if path.is_file() and path.parent != out and not path.name.endswith(TIMED)
     }
-
-
-# what is taken
-
-
-def test_images_once_and_nothing_else(tmp_path: Path, model_file: Path) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    write_raster(folder / "a.tif", blocks(90, 90))
-    segment(folder / "a.tif", model_file, folder)
-    for name in ("README.txt", ".DS_Store", "Thumbs.db", "a.tfw", "a.tif.msk", "a.tif.ovr", "a.tif.aux.xml"):
-        (folder / name).write_bytes(b"x")
-    for name in ("a.tif~", "._a.tif", "b.tif.part", "photo.jpg"):
-        (folder / name).write_bytes(b"x")
-    (folder / "d.tif").mkdir()
-    write_raster(folder / "d.tif" / "B.TIF", blocks(90, 90))
-    (folder / "dangling.tif").symlink_to(folder / "nowhere")
-    (folder / ".hidden").mkdir()
-    shutil.copy(folder / "a.tif", folder / ".hidden" / "h.tif")
-    shutil.copy(folder / "a.tif", folder / "fields_classes.tif")  # somebody's raster, in spite of its name
-    found = discover(folder)
-    assert [each.name for each in found.rasters] == ["a.tif", "d.tif/B.TIF", "fields_classes.tif"]
-    assert found.passed_over == {
-        "maps of agriseg": 2, "hidden files": 2, "dangling links and special files": 1, "sidecars and other files": 16,  # a legend and three quick looks among them
-
-    }  # fmt: skip
-
-
-def test_the_folder_of_the_outputs_is_not_searched(flights: Path) -> None:
-    (flights / "maps").mkdir()
-    write_raster(flights / "maps" / "x.tif", blocks(20, 20))
-    assert len(discover(flights).rasters) == 4
-    assert len(discover(flights, leave_out=flights / "maps").rasters) == 3
-
-
-@pytest.mark.parametrize(
-    ("name", "pattern", "field", "date"),
-    [
-        ("north_20260501.tif", None, "north_20260501", "2026-05-01"),
-        ("2026-05-01/north.tif", None, "north", "2026-05-01"),
-        ("north.tif", None, "north", None),
-        ("123420260501.tif", None, "123420260501", None),
-        ("farm7/north/2026_05_01.tif", r"(?P<field>farm\d+/\w+)/(?P<date>[\d_]+)", "farm7/north", "2026-05-01"),
-        ("farm7/week18.tif", r"(?P<field>\w+)/(?P<date>week\d+)", "farm7", "week18"),
-        ("odd.tif", r"(?P<field>\w+)/(?P<date>week\d+)", "odd", None),
-    ],
-)
-def test_field_and_date(tmp_path: Path, name: str, pattern: str | None, field: str, date: str | None) -> None:
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).touch()
-    (found,) = discover(tmp_path, pattern=pattern).rasters
-    assert (found.field, found.date) == (field, date)
-
-
-def test_what_cannot_be_searched(tmp_path: Path) -> None:
-    with pytest.raises(InputMissing, match="no such folder"):
-        discover(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="no regular expression"):
-        discover(tmp_path, pattern="(")
-    with pytest.raises(UsageError, match="names nothing"):
-        discover(tmp_path, pattern="x")
 
 
 # the night

@@ -62,6 +62,7 @@ def burn(
         "transform": where.transform, "nodata": NODATA, "tiled": True, "compress": "deflate", "bigtiff": "IF_SAFER",
     }  # fmt: skip
     with rasterio.open(draft, "w", **profile) as target:
+        target.update_tags(AGRISEG_OUTPUT="yes")
         target.write_colormap(1, dict(legend.colormap))
         for top in range(0, info.height, _ROWS):
             shape = min(_ROWS, info.height - top), info.width
@@ -109,6 +110,7 @@ def align(image: Path, labels: Path, out: Path) -> None:
         open_raster(labels) as source,
         rasterio.open(draft, "w", **profile) as target,
     ):
+        target.update_tags(AGRISEG_OUTPUT="yes")
         reproject(
             rasterio.band(source, bands), rasterio.band(target, bands), resampling=Resampling.nearest,
             src_nodata=nodata, dst_nodata=nodata, dst_alpha=given.count + 1 if veiled else 0, tolerance=0,

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
@@ -10,7 +11,7 @@ from typing import Any
 from zlib import crc32
 
 from agriseg import files
-from agriseg.errors import ModelError
+from agriseg.errors import AgrisegError, ModelError, UsageError
 from agriseg.jobs.diary import Diary
 from agriseg.jobs.discover import Candidate, Discovery
 from agriseg.jobs.ledger import Entry, Ledger
@@ -83,7 +84,8 @@ class Item:
         name: title of the job and the raster's own name.
         stamp: size (bytes) and time (ns) of the file when it was found; `GONE` if it is not there.
         key: of model, parameters and versions.
-        clash: another raster that would write the same files, or None.
+        refusal: why it is not given to a worker tonight; None if it is.
+        tries: how often a worker has tried it.
     """
 
     name: str
@@ -91,13 +93,20 @@ class Item:
     job: Job
     stamp: tuple[int, int]
     key: str
-    clash: str | None = None
+    refusal: AgrisegError | None = None
     tries: int = 0
 
     @property
     def folder(self) -> Path:
         """Of the outputs, below that of the night."""
         return Path(self.name).parent
+
+    def row(self, status: str, reason: str = "", code: int = 0) -> dict[str, Any]:
+        """The columns of the summary that every raster has."""
+        return {
+            "name": self.name, "field": self.candidate.field, "date": self.candidate.date, "status": status,
+            "code": code, "reason": reason, "tries": self.tries + 1,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -147,9 +156,14 @@ class Night:
         items, _ = self._items()
         place = self.out / f"ledger{self._suffix}.sqlite"
         if not place.exists():
-            return [(item.name, "to map") for item in items]
+            return [(item.name, "refused" if item.refusal else "to map") for item in items]
         with Ledger(place) as ledger:
-            return [(item.name, "to map" if self._known(item, ledger) is None else "unchanged") for item in items]
+            return [(item.name, self._prospect(item, ledger)) for item in items]
+
+    def _prospect(self, item: Item, ledger: Ledger) -> str:
+        if item.refusal:
+            return "refused"
+        return "to map" if self._known(item, ledger) is None else "unchanged"
 
     @property
     def _suffix(self) -> str:
@@ -160,12 +174,15 @@ class Night:
         """The rasters of this shard, and how many files were passed over, by kind."""
         passed_over: dict[str, int] = {}
         items: list[Item] = []
+        unseen: list[Item] = []
         for job in self.jobs:
             key = _key(job, self.rules)
             items += [_item(job, candidate, key) for candidate in job.found.rasters if self._is_asked(candidate)]
+            unseen += [_unseen(job, name, why, key) for name, why in job.found.unseen.items()]
             for kind, number in job.found.passed_over.items():
                 passed_over[kind] = passed_over.get(kind, 0) + number
-        return [item for item in _without_clashes(items) if self._is_ours(item)], passed_over
+        marked = [self._checked(item) for item in _without_clashes(items)]
+        return [item for item in (*marked, *unseen) if self._is_ours(item)], passed_over
 
     def _is_ours(self, item: Item) -> bool:
         """Whether this shard has the raster; the same one every night, whatever comes beside it."""
@@ -173,16 +190,34 @@ class Night:
         return crc32(item.name.encode("utf-8", "surrogateescape")) % parts == part - 1
 
     def _is_asked(self, candidate: Candidate) -> bool:
-        return self.rules.since is None or candidate.day >= self.rules.since
+        if self.rules.since is None:
+            return True
+        with suppress(OSError):  # it has gone, and says so when its turn comes
+            return candidate.day is None or candidate.day >= self.rules.since
+        return True
+
+    def _checked(self, item: Item) -> Item:
+        """A raster whose date cannot be compared says so."""
+        date = item.candidate.date
+        if self.rules.since is None or date is None or item.candidate.day is not None:
+            return item
+        why = (
+            f"{item.candidate.path}: {date!r} is no day, or may be two, so --since cannot be applied; write 2026-05-01"
+        )
+        return replace(item, refusal=UsageError(why))
 
     def _settled(self, item: Item, ledger: Ledger, diary: Diary) -> bool:
         """Whether nothing is to be done for a raster: it is mapped, or is known to be bad."""
-        outcome = self._known(item, ledger)
-        if outcome is not None:
-            diary.settle(item.name, {**outcome, "unchanged": True})
-            if outcome["status"] == "failed":
-                self.complain(item.name, outcome["reason"])
-        return outcome is not None
+        if item.refusal:
+            outcome = item.row("failed", str(item.refusal), item.refusal.exit_code)
+        elif known := self._known(item, ledger):
+            outcome = {**known, "unchanged": True}
+        else:
+            return False
+        diary.settle(item.name, outcome)
+        if outcome["status"] == "failed":
+            self.complain(item.name, outcome["reason"])
+        return True
 
     def _known(self, item: Item, ledger: Ledger) -> dict[str, Any] | None:
         """What became of just this raster in an earlier night; None if it is to be mapped."""
@@ -199,13 +234,22 @@ def _item(job: Job, candidate: Candidate, key: str) -> Item:
     return Item(name, candidate, job, stamp(candidate.path), key)
 
 
+def _unseen(job: Job, name: str, why: AgrisegError, key: str) -> Item:
+    """What could not be looked into is told as a raster is that fails."""
+    item = _item(job, Candidate(Path(name), name, name, None), key)
+    return replace(item, refusal=why)
+
+
 def _without_clashes(items: list[Item]) -> list[Item]:
     """Rasters whose outputs would have the names of another's say so."""
     first: dict[str, str] = {}
     marked = []
     for item in items:
         stem = str(Path(item.name).with_suffix(""))
-        marked.append(replace(item, clash=first[stem]) if stem in first else item)
+        if stem in first:
+            why = f"{first[stem]} would write the same files; give one of them another name"
+            item = replace(item, refusal=UsageError(why))
+        marked.append(item)
         first.setdefault(stem, item.name)
     return marked
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from agriseg import files
-from agriseg.errors import OutputError
+from agriseg.errors import OutputError, UsageError
 from agriseg.jobs.discover import DATE, field_and_date, first_day
 from agriseg.jobs.report import finished_run, is_page
 from agriseg.layers.finished import RECORD, FinishedMap
@@ -60,6 +60,8 @@ class Flight:
         image = Path(told).name if told else f"{run.stem}.tif"
         name = (record.parent.relative_to(below) / image).as_posix() if record.is_relative_to(below) else image
         field, day = field_and_date(name, pattern)
+        if pattern and day and first_day(day) != day:
+            raise UsageError(f"{name}: {day!r} is no day, or may be two; let the pattern's date be such as 2026-05-01")
         if pattern is None or "field" not in pattern.groupindex:
             field = DATE.sub("", run.stem).strip("-_. ") or run.stem
         flown = day or numbers.date

@@ -9,7 +9,7 @@ from typing import Any
 
 from agriseg.config import Limits, Standard
 from agriseg.engine.crew import Crew, Failure, gpu_count
-from agriseg.errors import AgrisegError, InputMissing, UsageError, WorkerLost
+from agriseg.errors import AgrisegError, InputMissing, WorkerLost
 from agriseg.jobs.diary import Diary
 from agriseg.jobs.ledger import Entry, Ledger
 from agriseg.jobs.night import GONE, QUARANTINE, Item, Night, stamp
@@ -62,7 +62,7 @@ class Shift:
                 gone = InputMissing(f"{item.candidate.path}: has gone since the folder was searched")
                 self._fail(item, Failure.of(gone), 0)
             elif now != item.stamp:
-                self._diary.settle(item.name, _columns(item, "deferred", "it is still being written; run again later"))
+                self._diary.settle(item.name, item.row("deferred", "it is still being written; run again later"))
             else:
                 self._start(crew, item)
                 free -= 1
@@ -79,8 +79,6 @@ class Shift:
         entry, outputs = self._ledger.find(item.name), self._outputs(item)
         own = entry is not None and bool(entry.outcome["own"])
         try:
-            if item.clash:
-                raise UsageError(f"{item.clash} would write the same files; give one of them another name")
             replace(outputs, overwrite=own).check(item.candidate.path)
         except (AgrisegError, OSError) as error:
             self._fail(item, Failure.of(error), 0)
@@ -111,18 +109,18 @@ class Shift:
         reason = f"{failed:,} pixels could not be read" if failed else ""
         if verdict["colour"] in self._rules.refused:
             reason = f"{verdict['colour']}: {'; '.join(verdict['reasons'])}"
-        row = _columns(item, "failed" if reason else "done", reason)
+        row = item.row("failed" if reason else "done", reason, 3 if reason else 0)
         out = self._night.out.resolve()
         names = [Path(path).relative_to(out).as_posix() for path in answer["files"]]
         report = Path(answer["report"]).relative_to(out).as_posix()
-        self._settle(item, {**row, **answer, "files": names, "report": report, "code": 3 if reason else 0, "own": True})
+        self._settle(item, {**row, **answer, "files": names, "report": report, "own": True})
 
     def _fail(self, item: Item, failure: Failure, seconds: float) -> None:
         if failure.code in _AGAIN and item.tries < self._rules.retries:
             self._diary.note("retry", item.name, error=failure.text)
             self._left.append(replace(item, tries=item.tries + 1))
             return
-        row = {**_columns(item, "failed", failure.text), "code": failure.code, "seconds": round(seconds, 3)}
+        row = {**item.row("failed", failure.text, failure.code), "seconds": round(seconds, 3)}
         self._settle(item, row)
 
     def _settle(self, item: Item, row: dict[str, Any]) -> None:
@@ -141,12 +139,4 @@ class Shift:
                 crew.stop(name)
                 del self._under_way[name]
                 text = f"{item.candidate.path}: not done after {seconds:.0f} s, stopped; raise --timeout"
-                self._settle(item, {**_columns(item, "failed", text), "code": 75, "seconds": round(seconds, 3)})
-
-
-def _columns(item: Item, status: str, reason: str = "") -> dict[str, Any]:
-    """The columns that every raster has."""
-    return {
-        "name": item.name, "field": item.candidate.field, "date": item.candidate.date, "status": status, "code": 0,
-        "reason": reason, "tries": item.tries + 1,
-    }  # fmt: skip
+                self._settle(item, {**item.row("failed", text, 75), "seconds": round(seconds, 3)})

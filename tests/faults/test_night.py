@@ -19,8 +19,6 @@ import pytest
 from conftest import TIMED, blocks, write_raster
 from filelock import FileLock
 
-from agriseg.jobs.discover import discover
-
 Tries = Callable[[int, int], int]
 
 
@@ -249,12 +247,3 @@ def test_a_worker_that_stands_still_and_what_it_listens_to(flights: Path, model_
     rows = json.loads((out / "summary.json").read_text())["rows"]
     assert sorted(row["status"] for row in rows) == ["done"] * 4 + ["failed"]
     assert not psutil.pid_exists(stopped.pid) or psutil.Process(stopped.pid).status() == psutil.STATUS_ZOMBIE
-
-
-@pytest.mark.fault("B01")
-def test_what_lies_about_in_a_folder(flights: Path) -> None:
-    for name in ("README.txt", ".DS_Store", "Thumbs.db", "x.tfw", "field0.tif.msk", "field0.tif~", "._field0.tif"):
-        (flights / name).write_bytes(b"junk")
-    found = discover(flights)
-    assert [each.name for each in found.rasters] == ["bad.tif", *(f"field{seed}.tif" for seed in range(5))]
-    assert sum(found.passed_over.values()) == 7
