@@ -226,7 +226,7 @@ def test_folders_and_polygons(tmp_path: Path, model_file: Path, capsys: pytest.C
         (["--mask", "m.tif", "--classes", "a,b", "--tile", "64"], "--tile says how a model maps"),
         (["-m", "m", "--classes", "a,b"], "--classes with -m"),
         (["--mask", "m.tif", "--classes", "a,b", "--values", "0,x"], "whole numbers"),
-        (["--mask", "m.tif", "--classes", "a,b", "--values", "0"], "gives 1 numbers for 2 classes"),
+        (["--mask", "m.tif", "--classes", "a,b", "--values", "0"], "1 values for 2 classes"),
     ],
 )
 def test_the_command_says_what_is_missing(flags: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,9 +15,9 @@ from rasterio.warp import transform_geom
 
 from agriseg.cli import main
 from agriseg.errors import DataError
-from agriseg.jobs.labels import burn, check_polygons, check_rasters
+from agriseg.jobs.label_pairs import LabelRequest, take_labels
+from agriseg.jobs.labels import burn
 from agriseg.legend import Legend
-from agriseg.training.pairs import Pair
 from agriseg.vectors.polygons import read_polygons
 
 LEGEND = Legend.from_names(["soil", "crop", "weed"])
@@ -88,7 +88,7 @@ def test_burnt_as_shapely_says(tmp_path: Path, image: Path, kind: str) -> None:
         "shp": lambda: ogr(tmp_path / "p.shp", SHAPES),
         "gpkg in degrees": lambda: ogr(tmp_path / "p.gpkg", SHAPES, "EPSG:4326"),
     }[kind]()
-    counts = burn(image, path, "class", LEGEND, tmp_path / "l.tif")
+    counts = burn(image, path, "class", LEGEND, tmp_path / "l.tif").pixels
     got, wanted = read(tmp_path / "l.tif")[0], expected(SHAPES, np.full((80, 90), 255, np.uint8))
     assert np.mean(got != wanted) < 0.001  # a centre on an edge may fall to either side after a change of CRS
     assert counts.tolist() == [(got == k).sum() for k in range(3)]
@@ -143,13 +143,14 @@ def test_odd_polygons_are_told(tmp_path: Path, image: Path) -> None:
     bow = ground((0, 0), (10, 10), (10, 0), (0, 10))
     tiny = ground((5, 5), (5.1, 5), (5.1, 5.1))
     path = ogr(tmp_path / "p.gpkg", [*SHAPES, (bow, "crop"), (tiny, "crop"), (SHAPES[0][0], "crop")])
-    found = check_polygons(image, path, "class", LEGEND)
+    found = burn(image, path, "class", LEGEND, tmp_path / "l.tif").remarks
     shared = SHAPES[0][0].intersection(SHAPES[1][0]).area / 0.01
     assert any("feature 3" in text and "Self-intersection" in text for text in found)
     assert "feature 4 is smaller than a pixel" in found
-    assert f"features 1 (crop) and 2 (weed) overlap by {shared:,.0f} px" in found
-    assert f"features 2 (weed) and 5 (crop) overlap by {shared:,.0f} px" in found
-    assert len(found) == 4
+    assert f"features 1 (crop) and 2 (weed) overlap by {shared:,.0f} px; the later one wins" in found
+    assert f"features 2 (weed) and 5 (crop) overlap by {shared:,.0f} px; the later one wins" in found
+    assert any("feature 1 (crop) lies under later ones" in text for text in found)
+    assert len(found) == 5
 
 
 def test_polygons_keep_their_holes(tmp_path: Path) -> None:
@@ -160,25 +161,32 @@ def test_polygons_keep_their_holes(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("T02", "T09")
-def test_label_rasters_are_looked_at_all_at_once(tmp_path: Path, image: Path) -> None:
+def test_label_rasters_are_looked_at_all_at_once(tmp_path: Path) -> None:
     grey = {"photometric": "MINISBLACK"}
     good = np.zeros((1, 80, 90), np.uint8)
     good[0, :8], good[0, 70:] = 1, 255
-    paths = [
-        write_raster(tmp_path / "a.tif", good, **grey),
-        write_raster(tmp_path / "b.tif", good + (good == 1) * np.uint8(6), **grey),
-        write_raster(tmp_path / "c.tif", good[:, :79], **grey),
-        write_raster(tmp_path / "d.tif", good.astype(np.float32), **grey),
-        write_raster(tmp_path / "e.tif", good, nodata=0, **grey),
-    ]
-    found = check_rasters([Pair(image, path, path) for path in paths], LEGEND.names, [0, 1, 2])
-    assert len(found.problems) == 3
-    assert f"no class has 7 ({8 * 90} px)" in found.problems[0]
-    assert "90 x 79 px" in found.problems[1]
-    assert "whole numbers" in found.problems[2]
-    assert any("class soil is the file's nodata value" in text for text in found.remarks)
-    assert "class weed is nowhere" in found.remarks
-    assert found.pixels == {"soil": 2 * 62 * 90, "crop": 3 * 8 * 90, "weed": 0}
+    made = {
+        "a": (good, {}),
+        "b": (good + (good == 1) * np.uint8(6), {}),
+        "c": (good[:, :79], {}),
+        "d": (np.tile(good, (2, 1, 1)), {}),
+        "e": (good, {"nodata": 0}),
+    }
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for name, (pixels, more) in made.items():
+        write_raster(tmp_path / "images" / f"{name}.tif", noise(80, 90))
+        write_raster(tmp_path / "labels" / f"{name}.tif", pixels, **grey, **more)
+    found = take_labels(LabelRequest(tmp_path / "images", tmp_path / "labels", LEGEND.names), tmp_path / "made")
+    told = dict(zip("dbce", found.problems, strict=True))  # what cannot be read comes first
+    assert f"no class has 7 ({8 * 90} px)" in told["b"]
+    assert "--unlabelled 7" in told["b"]
+    assert "90 x 79 px" in told["c"]
+    assert "2 bands, expected one" in told["d"]
+    assert f"class soil is 0, the file's nodata value, so its {62 * 90:,} px count" in told["e"]
+    assert "class weed is nowhere: no label has it" in found.remarks
+    assert found.pixels == {"soil": 3 * 62 * 90, "crop": 3 * 8 * 90, "weed": 0}
+    assert not (tmp_path / "made").exists()
 
 
 def test_the_commands(tmp_path: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,13 @@
 """`agriseg evaluate`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.options import label_values, run_flags, run_options
+from agriseg.cli.label_options import class_names, label_options, label_request
+from agriseg.cli.options import run_flags, run_options, warn
 from agriseg.errors import OutputError, UsageError
 from agriseg.json_text import json_line
 
@@ -19,13 +21,7 @@ if TYPE_CHECKING:
 @click.option("--mask", metavar="FILE", help="Score this map of the image instead of mapping it with a model.")
 @click.option("--confidence", metavar="FILE", help="The map's confidence layer, for the calibration error.")
 @click.option("--classes", metavar="LIST", help="Class names of the map; only with --mask.")
-@click.option(
-    "--values", metavar="LIST", help="Each class's number or #rrggbb in the labels; 0, 1, 2, ... if not given."
-)
-@click.option("--label-suffix", default="", metavar="TEXT", help="What a label's name adds to its image's: _mask.")
-@click.option("--column", metavar="NAME", help="Class column, when LABELS are polygons.")
-@click.option("--area", metavar="FILE", help="Polygons within which all was labelled: the rest there is background.")
-@click.option("--reproject-labels", is_flag=True, help="Lay labels of another grid or CRS on the image's.")
+@label_options
 @click.option(
     "-o", "--out", metavar="FOLDER", help="Also keep the scores as JSON, the confusion as a picture, the maps."
 )
@@ -53,7 +49,7 @@ def command(image: str, labels: str, out: str | None, model: str | None, *, as_j
     with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
         folder = Path(out or spare)
         make_folder(folder)
-        evaluation = _evaluated(Path(image), Path(labels), model, given, flags, folder)
+        evaluation = _evaluated(image, labels, model, given, flags, folder)
         if out is not None:
             save_evaluation(folder, evaluation)
     scores = evaluation.as_dict()
@@ -61,28 +57,28 @@ def command(image: str, labels: str, out: str | None, model: str | None, *, as_j
 
 
 def _evaluated(
-    image: Path, labels: Path, model: str | None, given: dict[str, Any], flags: dict[str, Any], folder: Path
+    image: str, labels: str, model: str | None, given: dict[str, Any], flags: dict[str, Any], folder: Path
 ) -> "Evaluation":
     from agriseg.config import RunOptions
-    from agriseg.jobs.evaluate import evaluate, score, tally
-    from agriseg.jobs.labels import label_pairs
+    from agriseg.jobs.evaluate import evaluate_labelled, score, tally
+    from agriseg.jobs.label_pairs import take_labels
     from agriseg.legend import Legend
     from agriseg.model import load_model
-    from agriseg.training.labels import Labels
 
     loaded = None if model is None else load_model(model)
-    legend = loaded.legend if loaded else Legend.from_names(given["classes"].split(","))
-    values = label_values(given["values"], len(legend))
-    found: dict[str, Any] = {name: given[name] for name in ("label_suffix", "column", "reproject_labels")}
-    found["area"] = Path(given["area"]) if given["area"] else None
+    legend = loaded.legend if loaded else Legend.from_names(list(class_names(given["classes"])))
+    request = replace(label_request(image, labels, legend.names, given), least=1)
+    options = RunOptions.of(**flags)
+    found = take_labels(request, folder)
+    found.refuse()
+    for text in found.remarks:
+        warn(text)
     if loaded is not None:
-        return evaluate(loaded, image, labels, values=values, folder=folder, **found, **flags)
-    window = RunOptions.of(**flags).window
-    pairs = label_pairs(image, labels, legend=legend, folder=folder, **found)
-    if len(pairs) > 1:
-        raise UsageError(f"--mask is of one raster, but {image} holds {len(pairs)}; name one")
-    sure, origin = given["confidence"], (window.col_off, window.row_off) if window else None
-    truth = Labels.of(pairs[0].labels, values)
+        return evaluate_labelled(loaded, found, folder, options)
+    if len(found.images) > 1:
+        raise UsageError(f"--mask is of one raster, but {image} holds {len(found.images)}; name one")
+    sure, origin = given["confidence"], (options.window.col_off, options.window.row_off) if options.window else None
+    truth = found.images[0].labels
     return score([tally(Path(given["mask"]), Path(sure) if sure else None, truth, len(legend), origin)], legend)
 
 

@@ -1,12 +1,18 @@
 """`agriseg labels check` and `agriseg labels rasterize`."""
 
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.options import label_values
-from agriseg.errors import DataError, OutputError, UsageError
+from agriseg.cli.label_options import class_names, label_options, label_request
+from agriseg.cli.options import warn
+from agriseg.errors import OutputError, UsageError
 from agriseg.json_text import json_line
+
+if TYPE_CHECKING:
+    from agriseg.jobs.label_pairs import LabelSet
 
 
 @click.group("labels", short_help="Look at labels before training; polygons to label rasters.")
@@ -18,49 +24,36 @@ def command() -> None:
 @click.argument("images")
 @click.argument("labels")
 @click.option("--classes", required=True, metavar="LIST", help="Class names in order, such as soil,crop,weed.")
-@click.option(
-    "--values", metavar="LIST", help="Each class's number or #rrggbb in the labels; 0, 1, 2, ... if not given."
-)
-@click.option("--label-suffix", default="", metavar="TEXT", help="What a label's name adds to its image's: _mask.")
-@click.option("--column", metavar="NAME", help="Class column, when LABELS are polygons.")
+@label_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(
-    images: str, labels: str, classes: str, values: str | None, label_suffix: str, column: str | None, *, as_json: bool
-) -> None:
+def check(images: str, labels: str, classes: str, *, as_json: bool, **given: Any) -> None:
     """Say what is wrong with labels: grids, numbers that are no class, class shares; of polygons, overlaps and such.
 
-    Exit code 65 if a training would refuse them.
+    Exit code 65 if a training would refuse them: both look at labels with the same function.
 
     \b
     Example:
       agriseg labels check images masks --label-suffix _mask --classes soil,crop,weed
       agriseg labels check field.tif field.gpkg --column class --classes crop,weed
     """
-    from agriseg.jobs.labels import Findings, check_polygons, check_rasters
-    from agriseg.legend import Legend
-    from agriseg.training.pairs import find_pairs
+    from agriseg.jobs.label_pairs import take_labels
 
-    names = [name.strip() for name in classes.split(",")]
-    if column is not None:
-        remarks = check_polygons(Path(images), Path(labels), column, Legend.from_names(names))
-        found = Findings((), tuple(remarks), {}, 0)
-    else:
-        numbers = label_values(values, len(names))
-        found = check_rasters(find_pairs(Path(images), Path(labels), label_suffix), names, numbers)
-    if as_json:
-        click.echo(json_line(found.as_dict()))
-    else:
-        labelled = sum(found.pixels.values())
-        for name, pixels in found.pixels.items():
-            click.echo(f"  {name:20} {pixels / max(1, labelled):8.2%} {pixels:>14,} px")
-        if found.pixels:
-            click.echo(f"  {'nobody knows':20} {'':8} {found.ignored:>14,} px")
-        for text in (*found.remarks, *found.problems):
-            click.echo(f"  {text}")
-        if not (found.remarks or found.problems):
-            click.echo("  nothing to complain of")
-    if found.problems:
-        raise DataError(f"{labels}: {len(found.problems)} problems, first: {found.problems[0]}")
+    request = label_request(images, labels, class_names(classes), given)
+    with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
+        found = take_labels(request, Path(spare))
+    click.echo(json_line(found.as_dict()) if as_json else _table(found))
+    found.refuse()
+
+
+def _table(found: "LabelSet") -> str:
+    """Pixels and share of each class, and what is odd."""
+    labelled = sum(found.pixels.values())
+    lines = [f"  {name:20} {pixels / max(1, labelled):8.2%} {pixels:>14,} px" for name, pixels in found.pixels.items()]
+    lines.append(f"  {'nobody knows':20} {'':8} {found.ignored:>14,} px")
+    lines += [f"  {text}" for text in (*found.remarks, *found.problems)]
+    if not (found.remarks or found.problems):
+        lines.append("  nothing to complain of")
+    return "\n".join(lines)
 
 
 @command.command("rasterize")
@@ -88,8 +81,10 @@ def rasterize(
     from agriseg.jobs.labels import burn
     from agriseg.legend import Legend
 
-    legend = Legend.from_names([name.strip() for name in classes.split(",")])
-    counts = burn(Path(image), Path(polygons), column, legend, path, area=Path(area) if area else None)
-    for name, pixels in zip(legend.names, counts.tolist(), strict=True):
+    legend = Legend.from_names(list(class_names(classes)))
+    drawn = burn(Path(image), Path(polygons), column, legend, path, area=Path(area) if area else None)
+    for text in drawn.remarks:
+        warn(f"{polygons}: {text}")
+    for name, pixels in zip(legend.names, drawn.pixels.tolist(), strict=True):
         click.echo(f"  {name:20} {pixels:>14,} px")
     click.echo(path)

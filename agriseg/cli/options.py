@@ -113,26 +113,6 @@ def chosen_model(path: str | None) -> tuple[Path, str | None]:
     )
 
 
-def label_values(text: str | None, classes: int) -> list[int | tuple[int, int, int]]:
-    """Label value of each class: whole numbers, or colours as `#rrggbb`."""
-    if text is None:
-        return list(range(classes))
-    try:
-        values = [_label_value(part.strip()) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--values {text}, expected whole numbers such as 0,1,2, or colours as #rrggbb") from error
-    if len(values) != classes:
-        raise UsageError(f"--values gives {len(values)} numbers for {classes} classes; give one a class")
-    return values
-
-
-def _label_value(text: str) -> int | tuple[int, int, int]:
-    if not text.startswith("#"):
-        return int(text)
-    red, green, blue = bytes.fromhex(text[1:])
-    return red, green, blue
-
-
 def warn(text: str) -> None:
     """A line on stderr that does not stop the run."""
     from agriseg.cli.edge import one_line

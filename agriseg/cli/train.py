@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agriseg.cli.label_options import class_names, label_options, label_values
 from agriseg.cli.options import warn
 from agriseg.cli.signals import ask_on_signals, stoppable
 from agriseg.errors import ModelError, OutputError, UsageError
@@ -24,11 +25,8 @@ _DATA = ("images", "labels", "label_suffix", "column", "area")
 @click.argument("config", required=False)
 @click.option("--image", "--images", "images", metavar="PATH", help="An image, or a folder of them.")
 @click.option("--labels", metavar="PATH", help="Its label raster or polygons, or the folder of label rasters.")
-@click.option("--label-suffix", metavar="TEXT", help="What a label's name adds to its image's: _mask.")
-@click.option("--column", metavar="NAME", help="Class column, when --labels are polygons.")
-@click.option("--area", metavar="FILE", help="Polygons within which all was labelled: the rest there is background.")
-@click.option("--reproject-labels", is_flag=True, help="Lay label rasters of another grid or CRS on the image's.")
-@click.option("--classes", metavar="LIST", help="Class names; their label values are 0, 1, 2, ...")
+@label_options
+@click.option("--classes", metavar="LIST", help="Class names in order, such as soil,crop,weed.")
 @click.option("--arch", metavar="NAME", help="Network, see agriseg model list; unet_small if not given.")
 @click.option("--init", metavar="NAME|FILE|URL", help="Start from imagenet or coco weights, a file of them, a model.")
 @click.option("--time", "minutes", metavar="LENGTH", help="How long to train, such as 30m or 2h.")
@@ -112,6 +110,8 @@ class _Teller:
         if "fold" in news:
             self._first = None
             click.echo(f"fold {news['fold']} of {news['folds']}", err=True)
+        elif "remark" in news:
+            warn(news["remark"])
         elif "note" in news:
             click.echo(f"agriseg: {news['note']}", err=True)
         elif "miou" in news:
@@ -168,8 +168,11 @@ def _tables(config: str | None, given: Mapping[str, Any]) -> tuple[dict[str, Any
 def _written(config: str | None, given: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
     """The configuration file, or what the flags say in its place."""
     data = {name: given[name] for name in _DATA if given[name] is not None}
+    values = {"values": label_values("--values", given["values"])} if given["values"] is not None else {}
+    if given["unlabelled"] is not None:
+        data["unlabelled"] = label_values("--unlabelled", given["unlabelled"])
     if config is not None:
-        if data or given["classes"]:
+        if data or values or given["classes"]:
             raise UsageError("a configuration file and flags that say what to train on; give one or the others")
         path = Path(config)
         try:
@@ -178,5 +181,5 @@ def _written(config: str | None, given: Mapping[str, Any]) -> tuple[dict[str, An
             raise ModelError(f"{path}: cannot be read as TOML: {error}") from error
     if not (given["images"] and given["labels"] and given["classes"]):
         raise UsageError("give a configuration file, or --image, --labels and --classes")
-    names = [name.strip() for name in given["classes"].split(",")]
-    return {"classes": names, "data": data, "recipe": {"minutes": _DEFAULT_MINUTES}}, Path()
+    names = list(class_names(given["classes"]))
+    return {"classes": names, **values, "data": data, "recipe": {"minutes": _DEFAULT_MINUTES}}, Path()

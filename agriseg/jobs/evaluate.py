@@ -13,7 +13,7 @@ from agriseg.config import RunOptions
 from agriseg.errors import DataError
 from agriseg.grid import Window
 from agriseg.jobs.calibrate import Calibration, Witness
-from agriseg.jobs.labels import label_pairs
+from agriseg.jobs.label_pairs import LabelRequest, LabelSet, take_labels
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import prepare
 from agriseg.jobs.segment import Manner, run
@@ -135,8 +135,8 @@ class Evaluation:
 
 def evaluate(
     model: SegmentationModel | Path | str, images: Path | str, labels: Path | str, *, label_suffix: str = "",
-    values: Sequence[Value] | None = None, column: str | None = None, area: Path | None = None,
-    reproject_labels: bool = False, folder: Path | None = None, **flags: Any,
+    values: Sequence[Value] | None = None, unlabelled: Sequence[Value] = (), column: str | None = None,
+    area: Path | None = None, reproject_labels: bool = False, folder: Path | None = None, **flags: Any,
 ) -> Evaluation:  # fmt: skip
     """Map rasters with a model and score the maps against labels.
 
@@ -146,6 +146,7 @@ def evaluate(
         labels: its label raster or polygons, or the folder of label rasters.
         label_suffix: what a label's name adds to its image's.
         values: label value of each class; 0, 1, 2, ... if None.
+        unlabelled: label values that mean that nobody knows, beside 255.
         column: of polygons, that holds class names.
         area: polygons within which all was labelled.
         reproject_labels: lay label rasters of another grid or CRS on their images', by the nearest label.
@@ -158,22 +159,32 @@ def evaluate(
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
             return evaluate(
-                model, images, labels, label_suffix=label_suffix, values=values, column=column, area=area,
-                reproject_labels=reproject_labels, folder=Path(spare), **flags,
+                model, images, labels, label_suffix=label_suffix, values=values, unlabelled=unlabelled, column=column,
+                area=area, reproject_labels=reproject_labels, folder=Path(spare), **flags,
             )  # fmt: skip
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
     options = RunOptions.of(**flags)
-    pairs = label_pairs(
-        Path(images), Path(labels), label_suffix, column, model.legend, folder, area=area,
-        reproject_labels=reproject_labels,
+    request = LabelRequest(
+        Path(images), Path(labels), model.legend.names, label_suffix, None if values is None else tuple(values),
+        tuple(unlabelled), column, area, reproject_labels, least=1,
     )  # fmt: skip
-    truths = [Labels.of(pair.labels, values or range(len(model.legend))) for pair in pairs]
-    witness = Witness(sum(truth.info.width * truth.info.height for truth in truths))
-    counted = [
-        tally_model(model, pair.image, truth, folder, options, witness)
-        for pair, truth in zip(pairs, truths, strict=True)
-    ]
+    found = take_labels(request, folder)
+    found.refuse()
+    return evaluate_labelled(model, found, folder, options)
+
+
+def evaluate_labelled(model: SegmentationModel, found: LabelSet, folder: Path, options: RunOptions) -> Evaluation:
+    """Map labelled rasters with a model and score the maps.
+
+    Args:
+        model: what maps them.
+        found: images with labels, without problems.
+        folder: gets the maps.
+        options: how they are mapped, at their own resolution.
+    """
+    witness = Witness(sum(each.info.width * each.info.height for each in found.images))
+    counted = [tally_model(model, each.pair.image, each.labels, folder, options, witness) for each in found.images]
     return score(counted, model.legend, witness)
 
 

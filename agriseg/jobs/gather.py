@@ -13,7 +13,7 @@ from agriseg.config import RunOptions
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.jobs.contract import agree
-from agriseg.jobs.labels import label_pairs
+from agriseg.jobs.label_pairs import LabelledImage, LabelRequest, LabelSet, take_labels
 from agriseg.jobs.start import Start, start
 from agriseg.json_text import json_line
 from agriseg.legend import Legend
@@ -22,11 +22,9 @@ from agriseg.networks import Architecture, architecture
 from agriseg.raster.info import RasterInfo, Stamp
 from agriseg.training.blocks import BlockSplit, Draw
 from agriseg.training.config import Data, TrainConfig
-from agriseg.training.labels import Labels, misfit
 from agriseg.training.pairs import Pair
 from agriseg.training.scenes import Scene
 from agriseg.vectors.layered import layered
-from agriseg.vectors.polygons import is_vector
 
 _HELD_BYTES = 2 * 10**9  # of scenes kept decoded in memory
 _DEAR = 8.0  # decoded pixels per pixel of a chip from which a cache on disk pays
@@ -47,6 +45,7 @@ class Gathered:
         correlation: of the training pixels between bands, (C, C) floats.
         identity: fingerprint of configuration and files; only the same run may go on from its state.
         skipped: images that could not be read, and why; empty unless that was allowed.
+        remarks: what a person should look at in the labels.
         start: where the first weights come from.
     """
 
@@ -56,6 +55,7 @@ class Gathered:
     correlation: list[list[float]]
     identity: str
     skipped: Sequence[str]
+    remarks: Sequence[str]
     start: Start
 
 
@@ -72,25 +72,24 @@ def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gath
             image that cannot be read.
     """
     sieve = _Sieve(skip_bad)
-    pairs = sieve(_pairs(config, config.data, folder), _with_header)
-    if not pairs:
-        raise DataError(f"no image can be read; {'; '.join(sieve.bad)}")
+    own = _labelled(config, config.data, folder, sieve)
     design = architecture(config.arch)
     began = start(design, config.bands, config.classes, config.recipe.seed, config.init)
-    model = _blank(config, design, began.network, [info for _, info in pairs])
-    training, held = _split(config, _opened(config, model, [pair for pair, _ in pairs], sieve))
-    others: list[tuple[Pair, RasterInfo]] = []
+    model = _blank(config, design, began.network, [each.info for each in own.images])
+    training, held = _split(config, _opened(config, model, own, sieve))
+    sets = [own]
     if config.held_back is not None:
-        others = sieve(_pairs(config, config.held_back, folder / "held_back"), _with_header)
-        held = _opened(config, model, [pair for pair, _ in others], sieve)
-    identity = _identity(config, began.origin, [pair for pair, _ in [*pairs, *others]])
+        sets.append(_labelled(config, config.held_back, folder / "held_back", sieve, least=1))
+        held = _opened(config, model, sets[1], sieve)
+    identity = _identity(config, began.origin, [each.pair for found in sets for each in found.images])
     training = sieve(training, _Keeper(training, config.recipe.chip, folder / "cache", identity))
     held = sieve(held, _scanned)
     if not training or not held:
         raise DataError(f"no image left to {'validate' if training else 'train'} on; {'; '.join(sieve.bad)}")
     mean, std, correlation = _statistics(training, model.scale, config.bands)
     model = replace(model, mean=mean, std=std)
-    return Gathered(model, training, held, correlation, identity, sieve.bad, began)
+    remarks = [text for found in sets for text in found.remarks]
+    return Gathered(model, training, held, correlation, identity, sieve.bad, remarks, began)
 
 
 class _Sieve:
@@ -110,6 +109,15 @@ class _Sieve:
                     raise
                 self.bad.append(str(error))
         return good
+
+    def readable(self, found: LabelSet) -> LabelSet:
+        """The same set, where that is allowed without the images that cannot be read."""
+        if not self._skip_bad:
+            return found
+        self.bad += found.bad_images
+        if found.bad_images and not found.images:
+            raise DataError(f"no image can be read; {'; '.join(self.bad)}")
+        return replace(found, bad_images=())
 
 
 def _split(config: TrainConfig, scenes: Sequence[Scene]) -> tuple[Sequence[Scene], Sequence[Scene]]:
@@ -133,29 +141,26 @@ def _split(config: TrainConfig, scenes: Sequence[Scene]) -> tuple[Sequence[Scene
     return training, validation
 
 
-def _with_header(pair: Pair) -> tuple[Pair, RasterInfo]:
-    return pair, RasterInfo.read(pair.image)
+def _labelled(config: TrainConfig, data: Data, folder: Path, sieve: _Sieve, least: int = 2) -> LabelSet:
+    """Images with label rasters that can be trained on."""
+    request = LabelRequest(
+        data.images, data.labels, tuple(config.classes), data.label_suffix,
+        None if config.values is None else tuple(config.values), tuple(data.unlabelled), data.column, data.area,
+        data.reproject_labels, least,
+    )  # fmt: skip
+    found = sieve.readable(take_labels(request, folder))
+    found.refuse()
+    return found
 
 
-def _opened(config: TrainConfig, model: SegmentationModel, pairs: Sequence[Pair], sieve: _Sieve) -> list[Scene]:
-    """Images with their labels, checked."""
+def _opened(config: TrainConfig, model: SegmentationModel, found: LabelSet, sieve: _Sieve) -> list[Scene]:
+    """Scenes of images with their labels; the bands are those of the model."""
     options = RunOptions(gsd="native", bands=tuple(config.band_numbers) if config.band_numbers else None)
-    problems: list[str] = []
 
-    def opened(pair: Pair) -> Scene:
-        source = agree(RasterInfo.read(pair.image), model, options).source
-        labels = Labels.of(pair.labels, config.stored)
-        if problem := misfit(source.info, labels.info):
-            problems.append(problem)
-        if strange := labels.unknown():
-            listed = ", ".join(f"{value} ({count:,} px)" for value, count in strange.most_common(5))
-            problems.append(f"{pair.labels}: no class has {listed}")
-        return Scene(source, labels)
+    def opened(each: LabelledImage) -> Scene:
+        return Scene(agree(each.info, model, options).source, each.labels)
 
-    scenes = sieve(pairs, opened)
-    if problems:
-        raise DataError("; ".join(problems))
-    return scenes
+    return sieve(found.images, opened)
 
 
 class _Keeper:
@@ -184,17 +189,6 @@ def _scanned(scene: Scene) -> Scene:
     for window in scene.windows():
         scene.read(window.row_off, window.col_off, window.height, window.width)
     return scene
-
-
-def _pairs(config: TrainConfig, data: Data, folder: Path) -> list[Pair]:
-    """Images with label rasters, made of polygons where such were given."""
-    if config.values is not None and is_vector(data.labels):
-        raise UsageError("values are of label rasters; polygons name their class, so leave values out")
-    legend = Legend.from_names(config.classes)
-    return label_pairs(
-        data.images, data.labels, data.label_suffix, data.column, legend, folder, area=data.area,
-        reproject_labels=data.reproject_labels,
-    )  # fmt: skip
 
 
 def _blank(

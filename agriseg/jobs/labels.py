@@ -1,4 +1,4 @@
-"""Labels before training: polygons burnt onto an image's grid, and what is wrong with labels."""
+"""Label rasters on an image's grid: burnt of polygons, or laid there from another grid."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,21 +15,30 @@ from rasterio.warp import reproject
 from rasterio.windows import Window as Box
 
 from agriseg import files
-from agriseg.errors import DataError, UsageError
+from agriseg.errors import DataError
 from agriseg.legend import NODATA, Legend
 from agriseg.raster.door import open_raster
 from agriseg.raster.gdal import gdal_calls
 from agriseg.raster.info import RasterInfo
-from agriseg.training.labels import Labels, Value, misfit
-from agriseg.training.pairs import Pair, find_pairs
-from agriseg.vectors.polygons import Polygon, is_vector, read_polygons
+from agriseg.vectors.polygons import Polygon, read_polygons
 
 _ROWS = 2048  # of a strip that is burnt at once
 
 
-def burn(
-    image: Path, polygons: Path, column: str, legend: Legend, out: Path, *, area: Path | None = None
-) -> NDArray[np.int64]:
+@dataclass(frozen=True)
+class Drawn:
+    """What was burnt.
+
+    Args:
+        pixels: (K,) int64 pixels of each class.
+        remarks: what a person should look at.
+    """
+
+    pixels: NDArray[np.int64]
+    remarks: tuple[str, ...]
+
+
+def burn(image: Path, polygons: Path, column: str, legend: Legend, out: Path, *, area: Path | None = None) -> Drawn:
     """Write a label raster on an image's grid.
 
     A pixel belongs to the polygon its centre lies in; of overlapping ones the later wins. What no polygon covers is
@@ -43,41 +52,118 @@ def burn(
         out: the GeoTIFF to write.
         area: polygons within which everything was labelled.
 
-    Returns:
-        (K,) pixels of each class.
-
     Raises:
-        DataError: the image has no place on the ground, a class that the legend lacks, or no polygon that meets it.
+        DataError: the image has no place on the ground; a class that the legend lacks, or that later polygons hide
+            from end to end; or no polygon that meets the image.
     """
     info = RasterInfo.read(image)
     where = info.georeference
     if where.crs is None:
         raise DataError(f"{image}: no coordinate reference system, so polygons cannot be laid on it")
-    shapes = _by_class(read_polygons(polygons, where.crs, column), legend, polygons)
+    features = read_polygons(polygons, where.crs, column)
+    ids = _class_ids(features, legend, polygons)
     inside = [each.shape for each in read_polygons(area, where.crs)] if area else []
     draft = out.with_name(f".{out.name}.part")
-    counts = np.zeros(len(legend), np.int64)
+    seen = _write(draft, info, features, ids, inside, legend)
+    try:
+        if not seen.classes.sum():
+            raise DataError(f"{polygons}: no polygon meets {image.name}; are they of another field?")
+        hidden = _hidden(info, features, seen.features)
+        _check_lost(polygons, features, ids, legend, seen, hidden)
+    except DataError:
+        draft.unlink()
+        raise
+    files.commit(draft, out)
+    pixel = abs(where.transform.determinant)
+    lost = [
+        f"feature {features[i].number} ({features[i].label}) lies under later ones: none of its {count:,} px is left"
+        for i, count in hidden.items()
+    ]
+    return Drawn(seen.classes, (*_odd(features, pixel), *lost))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Pixels of each class (K,), and of each feature (N,)."""
+
+    classes: NDArray[np.int64]
+    features: NDArray[np.int64]
+
+
+def _write(
+    draft: Path, info: RasterInfo, features: Sequence[Polygon], class_ids: NDArray[np.uint8],
+    inside: Sequence[shapely.Geometry], legend: Legend,
+) -> _Seen:  # fmt: skip
+    """Burn features in their order, in strips, and count what is seen of each."""
+    where = info.georeference
     profile = {
         "driver": "GTiff", "dtype": "uint8", "count": 1, "width": info.width, "height": info.height, "crs": where.crs,
         "transform": where.transform, "nodata": NODATA, "tiled": True, "compress": "deflate", "bigtiff": "IF_SAFER",
     }  # fmt: skip
+    shapes = [(each.shape, number) for number, each in enumerate(features, 1) if not each.shape.is_empty]
+    of_number = np.concatenate([np.array([NODATA], np.uint8), class_ids])
+    classes, seen = np.zeros(NODATA + 1, np.int64), np.zeros(len(features) + 1, np.int64)
     with rasterio.open(draft, "w", **profile) as target:
         target.update_tags(AGRISEG_OUTPUT="yes")
         target.write_colormap(1, dict(legend.colormap))
         for top in range(0, info.height, _ROWS):
             shape = min(_ROWS, info.height - top), info.width
             place = {"out_shape": shape, "transform": where.transform @ rasterio.Affine.translation(0, top)}
-            ids = rasterize([(each, 0) for each in inside], fill=NODATA, dtype="uint8", **place) if inside else None
-            ids = np.full(shape, NODATA, np.uint8) if ids is None else ids
-            burnt = rasterize(shapes, fill=NODATA, dtype="uint8", **place)
-            ids = np.where(burnt != NODATA, burnt, ids)
-            counts += np.bincount(ids.ravel(), minlength=256)[: len(legend)]
+            numbers = _burnt(shapes, "uint32", **place)
+            ids = np.where(_burnt([(each, 1) for each in inside], "uint8", **place), 0, NODATA).astype(np.uint8)
+            ids = np.where(numbers, of_number[numbers], ids)
+            classes += np.bincount(ids.ravel(), minlength=len(classes))
+            seen += np.bincount(numbers.ravel(), minlength=len(seen))
             target.write(ids, 1, window=Box(0, top, info.width, shape[0]))
-    if not counts.sum():
-        draft.unlink()
-        raise DataError(f"{polygons}: no polygon meets {image.name}; are they of another field?")
-    files.commit(draft, out)
-    return counts
+    return _Seen(classes[: len(legend)], seen[1:])
+
+
+def _burnt(
+    shapes: Sequence[tuple[shapely.Geometry, int]], dtype: str, out_shape: tuple[int, int], transform: rasterio.Affine
+) -> NDArray[np.integer[Any]]:
+    """The number of the last shape that holds a pixel's centre; 0 where there is none."""
+    if not shapes:
+        return np.zeros(out_shape, dtype)
+    return np.asarray(rasterize(shapes, fill=0, dtype=dtype, out_shape=out_shape, transform=transform))
+
+
+def _hidden(info: RasterInfo, features: Sequence[Polygon], seen: NDArray[np.int64]) -> dict[int, int]:
+    """Features of which later ones leave nothing: their index and how many pixels they would have."""
+    found = {index: _own_pixels(info, features[index].shape) for index in np.flatnonzero(seen == 0).tolist()}
+    return {index: count for index, count in found.items() if count}
+
+
+def _own_pixels(info: RasterInfo, shape: shapely.Geometry) -> int:
+    """Pixels of the image whose centre lies in a shape."""
+    if shape.is_empty:
+        return 0
+    corners = np.array(
+        [(~info.georeference.transform) @ (x, y) for x, y in shapely.get_coordinates(shapely.envelope(shape))]
+    )
+    left, top = np.maximum(np.floor(corners.min(0)), 0).astype(int).tolist()
+    right, bottom = np.minimum(np.ceil(corners.max(0)), (info.width, info.height)).astype(int).tolist()
+    if right <= left or bottom <= top:
+        return 0
+    transform = info.georeference.transform @ rasterio.Affine.translation(left, top)
+    return int(_burnt([(shape, 1)], "uint8", (bottom - top, right - left), transform).sum())
+
+
+def _check_lost(
+    path: Path,
+    features: Sequence[Polygon],
+    class_ids: NDArray[np.uint8],
+    legend: Legend,
+    seen: _Seen,
+    hidden: Mapping[int, int],
+) -> None:
+    """Refuse a class that was drawn, but of which later polygons leave nothing."""
+    for index, count in hidden.items():
+        if not seen.classes[class_ids[index]]:
+            raise DataError(
+                f"{path}: class {legend.names[class_ids[index]]} has no pixel: feature {features[index].number} "
+                f"({count:,} px) lies under later ones, which win; put it behind them (QGIS: Order by expression), or "
+                "cut it out of them (QGIS: Difference)"
+            )
 
 
 def align(image: Path, labels: Path, out: Path) -> None:
@@ -118,105 +204,8 @@ def align(image: Path, labels: Path, out: Path) -> None:
     files.commit(draft, out)
 
 
-def label_pairs(
-    images: Path, labels: Path, label_suffix: str, column: str | None, legend: Legend, folder: Path, *,
-    area: Path | None = None, reproject_labels: bool = False,
-) -> list[Pair]:  # fmt: skip
-    """Images with label rasters; polygons are burnt to one in `folder`.
-
-    Args:
-        images, labels, label_suffix: as `find_pairs`; or one image and polygons.
-        column: of the polygons, that holds class names.
-        legend: the classes.
-        folder: for the label raster.
-        area: as `burn`.
-        reproject_labels: lay label rasters on their images' grids, in `folder`; see `align`.
-
-    Raises:
-        UsageError: polygons without a column, or a column without polygons.
-    """
-    if not is_vector(labels):
-        if column is not None or area is not None:
-            raise UsageError(f"{labels}: no polygons, so leave the class column and the area out")
-        pairs = find_pairs(images, labels, label_suffix)
-        return [_aligned(pair, folder) for pair in pairs] if reproject_labels else pairs
-    if column is None:
-        raise UsageError(f"{labels}: polygons; name the column that holds the class")
-    files.make_folder(folder)
-    out = folder / f"{images.stem}_labels.tif"
-    burn(images, labels, column, legend, out, area=area)
-    return [Pair(images, out, labels)]
-
-
-def _aligned(pair: Pair, folder: Path) -> Pair:
-    """The same with labels on the image's grid; those that lie there already stay."""
-    if misfit(RasterInfo.read(pair.image), RasterInfo.read(pair.labels)) is None:
-        return pair
-    files.make_folder(folder)
-    out = folder / f"{pair.image.stem}_labels.tif"
-    align(pair.image, pair.labels, out)
-    return Pair(pair.image, out, pair.labels)
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What a look at labels gave.
-
-    Args:
-        problems: what would stop a training.
-        remarks: what a person should look at.
-        pixels: class name to labelled pixels.
-        ignored: pixels that nobody labelled.
-    """
-
-    problems: tuple[str, ...]
-    remarks: tuple[str, ...]
-    pixels: Mapping[str, int]
-    ignored: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "problems": list(self.problems), "remarks": list(self.remarks), "pixels": dict(self.pixels),
-            "ignored": self.ignored,
-        }  # fmt: skip
-
-
-def check_rasters(pairs: Sequence[Pair], names: Sequence[str], values: Sequence[Value]) -> Findings:
-    """Look at all label rasters before a training does."""
-    problems, remarks, ignored = [], [], 0
-    counts = np.zeros(len(names), np.int64)
-    for pair in pairs:
-        try:
-            labels = Labels.of(pair.labels, values)
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        if problem := misfit(RasterInfo.read(pair.image), labels.info):
-            problems.append(problem)
-        if strange := labels.unknown():
-            listed = ", ".join(f"{value} ({count:,} px)" for value, count in strange.most_common(5))
-            problems.append(f"{pair.labels}: no class has {listed}")
-            continue
-        hidden = [name for name, value in zip(names, values, strict=True) if value in labels.info.nodata]
-        if hidden:
-            remarks.append(f"{pair.labels}: class {hidden[0]} is the file's nodata value, so it counts as unlabelled")
-        for window in labels.windows():
-            found = np.bincount(labels.read(window).ravel(), minlength=256)
-            counts += found[: len(names)]
-            ignored += int(found[NODATA])
-    remarks += [f"class {name} is nowhere" for name, count in zip(names, counts, strict=True) if not count]
-    return Findings(tuple(problems), tuple(remarks), dict(zip(names, counts.tolist(), strict=True)), ignored)
-
-
-def check_polygons(image: Path, polygons: Path, column: str, legend: Legend) -> list[str]:
+def _odd(features: Sequence[Polygon], pixel: float) -> list[str]:
     """What is odd about polygons: invalid, empty or smaller than a pixel, overlapping with another class."""
-    info = RasterInfo.read(image)
-    if info.georeference.crs is None:
-        raise DataError(f"{image}: no coordinate reference system, so polygons cannot be laid on it")
-    features = read_polygons(polygons, info.georeference.crs, column)
-    _by_class(features, legend, polygons)
-    pixel = abs(info.georeference.transform.determinant)
     found = []
     for each in features:
         if each.shape.is_empty:
@@ -239,14 +228,14 @@ def _overlaps(features: Sequence[Polygon], pixel: float) -> list[str]:
             if shared > pixel:
                 found.append(
                     f"features {one.number} ({one.label}) and {other.number} ({other.label}) overlap by "
-                    f"{shared / pixel:,.0f} px"
+                    f"{shared / pixel:,.0f} px; the later one wins"
                 )
     return found
 
 
-def _by_class(features: Sequence[Polygon], legend: Legend, path: Path) -> list[tuple[shapely.Geometry, int]]:
-    """Shapes with class ids, empty ones left out."""
+def _class_ids(features: Sequence[Polygon], legend: Legend, path: Path) -> NDArray[np.uint8]:
+    """(N,) class id of each feature."""
     strange = sorted({str(each.label) for each in features if each.label not in legend.names})
     if strange:
         raise DataError(f"{path}: class {', '.join(strange)} is not in the legend ({', '.join(legend.names)})")
-    return [(each.shape, legend.names.index(each.label)) for each in features if each.label and not each.shape.is_empty]
+    return np.array([legend.names.index(str(each.label)) for each in features], np.uint8)

@@ -94,6 +94,8 @@ def _fit(
     found = group.first_before_others(lambda: gather(config, folder, skip_bad=skip_bad))
     recipe = config.recipe
     _check_fits(recipe, found.model, group)
+    for text in found.remarks:
+        tell({"remark": text})
     if found.start.note:
         tell({"note": found.start.note})
     census = take_census(found.training, len(config.classes), recipe.seed)

@@ -20,6 +20,7 @@ class Data(BaseModel):
         images: a raster, or a folder of them.
         labels: the label raster, the folder of them, or polygons (GeoJSON, GeoPackage, Shapefile) on one raster.
         label_suffix: what a label's name adds to its image's.
+        unlabelled: numbers or colours of label rasters that mean that nobody knows, beside 255.
         column: of the polygons, that holds the class.
         area: polygons within which all was labelled; the rest there is the first class.
         reproject_labels: lay label rasters of another grid or CRS on their images', by the nearest label.
@@ -30,6 +31,7 @@ class Data(BaseModel):
     images: Path
     labels: Path
     label_suffix: str = ""
+    unlabelled: list[int | tuple[int, int, int]] = []
     column: str | None = None
     area: Path | None = None
     reproject_labels: bool = False

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agriseg.errors import DataError
+from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.legend import NODATA
 from agriseg.raster.info import RasterInfo
@@ -19,7 +19,25 @@ Value = int | tuple[int, int, int]
 Keep = Callable[[Window], NDArray[np.bool_]]
 
 _AT_ONCE = 16_000_000  # pixels
+_KINDS = 1000  # values that are no class of which the count is kept
 _SHIFT = 0.01  # of a pixel, by which labels may lie beside their image
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a whole label raster stores.
+
+    Args:
+        pixels: (K,) int64 pixels of each class.
+        hidden: (K,) int64 pixels that store a class where the file says that there is no data.
+        ignored: pixels that nobody labelled: 255, no data, or a value that means so; those of `hidden` too.
+        unknown: stored values that are no class, with their pixels; the commonest thousand.
+    """
+
+    pixels: NDArray[np.int64]
+    hidden: NDArray[np.int64]
+    ignored: int
+    unknown: Counter[Value]
 
 
 @dataclass(frozen=True)
@@ -30,21 +48,27 @@ class Labels:
         info: its header.
         values: for each class in order its stored number, or its red, green and blue.
         keep: which pixels of a window count; the others are 255. None keeps all.
+        unlabelled: stored numbers or colours that mean that nobody knows, beside 255.
     """
 
     info: RasterInfo
     values: tuple[Value, ...]
     keep: Keep | None = None
+    unlabelled: tuple[Value, ...] = ()
 
     @classmethod
-    def of(cls, path: Path, values: Sequence[Value], keep: Keep | None = None) -> "Labels":
+    def of(
+        cls, path: Path, values: Sequence[Value], keep: Keep | None = None, unlabelled: Sequence[Value] = ()
+    ) -> "Labels":
         """Open label raster `path`.
 
         Raises:
+            UsageError: a value means two things; see `check_values`.
             DataError: its bands are not those of `values`: one band of integers, or red, green, blue.
         """
+        check_values(values, unlabelled)
         info = RasterInfo.read(path)
-        coloured = any(isinstance(value, tuple) for value in values)
+        coloured = _coloured(values)
         if np.dtype(info.dtype).kind not in "iu":
             raise DataError(
                 f"{path}: labels of {info.dtype}, expected whole numbers; convert with gdal_translate -ot Byte"
@@ -58,7 +82,7 @@ class Labels:
                 f"{path}: {info.count} bands, expected one with class numbers; for a coloured picture give each "
                 "class its red, green and blue"
             )
-        return cls(info, tuple(values), keep)
+        return cls(info, tuple(values), keep, tuple(unlabelled))
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Class ids (h, w) of a window; 255 where nobody knows, or where `keep` says so.
@@ -79,16 +103,24 @@ class Labels:
         for top in range(0, self.info.height, rows):
             yield Window(0, top, self.info.width, min(rows, self.info.height - top))
 
-    def unknown(self) -> Counter[Value]:
-        """Stored values that are no class, with their pixels."""
-        found: Counter[Value] = Counter()
+    def survey(self) -> Survey:
+        """Count what the whole raster stores, whatever `keep` says."""
+        pixels, hidden = np.zeros((2, len(self.values)), np.int64)
+        ignored, unknown = 0, Counter[Value]()
         for window in self.windows():
             stored, valid = self._stored(window)
-            strange = self._decode(stored, valid)[1]
-            kinds, counts = np.unique(stored[:, strange], axis=1, return_counts=True)
-            for kind, count in zip(kinds.T.tolist(), counts.tolist(), strict=True):
-                found[kind[0] if len(kind) == 1 else tuple(kind)] += count
-        return found
+            ids, strange = self._decode(stored, valid)
+            found = np.bincount(ids.ravel(), minlength=NODATA + 1)
+            pixels += found[: len(pixels)]
+            ignored += int(found[NODATA] - strange.sum())
+            lost = stored[:, ~valid]
+            hidden += [np.count_nonzero(_equals(lost, value)) for value in self.values]
+            unknown = _commonest(unknown + _kinds(stored[:, strange]))
+        return Survey(pixels, hidden, ignored, unknown)
+
+    def unknown(self) -> Counter[Value]:
+        """Stored values that are no class, with their pixels."""
+        return self.survey().unknown
 
     def _decode(
         self, stored: NDArray[np.generic], valid: NDArray[np.bool_]
@@ -96,18 +128,65 @@ class Labels:
         """Class ids with 255 where there is none, and where the stored value is no class."""
         ids = np.full(valid.shape, NODATA, np.uint8)
         known = ~valid if len(stored) > 1 else ~valid | (stored[0] == NODATA)
+        for value in self.unlabelled:
+            known |= _equals(stored, value)
         for class_id, value in enumerate(self.values):
-            hit = (stored == np.reshape(value, (-1, 1, 1))).all(0) & valid
+            hit = _equals(stored, value) & valid
             ids[hit] = class_id
             known |= hit
         return ids, ~known
 
     def _stored(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
-        bands = (1, 2, 3) if any(isinstance(value, tuple) for value in self.values) else (1,)
+        bands = (1, 2, 3) if _coloured(self.values) else (1,)
         source = Source(self.info, bands, ValidityRule.of(self.info), self.info.width, self.info.height)
         with Reader(source) as reader:
             strip = reader.read(window)
         return strip.pixels, strip.valid
+
+
+def check_values(values: Sequence[Value], unlabelled: Sequence[Value] = ()) -> None:
+    """Refuse values of which one means two things, or numbers beside colours.
+
+    Raises:
+        UsageError: says which.
+    """
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise UsageError(f"values: {value_text(twice[0])} is of two classes; give each class a value of its own")
+    both = [value for value in unlabelled if value in values]
+    if both:
+        raise UsageError(f"{value_text(both[0])} is a class and unlabelled; give the class another of the values")
+    if len({isinstance(value, tuple) for value in (*values, *unlabelled)}) > 1:
+        raise UsageError("values and unlabelled: numbers beside colours; give all as numbers, or all as #rrggbb")
+
+
+def value_text(value: Value) -> str:
+    """A stored value as a person writes it: a number, or `#rrggbb`."""
+    return "#{:02x}{:02x}{:02x}".format(*value) if isinstance(value, tuple) else str(value)
+
+
+def _coloured(values: Sequence[Value]) -> bool:
+    return any(isinstance(value, tuple) for value in values)
+
+
+def _equals(stored: NDArray[np.generic], value: Value) -> NDArray[np.bool_]:
+    """Where the bands (B, ...) hold a number or a colour."""
+    bands = zip(stored, value if isinstance(value, tuple) else (value,), strict=True)
+    return np.asarray(np.logical_and.reduce([band == number for band, number in bands]), bool)
+
+
+def _kinds(stored: NDArray[np.generic]) -> Counter[Value]:
+    """How often each value occurs in (B, N) pixels."""
+    kinds, counts = np.unique(stored, axis=1, return_counts=True)
+    return Counter({
+        kind[0] if len(kind) == 1 else tuple(kind): count
+        for kind, count in zip(kinds.T.tolist(), counts.tolist(), strict=True)
+    })  # fmt: skip
+
+
+def _commonest(found: Counter[Value]) -> Counter[Value]:
+    """A picture taken for labels has millions of values; what is kept of them has a bound."""
+    return found if len(found) <= _KINDS else Counter(dict(found.most_common(_KINDS)))
 
 
 def misfit(image: RasterInfo, labels: RasterInfo) -> str | None:
