@@ -24,6 +24,11 @@ docs: $(INSTALLED)
 # A process for each core, each with one thread: threads of several networks that wait for each other cost more than they bring.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
+# `make BF16=absent test` and `make BF16=present test`: whatever this processor has, torch says so.
+ifdef BF16
+TESTS := AGRISEG_TEST_BF16=$(BF16) PYTHONPATH=$(CURDIR)/tests/processor $(TESTS)
+endif
+
 test: $(INSTALLED)
 	$(TESTS)
 
@@ -33,8 +38,14 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(TESTS)
 
+# The short form runs what `make test` leaves out. `make LONG=1 faults` tries each fault as often as it takes to believe it,
+# one test after the other, and prints the table of faults.
 faults: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m fault --long
+ifdef LONG
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'fault or long' --long
+else
+	$(TESTS) -m long
+endif
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/startup.py

@@ -3,7 +3,8 @@
     python docs/make_tutorial.py
 
 A ```console block holds commands, each after `$ `, and what they print. They run in order, in a folder of their own
-that holds the repository's examples. `tests/test_docs.py` runs them too, and compares what they print:
+that holds the repository's examples, and in fp32 whatever the processor has. `tests/test_docs.py` runs them too, and
+compares what they print:
 
 - words must be the same, but blanks count as one, and lines of progress, which a terminal wipes away, as none;
   paths are seen from the folder;
@@ -23,9 +24,11 @@ from collections.abc import Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 from PIL import Image
 
+import agriseg.engine.device
 from agriseg.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +38,8 @@ _BLOCK = re.compile(r"(?:<!-- (trained here): [^\n]*-->\n)?```console\n(.*?)```"
 _COMMAND = re.compile(r"^\$ (.+)$", re.MULTILINE)
 _SHOWN = re.compile(r"!\[[^]]*\]\(tutorial/([^)]+)\)<!-- (\S+) at (\d+) px -->")
 _PROGRESS = re.compile(r"^(\S+: +\d+%, \d+ of \d+ \w+, .* left|step \d+: loss .* left)\n", re.MULTILINE)
+_FP32 = patch.object(agriseg.engine.device, "_has_bf16", return_value=False)
+"""The page's numbers are those of fp32 on any processor."""
 _DEGREES = 6
 """Decimals from which on a number is a longitude or a latitude."""
 _NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?")
@@ -96,7 +101,7 @@ def run(command: str) -> str:
         done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)  # noqa: S602
         return (done.stdout + done.stderr).strip("\n")
     heard = io.StringIO()
-    with redirect_stdout(heard), redirect_stderr(heard), suppress(SystemExit):
+    with redirect_stdout(heard), redirect_stderr(heard), suppress(SystemExit), _FP32:
         main(words)
     return _PROGRESS.sub("", heard.getvalue()).replace(f"{Path.cwd()}/", "").strip("\n")
 

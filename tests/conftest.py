@@ -1,6 +1,4 @@
-"""Rasters and models that the tests share. Everything is seeded; nothing comes from outside the repository,
-except where a test asks for `shared` and is skipped without it.
-"""
+"""Rasters and models that the tests share. Everything is seeded, and nothing comes from outside the repository."""
 
 import json
 import os
@@ -20,6 +18,8 @@ from agriseg.jobs.oracle import LEVELS, nearest_level, random_network
 
 pytest_plugins = ["browser", "faulttable", "runs"]
 
+DATA = Path(__file__).parent / "data"
+"""Small real rasters; NOTICE.md says whose they are."""
 UTM = {"crs": "EPSG:32632", "transform": rasterio.Affine(0.1, 0, 500_000, 0, -0.1, 5_400_000)}
 
 
@@ -97,15 +97,6 @@ def agriseg_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
         )
 
     return run
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The real rasters of shared/data, where they are."""
-    folder = Path(__file__).parents[2] / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("no shared/data beside the repository")
-    return folder
 
 
 def record_of(folder: Path) -> dict[str, Any]:

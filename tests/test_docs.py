@@ -486,6 +486,43 @@ def missing(text: str) -> list[str]:
     ]
 
 
+def left_out(text: str) -> list[str]:
+    """Tests that a page names and that `make test` leaves out or skips always."""
+    found = []
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
+        tree = ast.parse((ROOT / path).read_text())
+        marks = [
+            mark
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef) and node.name == name
+            for mark in map(ast.unparse, node.decorator_list)
+        ]
+        whole = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Assign)]
+        if any(re.match(r"pytest\.mark\.(long|skip|skipif|xfail)\b", mark) for mark in marks) or any(
+            text.startswith("pytestmark") for text in whole
+        ):
+            found.append(f"{path}::{name}")
+    return found
+
+
+def test_each_guarantee_is_a_law_that_make_test_runs() -> None:
+    """And nothing but laws: each section names at least one, and no benchmark stands in for one."""
+    text = (DOCS / "guarantees.md").read_text()
+    assert not left_out(text)
+    assert left_out("`tests/test_shared.py::test_large_real_raster`") == [
+        "tests/test_shared.py::test_large_real_raster"
+    ]
+    for section in text.split("\n## ")[1:]:
+        assert re.search(r"`tests/[\w/]+\.py::\w+`", section), section.partition("\n")[0]
+    assert (
+        "-m"
+        not in re.search(r"^TESTS := OMP.*$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].partition("pytest")[2]
+    )
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["testpaths"] == [
+        "tests"
+    ]
+
+
 def test_each_named_test_exists() -> None:
     for path in (ROOT / "README.md", *PAGES, TUTORIAL["PAGE"]):
         assert not missing(path.read_text()), path.name

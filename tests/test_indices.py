@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import spyndex
-from conftest import UTM, noise, read, write_raster
+from conftest import DATA, UTM, noise, read, write_raster
 
 from agriseg.cli import main
 from agriseg.errors import DataError, OutputError, UsageError
@@ -463,19 +463,16 @@ def test_a_scale_by_the_user_is_believed_but_not_in_silence(tmp_path: Path) -> N
 # real rasters
 
 REAL = [
-    ("micasense_plot_float32/615.tif", FIVE, 1.0),
-    ("naip_rgbn_nodata/m_4709963_se_14_1_20160816.tif", {"red": 1, "green": 2, "blue": 3, "nir": 4}, 1 / 255),
-    ("drone_ortho_rgba_utm12n/orthomosaic.tif", {"red": 1, "green": 2, "blue": 3}, 1 / 255),
-    ("sentinel2_uint16_nodata/S2_L2A_sample.tif", {"red": 1, "green": 2, "blue": 3, "nir": 4}, 1e-4),
+    ("micasense/615.tif", FIVE, 1.0),
+    ("naip_rgbn/20160816.tif", {"red": 1, "green": 2, "blue": 3, "nir": 4}, 1 / 255),
+    ("drone_rgba/orthomosaic.tif", {"red": 1, "green": 2, "blue": 3}, 1 / 255),
+    ("sentinel2_uint16/S2_L2A.tif", {"red": 1, "green": 2, "blue": 3, "nir": 4}, 1e-4),
 ]
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize(("name", "bands", "scale"), REAL, ids=[case[0].split("/")[0] for case in REAL])
-def test_real_rasters_are_the_catalogues(
-    shared: Path, tmp_path: Path, name: str, bands: dict[str, int], scale: float
-) -> None:
-    image = shared / name
+def test_real_rasters_are_the_catalogues(tmp_path: Path, name: str, bands: dict[str, int], scale: float) -> None:
+    image = DATA / name
     with rasterio.open(image) as dataset:
         valid = roles_of(dataset.read_masks() > 0, bands)
         reflectance = roles_of(dataset.read() * np.float64(scale), bands)

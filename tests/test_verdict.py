@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import blocks, record_of, write_raster
+from conftest import DATA, blocks, record_of, write_raster
 
 from agriseg import Report, SegmentationModel, load_model, segment
 from agriseg.cli.options import bundled_model
@@ -15,7 +15,7 @@ from agriseg.config import Limits
 from agriseg.errors import ModelError, UsageError
 from agriseg.jobs.verdict import distance
 
-FIELD = "potato_weed_uav/field/field_cols00-10.tif"
+FIELD = Path(__file__).parents[1] / "examples" / "polygon_field" / "field.tif"
 
 
 def knowing(model: SegmentationModel, pixels: np.ndarray, **more: Any) -> SegmentationModel:
@@ -107,19 +107,18 @@ def test_limits_as_people_write_them() -> None:
             Limits.of([text])
 
 
-@pytest.mark.shared
-def test_verdicts_over_real_rasters(shared: Path, tmp_path: Path) -> None:
+def test_verdicts_over_real_rasters(tmp_path: Path) -> None:
     model = load_model(bundled_model("potato_weed"))
 
-    def run(name: str, **flags: Any) -> Report:
-        return segment(shared / name, model, tmp_path / "out", overwrite=True, **flags)
+    def run(image: Path, **flags: Any) -> Report:
+        return segment(image, model, tmp_path / "out", overwrite=True, **flags)
 
-    assert run(FIELD, window="3000,0,1024,1024").verdict["colour"] == "green"
-    swapped = run(FIELD, window="3000,0,1024,1024", bands="red=3,green=2,blue=1").verdict
+    assert run(FIELD).verdict["colour"] == "green"
+    swapped = run(FIELD, bands="red=3,green=2,blue=1").verdict
     assert swapped["colour"] == "red"
     assert "bands in another order" in swapped["reasons"][0]
-    for name in ("drone_ortho_rgba_utm12n/rgb_17_7_W.tif", "drone_ortho_rgba_utm12n/rgb_40_11_W.tif"):
-        assert run(name).verdict["colour"] != "green"
+    for name in ("rgb_17_7_W.tif", "orthomosaic.tif"):
+        assert run(DATA / "drone_rgba" / name).verdict["colour"] != "green"
 
 
 def test_the_verdict_is_the_same_after_a_stop(tmp_path: Path, small: SegmentationModel, pixels: np.ndarray) -> None:

@@ -21,10 +21,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: left out by make test; make faults runs it")
     config.addinivalue_line("markers", "fault(id, ...): the test tries these faults of tests/faults/catalogue.tsv")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long") and "long" not in config.getoption("markexpr"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
     for item in items:
         ids = [each for mark in item.iter_markers("fault") for each in mark.args]
         if unknown := set(ids) - set(catalogue()):

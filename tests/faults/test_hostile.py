@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import blocks, layer_bytes, write_raster
+from conftest import DATA, blocks, layer_bytes, write_raster
 from runs import Ended, Nursery, Subject
 
 from agriseg.jobs.oracle import random_network
@@ -240,25 +240,14 @@ LIBRARIES = ("/usr/", "/lib", "/etc/", "/proc/", "/sys/", "/dev/", "/opt/", "/ru
 def test_no_connection_and_no_foreign_file(
     nursery: Nursery,
     subject: Subject,
-    shared: Path,
     tmp_path: Path,
     traced: Traced,
     record_property: Callable[[str, object], None],
 ) -> None:
     """Over the corpus: what is opened lies beside the input, in the output, with the model, or in libraries."""
-    corpus = sorted(path for path in (shared / "odd").iterdir() if path.suffix in (".tif", ".tiff"))
+    corpus = sorted(path for path in (DATA / "odd").iterdir() if path.suffix in (".tif", ".tiff"))
     log = tmp_path / "log"
-    import sys
-
-    own = (
-        str(shared / "odd"),
-        str(tmp_path),
-        str(subject.model.parent),
-        str(ROOT),
-        sys.prefix,
-        sys.base_prefix,
-        *LIBRARIES,
-    )
+    own = (str(tmp_path), str(subject.model.parent), str(ROOT), sys.base_prefix, *filter(None, sys.path), *LIBRARIES)
     for number, path in enumerate(corpus, 1):
         traced(
             "run",

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import TIMED, blocks, write_raster
+from conftest import DATA, TIMED, blocks, write_raster
 from filelock import FileLock
 
 Tries = Callable[[int, int], int]
@@ -109,15 +109,14 @@ def test_a_night_killed_at_any_moment(flights: Path, model_file: Path, tmp_path:
 
 
 REAL = (
-    "naip_rgbn_nodata/m_4709963_se_14_1_20160816.tif", "drone_ortho_rgba_utm12n/rgb_17_7_W.tif",
-    "drone_ortho_rgba_utm12n/rgb_40_11_W.tif", "naip_rgbn_nodata/m_4709963_se_14_1_20190904.tif",
-    "drone_ortho_rgba_utm12n/orthomosaic.tif",
+    "naip_rgbn/20160816.tif", "drone_rgba/rgb_17_7_W.tif", "micasense/rgb.tif", "naip_rgbn/20190904.tif",
+    "drone_rgba/orthomosaic.tif",
 )  # fmt: skip
 
 
-def a_real_night(shared: Path, folder: Path, count: int) -> tuple[dict[str, Path], list[str]]:
+def a_real_night(folder: Path, count: int) -> tuple[dict[str, Path], list[str]]:
     """So many rasters, a tenth of them bad: sources of the good ones by name, and names of the bad ones."""
-    with (shared / "odd" / "INDEX.tsv").open(newline="") as lines:
+    with (DATA / "odd" / "INDEX.tsv").open(newline="") as lines:
         rows = [row["file"] for row in csv.DictReader(lines, delimiter="\t") if row["expect"] == "reject"]
     junk = [name for name in rows if name.endswith((".tif", ".tiff"))]
     good, bad = {}, []
@@ -125,18 +124,17 @@ def a_real_night(shared: Path, folder: Path, count: int) -> tuple[dict[str, Path
     for number in range(count):
         if number % 10 == 7:
             bad.append(f"field{number}.tif")
-            shutil.copyfile(shared / "odd" / junk[number // 10 % len(junk)], folder / bad[-1])
+            shutil.copyfile(DATA / "odd" / junk[number // 10 % len(junk)], folder / bad[-1])
         else:
-            good[f"field{number}.tif"] = shared / REAL[number % len(REAL)]
+            good[f"field{number}.tif"] = DATA / REAL[number % len(REAL)]
             shutil.copyfile(good[f"field{number}.tif"], folder / f"field{number}.tif")
     return good, bad
 
 
 @pytest.mark.fault("K11", "B02", "B10")
-@pytest.mark.shared
-def test_a_long_night_of_real_rasters(shared: Path, model_file: Path, tmp_path: Path, tries: Tries) -> None:
+def test_a_long_night_of_real_rasters(model_file: Path, tmp_path: Path, tries: Tries) -> None:
     """Killed at random: every good raster right, every bad one named once, ledger and summaries whole at each kill."""
-    good, bad = a_real_night(shared, tmp_path / "flights", tries(10, 200))
+    good, bad = a_real_night(tmp_path / "flights", tries(10, 200))
     flags = ["--bands", "red=1,green=2,blue=3", "--workers", "2", "--cpu-threads", "1"]
     asked = command(tmp_path / "flights", model_file, tmp_path / "out", *flags)
     asked[asked.index("--tile") + 1] = "256"
