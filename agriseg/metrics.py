@@ -88,7 +88,7 @@ def calibration_error(pixels: NDArray[np.int64], hits: NDArray[np.int64], bins: 
     return float(gap.sum() / counted.sum()) if counted.sum() else float("nan")
 
 
-def fit_temperature(logits: NDArray[np.floating[Any]], truth: NDArray[np.integer[Any]]) -> float:
+def fit_temperature(logits: NDArray[np.floating[Any]], truth: NDArray[np.integer[Any]], prior: float = 0) -> float:
     """The number that logits are best divided by before the softmax: the likeliest (Guo et al. 2017).
 
     The negative log-likelihood is convex in the inverse temperature, so its slope is halved in on.
@@ -96,20 +96,27 @@ def fit_temperature(logits: NDArray[np.floating[Any]], truth: NDArray[np.integer
     Args:
         logits: (N, K).
         truth: (N,) class ids.
+        prior: pixels that are counted beside these as if the logits were right about them as often as they say: they
+            draw the temperature towards 1.
 
     Returns:
-        0.05 to 20; an end of that range where all pixels are right, or a guess would be no worse.
+        0.05 to 20; an end of that range where, without a prior, all pixels are right, or a guess would be no worse.
     """
     z = np.asarray(logits, np.float64)
     z -= z.max(1, keepdims=True)
-    right = z[np.arange(len(z)), truth].mean()
+    seen = z[np.arange(len(z)), truth].mean()
+    right = (len(z) * seen + prior * _expected(z)) / (len(z) + prior)
     low, high = 1 / _HOTTEST, float(_HOTTEST)  # of the inverse
     for _ in range(40):
         middle = math.sqrt(low * high)
-        shares = np.exp(middle * z)
-        slope = ((shares * z).sum(1) / shares.sum(1)).mean() - right
-        low, high = (middle, high) if slope < 0 else (low, middle)
+        low, high = (middle, high) if _expected(z, middle) < right else (low, middle)
     return 1 / math.sqrt(low * high)
+
+
+def _expected(z: NDArray[np.float64], inverse: float = 1.0) -> float:
+    """Mean over pixels of the logit of a class that is drawn from their softmax; logits (N, K) are at most 0."""
+    shares = np.exp(inverse * z)
+    return float(((shares * z).sum(1) / shares.sum(1)).mean())
 
 
 def softmax_confidence(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:

@@ -14,9 +14,9 @@ from agriseg.cli import main
 from agriseg.config import RunOptions
 from agriseg.errors import DataError
 from agriseg.grid import Window
-from agriseg.jobs.calibrate import Witness
+from agriseg.jobs.calibrate import Calibration, Witness
 from agriseg.jobs.evaluate import BLOCK, EDGE, score, tally, tally_model
-from agriseg.metrics import confusion, edge
+from agriseg.metrics import confusion, edge, softmax_confidence
 from agriseg.training.labels import Labels
 
 GREY = {"photometric": "MINISBLACK"}
@@ -145,7 +145,7 @@ def test_a_witness_keeps_what_decides(tmp_path: Path, oracle: SegmentationModel)
     truth = nearest(pixels)
     truth[:, :50] = 255
     labels = label_raster(tmp_path / "l.tif", truth)
-    witness = Witness(300 * 320)
+    witness = Witness()
     evaluation = score(
         [tally_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128), witness)], oracle.legend, witness
     )
@@ -154,7 +154,62 @@ def test_a_witness_keeps_what_decides(tmp_path: Path, oracle: SegmentationModel)
     assert np.bincount(kept).tolist() == np.bincount(truth[30:, 50:].ravel()).tolist()
     assert evaluation.calibration is not None
     assert evaluation.calibration.pixels == 270 * 270
-    assert evaluation.calibration.temperature == pytest.approx(0.05), "all right: as sure as can be"
+    assert evaluation.calibration.doubt is None
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_temperature_is_of_the_labels_and_not_of_the_ground_around(
+    seed: int, tmp_path: Path, oracle: SegmentationModel
+) -> None:
+    """Some labels, some of them wrong, at a random place of rasters of random sizes, one of more pixels than
+    are kept: one temperature, of all of them."""
+    rng = np.random.default_rng(seed)
+    pixels = blocks(70, 90, side=5, seed=seed)
+    truth = nearest(pixels)
+    wrong = rng.random(truth.shape) < 0.1
+    truth[wrong] = (truth[wrong] + 1) % 4
+    truth[rng.random(truth.shape) < rng.uniform(0, 0.9)] = 255
+    found = []
+    for number, (height, width) in enumerate([(70, 90), rng.integers(110, 250, 2)]):
+        row, col = rng.integers(0, height - 69), rng.integers(0, width - 89)
+        ground, ids = noise(height, width, seed=seed), np.full((height, width), 255, np.uint8)
+        ground[:, row : row + 70, col : col + 90], ids[row : row + 70, col : col + 90] = pixels, truth
+        image = write_raster(tmp_path / f"{number}.tif", ground)
+        labels = label_raster(tmp_path / f"{number}_l.tif", ids)
+        witness = Witness(kept=10_000)
+        tally_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=256), witness)
+        found.append(witness.calibration())
+    assert all(each is not None and each.pixels == (truth != 255).sum() for each in found)
+    assert np.ptp([each.temperature for each in found if each]) < 1e-6, found
+
+
+def test_of_more_labels_than_are_kept_any_may_be(tmp_path: Path, oracle: SegmentationModel) -> None:
+    """Half of the ground is mapped right and half wrong: what is kept tells both."""
+    pixels = blocks(200, 210, side=5)
+    truth = nearest(pixels)
+    truth[100:] = (truth[100:] + 1) % 4
+    image, labels = write_raster(tmp_path / "i.tif", pixels), label_raster(tmp_path / "l.tif", truth)
+    witness = Witness(kept=3000)
+    tally_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=64), witness)
+    fitted = witness.calibration()
+    assert fitted is not None
+    assert fitted.pixels == 3000
+    right = np.concatenate(witness._logits).argmax(1) == np.concatenate(witness._truth)
+    assert right.mean() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("count", [1, 10, 100])
+def test_a_flawless_handful_proves_little(count: int) -> None:
+    """Were it believed, each pixel of every map would be certain. A hundred thousand pixels are believed."""
+    logits = np.tile(np.array([[0.0, 2.0]], np.float32), (100_000, 1))
+    truth = np.ones(len(logits), np.uint8)
+    few, many = Calibration.of(logits[:count], truth[:count]), Calibration.of(logits, truth)
+    at_one = softmax_confidence(logits[:1], 1.0)[0]
+    assert at_one < softmax_confidence(logits[:1], few.temperature)[0] < at_one + 0.02
+    assert few.doubt is not None
+    assert f"{count} labelled pixels" in few.doubt
+    assert 0.99 < softmax_confidence(logits[:1], many.temperature)[0] < 1
+    assert many.doubt is None
 
 
 def test_a_fitted_temperature_makes_confidence_honest(tmp_path: Path, oracle: SegmentationModel) -> None:
@@ -164,7 +219,7 @@ def test_a_fitted_temperature_makes_confidence_honest(tmp_path: Path, oracle: Se
     wrong = np.random.default_rng(0).random(truth.shape) < 0.2
     truth[wrong] = (truth[wrong] + 1) % 4
     labels = label_raster(tmp_path / "l.tif", truth)
-    witness = Witness(truth.size)
+    witness = Witness()
     before = score([tally_model(oracle, image, labels, tmp_path / "m", RunOptions(), witness)], oracle.legend, witness)
     assert before.calibration is not None
     calmer = replace(oracle, temperature=before.calibration.temperature)

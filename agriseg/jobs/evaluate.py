@@ -183,7 +183,7 @@ def evaluate_labelled(model: SegmentationModel, found: LabelSet, folder: Path, o
         folder: gets the maps.
         options: how they are mapped, at their own resolution.
     """
-    witness = Witness(sum(each.info.width * each.info.height for each in found.images))
+    witness = Witness()
     counted = [tally_model(model, each.pair.image, each.labels, folder, options, witness) for each in found.images]
     return score(counted, model.legend, witness)
 

@@ -167,10 +167,6 @@ class _Judge:
         done = self(model).as_dict()
         return {"miou": done["miou"], "iou": {entry["name"]: entry["iou"] for entry in done["classes"]}}
 
-    def witness(self) -> Witness:
-        """One for all that is held back."""
-        return Witness(sum(scene.source.width * scene.source.height for scene in self.held))
-
 
 def _finish(folder: Path, judge: _Judge, skipped: Sequence[str]) -> Trained:
     """Calibrate the best model, write what there is to know about it, draw."""
@@ -178,7 +174,7 @@ def _finish(folder: Path, judge: _Judge, skipped: Sequence[str]) -> Trained:
     if not best.exists():
         raise DataError("no validation gave a score; is anything labelled in the part that is held back?")
     raw = replace(load_model(best), temperature=1.0)  # a sitting before this one may have calibrated it
-    evaluation = judge(raw, judge.witness())
+    evaluation = judge(raw, Witness())
     scores, fitted = evaluation.as_dict(), evaluation.calibration
     model = replace(raw, temperature=fitted.temperature if fitted else 1.0, about={**raw.about, "evaluation": scores})
     model.save(best)

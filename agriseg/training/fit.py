@@ -84,7 +84,7 @@ def fit(run: Run) -> SegmentationModel:
         _forget_later(run.folder / "metrics.jsonl", state.step)
     began = time.monotonic() - state.seconds
     batches = _batches(run, state.step * recipe.accumulate)
-    ended = state.stale > recipe.patience > 0
+    ended = state.stale >= recipe.patience > 0
     while not ended and (done := _progress(state, recipe)) < 1:
         if ranks.largest(run.stopped()):
             _save(run, state, path)
