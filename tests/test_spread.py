@@ -292,7 +292,7 @@ def test_workers_share_the_cores_out() -> None:
 def test_a_worker_of_another_version_is_named(crew: Crew) -> None:
     crew.require_same(lambda: {"torch": "2.0"})
     with pytest.raises(
-        DeviceError, match=r"worker tcp://127.0.0.1:\d+ has pid \d+, this machine \d+; install the same"
+        DeviceError, match=r"worker tls://127.0.0.1:\d+ has pid \d+, this machine \d+; install the same"
     ):
         crew.require_same(lambda: {"pid": str(os.getpid())})
     with pytest.raises(DeviceError, match="cannot run agriseg"):

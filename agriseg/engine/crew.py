@@ -17,25 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import dask.config
-from distributed import Client, Future, KilledWorker, LocalCluster, Status, WorkerPlugin, wait
+from distributed import Client, Future, KilledWorker, wait
 
-from agriseg.errors import DEBUG, AgrisegError, DeviceError, DeviceMemoryError, WorkerFailed, WorkerLost, told
+from agriseg.engine.local import LocalWorkers, settings
+from agriseg.errors import AgrisegError, DeviceError, DeviceMemoryError, WorkerFailed, WorkerLost, told
 from agriseg.units import human_bytes
 
 _CONNECT = 20.0  # seconds to find a scheduler
 _ALONE = 60.0  # seconds without any worker
 _START = 120.0  # seconds for processes on this machine
-_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
-_SETTINGS = {
-    "distributed.deploy.lost-worker-timeout": "1 day",  # or a worker that takes long to start again is closed
-    "distributed.scheduler.allowed-failures": 0,  # a raster that kills its worker shall not kill the others
-    "distributed.worker.profile.enabled": False,
-    "distributed.admin.system-monitor.gil.enabled": False,
-    "distributed.worker.memory.pause": False,  # agriseg bounds its memory itself
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.terminate": False,
-}
 
 
 @dataclass(frozen=True)
@@ -67,7 +57,8 @@ class Crew:
     """Workers, each with one task or none; use it as a context.
 
     Args:
-        workers: processes to start on this machine; they talk over loopback alone, without dashboard.
+        workers: processes to start on this machine; they talk over loopback alone, with keys made for this one run,
+            so that no other account gives them orders.
         scheduler: address or file of a running scheduler, whose workers are used instead.
         gpus: that the processes on this machine share out, each to see one of them; 0 to leave it to them.
 
@@ -78,7 +69,7 @@ class Crew:
     def __init__(self, workers: int, scheduler: str | None = None, gpus: int = 0) -> None:
         for name in ("distributed", "tornado"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._settings = dask.config.set({**_SETTINGS, _ENVIRONMENT: _environment(workers)})
+        self._settings = dask.config.set(settings(workers))
         self._cluster = None if scheduler else _local(workers, gpus)
         self._client = _connected(scheduler) if scheduler else Client(self._cluster)
         self._under_way: dict[str, Future[Any]] = {}
@@ -181,57 +172,6 @@ class Crew:
             self._client.run(_kill_worker, workers=[address], nanny=True, on_error="ignore")
 
 
-class _Deaf(WorkerPlugin):
-    """A worker leaves Ctrl-C, which the terminal sends to all processes of a command, to the one that gives orders."""
-
-    def setup(self, worker: Any) -> None:
-        """Runs in the worker's main thread."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class _Cluster(LocalCluster):
-    """Worker processes on this machine; with several GPUs, each sees one of them."""
-
-    def __init__(self, workers: int, gpus: int) -> None:
-        self._gpus = gpus
-        self.wanted = workers
-        super().__init__(  # type: ignore[no-untyped-call]
-            n_workers=0, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
-            silence_logs=logging.CRITICAL, memory_limit=0, scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            plugins=(_Deaf(),),
-        )  # fmt: skip
-        self.scale(workers)  # type: ignore[no-untyped-call]
-
-    def mend(self) -> None:
-        """Start those again that died while they were starting: over these their nannies give up."""
-        self.loop.add_callback(self._forget_closed)  # type: ignore[union-attr]
-        self.scale(self.wanted)  # type: ignore[no-untyped-call]
-
-    def _forget_closed(self) -> None:
-        for name, nanny in list(self.workers.items()):
-            if nanny.status in (Status.closed, Status.failed):
-                del self.workers[name]
-
-    def new_worker_spec(self) -> dict[Any, Any]:
-        """Of the next worker."""
-        ((name, spec),) = super().new_worker_spec().items()  # type: ignore[no-untyped-call]
-        if self._gpus:
-            seen = {"CUDA_VISIBLE_DEVICES": str(len(self.worker_spec) % self._gpus)}
-            spec = {**spec, "options": {**spec["options"], "env": seen}}
-        return {name: spec}
-
-
-def _environment(workers: int) -> dict[str, str]:
-    """Of worker processes on this machine, instead of Dask's own: one thread for numpy, and a heap that gives all back.
-
-    That heap cost a fifth of the time (benchmarks/workers.py --only cost). One heap for all threads keeps what is
-    freed for the next tile, as `engine/heap.py` has it in a process of its own. Several workers share the cores out.
-    """
-    share = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // workers))} if workers > 1 else {}
-    quiet = {} if os.environ.get(DEBUG) else {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    return {"MALLOC_ARENA_MAX": "1", **share, **quiet}
-
-
 def gpu_count() -> int:
     """CUDA devices that processes of this machine can share out: their number if there are several, else 0."""
     try:
@@ -244,8 +184,8 @@ def gpu_count() -> int:
     return count if count > 1 else 0
 
 
-def _local(workers: int, gpus: int) -> _Cluster:
-    cluster = _Cluster(workers, gpus)
+def _local(workers: int, gpus: int) -> LocalWorkers:
+    cluster = LocalWorkers(workers, gpus)
     cluster.wait_for_workers(workers, timeout=_START)
     return cluster
 
