@@ -1,12 +1,9 @@
 """Rasters and models that the tests share. Everything is seeded, and nothing comes from outside the repository."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +12,9 @@ import rasterio
 import agriseg.raster.door  # noqa: F401  (sets GDAL's switches before the first raster is opened)
 from agriseg import SegmentationModel
 from agriseg.jobs.oracle import LEVELS, nearest_level, random_network
+
+if TYPE_CHECKING:
+    from runs import Ended, Nursery
 
 pytest_plugins = ["browser", "faulttable", "runs"]
 
@@ -87,14 +87,11 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def agriseg_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def agriseg_cli(nursery: "Nursery", tmp_path: Path) -> Callable[..., "Ended"]:
     """Run the command line in a process of its own, in `tmp_path`."""
 
-    def run(*args: Any, **env: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "agriseg", *map(str, args)]
-        return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, **env}, timeout=300, check=False
-        )
+    def run(*args: Any) -> "Ended":
+        return nursery.start(*args, cwd=tmp_path).ended(300)
 
     return run
 

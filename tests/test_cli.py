@@ -110,16 +110,16 @@ def test_version_and_usage(call: Any) -> None:
 def test_run_from_a_process_of_its_own(agriseg_cli: Any, tmp_path: Path, model_file: Path) -> None:
     write_raster(tmp_path / "field.tif", blocks(150, 170))
     done = agriseg_cli("run", "field.tif", "-m", model_file, "--tile", 64)
-    assert done.returncode == 0, done.stderr
-    files = [Path(line) for line in done.stdout.splitlines() if line.startswith("field_agriseg")]
+    assert done.code == 0, done.err
+    files = [Path(line) for line in done.out.splitlines() if line.startswith("field_agriseg")]
     assert [path.name for path in files] == [
         "field_classes.tif", "field_confidence.tif", "field_classes.qml", "field_classes.tif.aux.xml",
         "field_confidence.qml", "field_image.png", "field_classes.png", "field_confidence.png", "field_run.json",
         "field_report.html",
     ]  # fmt: skip
     assert all((tmp_path / path).is_file() for path in files)
-    assert "100%" in done.stderr  # a log: lines, no bar
-    assert "█" not in done.stderr
+    assert "100%" in done.err  # a log: lines, no bar
+    assert "█" not in done.err
 
 
 def test_run_prints_the_account_and_json(call: Any, field: Path, model_file: Path, tmp_path: Path) -> None:
@@ -371,5 +371,5 @@ def test_a_name_that_is_not_utf8(agriseg_cli: Any, tmp_path: Path, model_file: P
     odd = tmp_path / "b\udcff.tif"
     image.rename(odd)
     done = agriseg_cli("run", odd.name, "-m", model_file)
-    assert done.returncode in (0, 65, 66)
-    assert "Traceback" not in done.stderr
+    assert done.code in (0, 65, 66)
+    assert "Traceback" not in done.err

@@ -4,7 +4,6 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import numpy as np
 import pyogrio
@@ -13,13 +12,14 @@ import rasterio
 import shapely
 from conftest import UTM, blocks, read, write_raster
 from maps import finished
+from runs import Ended
 
 from agriseg.errors import AgrisegError, DataError, OutputError, UsageError
 from agriseg.jobs.layers import make_layers
 from agriseg.layers.options import LayerOptions
 
 TRANSFORM = UTM["transform"]
-Cli = Callable[..., CompletedProcess[str]]
+Cli = Callable[..., Ended]
 
 
 def scene(seed: int = 0) -> np.ndarray:
@@ -229,13 +229,13 @@ def test_from_the_command_line(agriseg_cli: Cli, model_file: Path, tmp_path: Pat
     image = write_raster(tmp_path / "north.tif", blocks(150, 170, low=1))
     tiles = ("--tile", 64, "--overlap", 32, "--margin", 8)
     done = agriseg_cli("run", image, "-m", model_file, "-o", "maps", *tiles, "--layers", "--affected", "class 1", "-q")
-    assert done.returncode == 0, done.stderr
-    assert "walk to 1:" in done.stdout
+    assert done.code == 0, done.err
+    assert "walk to 1:" in done.out
     again = agriseg_cli("layers", "maps", "--json", "--overwrite", "-q")
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["areas"][0]["field"] == "north"
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["areas"][0]["field"] == "north"
     with (tmp_path / "maps" / "north_area.csv").open("a") as table:
         table.write("north,rust,1\n")
     spoilt = agriseg_cli("verify", "maps", "--tiles", 0)
-    assert spoilt.returncode == 65
-    assert "north_area.csv: is not what was written" in spoilt.stderr
+    assert spoilt.code == 65
+    assert "north_area.csv: is not what was written" in spoilt.err
