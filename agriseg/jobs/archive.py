@@ -145,9 +145,8 @@ def spoilt(place: Place) -> tuple[type[BaseException], ...]:
 
 def key_of(prepared: Prepared) -> str:
     """Input, model, parameters and versions: what decides every byte of the map."""
-    stamp = prepared.info.stamp
     key = {
-        "input": [prepared.info.path.name, stamp.size, stamp.mtime_ns],
+        "input": [prepared.info.path.name, prepared.info.stamp.text],
         "model": prepared.model.fingerprint, "legend": describe_model(prepared), "plan": describe_plan(prepared),
         "threads": torch.get_num_threads(),  # sums are made in as many parts
         "versions": {name: version(name) for name in _PACKAGES},

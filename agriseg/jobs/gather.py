@@ -19,12 +19,15 @@ from agriseg.json_text import json_line
 from agriseg.legend import Legend
 from agriseg.model import SegmentationModel
 from agriseg.networks import Architecture, architecture
-from agriseg.raster.info import RasterInfo, Stamp
+from agriseg.raster.identity import Stamp
+from agriseg.raster.info import RasterInfo
 from agriseg.training.blocks import BlockSplit, Draw
 from agriseg.training.config import Data, TrainConfig
 from agriseg.training.pairs import Pair
 from agriseg.training.scenes import Scene
+from agriseg.vectors.identity import vector_stamp
 from agriseg.vectors.layered import layered
+from agriseg.vectors.polygons import is_vector
 
 _HELD_BYTES = 2 * 10**9  # of scenes kept decoded in memory
 _DEAR = 8.0  # decoded pixels per pixel of a chip from which a cache on disk pays
@@ -243,7 +246,7 @@ def _identity(config: TrainConfig, origin: str, pairs: Sequence[Pair]) -> str:
     """Fingerprint of what a state belongs to: configuration, first weights, and the files that were given."""
     given = [path for pair in pairs for path in (pair.image, pair.given)]
     given += [config.data.area] if config.data.area else []
-    stamps = [[path.name, (stamp := Stamp.of(layered(path)[0])).size, stamp.mtime_ns] for path in given]
+    stamps = [[path.name, vector_stamp(layered(path)[0]) if is_vector(path) else Stamp.of(path).text] for path in given]
     parts = {"images", "labels", "area"}
     plain = config.model_dump(mode="json", exclude={"data": parts, "validation": {"images", "labels"}, "init": True})
     text = json_line([plain, origin, config.split, stamps])

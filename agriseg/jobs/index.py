@@ -17,7 +17,7 @@ from agriseg.indices import ROLES, Index, find_index
 from agriseg.jobs.bands import ALPHA, check_numbers, listed, named, validity_hints
 from agriseg.layers.index import IndexRows, Summary, doubts, value_scale
 from agriseg.raster.cog import Layer, write_cog
-from agriseg.raster.info import RasterInfo, Stamp
+from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.sample import take_sample
 from agriseg.raster.sidecars import ramp_style
@@ -123,8 +123,7 @@ def write_indices(
     _check_outputs(image, finals, overwrite=overwrite)
     with _working(folder, image.stem) as working:
         made = [making.draft(index, final, working) for index, final in zip(indices, finals, strict=True)]
-        if Stamp.of(image) != info.stamp:
-            raise DataError(f"{image}: changed while it was read; run again when it is complete")
+        info.check_unchanged()
         for layer in made:
             files.write_text(
                 layer.style, ramp_style(layer.summary.low, layer.summary.high, greener=layer.index.greener)

@@ -4,12 +4,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from agriseg.model import SegmentationModel, load_model
-from agriseg.raster.info import Stamp
+from agriseg.raster.identity import Stamp
 
 
 def kept_model(path: Path) -> SegmentationModel:
     """A model, for a task: a process loads it once, unless the file changes."""
-    return _loaded(path, Stamp.of(path))
+    return _loaded(path, Stamp.of_files([path]))
 
 
 @lru_cache(maxsize=1)

@@ -13,8 +13,7 @@ from agriseg.json_text import json_line
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS rasters (
-    name TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL,
-    key TEXT NOT NULL, outcome TEXT NOT NULL
+    name TEXT PRIMARY KEY, stamp TEXT NOT NULL, identity TEXT NOT NULL, key TEXT NOT NULL, outcome TEXT NOT NULL
 ) STRICT
 """
 
@@ -25,16 +24,15 @@ class Entry:
 
     Args:
         name: its path below the folder that was searched.
-        size, mtime_ns: of the file that was mapped.
-        sha256: of its content; empty where it could not be read.
+        stamp: size and time of the file that was mapped, and what lies beside it, as `Stamp.text`.
+        identity: digest of the content of them all; empty where it could not be read.
         key: of everything else that decides the map: model, parameters, versions.
         outcome: the row of the summary, JSON values.
     """
 
     name: str
-    size: int
-    mtime_ns: int
-    sha256: str
+    stamp: str
+    identity: str
     key: str
     outcome: dict[str, Any]
 
@@ -67,18 +65,26 @@ class Ledger:
         """The entry of a raster, or None."""
         with self._told():
             row = self._base.execute(
-                "SELECT name, size, mtime_ns, sha256, key, outcome FROM rasters WHERE name = ?", (name,)
+                "SELECT name, stamp, identity, key, outcome FROM rasters WHERE name = ?", (name,)
             ).fetchone()
         if row is None:
             return None
-        name, size, mtime_ns, sha256, key, outcome = row
-        return Entry(name, size, mtime_ns, sha256, key, json.loads(outcome))
+        name, stamp, identity, key, outcome = row
+        return Entry(name, stamp, identity, key, json.loads(outcome))
 
     def put(self, entry: Entry) -> None:
         """Keep an entry, durably, in place of an older one."""
-        row = (entry.name, entry.size, entry.mtime_ns, entry.sha256, entry.key, json_line(entry.outcome))
+        row = (entry.name, entry.stamp, entry.identity, entry.key, json_line(entry.outcome))
         with self._told():
-            self._base.execute("INSERT OR REPLACE INTO rasters VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._base.execute("INSERT OR REPLACE INTO rasters VALUES (?, ?, ?, ?, ?)", row)
+
+    def restamp(self, name: str, stamp: str) -> None:
+        """Note a raster that was only touched, so that its content need not be read again."""
+        with self._told():
+            self._base.execute(
+                "UPDATE rasters SET stamp = :stamp WHERE name = :name AND stamp != :stamp",
+                {"name": name, "stamp": stamp},
+            )
 
     @contextmanager
     def _told(self) -> Iterator[None]:

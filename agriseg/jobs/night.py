@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from agriseg.jobs.diary import Diary
 from agriseg.jobs.discover import Candidate, Discovery
 from agriseg.jobs.ledger import Entry, Ledger
 from agriseg.json_text import json_line
+from agriseg.raster.identity import InputIdentity, Listing, Stamp, listing
 
 FINAL = (2, 3, 65, 78)
 """Exit codes of what will fail again however often it is tried: the raster, the model and the flags stay the same."""
 QUARANTINE = "quarantine"
 """Folder, in that of the outputs, for maps that are not to be published."""
-GONE = (-1, -1)
+GONE = Stamp(-1, -1, -1)
 """Stamp of a file that is not there."""
 _PACKAGES = ("agriseg", "torch", "rasterio", "numpy", "zarr")
 
@@ -82,7 +84,7 @@ class Item:
 
     Args:
         name: title of the job and the raster's own name.
-        stamp: size (bytes) and time (ns) of the file when it was found; `GONE` if it is not there.
+        stamp: of the file, and of those beside it, when it was found; `GONE` if it is not there.
         key: of model, parameters and versions.
         refusal: why it is not given to a worker tonight; None if it is.
         tries: how often a worker has tried it.
@@ -91,7 +93,7 @@ class Item:
     name: str
     candidate: Candidate
     job: Job
-    stamp: tuple[int, int]
+    stamp: Stamp
     key: str
     refusal: AgrisegError | None = None
     tries: int = 0
@@ -175,9 +177,10 @@ class Night:
         passed_over: dict[str, int] = {}
         items: list[Item] = []
         unseen: list[Item] = []
+        names = cache(listing)  # a folder of 10,000 rasters is listed once
         for job in self.jobs:
             key = _key(job, self.rules)
-            items += [_item(job, candidate, key) for candidate in job.found.rasters if self._is_asked(candidate)]
+            items += [_item(job, candidate, key, names) for candidate in job.found.rasters if self._is_asked(candidate)]
             unseen += [_unseen(job, name, why, key) for name, why in job.found.unseen.items()]
             for kind, number in job.found.passed_over.items():
                 passed_over[kind] = passed_over.get(kind, 0) + number
@@ -211,6 +214,7 @@ class Night:
         if item.refusal:
             outcome = item.row("failed", str(item.refusal), item.refusal.exit_code)
         elif known := self._known(item, ledger):
+            ledger.restamp(item.name, item.stamp.text)
             outcome = {**known, "unchanged": True}
         else:
             return False
@@ -229,14 +233,14 @@ class Night:
         return entry.outcome if all((self.out / path).is_file() for path in entry.outcome["files"]) else None
 
 
-def _item(job: Job, candidate: Candidate, key: str) -> Item:
+def _item(job: Job, candidate: Candidate, key: str, names: Callable[[Path], Listing]) -> Item:
     name = f"{job.title}/{candidate.name}" if job.title else candidate.name
-    return Item(name, candidate, job, stamp(candidate.path), key)
+    return Item(name, candidate, job, stamp(candidate.path, names), key)
 
 
 def _unseen(job: Job, name: str, why: AgrisegError, key: str) -> Item:
     """What could not be looked into is told as a raster is that fails."""
-    item = _item(job, Candidate(Path(name), name, name, None), key)
+    item = _item(job, Candidate(Path(name), name, name, None), key, listing)
     return replace(item, refusal=why)
 
 
@@ -255,19 +259,23 @@ def _without_clashes(items: list[Item]) -> list[Item]:
 
 
 def _same_content(item: Item, entry: Entry) -> bool:
-    """Whether a raster is the one that was mapped; a file that was only touched is read to see."""
-    if item.stamp == (entry.size, entry.mtime_ns):
+    """Whether a raster, with the files beside it, is the one that was mapped; what was only touched is read to see."""
+    if item.stamp.text == entry.stamp:
         return True
-    return item.stamp[0] == entry.size and bool(entry.sha256) and _sha256(item.candidate.path) == entry.sha256
+    return bool(entry.identity) and InputIdentity.of(item.candidate.path).digest == entry.identity
 
 
-def stamp(path: Path) -> tuple[int, int]:
-    """Size (bytes) and time (ns) of a file; `GONE` if it is not there."""
+def stamp(path: Path, names: Callable[[Path], Listing] = listing) -> Stamp:
+    """The stamp of a raster; `GONE` if it is not there.
+
+    Args:
+        path: of the raster.
+        names: gives the listing of its folder.
+    """
     try:
-        state = path.stat()
+        return Stamp.of(path, names(path.resolve().parent))
     except OSError:
         return GONE
-    return state.st_size, state.st_mtime_ns
 
 
 def _key(job: Job, rules: Rules) -> str:

@@ -18,6 +18,7 @@ from agriseg.jobs.discover import flight_date
 from agriseg.jobs.prepare import Prepared, device_name
 from agriseg.jobs.versions import versions
 from agriseg.json_text import json_document, nodata_value
+from agriseg.raster.identity import InputIdentity
 from agriseg.raster.info import RasterInfo
 
 
@@ -34,18 +35,19 @@ def file_hash(path: Path) -> str:
         raise reading_error(path, error) from error
 
 
-def describe_run(prepared: Prepared, outcome: Mapping[str, Any], outputs: list[Path]) -> str:
+def describe_run(prepared: Prepared, mapped: InputIdentity, outcome: Mapping[str, Any], outputs: list[Path]) -> str:
     """The run as JSON text.
 
     Args:
         prepared: raster, model and plan.
+        mapped: the raster by content, and the files that GDAL opens with it.
         outcome: pixels, classes, timings, warnings: what the run found.
         outputs: files written, each goes in with its hash.
     """
     record = {
         "format": 1,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "input": {**describe_raster(prepared.info), "sha256": file_hash(prepared.info.path)},
+        "input": {**describe_raster(prepared.info), "sha256": mapped.files[0].sha256, "files": mapped.as_list()},
         "model": {
             **describe_model(prepared),
             "path": prepared.model.path and str(prepared.model.path.resolve()),

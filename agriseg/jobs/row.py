@@ -13,12 +13,13 @@ from agriseg.jobs.handover import Handover
 from agriseg.jobs.kept import kept_model
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import Prepared, prepare
-from agriseg.jobs.record import describe_plan, file_hash
+from agriseg.jobs.record import describe_plan
 from agriseg.jobs.segment import run
 from agriseg.jobs.turn import Turn
 from agriseg.jobs.versions import versions
 from agriseg.json_text import json_line
 from agriseg.layers.quicklook import thumbnail
+from agriseg.raster.identity import InputIdentity
 
 
 def make_row(turn: Turn) -> dict[str, Any]:
@@ -47,9 +48,11 @@ def _is_done(prepared: Prepared, outputs: Outputs) -> bool:
     if not all(path.is_file() for path in outputs.files):
         return False
     record = json.loads(outputs.record.read_text("utf-8"))
-    recorded = [record["model"]["fingerprint"], record["parameters"], record["versions"], record["input"]["sha256"]]
+    recorded = [record["model"]["fingerprint"], record["parameters"], record["versions"], record["input"]["files"]]
     model, image = prepared.model, prepared.info.path
-    expected = [model.fingerprint, json.loads(json_line(describe_plan(prepared))), versions(), file_hash(image)]
+    expected = [
+        model.fingerprint, json.loads(json_line(describe_plan(prepared))), versions(), InputIdentity.of(image).as_list()
+    ]  # fmt: skip
     return bool(recorded == expected)
 
 
@@ -57,7 +60,8 @@ def _row(outputs: Outputs, page: Path) -> dict[str, Any]:
     record = json.loads(outputs.record.read_text("utf-8"))
     picture = b64encode(thumbnail(outputs.named("image.png"), outputs.named("classes.png"))).decode()
     return {
-        "sha256": record["input"]["sha256"], "pixels": record["pixels"], "tiles_run": record["tiles_run"],
+        "sha256": record["input"]["sha256"], "identity": InputIdentity.from_record(record["input"]["files"]).digest,
+        "pixels": record["pixels"], "tiles_run": record["tiles_run"],
         "hectares": {entry["name"]: entry["hectares"] for entry in record["classes"]},
         "share": {
             entry["name"]: entry["pixels"] / max(1, record["pixels"]["predicted"]) for entry in record["classes"]

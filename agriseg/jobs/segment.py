@@ -13,7 +13,7 @@ from agriseg.config import RunOptions, Standard
 from agriseg.engine.crew import Crew
 from agriseg.engine.heap import release_heap, share_heap
 from agriseg.engine.sweep import Watch
-from agriseg.errors import DataError, DeviceMemoryError, Terminated, WorkerLost
+from agriseg.errors import DeviceMemoryError, Terminated, WorkerLost
 from agriseg.jobs.drafts import draft
 from agriseg.jobs.outputs import ALONE, Outputs, default_folder
 from agriseg.jobs.prepare import Prepared, prepare, smaller
@@ -25,7 +25,7 @@ from agriseg.jobs.working import Working
 from agriseg.layers.area import Area
 from agriseg.legend import Legend
 from agriseg.model import SegmentationModel, load_model
-from agriseg.raster.info import Stamp
+from agriseg.raster.identity import InputIdentity
 from agriseg.raster.place import Folder, Place, place_at
 
 Progress = Callable[[int, int], None]
@@ -169,6 +169,8 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manne
         if working.finished:
             return _report(outputs, json.loads(outputs.record.read_text("utf-8")))
         said = _map(prepared, working, progress, manner)
+        mapped_input = InputIdentity.of(prepared.info.path)
+        prepared.info.check_unchanged()
         account = working.account
         release_heap()
         mapped = time.monotonic()
@@ -192,7 +194,7 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manne
             "warnings": [*prepared.warnings, *said, *account.warnings],
             "seconds": {"map": round(mapped - began, 3), "publish": round(time.monotonic() - mapped, 3)},
         }
-        files.write_text(outputs.record, describe_run(prepared, outcome, outputs.files[:-1]))
+        files.write_text(outputs.record, describe_run(prepared, mapped_input, outcome, outputs.files[:-1]))
     return _report(outputs, outcome)
 
 
@@ -217,7 +219,7 @@ def _report(outputs: Outputs, outcome: dict[str, Any]) -> Report:
 
 def _map(prepared: Prepared, working: Working, progress: Progress, manner: Manner) -> list[str]:
     """Run the bands that are not done; returns what to say about the way there."""
-    plan, info, missing = prepared.plan, prepared.info, working.missing
+    plan, missing = prepared.plan, working.missing
     finished = plan.tiles - sum(len(working.archive.bands[index].tiles) for index in missing) * len(plan.tile_cols)
 
     def tell(tiles: int) -> None:
@@ -229,8 +231,6 @@ def _map(prepared: Prepared, working: Working, progress: Progress, manner: Manne
         batch = run_stretch(prepared, working.archive, missing, working.settle, tell, ALONE, manner.watch)
     else:
         batch = spread(prepared, working, manner.crew, tell)
-    if not info.path.exists() or Stamp.of(info.path) != info.stamp:
-        raise DataError(f"{info.path}: changed while it was read; run again when it is complete")
     return [f"the device's memory held {batch} tiles at a time instead of {plan.batch}"] if batch < plan.batch else []
 
 

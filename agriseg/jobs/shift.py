@@ -71,7 +71,7 @@ class Shift:
 
     def _rest(self, item: Item) -> float:
         """Seconds until a file has been left alone for long enough."""
-        changed = min(item.stamp[1] / 1e9, self._found_at)  # a clock may be wrong
+        changed = min(item.stamp.newest_ns / 1e9, self._found_at)  # a clock may be wrong
         return changed + self._rules.settle - time.time()
 
     def _start(self, crew: Crew, item: Item) -> None:
@@ -84,7 +84,7 @@ class Shift:
             self._fail(item, Failure.of(error), 0)
             return
         if not own:
-            self._ledger.put(Entry(item.name, *item.stamp, "", "", {"status": "begun", "own": True}))
+            self._ledger.put(Entry(item.name, item.stamp.text, "", "", {"status": "begun", "own": True}))
         image, model = item.candidate.path.resolve(), item.job.model.resolve()
         quarantine = self._night.out.resolve() / QUARANTINE / item.folder
         standard = Standard(Limits.of(self._rules.limits), self._rules.refused, quarantine)
@@ -127,7 +127,7 @@ class Shift:
         """Keep what became of a raster: first in the ledger, then for the readers."""
         before = self._ledger.find(item.name)
         kept = {"own": before is not None and before.outcome["own"], **row}
-        self._ledger.put(Entry(item.name, *item.stamp, row.get("sha256", ""), item.key, kept))
+        self._ledger.put(Entry(item.name, item.stamp.text, row.get("identity", ""), item.key, kept))
         self._diary.settle(item.name, row)
         if row["status"] == "failed":
             self._night.complain(item.name, row["reason"])

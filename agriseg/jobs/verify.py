@@ -29,6 +29,7 @@ from agriseg.legend import NODATA
 from agriseg.model import load_model
 from agriseg.raster.door import open_raster
 from agriseg.raster.gdal import gdal_calls
+from agriseg.raster.identity import InputIdentity
 from agriseg.raster.reader import Reader
 
 _SAME_MACHINE = 0.0
@@ -154,8 +155,8 @@ def _tiles(
 ) -> Iterator[Finding]:
     """Run some tiles again, and compare the classes."""
     image = image or Path(record["input"]["path"])
-    if not image.is_file() or file_hash(image) != record["input"]["sha256"]:
-        yield Finding(str(image), "is not the raster that was mapped; say where that is with --input")
+    if (wrong := _other_input(image, record)) is not None:
+        yield Finding(str(image), wrong)
         return
     known = model or (record["model"]["path"] and Path(record["model"]["path"]))
     if not known:
@@ -174,6 +175,14 @@ def _tiles(
     stem = path.name.removesuffix(RECORD)
     for window in _drawn(prepared, count, seed):
         yield _again(prepared, window, path.with_name(f"{stem}_classes.tif"), _SAME_MACHINE if same else _OTHER_MACHINE)
+
+
+def _other_input(image: Path, record: dict[str, Any]) -> str | None:
+    """What is not as it was of the raster that was mapped, or of the files beside it; None if nothing is."""
+    if not image.is_file() or file_hash(image) != record["input"]["sha256"]:
+        return "is not the raster that was mapped; say where that is with --input"
+    odd = InputIdentity.of(image).differs(InputIdentity.from_record(record["input"]["files"]))
+    return odd and f"{odd} beside it is not what it was when it was mapped; put it back, or map the raster again"
 
 
 def _options(record: dict[str, Any]) -> RunOptions:

@@ -12,26 +12,12 @@ from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 
 from agriseg.errors import DataError
 from agriseg.raster import ground
-from agriseg.raster.door import open_raster
+from agriseg.raster.door import check_regular, open_raster
 from agriseg.raster.gdal import BLOCK_CACHE_BYTES, gdal_calls
+from agriseg.raster.identity import Stamp, raster_files
 from agriseg.raster.orientation import orientation
 
 _TALL_BLOCK = 1024  # rows; lower blocks are decoded twice at most
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What changes when a file is written again: size (bytes), time (ns since 1970) and inode."""
-
-    size: int
-    mtime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: Path) -> "Stamp":
-        """The stamp of a file as it is now."""
-        state = path.stat()
-        return cls(state.st_size, state.st_mtime_ns, state.st_ino)
 
 
 @dataclass(frozen=True)
@@ -63,7 +49,7 @@ class RasterInfo:
 
     Args:
         path: the file.
-        stamp: its state when the header was read.
+        stamp: its state, and that of the files beside it, when the header was read.
         driver: GDAL's name of the format.
         width, height: pixels.
         count: bands.
@@ -102,6 +88,9 @@ class RasterInfo:
             AgrisegError: as `door.open_raster`; DataError also for pixels that are no real numbers.
         """
         failure = f"{path}: damaged, its header cannot be read; copy it again"
+        for each in (path, *raster_files(path)):  # GDAL would leave out what it may not read, without a word
+            check_regular(each)
+        stamp = Stamp.of(path)  # first: what is written from now on makes another of it
         with gdal_calls(failure) as heard, open_raster(path) as dataset:
             # First: whatever GDAL grumbled about before, rasterio raises here.
             colours = dataset.colorinterp
@@ -109,7 +98,7 @@ class RasterInfo:
             points, gcp_crs = dataset.gcps
             return cls(
                 path=path,
-                stamp=Stamp.of(path),
+                stamp=stamp,
                 driver=dataset.driver,
                 width=dataset.width,
                 height=dataset.height,
@@ -124,6 +113,15 @@ class RasterInfo:
                 pixel_interleaved=dataset.interleaving == Interleaving.pixel,
                 notes=(*heard, *_notes(path, dataset)),
             )
+
+    def check_unchanged(self) -> None:
+        """Refuse a raster that was written while it was read, or a file beside it that GDAL opens for it.
+
+        Raises:
+            DataError: it is not what it was when its header was read, or is gone.
+        """
+        if not self.path.exists() or Stamp.of(self.path) != self.stamp:
+            raise DataError(f"{self.path}: changed while it was read; run again when it is complete")
 
     @property
     def alpha(self) -> tuple[int, ...]:

@@ -1,0 +1,211 @@
+"""What an input is: a raster together with all files beside it that GDAL opens for it.
+
+A mask, a world file, overviews or a `.aux.xml` change what a raster says as much as its own bytes do. So all of them
+belong to its identity, and one that appears or vanishes counts as one that changes. Files that only describe a
+picture (`.imd`, `.pvl`, `.xml`) change no pixel, place or mask, and do not count.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from agriseg.files import reading_error
+from agriseg.raster.pam import PAM, meaning
+
+_BEHIND = (".msk", ".ovr", PAM, ".aux", ".rrd")  # behind the whole name: masks, overviews, PAM, overviews of ERDAS
+_WORLD = (".wld", ".tfw", ".tifw", ".tiffw", ".jgw", ".jpw", ".jpgw", ".jpegw", ".pgw", ".pngw")
+_INSTEAD = (*_WORLD, ".tab", ".prj", ".aux", ".rpb", ".rpc", "_rpc.txt")  # instead of the suffix
+_SMALL = 2**20  # bytes of a file beside a raster that is read to see whether it has changed
+
+Listing = Mapping[str, Sequence[str]]
+"""Names of a folder's files by their lower case; GDAL does not tell the cases apart."""
+
+
+def listing(folder: Path) -> Listing:
+    """The names in a folder; none if it is not there."""
+    found: dict[str, list[str]] = {}
+    try:
+        for name in sorted(path.name for path in folder.iterdir()):
+            found.setdefault(name.lower(), []).append(name)
+    except OSError:
+        return {}
+    return found
+
+
+def files_beside(path: Path, names: Listing | None = None) -> list[Path]:
+    """The files that GDAL opens with a raster, in order.
+
+    Args:
+        path: of the raster; behind a link its target counts, as for `door.open_raster`.
+        names: `listing` of the target's folder, if it is at hand.
+    """
+    behind = [f"{path.name}{one}{other}" for one, other in product(_BEHIND, ("", *_BEHIND))]
+    return existing(path, [*behind, *(f"{path.stem}{end}" for end in _INSTEAD)], names)
+
+
+def existing(path: Path, candidates: Iterable[str], names: Listing | None = None) -> list[Path]:
+    """Which of these names are files beside another file, in whatever case they are written."""
+    names = listing(path.parent) if names is None else names
+    found = {name for each in candidates for name in names.get(each.lower(), ()) if name != path.name}
+    return [path.with_name(name) for name in sorted(found) if path.with_name(name).is_file()]
+
+
+def raster_files(path: Path, names: Listing | None = None) -> list[Path]:
+    """A raster, and the files that GDAL opens with it."""
+    path = path.resolve()
+    return [path, *files_beside(path, names)]
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What changes when a file, or one that belongs to it, is written again; seen without reading much.
+
+    Args:
+        size, mtime_ns, inode: of the file itself: bytes, ns since 1970.
+        beside: names of the files that belong to it, each with a hash of what it says, or with its size and time if
+            it is large. A `.aux.xml` that only holds statistics is none of them.
+        newest_ns: when any of these files was written last; is not compared.
+    """
+
+    size: int
+    mtime_ns: int
+    inode: int
+    beside: tuple[tuple[str, str], ...] = ()
+    newest_ns: int = field(default=0, compare=False)
+
+    @classmethod
+    def of(cls, path: Path, names: Listing | None = None) -> "Stamp":
+        """The stamp of a raster as it is now.
+
+        Args:
+            path: of the raster.
+            names: `listing` of its folder, if it is at hand.
+
+        Raises:
+            OSError: it is not there.
+        """
+        return cls.of_files(raster_files(path, names))
+
+    @classmethod
+    def of_files(cls, paths: Sequence[Path]) -> "Stamp":
+        """The stamp of a file, the first, and of those that belong to it."""
+        first, *others = paths
+        state = first.stat()
+        marks = {path: _mark(path) for path in others}
+        newest = max([state.st_mtime_ns, *(mark[1] for mark in marks.values() if mark)])
+        beside = tuple((role(path, first), mark[0]) for path, mark in marks.items() if mark and mark[0])
+        return cls(state.st_size, state.st_mtime_ns, state.st_ino, beside, newest)
+
+    @property
+    def text(self) -> str:
+        """Size, time and the files beside it as text; the same on every machine that sees the file."""
+        return json.dumps([self.size, self.mtime_ns, self.beside])
+
+
+def _mark(path: Path) -> tuple[str, int] | None:
+    """What changes with a file, empty if the file says nothing, and its time (ns); None if it has just gone."""
+    try:
+        state = path.stat()
+        is_read = state.st_size <= _SMALL and os.access(path, os.R_OK)
+        said = (hash_of(path) or "") if is_read else f"{state.st_size} bytes of {state.st_mtime_ns}"
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise reading_error(path, error) from error
+    return said, state.st_mtime_ns
+
+
+def role(path: Path, first: Path) -> str:
+    """What a file is to the one that it belongs to: the end of its name; `*` stands for the whole name of that one."""
+    name, whole = path.name, first.name
+    if name.lower().startswith(f"{whole.lower()}."):
+        return f"*{name[len(whole) :]}"
+    return "" if name == whole else name[len(first.stem) :]
+
+
+def hash_of(path: Path) -> str | None:
+    """SHA-256 of what a file says: of its bytes, or of a `.aux.xml` without its statistics, None if that is nothing.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.name.lower().endswith(PAM) and path.stat().st_size <= _SMALL:
+        said = meaning(path.read_bytes())
+        return hashlib.sha256(said).hexdigest() if said else None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file of an input: its name, its bytes, and the SHA-256 of what it says."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class InputIdentity:
+    """What an input is, by content.
+
+    Args:
+        files: the raster itself first, then those beside it that say something.
+    """
+
+    files: tuple[InputFile, ...]
+
+    @classmethod
+    def of(cls, path: Path) -> "InputIdentity":
+        """Read a raster and the files beside it.
+
+        Raises:
+            StorageError: one cannot be read to its end.
+        """
+        return cls.of_files(raster_files(path), hash_of)
+
+    @classmethod
+    def of_files(cls, paths: Sequence[Path], hashed: Callable[[Path], str | None]) -> "InputIdentity":
+        """Read a file, the first, and those that belong to it."""
+        found = []
+        for path in paths:
+            try:
+                sha256, size = hashed(path), path.stat().st_size
+            except OSError as error:
+                raise reading_error(path, error) from error
+            found += [] if sha256 is None else [InputFile(path.name, size, sha256)]
+        return cls(tuple(found))
+
+    @classmethod
+    def from_record(cls, told: Sequence[Mapping[str, Any]]) -> "InputIdentity":
+        """What `as_list` has given.
+
+        Raises:
+            KeyError, TypeError: it is something else.
+        """
+        return cls(tuple(InputFile(each["name"], each["bytes"], each["sha256"]) for each in told))
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """As JSON values."""
+        return [{"name": each.name, "bytes": each.bytes, "sha256": each.sha256} for each in self.files]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of it all; the same when the files have moved, or are called otherwise together."""
+        return hashlib.sha256(json.dumps(sorted(self._parts)).encode()).hexdigest()
+
+    def differs(self, other: "InputIdentity") -> str | None:
+        """Name of a file, of either, that the other does not have just so; None if both are the same."""
+        odd = sorted(self._parts.keys() ^ other._parts.keys())
+        return {**other._parts, **self._parts}[odd[0]] if odd else None
+
+    @property
+    def _parts(self) -> dict[tuple[str, str], str]:
+        """What each file is to the first and what it says, and its name."""
+        first = Path(self.files[0].name)
+        return {(role(Path(each.name), first), each.sha256): each.name for each in self.files}

@@ -1,0 +1,64 @@
+"""What a file of features is: all files that OGR opens for it; of a GeoPackage, its tables."""
+
+import hashlib
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+from agriseg.raster.identity import InputIdentity, existing, hash_of
+
+_SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".idm", ".ind")
+_PACKAGE = ("-wal", "-journal")  # what is not yet, or no more, in the file itself
+_LAYERS = """
+SELECT c.table_name, c.data_type, g.column_name, g.geometry_type_name, s.organization, s.organization_coordsys_id,
+    s.definition
+FROM gpkg_contents c LEFT JOIN gpkg_geometry_columns g ON g.table_name = c.table_name
+    LEFT JOIN gpkg_spatial_ref_sys s ON s.srs_id = g.srs_id
+WHERE c.table_name != 'layer_styles' ORDER BY c.table_name"""
+
+
+def vector_files(path: Path) -> list[Path]:
+    """A file of features, and the files that OGR opens with it."""
+    path = path.resolve()
+    ends = {".shp": [f"{path.stem}{end}" for end in _SHAPEFILE], ".gpkg": [f"{path.name}{end}" for end in _PACKAGE]}
+    return [path, *existing(path, ends.get(path.suffix.lower(), ()))]
+
+
+def vector_stamp(path: Path) -> str:
+    """What changes when features, their columns or their CRS change.
+
+    Of a GeoPackage it is what its tables hold, since QGIS writes to the file when it only shows it.
+
+    Raises:
+        StorageError: a file cannot be read to its end.
+    """
+    if path.suffix.lower() == ".gpkg" and (held := features_hash(path)):
+        return held
+    return InputIdentity.of_files(vector_files(path), hash_of).digest
+
+
+def file_content(path: Path) -> str | None:
+    """SHA-256 of what a file says: of a GeoPackage's features, else as `hash_of`."""
+    if path.suffix.lower() == ".gpkg" and (held := features_hash(path)):
+        return held
+    return hash_of(path)
+
+
+def features_hash(path: Path) -> str | None:
+    """SHA-256 of a GeoPackage's layers: features, columns and CRS, without styles; None if SQLite cannot read it."""
+    pending = path.with_name(f"{path.name}-wal")
+    mode = "mode=ro" if pending.exists() and pending.stat().st_size else "mode=ro&immutable=1"  # leaves no file behind
+    digest = hashlib.sha256()
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?{mode}", uri=True)) as base:
+            base.execute("PRAGMA trusted_schema=OFF")  # a file may come from anyone
+            for layer in base.execute(_LAYERS).fetchall():
+                table = str(layer[0]).replace('"', '""')
+                rows = base.execute(f'SELECT * FROM "{table}"')  # noqa: S608 (quoted, as SQLite wants it)
+                digest.update(repr((layer, [column[0] for column in rows.description])).encode())
+                for row in rows:
+                    digest.update(repr(row).encode())
+    except sqlite3.Error:
+        return None
+    return digest.hexdigest()
