@@ -1,6 +1,5 @@
 """A working store and inputs on an S3 server: a real one, started here."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 from conftest import blocks, layer_bytes, record_of, write_raster
 from moto.server import ThreadedMotoServer
 from obstore.store import S3Store
+from runs import Nursery
 
 from agriseg import load_model
 from agriseg.cli import main
@@ -116,13 +116,16 @@ def test_a_run_over_a_bucket_is_stopped_and_goes_on(
     assert names_in(bucket) == []
 
 
-def test_workers_over_a_bucket(tmp_path: Path, model_file: Path, bucket: S3Store) -> None:
+def test_workers_over_a_bucket(tmp_path: Path, model_file: Path, bucket: S3Store, nursery: Nursery) -> None:
     image = write_raster(tmp_path / "a.tif", blocks(260, 200, low=1), nodata=0)
     flags = ["-m", str(model_file), "--tile", "64", "--overlap", "32", "--margin", "8", "--cpu-threads", "1", "-q"]
-    for name, more in {"alone": [], "workers": ["--workers", "2", "--work", "s3://field/w"]}.items():
-        command = [sys.executable, "-m", "agriseg", "run", str(image), *flags, "-o", str(tmp_path / name), *more]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=dict(os.environ))
-        assert done.returncode == 0, done.stderr
+    alone = nursery.run("run", image, *flags, "-o", tmp_path / "alone")
+    assert alone.code == 0, alone.err
+    command = [sys.executable, "-m", "agriseg", "run", str(image), *flags, "-o", str(tmp_path / "workers")]
+    done = subprocess.run(
+        [*command, "--workers", "2", "--work", "s3://field/w"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
     assert layer_bytes(tmp_path / "alone") == layer_bytes(tmp_path / "workers")
     assert names_in(bucket) == []
 

@@ -250,12 +250,22 @@ def test_demo_compares_with_the_truth(call: Any, tmp_path: Path) -> None:
     assert call("demo", "--width", 700, "--height", 600)[1] == out  # seeded, and again over its own files
 
 
-def test_selftest_is_green_and_can_be_red(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.long
+def test_selftest_is_green(call: Any) -> None:
     code, out, _ = call("selftest", "-q")
     assert code == 0
     assert out.endswith("checks, 0 failed\n")
+
+
+def test_a_short_selftest_is_green_and_can_be_red(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import agriseg.jobs.selftest
     from agriseg.blend import Patch
 
+    monkeypatch.setattr(agriseg.jobs.selftest, "_SIDES", (7, 65))
+    monkeypatch.setattr(agriseg.jobs.selftest, "_SHAPES", ((100, 90),))
+    code, out, _ = call("selftest", "-q")
+    assert code == 0
+    assert out.endswith("checks, 0 failed\n")
     fold = Patch.fold
     monkeypatch.setattr(Patch, "fold", lambda self, logits, weights: fold(self, logits, weights.roll(1)))
     code, out, err = call("selftest", "-q")
