@@ -124,7 +124,7 @@ def test_told_to_end(
         for number in numbers:
             child.signal(number)
         child.signal(signal.SIGCONT)
-        ended = child.ended(10)
+        ended = child.ended()
         assert ended.code == code, ended.err
         assert ended.one_line
         assert RESUME in ended.err
@@ -139,7 +139,7 @@ def test_a_training_told_to_end(
 ) -> None:
     child = training.endless(nursery, tmp_path / "out")
     child.signal(number)
-    ended = child.ended(10)
+    ended = child.ended()
     assert (ended.code, ended.one_line) == (code, True), ended.err
     assert "add --resume" in ended.err
 

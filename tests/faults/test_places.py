@@ -37,7 +37,7 @@ def test_two_runs_with_one_output(
         out = tmp_path / str(attempt)
         first = nursery.start(*subject.command(out), patches=[["hold", int(rng.integers(0, 30))]])
         first.held()
-        second = other.start(*subject.command(out)).ended(5)
+        second = other.start(*subject.command(out)).ended()
         assert second.code == 75, second.err
         assert second.one_line
         first.go_on()
@@ -62,7 +62,7 @@ def test_two_runs_that_start_together(
 def test_two_trainings_in_one_folder(nursery: Nursery, other: Nursery, training: Training, tmp_path: Path) -> None:
     first = training.endless(nursery, tmp_path / "out")
     again = ["train", training.config.with_name("endless.toml"), "-o", tmp_path / "out", "-q", "--resume"]
-    second = other.start(*again).ended(10)
+    second = other.start(*again).ended()
     assert (second.code, second.one_line) == (75, True), second.err
     first.signal(signal.SIGKILL)
     first.ended()
@@ -182,7 +182,7 @@ def test_no_files(nursery: Nursery, subject: Subject, tmp_path: Path, kind: str)
             end.bind(str(image))
     else:
         image.symlink_to("/dev/zero")
-    ended = nursery.start("run", image, "-m", subject.model, "-o", tmp_path / "out").ended(5)
+    ended = nursery.start("run", image, "-m", subject.model, "-o", tmp_path / "out").ended()
     assert (ended.code, ended.one_line) == (66, True), ended.err
 
 
