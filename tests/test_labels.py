@@ -183,7 +183,7 @@ def test_label_rasters_are_looked_at_all_at_once(tmp_path: Path) -> None:
     assert "--unlabelled 7" in told["b"]
     assert "90 x 79 px" in told["c"]
     assert "2 bands, expected one" in told["d"]
-    assert f"class soil is 0, the file's nodata value, so its {62 * 90:,} px count" in told["e"]
+    assert f"class soil is 0, which the file declares nodata, so its {62 * 90:,} px count" in told["e"]
     assert "class weed is nowhere: no label has it" in found.remarks
     assert found.pixels == {"soil": 3 * 62 * 90, "crop": 3 * 8 * 90, "weed": 0}
     assert not (tmp_path / "made").exists()

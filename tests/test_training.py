@@ -52,9 +52,8 @@ def test_values_that_are_no_class_are_counted_and_refused(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("pixels", "values", "says"),
     [
-        (np.float32([[[0.5]]]), [0, 1], "whole numbers"),
         (noise(4, 4), [0, 1], "expected one with class numbers"),
-        (np.uint8([[[0]]]), [(0, 0, 0), (1, 1, 1)], "red, green and blue"),
+        (np.uint8([[[0]]]), [(0, 0, 0), (1, 1, 1)], r"colours \(red, green, blue\)"),
     ],
 )
 def test_label_rasters_of_the_wrong_kind(tmp_path: Path, pixels: np.ndarray, values: list, says: str) -> None:

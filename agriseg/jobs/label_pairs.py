@@ -9,14 +9,13 @@ import numpy as np
 
 from agriseg import files
 from agriseg.errors import DataError, UsageError
+from agriseg.jobs.label_findings import nowhere, problems_of, remarks_of, reserved_hint, too_few, veiled
 from agriseg.jobs.labels import align, burn
 from agriseg.legend import Legend
 from agriseg.raster.info import RasterInfo
-from agriseg.training.labels import Labels, Survey, Value, check_values, misfit, value_text
+from agriseg.training.labels import Labels, Survey, Value, check_values, misfit
 from agriseg.training.pairs import Pair, find_pairs
 from agriseg.vectors.polygons import is_vector
-
-_SHOWN = 5  # values that are no class in one message
 
 
 @dataclass(frozen=True)
@@ -92,14 +91,15 @@ class LabelSet:
     def problems(self) -> tuple[str, ...]:
         """What stops a training or an evaluation."""
         found = [*self.bad_images, *self.bad_labels, *(text for each in self.images for text in each.problems)]
-        return tuple(found or _too_few(self))
+        if not found and self.images:
+            found = veiled([each.survey for each in self.images], self.request.classes)
+        return tuple(found or too_few(self.pixels, self.request.least, self._hint))
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a person should look at."""
         found = [text for each in self.images for text in each.remarks]
-        nowhere = [name for name, count in self.pixels.items() if not count]
-        return (*found, *(f"class {name} is nowhere: no label has it" for name in nowhere))
+        return (*found, *(nowhere(self.pixels, self._hint) if self.images else ()))
 
     @property
     def pixels(self) -> dict[str, int]:
@@ -107,6 +107,12 @@ class LabelSet:
         counts = np.sum([each.survey.pixels for each in self.images], axis=0, initial=0, dtype=np.int64)
         counts = np.broadcast_to(counts, len(self.request.classes))
         return dict(zip(self.request.classes, counts.tolist(), strict=True))
+
+    @property
+    def _hint(self) -> str:
+        """What may be meant where a class has no pixel."""
+        reserved = sum(each.survey.reserved for each in self.images)
+        return reserved_hint(self.pixels, self.request.stored, reserved)
 
     @property
     def ignored(self) -> int:
@@ -214,8 +220,10 @@ def _looked(pair: Pair, image: RasterInfo, request: LabelRequest, folder: Path) 
     labels = Labels.of(pair.labels, values, unlabelled=request.unlabelled)
     survey = labels.survey()
     fit = misfit(image, labels.info)
-    problems = [*([fit] if fit else []), *_strange(labels, survey), *_hidden(labels, survey, request)]
-    return LabelledImage(pair, image, labels, survey, tuple(problems), tuple(remarks))
+    problems = (*([fit] if fit else []), *problems_of(labels, survey, request.classes))
+    return LabelledImage(
+        pair, image, labels, survey, problems, (*remarks, *remarks_of(labels, survey, request.classes))
+    )
 
 
 def _on_grid(pair: Pair, image: RasterInfo, request: LabelRequest, folder: Path) -> tuple[Pair, Sequence[str]]:
@@ -229,36 +237,3 @@ def _on_grid(pair: Pair, image: RasterInfo, request: LabelRequest, folder: Path)
         align(pair.image, pair.labels, out)
         return Pair(pair.image, out, pair.given), ()
     return pair, ()
-
-
-def _strange(labels: Labels, survey: Survey) -> list[str]:
-    """The problem that some numbers are no class."""
-    if not survey.unknown:
-        return []
-    common = survey.unknown.most_common(_SHOWN)
-    listed = ", ".join(f"{value_text(value)} ({count:,} px)" for value, count in common)
-    unlabelled = ",".join(value_text(value) for value, _ in common)
-    return [
-        f"{labels.info.path}: no class has {listed}; name each class's number with --values, or what nobody labelled "
-        f"with --unlabelled {unlabelled}"
-    ]
-
-
-def _hidden(labels: Labels, survey: Survey, request: LabelRequest) -> list[str]:
-    """Classes whose pixels the file itself declares to be no data."""
-    return [
-        f"{labels.info.path}: class {name} is {value_text(value)}, the file's nodata value, so its {count:,} px count "
-        "as unlabelled; unset it (rio edit-info --unset-nodata FILE), or give the class another of the --values"
-        for name, value, count in zip(request.classes, labels.values, survey.hidden.tolist(), strict=True)
-        if count and value in labels.info.nodata
-    ]
-
-
-def _too_few(found: LabelSet) -> list[str]:
-    """The problem that too few classes have pixels."""
-    there = [name for name, count in found.pixels.items() if count]
-    if len(there) >= found.request.least:
-        return []
-    if not there:
-        return ["no labelled pixel"]
-    return [f"only one class, {there[0]}, is labelled; a training needs at least two"]

@@ -7,18 +7,24 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.legend import NODATA
+from agriseg.raster.door import open_raster
+from agriseg.raster.gdal import gdal_calls
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.validity import ValidityRule
 
-Value = int | tuple[int, int, int]
+Value = float | tuple[int, int, int]
 Keep = Callable[[Window], NDArray[np.bool_]]
 
 _AT_ONCE = 16_000_000  # pixels
+_COLOURS = 3  # bands: red, green, blue
+_SHOWN = 5  # colours in a message
+_LOOKED_AT = 1_000_000  # pixels, for the colours of a picture
 _KINDS = 1000  # values that are no class of which the count is kept
 _SHIFT = 0.01  # of a pixel, by which labels may lie beside their image
 
@@ -31,12 +37,14 @@ class Survey:
         pixels: (K,) int64 pixels of each class.
         hidden: (K,) int64 pixels that store a class where the file says that there is no data.
         ignored: pixels that nobody labelled: 255, no data, or a value that means so; those of `hidden` too.
+        reserved: those of them that store 255, though nobody has said what it means.
         unknown: stored values that are no class, with their pixels; the commonest thousand.
     """
 
     pixels: NDArray[np.int64]
     hidden: NDArray[np.int64]
     ignored: int
+    reserved: int
     unknown: Counter[Value]
 
 
@@ -64,24 +72,11 @@ class Labels:
 
         Raises:
             UsageError: a value means two things; see `check_values`.
-            DataError: its bands are not those of `values`: one band of integers, or red, green, blue.
+            DataError: its bands are not those of `values`: one of numbers, or red, green, blue.
         """
         check_values(values, unlabelled)
         info = RasterInfo.read(path)
-        coloured = _coloured(values)
-        if np.dtype(info.dtype).kind not in "iu":
-            raise DataError(
-                f"{path}: labels of {info.dtype}, expected whole numbers; convert with gdal_translate -ot Byte"
-            )
-        if coloured and info.count < 3:
-            raise DataError(
-                f"{path}: {info.count} bands, but the classes are told by red, green and blue; give numbers"
-            )
-        if not coloured and info.count - len(info.alpha) > 1:
-            raise DataError(
-                f"{path}: {info.count} bands, expected one with class numbers; for a coloured picture give each "
-                "class its red, green and blue"
-            )
+        _check_bands(info, coloured=_coloured(values))
         return cls(info, tuple(values), keep, tuple(unlabelled))
 
     def read(self, window: Window) -> NDArray[np.uint8]:
@@ -106,17 +101,19 @@ class Labels:
     def survey(self) -> Survey:
         """Count what the whole raster stores, whatever `keep` says."""
         pixels, hidden = np.zeros((2, len(self.values)), np.int64)
-        ignored, unknown = 0, Counter[Value]()
+        ignored, reserved, unknown = 0, 0, Counter[Value]()
+        told = NODATA in (*self.values, *self.unlabelled) or _coloured(self.values)
         for window in self.windows():
             stored, valid = self._stored(window)
             ids, strange = self._decode(stored, valid)
             found = np.bincount(ids.ravel(), minlength=NODATA + 1)
             pixels += found[: len(pixels)]
             ignored += int(found[NODATA] - strange.sum())
+            reserved += 0 if told else int(np.count_nonzero((stored[0] == NODATA) & valid))
             lost = stored[:, ~valid]
             hidden += [np.count_nonzero(_equals(lost, value)) for value in self.values]
             unknown = _commonest(unknown + _kinds(stored[:, strange]))
-        return Survey(pixels, hidden, ignored, unknown)
+        return Survey(pixels, hidden, ignored, reserved, unknown)
 
     def unknown(self) -> Counter[Value]:
         """Stored values that are no class, with their pixels."""
@@ -162,7 +159,43 @@ def check_values(values: Sequence[Value], unlabelled: Sequence[Value] = ()) -> N
 
 def value_text(value: Value) -> str:
     """A stored value as a person writes it: a number, or `#rrggbb`."""
-    return "#{:02x}{:02x}{:02x}".format(*value) if isinstance(value, tuple) else str(value)
+    return "#{:02x}{:02x}{:02x}".format(*value) if isinstance(value, tuple) else f"{value:.10g}"
+
+
+def _check_bands(info: RasterInfo, *, coloured: bool) -> None:
+    """Refuse a picture where numbers are expected, and the other way round."""
+    count = info.count - len(info.alpha)
+    if coloured and count != _COLOURS:
+        told = _palette(info) or "give class numbers with --values"
+        raise DataError(f"{info.path}: bands: {count}, but the values are colours (red, green, blue); {told}")
+    if coloured or count == 1:
+        return
+    told = f"take it out: gdal_translate -b 1 {info.path.name} {info.path.stem}_labels.tif"
+    raise DataError(
+        f"{info.path}: {count} bands, expected one with class numbers; {_colours(info) if count == _COLOURS else told}"
+    )
+
+
+def _palette(info: RasterInfo) -> str | None:
+    """What the numbers of a picture with a palette stand for."""
+    if info.colours[0] is not ColorInterp.palette:
+        return None
+    with open_raster(info.path) as dataset:
+        shown = list(dataset.colormap(1).items())[:_SHOWN]
+    listed = ", ".join(f"{number} is {value_text((red, green, blue))}" for number, (red, green, blue, _) in shown)
+    return f"its palette says {listed}: give these numbers as --values"
+
+
+def _colours(info: RasterInfo) -> str:
+    """What to do about a coloured picture, by the colours of its first rows."""
+    rows = min(info.height, max(1, _LOOKED_AT // info.width))
+    with gdal_calls(f"{info.path}: damaged, cannot be read; copy it again"), open_raster(info.path) as dataset:
+        found = _kinds(dataset.read((1, 2, 3), window=((0, rows), (0, info.width))).reshape(3, -1))
+    if len(found) > NODATA:
+        lossy = "; a JPEG's loss changes colours: export the labels as PNG" if info.driver == "JPEG" else ""
+        return f"it has more than {NODATA} colours, as photographs have{lossy or '; are these the labels?'}"
+    listed = ",".join(value_text(value) for value, _ in found.most_common(_SHOWN))
+    return f"a coloured picture needs a colour for each class, such as --values {listed}, in the order of the classes"
 
 
 def _coloured(values: Sequence[Value]) -> bool:
