@@ -48,6 +48,18 @@ def iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
     return _ratio(hits, matrix.sum(0) + matrix.sum(1) - hits)
 
 
+def mean_iou(matrix: NDArray[np.int64]) -> float:
+    """Mean IoU of the classes that are in the truth; NaN without one.
+
+    A class that is only in the mask lowers the IoU of those whose pixels it takes.
+
+    Args:
+        matrix: (K, K) from `confusion`.
+    """
+    there = matrix.sum(1) > 0
+    return float(iou(matrix)[there].mean()) if there.any() else float("nan")
+
+
 @dataclass(frozen=True)
 class ClassScores:
     """How good a mask is about each class; NaN where a ratio has nothing below its line.

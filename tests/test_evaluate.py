@@ -272,6 +272,24 @@ def test_folders_and_polygons(tmp_path: Path, model_file: Path, capsys: pytest.C
     assert left.value.code == 2
 
 
+def test_a_class_that_is_in_no_label_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A useless map of one class everywhere is not perfect without a word."""
+    image = write_raster(tmp_path / "i.tif", blocks(60, 70))
+    label_raster(tmp_path / "l.tif", np.ones((60, 70), np.uint8))
+    mask = write_raster(tmp_path / "m.tif", np.ones((1, 60, 70), np.uint8), nodata=255, **GREY)
+    command = ["evaluate", str(image), str(tmp_path / "l.tif"), "--mask", str(mask), "--classes", "a,b,c"]
+    with pytest.raises(SystemExit):
+        main(command)
+    out, err = capsys.readouterr()
+    assert "mIoU 1.000 of 1 of 3 classes" in out
+    assert "a, c: in no label that was scored" in err
+    with pytest.raises(SystemExit):
+        main([*command, "--json"])
+    scores = json.loads(capsys.readouterr().out)
+    assert (scores["miou"], scores["miou_classes"], scores["absent"]) == (1, 1, ["a", "c"])
+    assert len(scores["doubts"]) == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

@@ -327,7 +327,7 @@ def test_it_learns(tmp_path: Path) -> None:
     first, last = (line["miou"] for line in log(folder))
     assert last > 0.6
     model = load_model(folder / "best.safetensors")
-    assert model.about["split"] == {"by": "block", "block": 64, "buffer": 16, "share": 0.25, "fold": 0}
+    assert model.about["split"] == {"by": "block", "block": 64, "buffer": 16, "share": 0.25, "fold": 0, "draws": 1}
     assert model.about["validation"]["miou"] == max(first, last)
     assert model.gsd == pytest.approx(0.1)
     assert model.legend.names == ("dark", "dim", "bright")

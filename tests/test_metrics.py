@@ -14,6 +14,7 @@ from agriseg.metrics import (
     edge,
     fit_temperature,
     iou,
+    mean_iou,
     softmax_confidence,
 )
 
@@ -131,6 +132,16 @@ def test_bootstrap_says_nothing_of_a_class_that_is_nowhere() -> None:
     three[:, :2, :2] = two
     for end, alone in zip(bootstrap(three, iou), bootstrap(two, iou), strict=True):
         np.testing.assert_array_equal(end, [*alone, np.nan])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mean_is_of_the_classes_in_the_truth(seed: int) -> None:
+    """Mapped or not, a class that is not there is not in the mean; it lowers the others by what it takes."""
+    matrix = np.random.default_rng(seed).integers(1, 50, (4, 4))
+    matrix[2] = 0
+    expected = np.mean([matrix[k, k] / (matrix[k].sum() + matrix[:, k].sum() - matrix[k, k]) for k in (0, 1, 3)])
+    assert mean_iou(matrix) == pytest.approx(expected)
+    assert np.isnan(mean_iou(np.zeros((4, 4), np.int64)))
 
 
 def test_edge_by_brute_force() -> None:

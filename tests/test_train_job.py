@@ -280,7 +280,7 @@ def test_polygons_of_two_images_of_one_name_stay_apart(tmp_path: Path) -> None:
     plants["features"] = plants["features"][:5]
     (tmp_path / "two" / "plants.geojson").write_text(json.dumps(plants))
     tables = {
-        "classes": ["soil", "potato", "weed"], "arch": "fcn_small", "recipe": {"steps": 1},
+        "classes": ["potato", "weed"], "arch": "fcn_small", "recipe": {"steps": 1},
         "data": {"images": "one/field.tif", "labels": "one/plants.geojson", "column": "class"},
         "validation": {"images": "two/field.tif", "labels": "two/plants.geojson"},
     }  # fmt: skip

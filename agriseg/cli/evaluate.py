@@ -52,6 +52,8 @@ def command(image: str, labels: str, out: str | None, model: str | None, *, as_j
         evaluation = _evaluated(image, labels, model, given, flags, folder)
         if out is not None:
             save_evaluation(folder, evaluation)
+    for text in evaluation.doubts:
+        warn(text)
     scores = evaluation.as_dict()
     click.echo(json_line(scores) if as_json else show_evaluation(scores))
 

@@ -133,8 +133,9 @@ def show_evaluation(scores: Mapping[str, Any]) -> str:
             + f"{_score(entry['boundary_iou']):>10}{entry['support']:>13,}"
         )
     low, high = scores["miou_95"]
+    some = f" of {scores['miou_classes']} of {len(scores['classes'])} classes" if scores["absent"] else ""
     lines.append(
-        f"  mIoU {_score(scores['miou'])} ({_score(low)} to {_score(high)} by {scores['blocks']} blocks), "
+        f"  mIoU {_score(scores['miou'])}{some} ({_score(low)} to {_score(high)} by {scores['blocks']} blocks), "
         f"calibration error {_score(scores['expected_calibration_error'])}"
     )
     return "\n".join(lines)

@@ -78,7 +78,7 @@ def command(
             evaluation = trained[0].evaluation
         else:
             trained, evaluation = cross_validate(chosen, folder, folds, **how)
-    for text in [] if quiet else _doubts(chosen.split, trained):
+    for text in [] if quiet else [*_doubts(chosen.split, trained), *evaluation.doubts]:
         warn(text)
     click.echo(show_evaluation(evaluation.as_dict()))
     for each in trained:

@@ -19,7 +19,7 @@ from agriseg.jobs.prepare import prepare
 from agriseg.jobs.segment import Manner, run
 from agriseg.layers.adjusted import Agreement
 from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
-from agriseg.metrics import ClassScores, bootstrap, calibration_error, confusion, edge, iou
+from agriseg.metrics import ClassScores, bootstrap, calibration_error, confusion, edge, iou, mean_iou
 from agriseg.model import SegmentationModel, load_model
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Reader, Source
@@ -105,13 +105,29 @@ class Evaluation:
 
     @property
     def miou(self) -> float:
-        """Mean IoU of the classes that occur."""
-        return _mean_iou(self.matrix)
+        """Mean IoU of the classes that are in the truth."""
+        return mean_iou(self.matrix)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Names of classes that are not in the truth; nothing scores them."""
+        return tuple(name for name, pixels in zip(self.legend.names, self.matrix.sum(1), strict=True) if not pixels)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a reader should know before trusting the scores."""
+        said = [self.calibration.doubt if self.calibration else None]
+        if self.absent:
+            said.append(
+                f"{', '.join(self.absent)}: in no label that was scored, so the mIoU is the mean of "
+                f"{len(self.legend) - len(self.absent)} of {len(self.legend)} classes"
+            )
+        return tuple(text for text in said if text)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as JSON values; the rarest class first."""
         scores, interval = ClassScores.of(self.matrix), bootstrap(self.tally.blocks, iou)
-        mean = bootstrap(self.tally.blocks, lambda matrix: np.array(_mean_iou(matrix)))
+        mean = bootstrap(self.tally.blocks, lambda matrix: np.array(mean_iou(matrix)))
         both, either = self.tally.boundary.T
         agreement = Agreement.of(self.tally.blocks)
         entries = [
@@ -124,7 +140,9 @@ class Evaluation:
             for k in np.argsort(scores.support, kind="stable")
         ]  # fmt: skip
         return {
-            "miou": _number(self.miou), "miou_95": [_number(float(end)) for end in mean], "classes": entries,
+            "miou": _number(self.miou), "miou_95": [_number(float(end)) for end in mean],
+            "miou_classes": len(self.legend) - len(self.absent), "absent": list(self.absent),
+            "doubts": list(self.doubts), "classes": entries,
             "pixels": int(self.matrix.sum()), "blocks": len(self.tally.blocks), "block_px": BLOCK, "edge_px": EDGE,
             "expected_calibration_error": _number(calibration_error(self.tally.pixels, self.tally.hits)),
             "fitted": None if self.calibration is None else asdict(self.calibration),
@@ -270,10 +288,6 @@ def _check_place(mask: RasterInfo, labels: Labels, origin: tuple[int, int] | Non
         problem = misfit(mask, replace(whole, width=mask.width, height=mask.height, georeference=where))
     if problem:
         raise DataError(problem)
-
-
-def _mean_iou(matrix: NDArray[np.int64]) -> float:
-    return float(np.nanmean(iou(matrix)))
 
 
 def _number(value: float | np.floating[Any]) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from agriseg.config import RunOptions
-from agriseg.errors import DataError, UsageError
+from agriseg.errors import DataError
 from agriseg.grid import Window
 from agriseg.jobs.contract import agree
 from agriseg.jobs.label_pairs import LabelledImage, LabelRequest, LabelSet, take_labels
@@ -21,10 +21,10 @@ from agriseg.model import SegmentationModel
 from agriseg.networks import Architecture, architecture
 from agriseg.raster.identity import Stamp
 from agriseg.raster.info import RasterInfo
-from agriseg.training.blocks import BlockSplit, Draw
 from agriseg.training.config import Data, TrainConfig
 from agriseg.training.pairs import Pair
 from agriseg.training.scenes import Scene
+from agriseg.training.split import Counted, Division, divide
 from agriseg.vectors.identity import vector_stamp
 from agriseg.vectors.layered import layered
 from agriseg.vectors.polygons import is_vector
@@ -50,6 +50,7 @@ class Gathered:
         skipped: images that could not be read, and why; empty unless that was allowed.
         remarks: what a person should look at in the labels.
         start: where the first weights come from.
+        division: how the labelled pixels are divided.
     """
 
     model: SegmentationModel
@@ -60,6 +61,7 @@ class Gathered:
     skipped: Sequence[str]
     remarks: Sequence[str]
     start: Start
+    division: Division
 
 
 def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gathered:
@@ -79,20 +81,19 @@ def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gath
     design = architecture(config.arch)
     began = start(design, config.bands, config.classes, config.recipe.seed, config.init)
     model = _blank(config, design, began.network, [each.info for each in own.images])
-    training, held = _split(config, _opened(config, model, own, sieve))
     sets = [own]
     if config.held_back is not None:
         sets.append(_labelled(config, config.held_back, folder / "held_back", sieve, least=1))
-        held = _opened(config, model, sets[1], sieve)
+    parts = _divided(config, [_opened(config, model, found, sieve) for found in sets], sieve)
     identity = _identity(config, began.origin, [each.pair for found in sets for each in found.images])
-    training = sieve(training, _Keeper(training, config.recipe.chip, folder / "cache", identity))
-    held = sieve(held, _scanned)
-    if not training or not held:
-        raise DataError(f"no image left to {'validate' if training else 'train'} on; {'; '.join(sieve.bad)}")
+    training = sieve(parts.training, _Keeper(parts.training, config.recipe.chip, folder / "cache", identity))
     mean, std, correlation = _statistics(training, model.scale, config.bands)
     model = replace(model, mean=mean, std=std)
     remarks = [text for found in sets for text in found.remarks]
-    return Gathered(model, training, held, correlation, identity, sieve.bad, remarks, began)
+    return Gathered(
+        model, training, parts.held, correlation, identity, sieve.bad, remarks + parts.remarks(config.classes), began,
+        parts,
+    )  # fmt: skip
 
 
 class _Sieve:
@@ -123,27 +124,6 @@ class _Sieve:
         return replace(found, bad_images=())
 
 
-def _split(config: TrainConfig, scenes: Sequence[Scene]) -> tuple[Sequence[Scene], Sequence[Scene]]:
-    """Scenes to train on and scenes that are held back."""
-    held, seed = config.validation, config.recipe.seed
-    if config.split == "list":
-        return scenes, []
-    if config.split == "file":
-        if len(scenes) < 2:
-            raise UsageError("one image cannot be split by file; leave by out to split it by blocks")
-        back = Draw(seed, held.share, held.folds, held.fold)(len(scenes))
-        parts = [[scene for scene, is_back in zip(scenes, back, strict=True) if is_back == part] for part in (0, 1)]
-        return parts[0], parts[1]
-    side, buffer = (held.block, held.buffer) if config.split == "block" else (config.recipe.chip, 0)
-    training, validation = [], []
-    for number, scene in enumerate(scenes):
-        draw = Draw(seed + number, held.share, held.folds, held.fold)
-        split = BlockSplit.draw(scene.source.height, scene.source.width, draw, side=side, buffer=buffer)
-        training.append(Scene(scene.source, replace(scene.labels, keep=split.training)))
-        validation.append(Scene(scene.source, replace(scene.labels, keep=split.validation)))
-    return training, validation
-
-
 def _labelled(config: TrainConfig, data: Data, folder: Path, sieve: _Sieve, least: int = 2) -> LabelSet:
     """Images with label rasters that can be trained on."""
     request = LabelRequest(
@@ -166,8 +146,17 @@ def _opened(config: TrainConfig, model: SegmentationModel, found: LabelSet, siev
     return sieve(found.images, opened)
 
 
+def _divided(config: TrainConfig, sets: Sequence[Sequence[Scene]], sieve: _Sieve) -> Division:
+    """Read every scene once, which shows that it can be, and divide them."""
+    counted = [sieve(scenes, lambda scene: Counted.of(scene, config)) for scenes in sets]
+    for task, scenes in zip(("train", "validate"), counted, strict=False):
+        if not scenes:
+            raise DataError(f"no image left to {task} on; {'; '.join(sieve.bad)}")
+    return divide(config, *counted)
+
+
 class _Keeper:
-    """Reads each scene once: into memory if all fit, into a cache if its chips are dear to decode."""
+    """Keeps each scene: in memory if all fit, into a cache if its chips are dear to decode."""
 
     def __init__(self, scenes: Sequence[Scene], side: int, cache: Path, identity: str) -> None:
         self._all_fit = sum(scene.bytes for scene in scenes) <= _HELD_BYTES
@@ -182,16 +171,7 @@ class _Keeper:
             scene.hold()
         elif scene.decoded(self._side) > _DEAR:
             scene.cache(self._cache / str(self._number), self._identity)
-        else:
-            _scanned(scene)
         return scene
-
-
-def _scanned(scene: Scene) -> Scene:
-    """Read once, to be sure that it can be."""
-    for window in scene.windows():
-        scene.read(window.row_off, window.col_off, window.height, window.width)
-    return scene
 
 
 def _blank(

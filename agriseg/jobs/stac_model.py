@@ -93,5 +93,5 @@ def _metrics(model: Mapping[str, Any]) -> dict[str, Any]:
     if not scores:
         return {}
     iou = {entry["name"]: entry["iou"] for entry in scores["classes"]}
-    names = ("miou", "pixels", "expected_calibration_error")
-    return {"agriseg:metrics": {**{name: scores[name] for name in names}, "iou": iou}}
+    names = ("miou", "miou_classes", "absent", "pixels", "expected_calibration_error")
+    return {"agriseg:metrics": {**{name: scores[name] for name in names if name in scores}, "iou": iou}}

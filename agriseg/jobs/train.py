@@ -96,11 +96,9 @@ def _fit(
     _check_fits(recipe, found.model, group)
     for text in found.remarks:
         tell({"remark": text})
-    if found.start.note:
-        tell({"note": found.start.note})
+    for text in [*found.division.notes(config.classes), *([found.start.note] if found.start.note else [])]:
+        tell({"note": text})
     census = take_census(found.training, len(config.classes), recipe.seed)
-    if (census.counts.sum(0) > 0).sum() < 2:
-        raise DataError("only one class is labelled in the training part; a network needs at least two")
     model = replace(found.model, about=_about(config, found, census))
     samples = Samples(
         found.training, census, model.normalization, recipe.chip, recipe.rare, recipe.augmentation, recipe.seed,
@@ -142,7 +140,10 @@ def cross_validate(
         )
     pooled = score([each.evaluation.tally for each in trained], trained[0].evaluation.legend)
     scores = [each.evaluation.miou for each in trained]
-    told = {"miou": scores, "mean": float(np.mean(scores)), "deviation": float(np.std(scores, ddof=1))}
+    told = {
+        "miou": scores, "miou_classes": [len(pooled.legend) - len(each.evaluation.absent) for each in trained],
+        "mean": float(np.mean(scores)), "deviation": float(np.std(scores, ddof=1)),
+    }  # fmt: skip
     files.write_text(folder / "folds.json", json_document({**told, "pooled": pooled.as_dict()}))
     return trained, pooled
 
@@ -236,11 +237,12 @@ def _about(config: TrainConfig, found: Gathered, census: Census) -> dict[str, An
     return {
         "provenance": f"{made_with}, {config.arch} from {found.start.origin}",
         "licence": config.licence,
-        "split": {"by": config.split, **(held if config.split != "list" else {})},
+        "split": {"by": config.split, **({**held, "draws": found.division.draws} if config.split != "list" else {})},
         "class_shares": dict(zip(config.classes, census.shares.tolist(), strict=True)),
         "data": {
             "images": len(found.training), "held_back": len(found.held), "skipped": list(found.skipped),
             "pixels": dict(zip(config.classes, census.counts.sum(0).tolist(), strict=True)),
+            "held_back_pixels": dict(zip(config.classes, found.division.pixels[1].tolist(), strict=True)),
         },
         "recipe": config.recipe.model_dump(mode="json"),
         "correlation": found.correlation,

@@ -87,13 +87,15 @@ def _scores(about: Mapping[str, Any]) -> str:
         for entry in scores["classes"]
     ]  # fmt: skip
     low, high = map(_number, scores["miou_95"])
+    some = f" of {scores['miou_classes']} of {len(rows)} classes" if scores["absent"] else ""
     lines = [
+        *(f"**Mind:** {_cell(text)}." for text in scores["doubts"]),
         _SPLITS[about["split"]["by"]],
         _table(("class", "IoU", "95 %", "precision", "recall", "F1", "boundary IoU", "pixels"), rows),
-        f"Mean IoU {_number(scores['miou'])} ({low} to {high}), over {scores['pixels']:,} pixels in {scores['blocks']} "
-        f"blocks of {scores['block_px']} px, on maps as `agriseg run` makes them. The intervals come from drawing "
-        "blocks with replacement. The weights are those that scored best on this ground while they were trained, "
-        "which flatters them a little.",
+        f"Mean IoU{some} {_number(scores['miou'])} ({low} to {high}), over {scores['pixels']:,} pixels in "
+        f"{scores['blocks']} blocks of {scores['block_px']} px, on maps as `agriseg run` makes them. The intervals "
+        "come from drawing blocks with replacement. The weights are those that scored best on this ground while they "
+        "were trained, which flatters them a little.",
         "Rows are what was labelled, columns what was mapped (pixels):",
         _confusion(scores["confusion"]),
     ]

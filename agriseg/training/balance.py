@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from agriseg.legend import NODATA
-from agriseg.metrics import iou
+from agriseg.metrics import mean_iou
 from agriseg.training.augment import Augmentation, Samples
 
 _CHIPS = 64  # unturned, from places drawn by pixel
@@ -56,7 +56,7 @@ def best_offsets(logits: NDArray[np.float32], truth: NDArray[np.uint8]) -> list[
     offsets = np.zeros(classes)
     for k in np.tile(np.arange(classes), _ROUNDS):
         matrices = _by_offset(logits + offsets, truth, k)
-        reached = np.array([float(np.nanmean(iou(matrix))) for matrix in matrices])
+        reached = np.array([mean_iou(matrix) for matrix in matrices])
         if reached.max() > reached[len(_TRIED) // 2]:
             offsets[k] += _TRIED[reached.argmax()]
     return [float(offset) for offset in offsets]

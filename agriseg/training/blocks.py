@@ -5,12 +5,14 @@ flatters it.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agriseg.errors import UsageError
 from agriseg.grid import Window
+from agriseg.training.scenes import Scene
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,18 @@ class Draw:
         share: held back: at least one thing and never all.
         folds: number of parts, instead of a share; every thing is in one of them.
         fold: the part that is held back.
+        number: of the draw, where the first does not serve.
     """
 
     seed: int
     share: float
     folds: int | None = None
     fold: int = 0
+    number: int = 0
 
     def __call__(self, count: int) -> NDArray[np.bool_]:
         """(count,) bool: held back."""
-        order = np.random.default_rng(self.seed).permutation(count)
+        order = np.random.default_rng([self.seed, self.number] if self.number else self.seed).permutation(count)
         held = np.zeros(count, bool)
         if self.folds is None:
             held[order[: min(max(1, round(self.share * count)), count - 1)]] = True
@@ -89,3 +93,64 @@ class BlockSplit:
         last_row, last_col = self.held.shape[0] - 1, self.held.shape[1] - 1
         held: NDArray[np.bool_] = self.held[np.clip(rows, 0, last_row)[:, None], np.clip(cols, 0, last_col)]
         return np.asarray(held & inside, bool)
+
+
+@dataclass(frozen=True)
+class BlockCounts:
+    """Labelled pixels of each class by block, apart for those that may come to lie in the belt of a neighbour.
+
+    Args:
+        side, buffer: as `BlockSplit`.
+        pixels: (R, 3, C, 3, K) int64: rows of blocks and, in each, its first `buffer` rows, those between, and its
+            last; columns alike. Where the belt is wider than half a block, those between are in both belts.
+    """
+
+    side: int
+    buffer: int
+    pixels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, scene: Scene, classes: int, side: int, buffer: int) -> "BlockCounts":
+        """Read a scene once.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        rows, cols = (-(-length // side) for length in (scene.source.height, scene.source.width))
+        shape = (rows * 3, cols * 3)
+        counts = np.zeros((classes, shape[0] * shape[1]), np.int64)
+        for window in scene.windows():
+            ids = scene.read(window.row_off, window.col_off, window.height, window.width).ids
+            down = _zones(window.row_off, window.height, side, buffer)
+            across = _zones(window.col_off, window.width, side, buffer)
+            zones = down[:, None] * shape[1] + across
+            for k in range(classes):
+                counts[k] += np.bincount(zones[ids == k], minlength=counts.shape[1])
+        return cls(side, buffer, np.moveaxis(counts.reshape(classes, rows, 3, cols, 3), 0, -1))
+
+    @property
+    def totals(self) -> NDArray[np.int64]:
+        """(K,) labelled pixels."""
+        return np.asarray(self.pixels.sum((0, 1, 2, 3)), np.int64)
+
+    def parts(self, held: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """(2, K) labelled pixels to train on, and held back, where these blocks (R, C) are."""
+        beside = np.pad(held, 1)
+        rows, cols = held.shape
+        near = np.zeros(self.pixels.shape[:4], bool)
+        for (i, down), (j, across) in product(enumerate(self._reach), repeat=2):
+            for r, c in product(down, across):
+                near[:, i, :, j] |= beside[1 + r : 1 + r + rows, 1 + c : 1 + c + cols]
+        return np.stack([self.pixels[~near].sum(0), self.pixels.sum((1, 3))[held].sum(0)])
+
+    @property
+    def _reach(self) -> tuple[tuple[int, ...], ...]:
+        """Of each third of a block, the blocks in whose belt it may lie: itself, the one before, the one after."""
+        return (0, -1), ((0, -1, 1) if 2 * self.buffer > self.side else (0,)), (0, 1)
+
+
+def _zones(start: int, length: int, side: int, buffer: int) -> NDArray[np.int64]:
+    """(length,) third of which block each row or column from `start` on is in."""
+    block, place = np.divmod(np.arange(start, start + length), side)
+    ends = sorted((buffer, side - buffer))
+    return np.asarray(3 * block + np.searchsorted(ends, place, side="right"), np.int64)

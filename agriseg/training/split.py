@@ -1,0 +1,221 @@
+"""What is held back of labelled scenes: drawn by chance, and anew until each class lies in both parts.
+
+Nothing but the labels decides which draw is taken, so the scores stay honest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agriseg.errors import DataError, UsageError
+from agriseg.training.blocks import BlockCounts, BlockSplit, Draw
+from agriseg.training.config import TrainConfig
+from agriseg.training.scenes import Scene
+
+_DRAWS = 100  # that are tried at most
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A scene with the labelled pixels of its blocks."""
+
+    scene: Scene
+    counts: BlockCounts
+
+    @classmethod
+    def of(cls, scene: Scene, config: TrainConfig) -> "Counted":
+        """Read a scene once.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        side, buffer = _block(config) or (max(scene.source.height, scene.source.width), 0)
+        return cls(scene, BlockCounts.of(scene, len(config.classes), side, buffer))
+
+
+@dataclass(frozen=True)
+class Division:
+    """Scenes in two parts.
+
+    Args:
+        training, held: scenes to train on, and scenes to score a model on.
+        pixels: (2, K) int64 labelled pixels of each class in the one and in the other.
+        draws: how many it took.
+    """
+
+    training: Sequence[Scene]
+    held: Sequence[Scene]
+    pixels: NDArray[np.int64]
+    draws: int = 1
+
+    def notes(self, classes: Sequence[str]) -> list[str]:
+        """What a person should know of it before the first step."""
+        each = zip(classes, *self.pixels.tolist(), strict=True)
+        listed = "; ".join(f"{name} {trained:,} and {held:,}" for name, trained, held in each)
+        return [f"labelled pixels to train on and held back: {listed}"]
+
+    def remarks(self, classes: Sequence[str]) -> list[str]:
+        """What is wrong with it, short of stopping the training."""
+        return [
+            f"class {name} has no labelled pixel in what is held back ({trained:,} to train on): nothing scores it"
+            for name, trained, held in zip(classes, *self.pixels.tolist(), strict=True)
+            if not held
+        ]
+
+
+class _Lot(Protocol):
+    """Ways to divide scenes, numbered by draw and by the fold that is held back."""
+
+    @property
+    def totals(self) -> NDArray[np.int64]:
+        """(K,) labelled pixels of each class."""
+
+    def pixels(self, draw: int, fold: int) -> NDArray[np.int64]:
+        """(2, K) of them to train on, and held back."""
+
+    def parts(self, draw: int, fold: int) -> tuple[Sequence[Scene], Sequence[Scene]]:
+        """Scenes to train on, and scenes that are held back."""
+
+
+def divide(config: TrainConfig, scenes: Sequence[Counted], others: Sequence[Counted] = ()) -> Division:
+    """Hold back a part of the scenes, or other scenes.
+
+    Args:
+        config: says how; of folds, one draw serves all.
+        scenes: labelled.
+        others: held back, where the user named them.
+
+    Raises:
+        DataError: a class has no pixel to train on, or nothing is held back; in any of the folds.
+        UsageError: there is too little to divide.
+    """
+    if config.split == "list":
+        pixels = np.stack([_totals(scenes, len(config.classes)), _totals(others, len(config.classes))])
+        _check(config, pixels, "")
+        return Division([each.scene for each in scenes], [each.scene for each in others], pixels)
+    held = config.validation
+    lot: _Lot = _Files(config, scenes) if config.split == "file" else _Blocks(config, scenes)
+    folds = range(held.folds) if held.folds else range(1)
+    draw = _best_draw(lot, folds)
+    for fold in folds:
+        _check(config, lot.pixels(draw, fold), f" in part {fold + 1} of {held.folds}" if held.folds else "")
+    return Division(*lot.parts(draw, held.fold), lot.pixels(draw, held.fold), draw + 1)
+
+
+def _best_draw(lot: _Lot, folds: Sequence[int]) -> int:
+    """The first draw in which no labelled class lacks in a part; else where the fewest do, in training above all."""
+    best, least = 0, (len(lot.totals) * len(folds) + 1, 0)
+    for draw in range(_DRAWS):
+        lacks = sum(((lot.pixels(draw, fold) == 0) & (lot.totals > 0)).sum(1) for fold in folds)
+        found = (int(lacks[0]), int(lacks[1]))
+        if found < least:
+            best, least = draw, found
+        if not any(found):
+            break
+    return best
+
+
+def _check(config: TrainConfig, pixels: NDArray[np.int64], where: str) -> None:
+    """Each class must have something to train on, and something must be held back."""
+    lost = [(name, held) for name, trained, held in zip(config.classes, *pixels.tolist(), strict=True) if not trained]
+    if lost:
+        listed = ", ".join(f"{name} ({held:,} px held back)" for name, held in lost)
+        raise DataError(f"no labelled pixel to train on{where}: {listed}; {_advice(config, somewhere=lost[0][1] > 0)}")
+    if not pixels[1].any():
+        raise DataError(
+            f"no labelled pixel is held back{where}; label more, or hold back a larger share or other images"
+        )
+
+
+def _advice(config: TrainConfig, *, somewhere: bool) -> str:
+    """What gives a class something to train on."""
+    if not somewhere:
+        return "label some, or take it out of classes, with values for the others"
+    if config.validation.folds:
+        return "label it in more places, or leave the folds out"
+    if _block(config) is None:
+        return "add an image that has it to those to train on"
+    return "label it in more places, or set a smaller block or buffer under [validation]"
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Whole scenes are held back."""
+
+    config: TrainConfig
+    scenes: Sequence[Counted]
+
+    def __post_init__(self) -> None:
+        if len(self.scenes) < 2:
+            raise UsageError("one image cannot be split by file; leave by out to split it by blocks")
+
+    @property
+    def totals(self) -> NDArray[np.int64]:
+        return _totals(self.scenes, len(self.config.classes))
+
+    def pixels(self, draw: int, fold: int) -> NDArray[np.int64]:
+        return np.stack([_totals(part, len(self.config.classes)) for part in self._parts(draw, fold)])
+
+    def parts(self, draw: int, fold: int) -> tuple[Sequence[Scene], Sequence[Scene]]:
+        training, held = ([each.scene for each in part] for part in self._parts(draw, fold))
+        return training, held
+
+    def _parts(self, draw: int, fold: int) -> list[list[Counted]]:
+        back = _draw(self.config, 0, draw, fold)(len(self.scenes))
+        return [[each for each, is_back in zip(self.scenes, back, strict=True) if is_back == part] for part in (0, 1)]
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Blocks of each scene are held back."""
+
+    config: TrainConfig
+    scenes: Sequence[Counted]
+
+    @property
+    def totals(self) -> NDArray[np.int64]:
+        return _totals(self.scenes, len(self.config.classes))
+
+    def pixels(self, draw: int, fold: int) -> NDArray[np.int64]:
+        splits = self._splits(draw, fold)
+        parts = [each.counts.parts(split.held) for each, split in zip(self.scenes, splits, strict=True)]
+        return np.asarray(np.sum(parts, axis=0), np.int64)
+
+    def parts(self, draw: int, fold: int) -> tuple[Sequence[Scene], Sequence[Scene]]:
+        pairs = list(zip((each.scene for each in self.scenes), self._splits(draw, fold), strict=True))
+        training = [Scene(scene.source, replace(scene.labels, keep=split.training)) for scene, split in pairs]
+        held = [Scene(scene.source, replace(scene.labels, keep=split.validation)) for scene, split in pairs]
+        return training, held
+
+    def _splits(self, draw: int, fold: int) -> list[BlockSplit]:
+        side, buffer = _block(self.config) or (0, 0)
+        return [
+            BlockSplit.draw(
+                each.scene.source.height, each.scene.source.width, _draw(self.config, number, draw, fold), side=side,
+                buffer=buffer,
+            )
+            for number, each in enumerate(self.scenes)
+        ]  # fmt: skip
+
+
+def _block(config: TrainConfig) -> tuple[int, int] | None:
+    """Side of a block and width of the belt around a held-back one (px); None where whole images are held back."""
+    if config.split == "block":
+        return config.validation.block, config.validation.buffer
+    return (config.recipe.chip, 0) if config.split == "random" else None
+
+
+def _draw(config: TrainConfig, number: int, draw: int, fold: int) -> Draw:
+    """Of scene `number`."""
+    held = config.validation
+    return Draw(config.recipe.seed + number, held.share, held.folds, fold, draw)
+
+
+def _totals(scenes: Sequence[Counted], classes: int) -> NDArray[np.int64]:
+    """(K,) labelled pixels of each class."""
+    return np.asarray(np.sum([each.counts.totals for each in scenes], axis=0, initial=0), np.int64) + np.zeros(
+        classes, np.int64
+    )
