@@ -5,13 +5,14 @@ Whoever knows the place and the key works on it: the run itself, the next one af
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from agriseg.config import Standard
 from agriseg.engine.answers import Answers, forget_all_but
 from agriseg.engine.sweep import Decided
 from agriseg.errors import BusyError
@@ -152,6 +153,12 @@ def key_of(prepared: Prepared) -> str:
         "versions": {name: version(name) for name in _PACKAGES},
     }  # fmt: skip
     return hashlib.sha256(json_line(key, sort_keys=True).encode()).hexdigest()
+
+
+def name_of(prepared: Prepared, standard: Standard) -> str:
+    """Of this very run: also by what its map is judged, and where it may be published. The record has it."""
+    told = [key_of(prepared), asdict(standard.limits), list(standard.refused)]
+    return hashlib.sha256(json_line(told).encode()).hexdigest()
 
 
 def _doubtful(layers: Mapping[str, NDArray[np.uint8]]) -> int:

@@ -228,9 +228,13 @@ class Night:
         entry = ledger.find(item.name)
         if entry is None or entry.key != item.key or not _same_content(item, entry):
             return None
-        if entry.outcome["status"] == "failed":
-            return entry.outcome if entry.outcome["code"] in FINAL else None
-        return entry.outcome if all((self.out / path).is_file() for path in entry.outcome["files"]) else None
+        is_final = entry.outcome["status"] == "done" or entry.outcome["code"] in FINAL
+        return entry.outcome if is_final and self._is_there(entry.outcome) else None
+
+    def _is_there(self, outcome: Mapping[str, Any]) -> bool:
+        """Whether the map that a row tells of, if it tells of one, is the one that lies there: the record says it."""
+        paths = [self.out / path for path in outcome.get("files", ())]
+        return not paths or (all(path.is_file() for path in paths) and _sha256(paths[-1]) == outcome["record"])
 
 
 def _item(job: Job, candidate: Candidate, key: str, names: Callable[[Path], Listing]) -> Item:

@@ -1,9 +1,11 @@
 """The files of one run: their names, and whether they may be written."""
 
+import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from agriseg.config import Standard
 from agriseg.errors import OutputError, UsageError
 from agriseg.raster.place import UNDER_WAY
 from agriseg.units import human_bytes
@@ -42,6 +44,11 @@ class Outputs:
         """The output that is called so but for the stem, such as `classes.tif`."""
         return self.folder / f"{self.stem}_{name}"
 
+    def places(self, standard: Standard) -> "list[Outputs]":
+        """Where the map may come to lie: here, or in the quarantine of a standard."""
+        elsewhere = [] if standard.quarantine is None else [replace(self, folder=standard.quarantine)]
+        return [self, *elsewhere]
+
     @property
     def record(self) -> Path:
         """The record of the run."""
@@ -77,6 +84,14 @@ class Outputs:
         if self.with_probabilities:
             names += ["probabilities.tif", "probabilities.qml"]
         return [*map(self.named, names), self.record]
+
+    def holds(self, name: str) -> bool:
+        """Whether a whole map is there whose record names this very run; see `archive.name_of`."""
+        try:
+            told = json.loads(self.record.read_text("utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(told, dict) and told.get("run") == name and all(path.is_file() for path in self.files)
 
     def check(self, image: Path) -> None:
         """Refuse, before any work, what would overwrite something.

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from agriseg.config import RunOptions
+from agriseg.jobs.archive import name_of
 from agriseg.jobs.handover import Handover
 from agriseg.jobs.kept import kept_model
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import Prepared, prepare
-from agriseg.jobs.record import describe_plan
+from agriseg.jobs.record import file_hash
 from agriseg.jobs.segment import run
 from agriseg.jobs.turn import Turn
 from agriseg.jobs.versions import versions
-from agriseg.json_text import json_line
 from agriseg.layers.quicklook import thumbnail
 from agriseg.raster.identity import InputIdentity
 
@@ -37,29 +37,30 @@ def make_row(turn: Turn) -> dict[str, Any]:
     outputs = Outputs(turn.folder, turn.image.stem, options.probabilities, turn.own)
     outputs.check(turn.image)
     prepared = prepare(turn.image, model, options)
-    if not (turn.own and _is_done(prepared, outputs)):
-        outputs = replace(outputs, folder=run(prepared, outputs, standard=turn.standard).record.parent)
+    name = name_of(prepared, turn.standard)
+    found = [each for each in outputs.places(turn.standard) if turn.own and _is_done(prepared, each, name)]
+    if not found or outputs.working.exists():  # it may only have to be cleared away
+        found = [replace(outputs, folder=run(prepared, outputs, standard=turn.standard).record.parent)]
+    outputs = found[0]
     page, *_ = Handover(turn.lang).make(outputs.record)
     return _row(outputs, page)
 
 
-def _is_done(prepared: Prepared, outputs: Outputs) -> bool:
-    """Whether a whole map of just this run is there."""
-    if not all(path.is_file() for path in outputs.files):
+def _is_done(prepared: Prepared, outputs: Outputs, name: str) -> bool:
+    """Whether a whole map of just this run is there, and of this very content of the raster."""
+    if not outputs.holds(name):
         return False
     record = json.loads(outputs.record.read_text("utf-8"))
-    recorded = [record["model"]["fingerprint"], record["parameters"], record["versions"], record["input"]["files"]]
-    model, image = prepared.model, prepared.info.path
-    expected = [
-        model.fingerprint, json.loads(json_line(describe_plan(prepared))), versions(), InputIdentity.of(image).as_list()
-    ]  # fmt: skip
-    return bool(recorded == expected)
+    return bool(
+        record["input"]["files"] == InputIdentity.of(prepared.info.path).as_list() and record["versions"] == versions()
+    )
 
 
 def _row(outputs: Outputs, page: Path) -> dict[str, Any]:
     record = json.loads(outputs.record.read_text("utf-8"))
     picture = b64encode(thumbnail(outputs.named("image.png"), outputs.named("classes.png"))).decode()
     return {
+        "record": file_hash(outputs.record),
         "sha256": record["input"]["sha256"], "identity": InputIdentity.from_record(record["input"]["files"]).digest,
         "pixels": record["pixels"], "tiles_run": record["tiles_run"],
         "hectares": {entry["name"]: entry["hectares"] for entry in record["classes"]},

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from agriseg.engine.crew import Crew
 from agriseg.engine.heap import release_heap, share_heap
 from agriseg.engine.sweep import Watch
 from agriseg.errors import DeviceMemoryError, Terminated, WorkerLost
+from agriseg.jobs.archive import name_of
 from agriseg.jobs.drafts import draft
 from agriseg.jobs.outputs import ALONE, Outputs, default_folder
 from agriseg.jobs.prepare import Prepared, prepare, smaller
@@ -165,9 +166,10 @@ def run(
 def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manner, standard: Standard) -> Report:
     began = time.monotonic()
     plan, legend = prepared.plan, prepared.model.legend
-    with _working(prepared, outputs, manner) as working:
-        if working.finished:
-            return _report(outputs, json.loads(outputs.record.read_text("utf-8")))
+    name = name_of(prepared, standard)
+    with _working(prepared, outputs.places(standard), name, manner) as working:
+        if found := working.finished:
+            return _report(found, json.loads(found.record.read_text("utf-8")))
         said = _map(prepared, working, progress, manner)
         mapped_input = InputIdentity.of(prepared.info.path)
         prepared.info.check_unchanged()
@@ -185,6 +187,7 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manne
         for path in drafts.files:
             files.commit(path, outputs.named(path.name))
         outcome = {
+            "run": name,
             "pixels": pixels,
             "classes": [asdict(count) for count in _counts(legend, account.area)],
             "lost_windows": account.lost_windows,
@@ -235,11 +238,12 @@ def _map(prepared: Prepared, working: Working, progress: Progress, manner: Manne
 
 
 @contextmanager
-def _working(prepared: Prepared, outputs: Outputs, manner: Manner) -> Iterator[Working]:
+def _working(prepared: Prepared, places: Sequence[Outputs], name: str, manner: Manner) -> Iterator[Working]:
     """The working folder: kept for the next run if this one is stopped, or fails when some outputs have their names.
 
     Otherwise it goes, and so does a folder made for nothing.
     """
+    outputs = places[0]
     made = not outputs.folder.exists()
     files.make_folder(outputs.folder)
     try:
@@ -247,7 +251,7 @@ def _working(prepared: Prepared, outputs: Outputs, manner: Manner) -> Iterator[W
             if not outputs.working.exists():
                 outputs.require_space(prepared.plan.least_disk(len(prepared.model.legend)))
             place = manner.place(outputs)
-            working = Working(prepared, outputs, place, resume=manner.resume and manner.watch is None)
+            working = Working(prepared, places, name, place, resume=manner.resume and manner.watch is None)
             through = stopped = False
             try:
                 if outputs.record.exists() and not (outputs.overwrite or working.finished):

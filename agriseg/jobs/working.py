@@ -1,11 +1,12 @@
 """The working folder of one run. What a kill leaves, the next run takes up."""
 
 import shutil
+from collections.abc import Sequence
 from threading import Lock
 
 from agriseg.files import make_folder, write_bytes
 from agriseg.jobs.account import Account
-from agriseg.jobs.archive import Archive, clear, key_of, spoilt
+from agriseg.jobs.archive import Archive, clear, spoilt
 from agriseg.jobs.outputs import PUBLISHING, Outputs
 from agriseg.jobs.prepare import Prepared
 from agriseg.raster.place import Place
@@ -16,21 +17,23 @@ class Working:
 
     Args:
         prepared: the run.
-        outputs: where drafts of the outputs are made, and where the record will be.
+        places: where the record may be; drafts of the outputs are made in the first.
+        name: of this very run.
         place: where finished bands are kept.
         resume: take up what an earlier run of the same input, model and parameters left.
 
-    `folder` is where drafts of the outputs are made; `finished` is whether that run was through with everything but
-    its cleaning up.
+    `folder` is where drafts of the outputs are made; `finished` is where this very run has left its outputs, if it was
+    through with everything but its cleaning up, else None.
     """
 
-    def __init__(self, prepared: Prepared, outputs: Outputs, place: Place, *, resume: bool) -> None:
-        self.folder = outputs.working
+    def __init__(self, prepared: Prepared, places: Sequence[Outputs], name: str, place: Place, *, resume: bool) -> None:
+        self.folder = places[0].working
         self._place = place
-        self._key = key_of(prepared)
+        self._name = name
         self._lock = Lock()
         self._done: dict[int, Account] = {}
-        self.finished = resume and self.is_publishing and outputs.record.exists()  # the record comes last
+        is_through = resume and self.is_publishing
+        self.finished = next((each for each in places if is_through and each.holds(name)), None)
         if self.finished:
             return
         taken_up = resume and self._take_up(prepared)
@@ -65,7 +68,7 @@ class Working:
 
     def publishing(self) -> None:
         """Say that outputs get their names from now on, so that the next run does not take them for another's."""
-        write_bytes(self.folder / PUBLISHING, self._key.encode())
+        write_bytes(self.folder / PUBLISHING, self._name.encode())
 
     def remove(self) -> None:
         """Delete it all; last the word that outputs got their names, or a kill now would make them another's."""
@@ -79,7 +82,7 @@ class Working:
     def is_publishing(self) -> bool:
         """Whether this run, or an earlier one of just this, has begun to give its outputs their names."""
         try:
-            return (self.folder / PUBLISHING).read_bytes() == self._key.encode()
+            return (self.folder / PUBLISHING).read_bytes() == self._name.encode()
         except OSError:
             return False
 
