@@ -142,13 +142,18 @@ def test_a_raster_from_a_bucket(
         assert left.value.code == code, capsys.readouterr().err
     assert (tmp_path / "out" / "far.tif").read_bytes() == image.read_bytes()
     assert (tmp_path / "out" / "far_classes.tif").exists()
+    other = write_raster(tmp_path / "b.tif", blocks(90, 90, low=1, seed=1))
+    assert other.stat().st_size == image.stat().st_size
+    obstore.put(bucket, "2026/far.tif", other)
+    fetched = fetch("s3://field/2026/far.tif", tmp_path / "out" / "far.tif", lambda *_: None)
+    assert fetched.read_bytes() == other.read_bytes()
 
 
 def test_what_a_bucket_cannot_do(
     tmp_path: Path, model_file: Path, bucket: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(InputMissing, match=r"s3://field/none\.tif: cannot be fetched"):
-        fetch("s3://field/none.tif", tmp_path, lambda *_: None)
+        fetch("s3://field/none.tif", tmp_path / "none.tif", lambda *_: None)
     assert not list(tmp_path.glob("*none*"))
     for address in ("s3://", "s3://field", "s3:///x"):
         with pytest.raises(UsageError, match="expected s3://BUCKET/PREFIX"):

@@ -1,6 +1,6 @@
 """`agriseg run`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,10 +64,8 @@ def command(
       agriseg run field.tif -o maps --layers --affected weed --fields farm.gpkg
     """
     end_on_signals()
-    if allow_remote:
-        images = tuple(_fetched(image, out, quiet=quiet) for image in images)
-    paths = [Path(image) for image in images]
-    _refuse_clashes(paths, out)
+    paths = [_local(image, out) if allow_remote else Path(image) for image in images]
+    _refuse_clashes(images, paths, out)
     from agriseg.cli.show import show_prepared
     from agriseg.config import RunOptions
     from agriseg.jobs.outputs import Outputs, default_folder
@@ -82,6 +80,8 @@ def command(
     outputs = [Outputs(folder, path.stem, options.probabilities, overwrite or dry_run) for folder, path in places]
     for path, files in zip(paths, outputs, strict=True):
         files.check(path)
+    if allow_remote:
+        _fetch(images, paths, quiet=quiet)
     file, said = chosen_model(model)
     loaded = load_model(file)
     if said and not quiet:
@@ -163,23 +163,37 @@ def _crew(flags: dict[str, Any], device: str, *, dry_run: bool) -> "Iterator[Cre
         yield crew
 
 
-def _fetched(image: str, out: str | None, *, quiet: bool) -> str:
-    """The name of the file on this machine; behind an address it is fetched first."""
-    from agriseg.jobs.fetch import fetch, is_address, local_name
+def _local(image: str, out: str | None) -> Path:
+    """The name of the file on this machine; what is behind an address is fetched into the folder of the outputs."""
+    from agriseg.jobs.fetch import is_address, local_name
     from agriseg.jobs.outputs import default_folder
 
     if not is_address(image):
-        return image
-    folder = Path(out) if out else default_folder(Path(local_name(image)))
-    with Progress(image, quiet=quiet, unit="MB") as progress:
-        return str(fetch(image, folder, lambda done, total: progress(done // 10**6, max(1, total // 10**6))))
+        return Path(image)
+    name = local_name(image)
+    return (Path(out) if out else default_folder(Path(name))) / name
 
 
-def _refuse_clashes(paths: list[Path], out: str | None) -> None:
+def _fetch(images: Sequence[str], paths: Sequence[Path], *, quiet: bool) -> None:
+    """Fetch the images that are addresses."""
+    from agriseg.jobs.fetch import fetch, is_address
+
+    for image, path in zip(images, paths, strict=True):
+        if not is_address(image):
+            continue
+        with Progress(image, quiet=quiet, unit="MB") as progress:
+
+            def tell(done: int, total: int, progress: Progress = progress) -> None:
+                progress(done // 10**6, max(1, total // 10**6))
+
+            fetch(image, path, tell)
+
+
+def _refuse_clashes(images: Sequence[str], paths: Sequence[Path], out: str | None) -> None:
     """Two inputs must not share an output, and none may be named twice."""
-    stems: dict[str, Path] = {}
-    for path in paths:
+    stems: dict[str, str] = {}
+    for image, path in zip(images, paths, strict=True):
         if path.stem in stems:
             where = f"folder {out}" if out else f"folder {path.stem}_agriseg"
-            raise UsageError(f"{stems[path.stem]} and {path} would both write to {where}; run them with different -o")
-        stems[path.stem] = path
+            raise UsageError(f"{stems[path.stem]} and {image} would both write to {where}; run them with different -o")
+        stems[path.stem] = image

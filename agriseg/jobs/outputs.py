@@ -101,7 +101,7 @@ class Outputs:
             OutputError: an output exists and may not be replaced, or the folder is a file.
         """
         for path in (self.folder, *self.files):
-            if path.exists() and path.samefile(image):
+            if path.exists() and image.exists() and path.samefile(image):
                 raise UsageError(f"{path}: the output is the input itself; choose another folder with -o")
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder}: a file stands where the output folder should be; choose another with -o")

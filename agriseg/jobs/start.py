@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torchvision.models import get_weight
 
-from agriseg.errors import ModelError
-from agriseg.files import make_folder
+from agriseg.errors import AgrisegError, ModelError
+from agriseg.jobs.fetch import fetch
 from agriseg.model import is_model_file, load_model, read_torchvision_state
 from agriseg.networks import NAMED_STARTS, Architecture, plain, plain_name
 from agriseg.networks.adopt import adopt
@@ -78,7 +78,7 @@ def start(
         fresh = adopt(network, design, state, bands, keep_heads=source not in NAMED_STARTS)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    return Start(network, f"{origin} ({hashlib.sha256(path.read_bytes()).hexdigest()[:12]})", tuple(fresh))
+    return Start(network, f"{origin} ({_sha256(path)[:12]})", tuple(fresh))
 
 
 def _file(design: Architecture, source: str) -> tuple[Path, str]:
@@ -107,17 +107,22 @@ def _kept(url: str) -> Path:
 
 
 def _fetched(url: str) -> Path:
-    """The file behind an address that a person gave, fetched once."""
+    """The file behind an address that a person gave; fetched again if the server has another by now."""
     path = _kept(url)
     digits = _HASH.search(path.name)
     if digits is None:  # two addresses may end in one name
         path = path.with_name(f"{hashlib.sha256(url.encode()).hexdigest()[:12]}_{path.name}")
-    if path.exists():
-        return path
-    make_folder(path.parent)
+    elif path.exists() and _sha256(path).startswith(digits.group(1)):
+        return path  # its name says what it is
     try:
-        torch.hub.download_url_to_file(url, str(path), digits and digits.group(1), progress=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{url} cannot be fetched ({reason}); fetch it elsewhere and put it at {path}") from error
+        fetch(url, path, lambda _done, _all: None)
+    except AgrisegError as error:
+        raise ModelError(f"{error}"[:250]) from error
+    if digits and not _sha256(path).startswith(digits.group(1)):
+        path.unlink()
+        raise ModelError(f"{url} cannot be fetched (invalid hash); fetch it elsewhere and put it at {path}")
     return path
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -94,8 +94,8 @@ class Bucket:
         )
 
 
-def open_object(address: str) -> tuple[int, Iterator[bytes]]:
-    """The bytes behind `s3://BUCKET/KEY`: how many, and they themselves.
+def open_object(address: str) -> tuple[int, str, Iterator[bytes]]:
+    """The bytes behind `s3://BUCKET/KEY`: how many, what changes when they do (empty if unknown), and they themselves.
 
     Raises:
         InputMissing: the server does not give them.
@@ -107,7 +107,7 @@ def open_object(address: str) -> tuple[int, Iterator[bytes]]:
         raise InputMissing(
             f"{address}: cannot be fetched ({_first(error)}); check address, key and endpoint"
         ) from error
-    return answer.meta["size"], _pieces(address, answer)
+    return answer.meta["size"], answer.meta["e_tag"] or "", _pieces(address, answer)
 
 
 def _pieces(address: str, answer: "GetResult") -> Iterator[bytes]:
