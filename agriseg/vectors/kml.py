@@ -5,22 +5,16 @@ Source: OGC 12-007r2, KML 2.3, sections 9.11 (Placemark) and 10.8 (Polygon).
 """
 
 from pathlib import Path
-from xml.etree import ElementTree as Xml
+from xml.etree.ElementTree import Element
 
 import numpy as np
 import shapely
 
 from agriseg.errors import DataError
 from agriseg.vectors.features import LONLAT, Features, check_count
+from agriseg.vectors.xml import parsed_xml
 
 _SHAPES = ("Polygon", "Point", "LineString", "LinearRing", "Model", "Track", "MultiTrack")
-
-
-class _Builder(Xml.TreeBuilder):
-    """Refuses document types, by which a few bytes can grow to gigabytes."""
-
-    def doctype(self, name: str, *_: str | None) -> None:
-        raise ValueError(f"document type {name}")
 
 
 def read_kml(path: Path) -> Features:
@@ -46,21 +40,18 @@ def read_kml(path: Path) -> Features:
     return Features(path.stem, shapes, columns, LONLAT, "Unknown")
 
 
-def _root(path: Path) -> Xml.Element:
-    try:
-        root = Xml.parse(path, Xml.XMLParser(target=_Builder())).getroot()  # noqa: S314 (no document types)
-    except (Xml.ParseError, ValueError, LookupError) as error:
-        raise DataError(f"{path}: is no KML ({error}); export the layer again") from error
+def _root(path: Path) -> Element:
+    root = parsed_xml(path, "KML")
     if _tag(root) != "kml":
         raise DataError(f"{path}: is no KML, its first element is {_tag(root)[:40]}; export the layer again")
     return root
 
 
-def _tag(element: Xml.Element) -> str:
+def _tag(element: Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _shape(placemark: Xml.Element) -> shapely.Geometry | None:
+def _shape(placemark: Element) -> shapely.Geometry | None:
     """One shape, or the collection of several; None without any."""
     rings = {
         id(ring) for polygon in placemark.iterfind(".//{*}Polygon") for ring in polygon.iterfind(".//{*}LinearRing")
@@ -72,7 +63,7 @@ def _shape(placemark: Xml.Element) -> shapely.Geometry | None:
     return shapely.GeometryCollection(parts) if len(parts) > 1 else next(iter(parts), None)
 
 
-def _part(element: Xml.Element) -> shapely.Geometry:
+def _part(element: Element) -> shapely.Geometry:
     if _tag(element) == "Polygon":
         (shell,) = element.findall("{*}outerBoundaryIs/{*}LinearRing")
         holes = element.findall("{*}innerBoundaryIs/{*}LinearRing")
@@ -84,13 +75,13 @@ def _part(element: Xml.Element) -> shapely.Geometry:
     raise ValueError(f"a {_tag(element)}")
 
 
-def _positions(element: Xml.Element) -> list[tuple[float, float]]:
+def _positions(element: Element) -> list[tuple[float, float]]:
     """Longitude and latitude in degrees; heights are left out."""
     text = element.findtext("{*}coordinates") or ""
     return [(float(lon), float(lat)) for lon, lat, *_ in (position.split(",") for position in text.split())]
 
 
-def _values(placemark: Xml.Element) -> dict[str, str | None]:
+def _values(placemark: Element) -> dict[str, str | None]:
     named = {"Name": placemark.findtext("{*}name"), "description": placemark.findtext("{*}description")}
     data = {each.get("name", ""): each.findtext("{*}value") for each in placemark.iterfind("{*}ExtendedData/{*}Data")}
     simple = placemark.iterfind("{*}ExtendedData/{*}SchemaData/{*}SimpleData")

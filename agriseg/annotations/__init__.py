@@ -1,0 +1,1 @@
+"""Shapes drawn on pictures by tools for annotation, in pixels of the picture."""

@@ -1,0 +1,114 @@
+"""The table of formats: which reader takes a file, and what the others are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from agriseg.annotations.coco import read_coco
+from agriseg.annotations.cvat import read_cvat
+from agriseg.annotations.label_studio import read_label_studio
+from agriseg.annotations.labelme import read_labelme
+from agriseg.annotations.shapes import Annotated
+from agriseg.annotations.tree import Malformed, parsed_json
+from agriseg.errors import DataError
+from agriseg.raster.door import check_regular
+from agriseg.vectors.xml import parsed_xml
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of annotations.
+
+    Args:
+        name: for people.
+        fits: whether a parsed file is of this format.
+        read: its pictures; None where the format is known and not read.
+    """
+
+    name: str
+    fits: Callable[[Any], bool]
+    read: Callable[[Any, Path], list[Annotated]] | None = None
+
+
+def _has(*names: str) -> Callable[[Any], bool]:
+    return lambda tree: isinstance(tree, dict) and set(names) <= set(tree)
+
+
+def _first_has(*names: str) -> Callable[[Any], bool]:
+    return lambda tree: isinstance(tree, list) and bool(tree) and _has(*names)(tree[0])
+
+
+def _is(tag: str) -> Callable[[Any], bool]:
+    return lambda tree: isinstance(tree, Element) and tree.tag == tag
+
+
+def _segments(tree: Any) -> bool:
+    listed = tree.get("annotations") if isinstance(tree, dict) else None
+    return _has("images")(tree) and isinstance(listed, list) and bool(listed) and _has("segments_info")(listed[0])
+
+
+def _regions(tree: Any) -> bool:
+    return isinstance(tree, dict) and bool(tree) and all(_has("regions", "filename")(each) for each in tree.values())
+
+
+FORMATS = (
+    Format("COCO panoptic", _segments),
+    Format("COCO", _has("images", "annotations"), lambda tree, _: read_coco(tree)),
+    Format("LabelMe", _has("shapes", "imagePath"), read_labelme),
+    Format("LabelMe", _has("shapes", "version"), read_labelme),
+    Format("Label Studio", _first_has("data", "annotations"), lambda tree, _: read_label_studio(tree)),
+    Format("CVAT", _is("annotations"), lambda tree, _: read_cvat(tree)),
+    Format("Label Studio JSON-MIN", _first_has("annotation_id")),
+    Format("Label Studio tasks", _first_has("data")),
+    Format("Supervisely", _has("objects", "size")),
+    Format("VGG Image Annotator", _has("_via_img_metadata")),
+    Format("VGG Image Annotator", _regions),
+    Format("Pascal VOC", _is("annotation")),
+)
+READ = tuple(dict.fromkeys(each.name for each in FORMATS if each.read is not None))
+SUFFIXES = (".json", ".xml")
+
+
+def annotation_format(path: Path) -> str | None:
+    """Name of the format of annotations that a file has; None for any other file, damaged ones too."""
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        return None
+    try:
+        found = _format(_parsed(path))
+    except DataError:
+        return READ[-1] if path.suffix.lower() == ".xml" else None
+    return found.name if found else READ[-1] if path.suffix.lower() == ".xml" else None
+
+
+def read_annotations(path: Path) -> list[Annotated]:
+    """All pictures that a file has annotations of.
+
+    Args:
+        path: COCO, LabelMe or Label Studio (JSON), or CVAT for images (XML).
+
+    Raises:
+        InputMissing: no such file.
+        DataError: damaged, another format, or members that are missing or make no sense.
+    """
+    check_regular(path)
+    tree = _parsed(path)
+    found = _format(tree)
+    expected = ", ".join(READ)
+    if found is None:
+        raise DataError(f"{path}: none of the formats {expected}; export the annotations as one of these")
+    if found.read is None:
+        raise DataError(f"{path}: {found.name}, which is not read; export the annotations as one of {expected}")
+    try:
+        return found.read(tree, path)
+    except Malformed as error:
+        raise DataError(f"{path}: {found.name}: {error}; mend it, or export it again") from error
+
+
+def _parsed(path: Path) -> Any:
+    return parsed_xml(path, "XML") if path.suffix.lower() == ".xml" else parsed_json(path)
+
+
+def _format(tree: Any) -> Format | None:
+    return next((each for each in FORMATS if each.fits(tree)), None)

@@ -1,0 +1,136 @@
+"""What somebody drew on a picture: outlines and masks, in pixels of the picture.
+
+Coordinates are continuous: x to the right, y down, (0, 0) the outer corner of the first pixel, so that its centre lies
+at (0.5, 0.5).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+_DECIMALS = 6
+"""Of a pixel. Formats that store percent give the same outline only after rounding."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A mask by the lengths of its runs, the first of which is empty ground.
+
+    Args:
+        counts: of pixels, not inside and inside in turn; they add up to `width * height`.
+        width, height: of the mask (px).
+        left, top: of its first pixel in the picture.
+        by_column: whether runs go down the columns instead of along the rows.
+    """
+
+    counts: tuple[int, ...]
+    width: int
+    height: int
+    left: int = 0
+    top: int = 0
+    by_column: bool = False
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"a mask of {self.width} x {self.height} px")
+        if any(count < 0 for count in self.counts) or sum(self.counts) != self.width * self.height:
+            raise ValueError(f"runs that do not add up to the {self.width} x {self.height} px of the mask")
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_], left: int = 0, top: int = 0) -> "Runs":
+        """Runs of a mask (h, w)."""
+        flat = np.concatenate([[False], mask.ravel(), [not mask.flat[-1]]])
+        ends = np.flatnonzero(flat[1:] != flat[:-1])
+        counts = np.diff(np.concatenate([[0], ends]))
+        return cls(tuple(counts.tolist()), mask.shape[1], mask.shape[0], left, top)
+
+    def decoded(self) -> NDArray[np.bool_]:
+        """The mask (h, w)."""
+        flat = np.repeat(np.arange(len(self.counts)) % 2 == 1, self.counts)
+        if self.by_column:
+            return flat.reshape(self.width, self.height).T
+        return flat.reshape(self.height, self.width)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One thing that was drawn.
+
+    Args:
+        label: the name of its class.
+        form: a polygon, point or line, or a mask.
+    """
+
+    label: str
+    form: shapely.Geometry | Runs
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """A picture with all that was drawn on it; a later shape lies over an earlier one.
+
+    Args:
+        names: by which its file may be known, the best first; without folders.
+        size: width and height (px); None where the file does not say.
+        shapes: in order.
+    """
+
+    names: tuple[str, ...]
+    size: tuple[int, int] | None
+    shapes: tuple[Shape, ...]
+
+
+def polygon(points: Sequence[tuple[float, float]]) -> shapely.Polygon:
+    """An outline.
+
+    Raises:
+        ValueError: fewer than three points.
+    """
+    if len(points) < 3:
+        raise ValueError(f"an outline of {len(points)} points, expected 3 or more")
+    return shapely.Polygon(np.round(points, _DECIMALS))
+
+
+def box(x: float, y: float, width: float, height: float, degrees: float = 0) -> shapely.Polygon:
+    """A rectangle by its first corner, turned clockwise about that corner."""
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], float)
+    return polygon(_turned(corners, degrees, x, y))
+
+
+def ellipse(x: float, y: float, radius_x: float, radius_y: float, degrees: float = 0) -> shapely.Polygon:
+    """An ellipse by its centre, turned clockwise.
+
+    Raises:
+        ValueError: a radius below 0.
+    """
+    if radius_x < 0 or radius_y < 0:
+        raise ValueError(f"an ellipse of radius {min(radius_x, radius_y):g}")
+    angle = np.arange(256) * (2 * np.pi / 256)
+    ring = np.stack([radius_x * np.cos(angle), radius_y * np.sin(angle)], axis=1)
+    return polygon(_turned(ring, degrees, x, y))
+
+
+def point(x: float, y: float) -> shapely.Point:
+    """A place without extent."""
+    return shapely.Point(round(x, _DECIMALS), round(y, _DECIMALS))
+
+
+def line(points: Sequence[tuple[float, float]]) -> shapely.Geometry:
+    """A line without width.
+
+    Raises:
+        ValueError: fewer than two points.
+    """
+    if len(points) < 2:
+        raise ValueError(f"a line of {len(points)} points, expected 2 or more")
+    return shapely.LineString(np.round(points, _DECIMALS))
+
+
+def _turned(xy: NDArray[np.float64], degrees: float, x: float, y: float) -> list[tuple[float, float]]:
+    """Turned about the origin, then moved to (x, y)."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return [(cos * a - sin * b + x, sin * a + cos * b + y) for a, b in xy.tolist()]

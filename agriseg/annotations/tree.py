@@ -1,0 +1,116 @@
+"""Members of JSON and attributes of XML, looked at before they are believed."""
+
+import json
+import math
+import re
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from agriseg.errors import DataError
+
+MAX_COORDINATE = 1e7
+"""Pixels; no picture is as wide."""
+
+
+class Malformed(ValueError):
+    """A member that is missing or of the wrong kind; the text says which, without the file."""
+
+
+def parsed_json(path: Path) -> Any:
+    """The file as JSON.
+
+    Raises:
+        DataError: damaged, cut off, or nested too deeply.
+    """
+    try:
+        return json.loads(path.read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: damaged or cut off, no JSON; export it again") from error
+
+
+def member(owner: Any, name: str, kind: type | tuple[type, ...]) -> Any:
+    """A member of an object, of one of these kinds.
+
+    Raises:
+        Malformed: `owner` is no object, has no such member, or one of another kind.
+    """
+    if not isinstance(owner, dict):
+        raise Malformed(f"{_brief(owner)}, expected an object with {name!r}")
+    if name not in owner:
+        raise Malformed(f"no {name!r}")
+    value = owner[name]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise Malformed(f"{name!r} is {_brief(value)}")
+    return value
+
+
+def number(value: Any, what: str) -> float:
+    """A finite number of a sensible size, also as text.
+
+    Raises:
+        Malformed: it is none.
+    """
+    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?\s*", value[:60]):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Malformed(f"{what} is {_brief(value)}, expected a number")
+    if not math.isfinite(value) or abs(value) > MAX_COORDINATE:
+        raise Malformed(f"{what} is {_brief(value)}, which is no place in a picture")
+    return float(value)
+
+
+def whole(value: Any, what: str, least: int = 0) -> int:
+    """A whole number, also as text.
+
+    Raises:
+        Malformed: it is none, or below `least`.
+    """
+    found = number(value, what)
+    if not found.is_integer() or found < least:
+        raise Malformed(f"{what} is {_brief(value)}, expected a whole number from {least}")
+    return int(found)
+
+
+def counts(values: Any) -> tuple[int, ...]:
+    """Lengths of runs.
+
+    Raises:
+        Malformed: no list of whole numbers from 0.
+    """
+    if not isinstance(values, list):
+        raise Malformed(f"runs are {_brief(values)}, expected a list")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise Malformed(f"a run is {_brief(value)}, expected a whole number from 0")
+    return tuple(values)
+
+
+def points(values: Any) -> list[tuple[float, float]]:
+    """A list of pairs.
+
+    Raises:
+        Malformed: it is none.
+    """
+    if not isinstance(values, list) or not all(isinstance(each, list) and len(each) == 2 for each in values):
+        raise Malformed(f"points are {_brief(values)}, expected pairs")
+    return [(number(x, "a coordinate"), number(y, "a coordinate")) for x, y in values]
+
+
+def base_name(value: Any) -> str:
+    """The name of a file without its folders, written on any system.
+
+    Raises:
+        Malformed: no text, or none left.
+    """
+    name = PureWindowsPath(value).name if isinstance(value, str) else ""
+    if not name:
+        raise Malformed(f"the image's name is {_brief(value)}")
+    return name
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**20:
+        return "a number of many digits"
+    return repr(value[:30] if isinstance(value, str) else value)
