@@ -40,6 +40,18 @@ def signed_metres(value: float | str) -> float:
     return -metres(value.strip()[1:]) if isinstance(value, str) and value.strip().startswith("-") else metres(value)
 
 
+def pixels_or_metres(value: str) -> tuple[float, bool]:
+    """A length above 0, and whether it is in pixels: `8px` or `5cm`.
+
+    >>> pixels_or_metres("8px")
+    (8.0, True)
+    """
+    number, unit = _split(value)
+    if not number or unit not in ("px", *_METRES):
+        raise UsageError(f"{value!r} is no length above 0; write it with its unit, such as 8px or 5cm")
+    return (number, True) if unit == "px" else (number * _METRES[unit], False)
+
+
 def seconds(value: float | str) -> float:
     """A length of time in seconds. A number is seconds; text needs its unit: s, m, h, d.
 

@@ -15,14 +15,19 @@ from rasterio.warp import transform_geom
 
 from agriseg.cli import main
 from agriseg.errors import DataError
-from agriseg.jobs.label_pairs import LabelRequest, take_labels
-from agriseg.jobs.labels import burn
+from agriseg.jobs.label_pairs import LabelRequest, label_raster, take_labels
+from agriseg.jobs.labels import Drawn
 from agriseg.legend import Legend
 from agriseg.vectors.polygons import read_polygons
 
 LEGEND = Legend.from_names(["soil", "crop", "weed"])
 UTM = CRS.from_epsg(32632)
 WHERE = rasterio.Affine(0.1, 0, 500_000, 0, -0.1, 5_400_000)
+
+
+def burn(image: Path, polygons: Path, column: str, legend: Legend, out: Path, *, area: Path | None = None) -> Drawn:
+    request = LabelRequest(image, polygons, legend.names, column=column, area=area)
+    return label_raster(image, polygons, request, out)
 
 
 def ground(*pixels: tuple[float, float]) -> shapely.Polygon:
@@ -118,10 +123,19 @@ def test_strips_are_one_picture(tmp_path: Path, image: Path, monkeypatch: pytest
     ("make", "says"),
     [
         (lambda p: geojson(p / "p.geojson", SHAPES, column="kind"), "no column 'class'; it has kind"),
-        (lambda p: geojson(p / "p.geojson", [(SHAPES[0][0], "tree")]), "class tree is not in the legend"),
-        (lambda p: geojson(p / "p.geojson", [(SHAPES[0][0], None)]), "class None is not in the legend"),
+        (
+            lambda p: geojson(p / "p.geojson", [(SHAPES[0][0], "tree")]),
+            r"class tree \(1\) is not in the legend .*; --rename tree=weed makes it one",
+        ),
+        (
+            lambda p: geojson(p / "p.geojson", [(SHAPES[0][0], None)]),
+            r"class without a name \(1\) is not in the legend",
+        ),
         (lambda p: geojson(p / "p.geojson", [(None, "crop")]), "feature 1 is no geometry"),
-        (lambda p: geojson(p / "p.geojson", [(shapely.Point(5e5, 5.4e6), "crop")]), "feature 1 is a Point"),
+        (
+            lambda p: geojson(p / "p.geojson", [(shapely.Point(500001, 5399999), "crop")]),
+            "feature 1 is a Point, expected polygons; --point-radius",
+        ),
         (lambda p: geojson(p / "p.geojson", []), "no features"),
         (
             lambda p: geojson(p / "p.geojson", [(ground((900, 900), (990, 900), (990, 990)), "crop")]),

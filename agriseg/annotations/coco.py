@@ -30,8 +30,11 @@ def read_coco(tree: Any) -> list[Annotated]:
             if not outline:
                 boxes += 1
                 continue
-            size = images[key][1]
-            shapes[key] += [Shape(label, form) for form in _forms(outline, size)]
+            name, size = images[key]
+            forms = list(_forms(outline, size))
+            shapes[key] += [Shape(label, form) for form in forms]
+            if size is None and isinstance(forms[0], Runs):
+                images[key] = name, (forms[0].width, forms[0].height)
         except ValueError as error:
             raise Malformed(f"annotation {position}: {error}") from error
     if boxes:

@@ -14,6 +14,7 @@ from agriseg.annotations.shapes import Annotated
 from agriseg.annotations.tree import Malformed, parsed_json
 from agriseg.errors import DataError
 from agriseg.raster.door import check_regular
+from agriseg.vectors.geojson import SHAPES
 from agriseg.vectors.xml import parsed_xml
 
 
@@ -69,17 +70,27 @@ FORMATS = (
 )
 READ = tuple(dict.fromkeys(each.name for each in FORMATS if each.read is not None))
 SUFFIXES = (".json", ".xml")
+_GEOJSON = ("FeatureCollection", "Feature", "GeometryCollection", "Topology", *SHAPES)
 
 
-def annotation_format(path: Path) -> str | None:
-    """Name of the format of annotations that a file has; None for any other file, damaged ones too."""
-    if path.suffix.lower() not in SUFFIXES or not path.is_file():
-        return None
+def is_annotations(path: Path) -> bool:
+    """Whether a file holds annotations rather than features, also when it cannot be read; its suffix or JSON tells."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return path.suffix.lower() == ".xml"
     try:
-        found = _format(_parsed(path))
+        tree = _parsed(path)
     except DataError:
-        return READ[-1] if path.suffix.lower() == ".xml" else None
-    return found.name if found else READ[-1] if path.suffix.lower() == ".xml" else None
+        return False  # GeoJSON has a form of many lines
+    return not (isinstance(tree, dict) and (tree.get("type") in _GEOJSON or "features" in tree))
+
+
+def has_annotations(path: Path) -> bool:
+    """Whether a file among others is of a format in the table.
+
+    Raises:
+        DataError: damaged.
+    """
+    return path.suffix.lower() in SUFFIXES and _format(_parsed(path)) is not None
 
 
 def read_annotations(path: Path) -> list[Annotated]:

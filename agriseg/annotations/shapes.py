@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import rasterio
 import shapely
 from numpy.typing import NDArray
+from rasterio.features import shapes as outlines
 
 _DECIMALS = 6
 """Of a pixel. Formats that store percent give the same outline only after rounding."""
@@ -54,6 +56,13 @@ class Runs:
         if self.by_column:
             return flat.reshape(self.width, self.height).T
         return flat.reshape(self.height, self.width)
+
+    def outline(self) -> shapely.MultiPolygon:
+        """The mask as polygons along the edges of its pixels, in the picture."""
+        inside = self.decoded().astype(np.uint8)
+        place = rasterio.Affine.translation(self.left, self.top)
+        found = [shapely.geometry.shape(each) for each, _ in outlines(inside, mask=inside > 0, transform=place)]
+        return shapely.MultiPolygon(found)
 
 
 @dataclass(frozen=True)

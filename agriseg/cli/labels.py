@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group("labels", short_help="Look at labels before training; polygons to label rasters.")
 def command() -> None:
-    """Look at labels before training; burn polygons onto an image's grid."""
+    """Look at labels before training; burn polygons or annotations onto an image's grid."""
 
 
 @command.command("check")
@@ -35,6 +35,7 @@ def check(images: str, labels: str, classes: str, *, as_json: bool, **given: Any
     Example:
       agriseg labels check images masks --label-suffix _mask --classes soil,crop,weed
       agriseg labels check field.tif field.gpkg --column class --classes crop,weed
+      agriseg labels check photos annotations.json --classes soil,crop,weed --rest soil
     """
     from agriseg.jobs.label_pairs import take_labels
 
@@ -58,33 +59,30 @@ def _table(found: "LabelSet") -> str:
 
 @command.command("rasterize")
 @click.argument("image")
-@click.argument("polygons")
-@click.option("--column", required=True, metavar="NAME", help="Column of the polygons that holds class names.")
-@click.option("--classes", required=True, metavar="LIST", help="Class names in order; the first is the background.")
-@click.option("--area", metavar="FILE", help="Polygons within which all was labelled: the rest there is background.")
+@click.argument("labels")
+@click.option("--classes", required=True, metavar="LIST", help="Class names in order, such as soil,crop,weed.")
+@label_options
 @click.option("-o", "--out", required=True, metavar="FILE", help="The GeoTIFF to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
-def rasterize(
-    image: str, polygons: str, column: str, classes: str, area: str | None, out: str, *, overwrite: bool
-) -> None:
-    """Burn labelled polygons onto an image's grid; where no polygon is, nobody knows (255).
+def rasterize(image: str, labels: str, classes: str, out: str, *, overwrite: bool, **given: Any) -> None:
+    """Burn polygons or annotations onto an image's grid; where none is, nobody knows (255).
 
     \b
     Example:
       agriseg labels rasterize field.tif field.gpkg --column class --classes soil,crop,weed -o labels.tif
+      agriseg labels rasterize photo.jpg coco.json --classes soil,crop,weed --rest soil -o labels.tif
     """
     path = Path(out)
     if path.exists() and not overwrite:
         raise OutputError(f"{path}: exists and is not overwritten; add --overwrite or choose another -o")
-    if path.resolve() in (Path(image).resolve(), Path(polygons).resolve()):
+    if path.resolve() in (Path(image).resolve(), Path(labels).resolve()):
         raise UsageError(f"-o {path} is an input; choose another")
-    from agriseg.jobs.labels import burn
-    from agriseg.legend import Legend
+    from agriseg.jobs.label_pairs import label_raster
 
-    legend = Legend.from_names(list(class_names(classes)))
-    drawn = burn(Path(image), Path(polygons), column, legend, path, area=Path(area) if area else None)
+    request = label_request(image, labels, class_names(classes), given)
+    drawn = label_raster(Path(image), Path(labels), request, path)
     for text in drawn.remarks:
-        warn(f"{polygons}: {text}")
-    for name, pixels in zip(legend.names, drawn.pixels.tolist(), strict=True):
+        warn(f"{labels}: {text}")
+    for name, pixels in zip(request.classes, drawn.pixels.tolist(), strict=True):
         click.echo(f"  {name:20} {pixels:>14,} px")
     click.echo(path)

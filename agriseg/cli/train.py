@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.label_options import class_names, label_options, label_values
+from agriseg.cli.label_options import class_names, label_options, label_values, renamed
 from agriseg.cli.options import warn
 from agriseg.cli.signals import ask_on_signals, stoppable
 from agriseg.errors import ModelError, OutputError, UsageError
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from agriseg.jobs.train import Trained
 
 _DEFAULT_MINUTES = 30.0
-_DATA = ("images", "labels", "label_suffix", "column", "area")
+_DATA = ("images", "labels", "label_suffix", "column", "area", "rest", "point_radius")
 
 
 @click.command("train", short_help="Train a model on labelled images.")
 @click.argument("config", required=False)
 @click.option("--image", "--images", "images", metavar="PATH", help="An image, or a folder of them.")
-@click.option("--labels", metavar="PATH", help="Its label raster or polygons, or the folder of label rasters.")
+@click.option("--labels", metavar="PATH", help="Label raster, polygons or annotations; or the folder of them.")
 @label_options
 @click.option("--classes", metavar="LIST", help="Class names in order, such as soil,crop,weed.")
 @click.option("--arch", metavar="NAME", help="Network, see agriseg model list; unet_small if not given.")
@@ -171,6 +171,8 @@ def _written(config: str | None, given: Mapping[str, Any]) -> tuple[dict[str, An
     values = {"values": label_values("--values", given["values"])} if given["values"] is not None else {}
     if given["unlabelled"] is not None:
         data["unlabelled"] = label_values("--unlabelled", given["unlabelled"])
+    if given["rename"] is not None:
+        data["rename"] = dict(renamed(given["rename"]))
     if config is not None:
         if data or values or given["classes"]:
             raise UsageError("a configuration file and flags that say what to train on; give one or the others")

@@ -1,7 +1,7 @@
 """A map against labels: counted over whole rasters, in strips of bounded size."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -154,20 +154,24 @@ class Evaluation:
 def evaluate(
     model: SegmentationModel | Path | str, images: Path | str, labels: Path | str, *, label_suffix: str = "",
     values: Sequence[Value] | None = None, unlabelled: Sequence[Value] = (), column: str | None = None,
-    area: Path | None = None, reproject_labels: bool = False, folder: Path | None = None, **flags: Any,
+    area: Path | None = None, reproject_labels: bool = False, rest: str | None = None,
+    rename: Mapping[str, str] | None = None, point_radius: str | None = None, folder: Path | None = None, **flags: Any,
 ) -> Evaluation:  # fmt: skip
     """Map rasters with a model and score the maps against labels.
 
     Args:
         model: a model or its file.
         images: a raster, or a folder of them.
-        labels: its label raster or polygons, or the folder of label rasters.
+        labels: its label raster, polygons or annotations, or the folder of them.
         label_suffix: what a label's name adds to its image's.
         values: label value of each class; 0, 1, 2, ... if None.
         unlabelled: label values that mean that nobody knows, beside 255.
         column: of polygons, that holds class names.
         area: polygons within which all was labelled.
         reproject_labels: lay label rasters of another grid or CRS on their images', by the nearest label.
+        rest: class of what no shape covers, where all was labelled.
+        rename: names in annotations or polygons, and the classes that they are; empty for unlabelled.
+        point_radius: of the discs that points become, such as `8px` or `5cm`.
         folder: gets the maps; None keeps none.
         flags: fields of `RunOptions`.
 
@@ -178,14 +182,15 @@ def evaluate(
         with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
             return evaluate(
                 model, images, labels, label_suffix=label_suffix, values=values, unlabelled=unlabelled, column=column,
-                area=area, reproject_labels=reproject_labels, folder=Path(spare), **flags,
+                area=area, reproject_labels=reproject_labels, rest=rest, rename=rename,
+                point_radius=point_radius, folder=Path(spare), **flags,
             )  # fmt: skip
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
     options = RunOptions.of(**flags)
     request = LabelRequest(
         Path(images), Path(labels), model.legend.names, label_suffix, None if values is None else tuple(values),
-        tuple(unlabelled), column, area, reproject_labels, least=1,
+        tuple(unlabelled), column, area, reproject_labels, 1, rest, tuple((rename or {}).items()), point_radius,
     )  # fmt: skip
     found = take_labels(request, folder)
     found.refuse()

@@ -129,7 +129,7 @@ def _labelled(config: TrainConfig, data: Data, folder: Path, sieve: _Sieve, leas
     request = LabelRequest(
         data.images, data.labels, tuple(config.classes), data.label_suffix,
         None if config.values is None else tuple(config.values), tuple(data.unlabelled), data.column, data.area,
-        data.reproject_labels, least,
+        data.reproject_labels, least, data.rest, tuple(data.rename.items()), data.point_radius,
     )  # fmt: skip
     found = sieve.readable(take_labels(request, folder))
     found.refuse()

@@ -16,13 +16,15 @@ from rasterio.windows import Window as Box
 
 from agriseg import files
 from agriseg.errors import DataError
+from agriseg.jobs.drawings import Drawing
 from agriseg.legend import NODATA, Legend
 from agriseg.raster.door import open_raster
 from agriseg.raster.gdal import gdal_calls
 from agriseg.raster.info import RasterInfo
-from agriseg.vectors.polygons import Polygon, read_polygons
+from agriseg.vectors.polygons import Polygon
 
 _ROWS = 2048  # of a strip that is burnt at once
+_TOLD = 12  # remarks on one image
 
 
 @dataclass(frozen=True)
@@ -38,48 +40,50 @@ class Drawn:
     remarks: tuple[str, ...]
 
 
-def burn(image: Path, polygons: Path, column: str, legend: Legend, out: Path, *, area: Path | None = None) -> Drawn:
+def burn(info: RasterInfo, drawing: Drawing, legend: Legend, out: Path, *, alone: bool = True) -> Drawn:
     """Write a label raster on an image's grid.
 
-    A pixel belongs to the polygon its centre lies in; of overlapping ones the later wins. What no polygon covers is
-    255, nobody knows; inside the area of interest it is the first class, the background.
+    A pixel belongs to the shape its centre lies in; of overlapping ones the later wins. What no shape covers is 255,
+    nobody knows, but where all was labelled.
 
     Args:
-        image: gives the grid.
-        polygons: the labels.
-        column: that holds class names.
+        info: gives the grid.
+        drawing: the labels.
         legend: the classes.
         out: the GeoTIFF to write.
-        area: polygons within which everything was labelled.
+        alone: no other image is labelled, so that each class has to have its pixels here.
 
     Raises:
-        DataError: the image has no place on the ground; a class that the legend lacks, or that later polygons hide
-            from end to end; or no polygon that meets the image.
+        DataError: where it is alone, a class that later shapes hide from end to end, or no shape that meets the image.
     """
-    info = RasterInfo.read(image)
-    where = info.georeference
-    if where.crs is None:
-        raise DataError(f"{image}: no coordinate reference system, so polygons cannot be laid on it")
-    features = read_polygons(polygons, where.crs, column)
-    ids = _class_ids(features, legend, polygons)
-    inside = [each.shape for each in read_polygons(area, where.crs)] if area else []
+    features, ids = drawing.shapes, drawing.ids
     draft = out.with_name(f".{out.name}.part")
-    seen = _write(draft, info, features, ids, inside, legend)
+    seen = _write(draft, info, drawing, legend)
+    hidden = _hidden(info, features, seen.features)
     try:
-        if not seen.classes.sum():
-            raise DataError(f"{polygons}: no polygon meets {image.name}; are they of another field?")
-        hidden = _hidden(info, features, seen.features)
-        _check_lost(polygons, features, ids, legend, seen, hidden)
+        if alone:
+            _check_met(drawing, info, seen)
+            _check_lost(drawing.given, features, ids, legend, seen, hidden)
     except DataError:
         draft.unlink()
         raise
     files.commit(draft, out)
-    pixel = abs(where.transform.determinant)
     lost = [
         f"feature {features[i].number} ({features[i].label}) lies under later ones: none of its {count:,} px is left"
         for i, count in hidden.items()
     ]
-    return Drawn(seen.classes, (*_odd(features, pixel), *lost))
+    return Drawn(seen.classes, tuple(_first([*_odd(features), *lost])))
+
+
+def _check_met(drawing: Drawing, info: RasterInfo, seen: "_Seen") -> None:
+    if drawing.shapes and not seen.features.sum():
+        raise DataError(f"{drawing.given}: no polygon meets {info.path.name}; are they of another field?")
+
+
+def _first(remarks: list[str]) -> list[str]:
+    """As many as a person reads."""
+    more = len(remarks) - _TOLD
+    return [*remarks[:_TOLD], f"and {more:,} remarks more of the same kinds"] if more > 0 else remarks
 
 
 @dataclass(frozen=True)
@@ -90,41 +94,40 @@ class _Seen:
     features: NDArray[np.int64]
 
 
-def _write(
-    draft: Path, info: RasterInfo, features: Sequence[Polygon], class_ids: NDArray[np.uint8],
-    inside: Sequence[shapely.Geometry], legend: Legend,
-) -> _Seen:  # fmt: skip
-    """Burn features in their order, in strips, and count what is seen of each."""
+def _write(draft: Path, info: RasterInfo, drawing: Drawing, legend: Legend) -> _Seen:
+    """Burn shapes in their order, in strips, and count what is seen of each."""
     where = info.georeference
     profile = {
         "driver": "GTiff", "dtype": "uint8", "count": 1, "width": info.width, "height": info.height, "crs": where.crs,
         "transform": where.transform, "nodata": NODATA, "tiled": True, "compress": "deflate", "bigtiff": "IF_SAFER",
     }  # fmt: skip
-    shapes = [(each.shape, number) for number, each in enumerate(features, 1) if not each.shape.is_empty]
-    of_number = np.concatenate([np.array([NODATA], np.uint8), class_ids])
-    classes, seen = np.zeros(NODATA + 1, np.int64), np.zeros(len(features) + 1, np.int64)
+    shapes = [(each.shape, number) for number, each in enumerate(drawing.shapes, 1) if not each.shape.is_empty]
+    of_number = np.concatenate([np.array([NODATA], np.uint8), drawing.ids])
+    classes, seen = np.zeros(NODATA + 1, np.int64), np.zeros(len(drawing.shapes) + 1, np.int64)
     with rasterio.open(draft, "w", **profile) as target:
         target.update_tags(AGRISEG_OUTPUT="yes")
         target.write_colormap(1, dict(legend.colormap))
         for top in range(0, info.height, _ROWS):
-            shape = min(_ROWS, info.height - top), info.width
-            place = {"out_shape": shape, "transform": where.transform @ rasterio.Affine.translation(0, top)}
-            numbers = _burnt(shapes, "uint32", **place)
-            ids = np.where(_burnt([(each, 1) for each in inside], "uint8", **place), 0, NODATA).astype(np.uint8)
+            place = (0, top, info.width, min(_ROWS, info.height - top))
+            numbers = _burnt(shapes, "uint32", place)
+            all_seen = _burnt([(each, 1) for each in drawing.inside], "uint8", place)
+            ids = np.where(all_seen, drawing.rest, NODATA).astype(np.uint8)
             ids = np.where(numbers, of_number[numbers], ids)
             classes += np.bincount(ids.ravel(), minlength=len(classes))
             seen += np.bincount(numbers.ravel(), minlength=len(seen))
-            target.write(ids, 1, window=Box(0, top, info.width, shape[0]))
+            target.write(ids, 1, window=Box(*place))
     return _Seen(classes[: len(legend)], seen[1:])
 
 
 def _burnt(
-    shapes: Sequence[tuple[shapely.Geometry, int]], dtype: str, out_shape: tuple[int, int], transform: rasterio.Affine
+    shapes: Sequence[tuple[shapely.Geometry, int]], dtype: str, place: tuple[int, int, int, int]
 ) -> NDArray[np.integer[Any]]:
-    """The number of the last shape that holds a pixel's centre; 0 where there is none."""
+    """The number of the last shape that holds a pixel's centre; 0 for none. At (left, top, width, height)."""
+    left, top, width, height = place
     if not shapes:
-        return np.zeros(out_shape, dtype)
-    return np.asarray(rasterize(shapes, fill=0, dtype=dtype, out_shape=out_shape, transform=transform))
+        return np.zeros((height, width), dtype)
+    transform = rasterio.Affine.translation(left, top)
+    return np.asarray(rasterize(shapes, fill=0, dtype=dtype, out_shape=(height, width), transform=transform))
 
 
 def _hidden(info: RasterInfo, features: Sequence[Polygon], seen: NDArray[np.int64]) -> dict[int, int]:
@@ -137,15 +140,12 @@ def _own_pixels(info: RasterInfo, shape: shapely.Geometry) -> int:
     """Pixels of the image whose centre lies in a shape."""
     if shape.is_empty:
         return 0
-    corners = np.array(
-        [(~info.georeference.transform) @ (x, y) for x, y in shapely.get_coordinates(shapely.envelope(shape))]
-    )
+    corners = shapely.get_coordinates(shapely.envelope(shape))
     left, top = np.maximum(np.floor(corners.min(0)), 0).astype(int).tolist()
     right, bottom = np.minimum(np.ceil(corners.max(0)), (info.width, info.height)).astype(int).tolist()
     if right <= left or bottom <= top:
         return 0
-    transform = info.georeference.transform @ rasterio.Affine.translation(left, top)
-    return int(_burnt([(shape, 1)], "uint8", (bottom - top, right - left), transform).sum())
+    return int(_burnt([(shape, 1)], "uint8", (left, top, right - left, bottom - top)).sum())
 
 
 def _check_lost(
@@ -158,7 +158,7 @@ def _check_lost(
 ) -> None:
     """Refuse a class that was drawn, but of which later polygons leave nothing."""
     for index, count in hidden.items():
-        if not seen.classes[class_ids[index]]:
+        if class_ids[index] != NODATA and not seen.classes[class_ids[index]]:
             raise DataError(
                 f"{path}: class {legend.names[class_ids[index]]} has no pixel: feature {features[index].number} "
                 f"({count:,} px) lies under later ones, which win; put it behind them (QGIS: Order by expression), or "
@@ -204,7 +204,7 @@ def align(image: Path, labels: Path, out: Path) -> None:
     files.commit(draft, out)
 
 
-def _odd(features: Sequence[Polygon], pixel: float) -> list[str]:
+def _odd(features: Sequence[Polygon]) -> list[str]:
     """What is odd about polygons: invalid, empty or smaller than a pixel, overlapping with another class."""
     found = []
     for each in features:
@@ -212,12 +212,12 @@ def _odd(features: Sequence[Polygon], pixel: float) -> list[str]:
             found.append(f"feature {each.number} is empty")
         elif not each.shape.is_valid:
             found.append(f"feature {each.number}: {shapely.is_valid_reason(each.shape)}")
-        elif each.shape.area < pixel:
+        elif each.shape.area < 1:
             found.append(f"feature {each.number} is smaller than a pixel")
-    return found + _overlaps([each for each in features if each.shape.is_valid and not each.shape.is_empty], pixel)
+    return found + _overlaps([each for each in features if each.shape.is_valid and not each.shape.is_empty])
 
 
-def _overlaps(features: Sequence[Polygon], pixel: float) -> list[str]:
+def _overlaps(features: Sequence[Polygon]) -> list[str]:
     """Pairs of different classes that share more than a pixel."""
     tree = shapely.STRtree([each.shape for each in features])
     found = []
@@ -225,17 +225,9 @@ def _overlaps(features: Sequence[Polygon], pixel: float) -> list[str]:
         one, other = features[first], features[second]
         if first < second and one.label != other.label:
             shared = one.shape.intersection(other.shape).area
-            if shared > pixel:
+            if shared > 1:
                 found.append(
                     f"features {one.number} ({one.label}) and {other.number} ({other.label}) overlap by "
-                    f"{shared / pixel:,.0f} px; the later one wins"
+                    f"{shared:,.0f} px; the later one wins"
                 )
     return found
-
-
-def _class_ids(features: Sequence[Polygon], legend: Legend, path: Path) -> NDArray[np.uint8]:
-    """(N,) class id of each feature."""
-    strange = sorted({str(each.label) for each in features if each.label not in legend.names})
-    if strange:
-        raise DataError(f"{path}: class {', '.join(strange)} is not in the legend ({', '.join(legend.names)})")
-    return np.array([legend.names.index(str(each.label)) for each in features], np.uint8)

@@ -18,11 +18,15 @@ class Data(BaseModel):
 
     Args:
         images: a raster, or a folder of them.
-        labels: the label raster, the folder of them, or polygons (GeoJSON, GeoPackage, Shapefile) on one raster.
+        labels: the label raster, the folder of them, polygons (GeoJSON, KML, GeoPackage, Shapefile) on one raster, or
+            annotations (COCO, LabelMe, Label Studio, CVAT), also of many images.
         label_suffix: what a label's name adds to its image's.
         unlabelled: numbers or colours of label rasters that mean that nobody knows, beside 255.
         column: of the polygons, that holds the class.
-        area: polygons within which all was labelled; the rest there is the first class.
+        area: polygons within which all was labelled; the rest there is `rest`, or the first class.
+        rest: class of what no shape covers, where all was labelled: within `area`, or on whole images.
+        rename: names in annotations or polygons, and the classes that they are; empty for unlabelled.
+        point_radius: of the discs that points become, such as `8px` or `5cm`.
         reproject_labels: lay label rasters of another grid or CRS on their images', by the nearest label.
     """
 
@@ -34,6 +38,9 @@ class Data(BaseModel):
     unlabelled: list[int | tuple[int, int, int]] = []
     column: str | None = None
     area: Path | None = None
+    rest: str | None = None
+    rename: dict[str, str] = {}
+    point_radius: str | None = None
     reproject_labels: bool = False
 
     def under(self, folder: Path) -> "Data":
@@ -157,7 +164,7 @@ def _under(folder: Path, init: str | None) -> str | None:
 
 def _contradictions(config: TrainConfig) -> list[str]:
     """What contradicts what; the first is shown."""
-    values, data, held = config.values, config.data, config.validation
+    values, held = config.values, config.validation
     checks = [
         (
             values is not None and len(values) != len(config.classes),
@@ -176,6 +183,5 @@ def _contradictions(config: TrainConfig) -> list[str]:
             "validation: folds, but also images of its own; leave one out",
         ),
         (held.folds is not None and held.fold >= held.folds, f"fold {held.fold}, expected 0 to {held.folds} less 1"),
-        (data.area is not None and data.column is None, "data: an area, but no column; both belong to polygons"),
     ]
     return [text for wrong, text in checks if wrong]

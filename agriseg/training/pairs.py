@@ -36,9 +36,11 @@ def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]
         return [Pair(images, labels, labels)]
     if images.is_file() != labels.is_file():
         raise DataError(f"{images} and {labels}: one is a file, the other a folder; give two of a kind")
-    by_stem = _by_stem(images)
+    by_stem = rasters_of(images)
     labelled = {
-        stem.removesuffix(label_suffix): path for stem, path in _by_stem(labels).items() if stem.endswith(label_suffix)
+        stem.removesuffix(label_suffix): path
+        for stem, path in rasters_of(labels).items()
+        if stem.endswith(label_suffix)
     }
     if not by_stem:
         raise InputMissing(f"{images}: no rasters in this folder; expected {', '.join(sorted(_RASTERS))}")
@@ -49,7 +51,7 @@ def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]
     return [Pair(path, labelled[stem], labelled[stem]) for stem, path in by_stem.items()]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def rasters_of(folder: Path) -> dict[str, Path]:
     """Rasters of a folder by stem, in order; masks of GDAL's (`.tif.msk`) are none."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):

@@ -34,6 +34,7 @@ class Features:
         crs: of the shapes; `CRS()` where nobody knows it.
         geometry_type: of the layer, also when it is empty, as OGR names it: `Point`, `Polygon`, `MultiPolygon` (single
             polygons are promoted), or `Unknown` for any.
+        crs_assumed: the file names no CRS, and `crs` is the one that its format then has.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Features:
     columns: Mapping[str, NDArray[Any]]
     crs: CRS
     geometry_type: GeometryType = "MultiPolygon"
+    crs_assumed: bool = False
 
     def __len__(self) -> int:
         return len(self.shapes)

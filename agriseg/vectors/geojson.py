@@ -14,7 +14,9 @@ from rasterio.errors import CRSError
 from agriseg.errors import DataError
 from agriseg.vectors.features import LONLAT, Features, check_count
 
-_SHAPES = ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon")
+SHAPES = ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon")
+"""Types of geometry."""
+
 _RECORD = "\x1e"  # before each text of RFC 8142
 
 
@@ -42,7 +44,8 @@ def read_geojson(path: Path) -> Features:
     for name in dict.fromkeys(name for row in rows for name in row):
         columns[name] = np.empty(len(found), object)
         columns[name][:] = [row.get(name) for row in rows]
-    return Features(path.stem, shapes, columns, _crs(path, tree), "Unknown")
+    named = tree.get("crs") if isinstance(tree, dict) else None
+    return Features(path.stem, shapes, columns, _crs(path, named), "Unknown", crs_assumed=named is None)
 
 
 def _parsed(path: Path) -> Any:
@@ -71,14 +74,13 @@ def _features(path: Path, tree: Any) -> Sequence[Any]:
         return [tree]
     if kind == "GeometryCollection" and isinstance(members, list):
         return [{"geometry": member} for member in members]
-    if kind in _SHAPES:
+    if kind in SHAPES:
         return [{"geometry": tree}]
     told = f", its type is {kind[:40]!r}" if isinstance(kind, str) else ""
     raise DataError(f"{path}: no GeoJSON feature collection, feature or geometry{told}; export it as GeoJSON")
 
 
-def _crs(path: Path, tree: Any) -> CRS:
-    named = tree.get("crs") if isinstance(tree, dict) else None
+def _crs(path: Path, named: Any) -> CRS:
     if named is None:
         return LONLAT
     try:

@@ -16,7 +16,7 @@ from rasterio.errors import CRSError
 from agriseg.errors import DataError
 from agriseg.raster.door import check_regular
 from agriseg.vectors.features import LONLAT, Features, check_count
-from agriseg.vectors.geojson import read_geojson
+from agriseg.vectors.geojson import SHAPES, read_geojson
 from agriseg.vectors.kml import read_kml
 from agriseg.vectors.layered import layered
 from agriseg.vectors.ogr import OGR_ERRORS, chosen_layer, count_features, read_layer, read_shapefile, reason
@@ -79,6 +79,26 @@ def read_polygons(path: Path, crs: CRS, column: str | None = None) -> list[Polyg
     features = _features(path)
     labels = [None] * len(features) if column is None else _texts(path, features, column)
     shapes = _polygons(path, features, crs)
+    return [Polygon(number, *each) for number, each in enumerate(zip(shapes, labels, strict=True), 1)]
+
+
+def read_shapes(path: Path, crs: CRS | None, column: str | None = None) -> list[Polygon]:
+    """Read polygons, points and lines.
+
+    Args:
+        path, column: as `read_polygons`.
+        crs: to carry them to; None takes their coordinates as they are, where the file names no CRS.
+
+    Raises:
+        InputMissing, DataError: as `read_polygons`; or the file has a CRS though `crs` is None.
+    """
+    features = _features(path)
+    labels = [None] * len(features) if column is None else _texts(path, features, column)
+    if crs is None and features.crs and not features.crs_assumed:
+        raise DataError(f"{path}: has a CRS, but the image has none, so the shapes lie nowhere on it")
+    joined = replace(features, shapes=_all_joined(path, features, SHAPES), crs=features.crs if crs else CRS())
+    _check_coordinates(path, joined)
+    shapes = joined.carried(crs, path).shapes if crs else joined.shapes
     return [Polygon(number, *each) for number, each in enumerate(zip(shapes, labels, strict=True), 1)]
 
 
@@ -146,14 +166,20 @@ def _ogr(path: Path, layer: str | None) -> Features:
 
 def _polygons(path: Path, features: Features, crs: CRS) -> NDArray[np.object_]:
     """Their shapes in a CRS, all of them polygons."""
+    joined = replace(features, shapes=_all_joined(path, features, _AREAS))
+    _check_coordinates(path, joined)
+    return joined.carried(crs, path).shapes
+
+
+def _all_joined(path: Path, features: Features, kinds: Sequence[str]) -> NDArray[np.object_]:
+    """Shapes of some types; others are refused."""
     shapes = features.shapes.copy()
     for index, shape in enumerate(shapes):
         shapes[index] = shape = _joined(shape)
-        if shape is None or shape.geom_type not in _AREAS:
+        if shape is None or shape.geom_type not in kinds:
             kind = "no geometry" if shape is None else f"a {shape.geom_type}"
             raise DataError(f"{path}: feature {index + 1} is {kind}, expected polygons")
-    _check_coordinates(path, replace(features, shapes=shapes))
-    return replace(features, shapes=shapes).carried(crs, path).shapes
+    return shapes
 
 
 def _joined(shape: shapely.Geometry | None) -> shapely.Geometry | None:
