@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import torch
-from conftest import write_raster
+from conftest import blocks, write_raster
 from PIL import Image
 from test_fit import GREY, config, field, fitted, never, quiet, scene, weights
 
@@ -161,6 +162,43 @@ def test_statistics_are_of_the_training_blocks_alone(tmp_path: Path) -> None:
     after = gather(chosen, tmp_path)
     assert after.model.mean == before.model.mean
     assert after.model.std == before.model.std
+
+
+def sized(folder: Path, gsds: list[float | None], held: list[float] | None = None) -> TrainConfig:
+    """Images of so many metres per pixel, in UTM; None has no place on the ground."""
+    for name, lengths in (("train", gsds), ("held", held or [])):
+        for number, gsd in enumerate(lengths):
+            where = {"crs": None, "transform": rasterio.Affine.identity()} if gsd is None else {
+                "transform": rasterio.Affine(gsd, 0, 5e5, 0, -gsd, 5.4e6)
+            }  # fmt: skip
+            pixels = blocks(64, 64, seed=number)
+            for kind, array in (("images", pixels), ("labels", (pixels[:1] > 128).astype(np.uint8))):
+                (folder / name / kind).mkdir(parents=True, exist_ok=True)
+                write_raster(folder / name / kind / f"{number}.tif", array, **where)
+    tables = {
+        "classes": ["a", "b"], "arch": "fcn_small", "recipe": {"steps": 1, "chip": 32},
+        "data": {"images": "train/images", "labels": "train/labels"},
+        "validation": {"images": "held/images", "labels": "held/labels"} if held else {"by": "file"},
+    }  # fmt: skip
+    return TrainConfig.of(tables, folder)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_model_has_the_resolution_of_its_images(tmp_path: Path) -> None:
+    """Of one of them, not a mean between them; where they are far apart there is no such thing."""
+    rng = np.random.default_rng(0)
+    near = (0.05 * rng.uniform(1, 1.24, 4)).tolist()
+    found = gather(sized(tmp_path / "near", near), tmp_path)
+    assert any(found.model.gsd == pytest.approx(each, rel=1e-6) for each in near)
+    with pytest.raises(DataError, match=r"2 of 2 cm, 2 of 10 cm per pixel, but a model has one; bring them"):
+        gather(sized(tmp_path / "far", [0.02, 0.02, 0.1, 0.1]), tmp_path)
+    with pytest.raises(DataError, match=r"2 of 5 cm, 1 of 10 cm"):
+        gather(sized(tmp_path / "held", [0.05, 0.05], [0.1]), tmp_path)
+    some = gather(sized(tmp_path / "some", [0.05, None, 0.05]), tmp_path)
+    assert some.model.gsd is None
+    assert "1 of 3 images do not tell their ground resolution, so the model does not know its own" in some.remarks
+    none = gather(sized(tmp_path / "none", [None, None]), tmp_path)
+    assert (none.model.gsd, [text for text in none.remarks if "resolution" in text]) == (None, [])
 
 
 @pytest.mark.parametrize(

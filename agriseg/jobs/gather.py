@@ -1,6 +1,7 @@
 """From a training configuration to scenes: which images, their labels, what is held back."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from agriseg.training.config import Data, TrainConfig
 from agriseg.training.pairs import Pair
 from agriseg.training.scenes import Scene
 from agriseg.training.split import Counted, Division, divide
+from agriseg.units import human_metres
 from agriseg.vectors.identity import vector_stamp
 from agriseg.vectors.layered import layered
 from agriseg.vectors.polygons import is_vector
@@ -32,6 +34,8 @@ from agriseg.vectors.polygons import is_vector
 _HELD_BYTES = 2 * 10**9  # of scenes kept decoded in memory
 _DEAR = 8.0  # decoded pixels per pixel of a chip from which a cache on disk pays
 _WINDOWS, _WINDOW = 16, 256  # per scene, and their side (px), for mean and deviation
+_SPREAD = 1.25  # of the coarsest GSD to the finest that one model is trained on; a chip's zoom varies as much
+_SHOWN = 4  # resolutions in a message
 _ROUNDING = 1e-6  # of the mean: a deviation below it is the rounding of sums
 
 Item = TypeVar("Item")
@@ -80,16 +84,17 @@ def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gath
     own = _labelled(config, config.data, folder, sieve)
     design = architecture(config.arch)
     began = start(design, config.bands, config.classes, config.recipe.seed, config.init)
-    model = _blank(config, design, began.network, [each.info for each in own.images])
     sets = [own]
     if config.held_back is not None:
         sets.append(_labelled(config, config.held_back, folder / "held_back", sieve, least=1))
+    infos = [each.info for found in sets for each in found.images]
+    model = _blank(config, design, began.network, infos)
     parts = _divided(config, [_opened(config, model, found, sieve) for found in sets], sieve)
     identity = _identity(config, began.origin, [each.pair for found in sets for each in found.images])
     training = sieve(parts.training, _Keeper(parts.training, config.recipe.chip, folder / "cache", identity))
     mean, std, correlation = _statistics(training, model.scale, config.bands)
     model = replace(model, mean=mean, std=std)
-    remarks = [text for found in sets for text in found.remarks]
+    remarks = [*(text for found in sets for text in found.remarks), *_without_gsd(infos)]
     return Gathered(
         model, training, parts.held, correlation, identity, sieve.bad, remarks + parts.remarks(config.classes), began,
         parts,
@@ -182,13 +187,33 @@ def _blank(
     if len(kinds) > 1:
         raise DataError(f"images of {' and '.join(kinds)}; one model needs one kind of numbers")
     legend = Legend.from_names(config.classes, config.colours)
-    resolutions = [float(np.mean(info.gsd)) for info in infos if info.gsd is not None]
     return SegmentationModel(
         network, legend=legend, bands=tuple(config.bands),
         scale=1 / 255 if kinds == ["uint8"] else 1.0, stride=design.stride, align=design.align, halo=design.halo,
-        gsd=float(np.median(resolutions)) if len(resolutions) == len(infos) else None, name=config.name,
-        architecture=design.name,
+        gsd=_gsd(infos), name=config.name, architecture=design.name,
     )  # fmt: skip
+
+
+def _gsd(infos: Sequence[RasterInfo]) -> float | None:
+    """Metres per pixel, of an image in the middle of the order; None where an image does not tell its own."""
+    known = sorted(float(np.mean(info.gsd)) for info in infos if info.gsd is not None)
+    if known and known[-1] > _SPREAD * known[0]:
+        counts = Counter(human_metres(each) for each in known).most_common()
+        listed = ", ".join(f"{count} of {length}" for length, count in counts[:_SHOWN])
+        raise DataError(
+            f"images of several resolutions: {listed}{', ...' if counts[_SHOWN:] else ''} per pixel, but a model has "
+            "one; bring them to the coarsest (gdalwarp -tr X Y -r average) with reproject_labels for their labels, or "
+            "train a model for each"
+        )
+    return known[(len(known) - 1) // 2] if len(known) == len(infos) else None
+
+
+def _without_gsd(infos: Sequence[RasterInfo]) -> list[str]:
+    """What to say where some images tell their ground resolution and others do not."""
+    unknown = sum(info.gsd is None for info in infos)
+    if unknown in (0, len(infos)):
+        return []
+    return [f"{unknown} of {len(infos)} images do not tell their ground resolution, so the model does not know its own"]
 
 
 def _statistics(
