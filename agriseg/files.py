@@ -1,8 +1,10 @@
 """Files that exist only when they are complete: written beside the target, then renamed."""
 
 import errno
+import hashlib
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -62,6 +64,19 @@ def make_folder(path: Path) -> None:
         raise storage_error(path, error) from error
 
 
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        StorageError: it cannot be read to its end.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise reading_error(path, error) from error
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock; the system lets go of it when its owner is killed. The file is gone afterwards.
@@ -83,6 +98,22 @@ def locked(path: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         lock.release()
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Delete files and folders, those that are there.
+
+    Raises:
+        StorageError: the system does not let one go.
+    """
+    for path in paths:
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(path, error) from error
 
 
 def storage_error(path: Path, error: OSError) -> AgrisegError:

@@ -178,7 +178,7 @@ def test_all_indices_of_a_file(tmp_path: Path) -> None:
     made = write_indices(image, [*INDICES], tmp_path / "out", IndexOptions(bands=FIVE))
     assert [layer.index.name for layer in made.layers] == [*INDICES]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
-        f"field_{name.lower()}{end}" for name in INDICES for end in (".qml", ".tif")
+        ["field_index.json", *(f"field_{name.lower()}{end}" for name in INDICES for end in (".qml", ".tif"))]
     )
     for layer in made.layers:
         found, index = read(layer.path)[0], layer.index
@@ -310,7 +310,9 @@ def test_all_or_none(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     layer = write_indices(image, ["exg"], tmp_path / "out").layers[0]
     assert (layer.summary.minimum, layer.summary.maximum) == (0, 0)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["black_exg.qml", "black_exg.tif"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "black_exg.qml", "black_exg.tif", "black_index.json",
+    ]  # fmt: skip
 
 
 def test_outputs_are_not_overwritten_unless_told(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agriseg import SegmentationModel, load_model, segment
-from agriseg.config import RunOptions
+from agriseg.config import RunOptions, Standard
+from agriseg.jobs.archive import name_of
 from agriseg.jobs.oracle import random_network
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import prepare
@@ -91,7 +92,8 @@ def test_a_record_is_json_and_its_map_verified(tmp_path: Path, flags: dict[str, 
     assert record["model"]["evaluation"] == {"miou": None, "classes": [], "shares": [None]}
     assert [finding.wrong for finding in verify(tmp_path / "out")] == [None] * (len(report.files) + 1)
     outputs = Outputs(tmp_path / "out", "a", with_probabilities=False)
-    assert _is_done(prepare(image, model, RunOptions.of(**flags)), outputs)
+    prepared = prepare(image, model, RunOptions.of(**flags))
+    assert _is_done(prepared, outputs, name_of(prepared, Standard()))
 
 
 def test_a_card_is_json(tmp_path: Path, oracle: SegmentationModel) -> None:

@@ -18,6 +18,9 @@ from agriseg import Legend, SegmentationModel, segment
 from agriseg.errors import DataError, OutputError, StorageError, UsageError
 from agriseg.layers.picture import save_picture
 from agriseg.raster import cog
+from agriseg.raster.info import RasterInfo
+from agriseg.raster.reader import Source
+from agriseg.raster.validity import ValidityRule
 
 
 def two_class(scale_to: float = 128.0) -> SegmentationModel:
@@ -381,9 +384,9 @@ def test_the_picture_shows_the_legends_colours(run: Any, tmp_path: Path) -> None
     report, truth = run
     from PIL import Image
 
-    save_picture(
-        tmp_path / "p.png", tmp_path / "field.tif", (1,), report.classes, report.confidence, two_class().legend
-    )
+    info = RasterInfo.read(tmp_path / "field.tif")
+    image = Source(info, (1,), ValidityRule.of(info), info.width, info.height)
+    save_picture(tmp_path / "p.png", image, report.classes, report.confidence, two_class().legend)
     sheet = np.asarray(Image.open(tmp_path / "p.png"))
     assert sheet.shape[1] > 3 * 600
     colours = {tuple(colour) for colour in sheet.reshape(-1, 3)}

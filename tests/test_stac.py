@@ -120,7 +120,9 @@ def test_the_item_of_a_run_is_valid_and_lists_what_is_there(run: Path) -> None:
 
 
 def test_checksums_and_sizes_are_those_of_the_files(run: Path) -> None:
-    for asset in told(write_item(run))["assets"].values():
+    assets = told(write_item(run))["assets"]
+    assert "file:checksum" not in assets.pop("report_html"), "it may be made anew, in another language"
+    for asset in assets.values():
         data = (run.parent / asset["href"]).read_bytes()
         assert asset["file:checksum"] == "1220" + hashlib.sha256(data).hexdigest(), asset["href"]
         assert asset["file:size"] == len(data)

@@ -14,7 +14,7 @@ from conftest import blocks, record_of, write_raster
 from agriseg import SegmentationModel, segment
 from agriseg.cli import main
 from agriseg.errors import DataError, InputMissing
-from agriseg.jobs.record import file_hash
+from agriseg.files import file_hash
 from agriseg.jobs.verify import verify
 
 

@@ -45,8 +45,9 @@ def command(
     """
     end_on_signals()
     from agriseg import units
-    from agriseg.jobs.change import CHANGE, make_change
+    from agriseg.jobs.change import make_change
     from agriseg.jobs.legends import write_slds
+    from agriseg.jobs.stem import Stem
 
     with stoppable(Path(out), "run the same command again"):
         made = make_change(
@@ -58,7 +59,7 @@ def command(
         )  # fmt: skip
     for text in [] if quiet else made.warnings:
         warn(text)
-    slds = write_slds(Path(out), made.files[-1].name.removesuffix(f"{CHANGE}.json")) if sld else []
+    slds = write_slds(Path(out), Stem.of(made.files[-1]).name) if sld else []
     click.echo(json_line(made.as_dict()) if as_json else "\n".join([_shown(made), *map(str, slds)]))
 
 

@@ -13,14 +13,13 @@ from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.jobs.dates import Date, differences, shared_window
 from agriseg.jobs.publish import Made, exists, publish
+from agriseg.jobs.stem import CHANGE, Stem
 from agriseg.layers.change import Transitions, TwoDates, transition_legend
 from agriseg.layers.shift import NoCommonGround, Shift, measure_shift
 from agriseg.raster.cog import Layer, write_cog
 from agriseg.raster.sidecars import category_names, qgis_style
 from agriseg.spreadsheet import csv_text
 
-CHANGE = "_change"
-"""What the names of the files have after the later map's stem."""
 MOST_METRES, MOST_PIXELS = 3.0, 30.0
 """A shift that is taken out unasked is at most one of these; a receiver without corrections errs by so much."""
 
@@ -52,7 +51,8 @@ def make_change(
     before, after = Date.of(earlier, earlier_image, "earlier"), Date.of(later, later_image, "later")
     if before.record.samefile(after.record):
         raise UsageError(f"{after.record}: given as both dates; name the map of another date as LATER")
-    final = out / f"{after.map.stem}{CHANGE}.json"
+    stem = Stem(out, after.map.stem)
+    final = stem.path(CHANGE)
     if not overwrite and final.exists():
         raise exists(final)  # before the work
     window = shared_window(before.map, after.map)
@@ -85,7 +85,7 @@ def make_change(
             _write(folder, final.stem, dates, found)
             return told
 
-        return publish(final, lock, make, overwrite=overwrite)
+        return publish(stem, CHANGE, lock, make, overwrite=overwrite)
 
 
 def _facts(found: Transitions) -> dict[str, Any]:

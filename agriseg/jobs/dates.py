@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from agriseg.errors import DataError, InputMissing, UsageError
+from agriseg.files import file_hash
 from agriseg.grid import Window
-from agriseg.jobs.record import file_hash
 from agriseg.layers.finished import FinishedMap, find_records
 from agriseg.raster.ground import gsd
 from agriseg.raster.info import RasterInfo

@@ -13,10 +13,15 @@ from rasterio.enums import Resampling
 
 from agriseg import files
 from agriseg.errors import DataError, OutputError, UsageError
+from agriseg.files import file_hash
 from agriseg.indices import ROLES, Index, find_index
 from agriseg.jobs.bands import ALPHA, check_numbers, listed, named, validity_hints
+from agriseg.jobs.stem import INDEX, Stem
+from agriseg.jobs.versions import versions
+from agriseg.json_text import json_document
 from agriseg.layers.index import IndexRows, Summary, doubts, value_scale
 from agriseg.raster.cog import Layer, write_cog
+from agriseg.raster.identity import InputIdentity
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.sample import take_sample
@@ -120,16 +125,33 @@ def write_indices(
     info = RasterInfo.read(image)
     making = _Making(info, options, indices)
     finals = [folder / f"{image.stem}_{index.name.lower()}.tif" for index in indices]
+    stem = Stem(folder, image.stem)
     _check_outputs(image, finals, overwrite=overwrite)
+    _check_others(stem, image, overwrite=overwrite)
     with _working(folder, image.stem) as working:
         made = [making.draft(index, final, working) for index, final in zip(indices, finals, strict=True)]
         info.check_unchanged()
-        for layer in made:
-            files.write_text(
-                layer.style, ramp_style(layer.summary.low, layer.summary.high, greener=layer.index.greener)
-            )
-            files.commit(working / layer.path.name, layer.path)
+        _publish(stem, image, made, working)
     return IndexReport(tuple(made), tuple(making.warnings))
+
+
+def _publish(stem: Stem, image: Path, made: Sequence[IndexLayer], working: Path) -> None:
+    """Give the layers their names, beside those of other indices of the same raster, and at last their record."""
+    others = stem.vouched(INDEX) if stem.has_indices_of(image) else []
+    new = [path for layer in made for path in (layer.path, layer.style)]
+    before = stem.told(INDEX)
+    stem.drop(INDEX, {*others, *new} if others else new)
+    for layer in made:
+        files.write_text(layer.style, ramp_style(layer.summary.low, layer.summary.high, greener=layer.index.greener))
+        files.commit(working / layer.path.name, layer.path)
+    kept = {path.name: before["outputs"][path.name] for path in others if path not in new}
+    told = {
+        "format": 1,
+        "input": {"path": str(image.resolve()), "files": InputIdentity.of(image).as_list()},
+        "outputs": kept | {path.name: file_hash(path) for path in new},
+        "versions": versions(),
+    }
+    files.write_text(stem.path(INDEX), json_document(told))
 
 
 class _Making:
@@ -230,6 +252,16 @@ def _check_outputs(image: Path, finals: Sequence[Path], *, overwrite: bool) -> N
             raise OutputError(f"{path}: a folder has the name of an output; choose another with -o")
         if not overwrite:
             raise OutputError(f"{path}: exists and is not overwritten; add --overwrite or choose another -o")
+
+
+def _check_others(stem: Stem, image: Path, *, overwrite: bool) -> None:
+    """Refuse to put indices beside those of the raster as it was before, unless these may go."""
+    record = stem.path(INDEX)
+    if record.exists() and not overwrite and not stem.has_indices_of(image):
+        raise OutputError(
+            f"{record}: the indices there are of another {image.name}; add --overwrite to replace them, or choose "
+            "another folder with -o"
+        )
 
 
 @contextmanager

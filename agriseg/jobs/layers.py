@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from agriseg.errors import DataError
+from agriseg.files import file_hash
 from agriseg.jobs.making import Making
 from agriseg.jobs.publish import Made, publish
-from agriseg.jobs.record import file_hash
+from agriseg.jobs.stem import LAYERS, Stem
 from agriseg.layers.finished import RECORD, FinishedMap
 from agriseg.layers.options import LayerOptions
-
-LAYERS = "_layers.json"
-"""End of the name of the layers' record."""
 
 
 def options_of(record: Path) -> LayerOptions:
@@ -51,7 +49,7 @@ def make_layers(record: Path, options: LayerOptions, *, overwrite: bool = False)
         source = {"record": record.name, "sha256": file_hash(record)}
         return {"run": source, "options": _as_json(asdict(options)), **Making(run, options, folder).make()}
 
-    return publish(run.folder / f"{run.stem}{LAYERS}", lock, make, overwrite=overwrite)
+    return publish(Stem(run.folder, run.stem), LAYERS, lock, make, overwrite=overwrite)
 
 
 def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The record of a run: everything somebody needs to trust the map, or to make it again."""
 
-import hashlib
 import platform
 import resource
 import sys
@@ -13,26 +12,13 @@ from typing import Any
 import torch
 
 from agriseg.config import RunOptions
-from agriseg.files import reading_error
+from agriseg.files import file_hash
 from agriseg.jobs.discover import flight_date
 from agriseg.jobs.prepare import Prepared, device_name
 from agriseg.jobs.versions import versions
 from agriseg.json_text import json_document, nodata_value
 from agriseg.raster.identity import InputIdentity
 from agriseg.raster.info import RasterInfo
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        StorageError: it cannot be read to its end.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise reading_error(path, error) from error
 
 
 def describe_run(prepared: Prepared, mapped: InputIdentity, outcome: Mapping[str, Any], outputs: list[Path]) -> str:

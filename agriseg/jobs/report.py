@@ -7,8 +7,8 @@ from typing import Any
 
 from agriseg import files
 from agriseg.errors import DataError, OutputError, UsageError
-from agriseg.jobs.layers import LAYERS
-from agriseg.jobs.record import file_hash
+from agriseg.files import file_hash
+from agriseg.jobs.stem import LAYERS
 from agriseg.layers.finished import FinishedMap, find_records
 from agriseg.layers.map_picture import MapPicture, outline, spots
 from agriseg.layers.report_page import GENERATOR, Outline, Story, report_page

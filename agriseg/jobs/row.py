@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from agriseg.config import RunOptions
+from agriseg.files import file_hash
 from agriseg.jobs.archive import name_of
 from agriseg.jobs.handover import Handover
 from agriseg.jobs.kept import kept_model
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import Prepared, prepare
-from agriseg.jobs.record import file_hash
 from agriseg.jobs.segment import run
 from agriseg.jobs.turn import Turn
 from agriseg.jobs.versions import versions

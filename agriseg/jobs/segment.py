@@ -20,6 +20,7 @@ from agriseg.jobs.outputs import ALONE, Outputs, default_folder
 from agriseg.jobs.prepare import Prepared, prepare, smaller
 from agriseg.jobs.record import describe_run
 from agriseg.jobs.spread import spread
+from agriseg.jobs.stem import Stem
 from agriseg.jobs.stretch import run_stretch
 from agriseg.jobs.verdict import Verdict, as_values, judge
 from agriseg.jobs.working import Working
@@ -178,11 +179,10 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manne
         mapped = time.monotonic()
         pixels = account.pixels(plan.roi.width * plan.roi.height)
         verdict = judge(prepared, pixels, account.doubtful, standard.limits)
-        outputs = _place(outputs, standard, verdict)
+        home, outputs = outputs, _place(outputs, standard, verdict)
         drafts = draft(prepared, working.archive.store, working.folder, pixels, pictures=outputs.with_pictures)
-        if outputs.record.exists():  # of an older map: it vouches for files that are about to go, and a page shows them
-            outputs.report.unlink(missing_ok=True)
-            outputs.record.unlink()
+        if outputs.overwrite:
+            _drop_older(prepared.info.path, outputs, home.places(standard))
         working.publishing()
         for path in drafts.files:
             files.commit(path, outputs.named(path.name))
@@ -207,6 +207,12 @@ def _place(outputs: Outputs, standard: Standard, verdict: Verdict) -> Outputs:
         return outputs
     files.make_folder(standard.quarantine)
     return replace(outputs, folder=standard.quarantine)
+
+
+def _drop_older(image: Path, outputs: Outputs, places: Sequence[Outputs]) -> None:
+    """Delete what an older run has left and what was made of it; a map that was thought of otherwise lies elsewhere."""
+    for each in places:
+        Stem(each.folder, each.stem).drop_map(image, outputs.files if each.folder == outputs.folder else ())
 
 
 def _report(outputs: Outputs, outcome: dict[str, Any]) -> Report:

@@ -9,9 +9,9 @@ from typing import Any
 import rasterio
 from rasterio.enums import ColorInterp
 
-from agriseg.jobs.layers import LAYERS
-from agriseg.jobs.record import file_hash
+from agriseg.files import file_hash
 from agriseg.jobs.stac_model import class_objects
+from agriseg.jobs.stem import LAYERS
 from agriseg.jobs.zarr_map import machine_names
 from agriseg.json_text import nodata_value
 from agriseg.layers.finished import FinishedMap, read_record
@@ -71,27 +71,27 @@ def escaped(path: str) -> str:
     return re.sub(r"[%?#]", lambda found: f"%{ord(found[0]):02X}", path)
 
 
-def _written(run: FinishedMap, record: Path) -> Mapping[str, str]:
-    """Names and SHA-256 of outputs and of what tells of them."""
-    about = [record, run.folder / f"{run.stem}_report.html"]
+def _written(run: FinishedMap, record: Path) -> Mapping[str, str | None]:
+    """Names and SHA-256 of outputs and of what tells of them; None for the report, which is made anew at any time."""
+    about, pages = [record], [run.folder / f"{run.stem}_report.html"]
     outputs, layers = dict(run.record["outputs"]), run.folder / f"{run.stem}{LAYERS}"
     if layers.is_file():
         told = read_record(layers)
         if told["run"]["sha256"] == file_hash(record):
             outputs |= told["outputs"]
             about.append(layers)
-    return outputs | {path.name: file_hash(path) for path in about if path.is_file()}
+    told = {path.name: file_hash(path) for path in about if path.is_file()}
+    return outputs | told | {path.name: None for path in pages if path.is_file()}
 
 
-def _asset(path: Path, sha256: str, legend: Legend) -> dict[str, Any]:
+def _asset(path: Path, sha256: str | None, legend: Legend) -> dict[str, Any]:
     kind, role = _KINDS.get(path.suffix, ("application/octet-stream", "data"))
     raster = _raster(path, legend) if path.suffix == ".tif" else {}
     return {
         "href": reference(path, path.parent),
         "type": kind,
         "roles": [role, *(["classification"] if "classification:classes" in raster else [])],
-        "file:checksum": _SHA256 + sha256,
-        "file:size": path.stat().st_size,
+        **({} if sha256 is None else {"file:checksum": _SHA256 + sha256, "file:size": path.stat().st_size}),
         **raster,
     }
 

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from agriseg.config import RunOptions
 from agriseg.engine.sweep import Sweep
 from agriseg.errors import DataError
+from agriseg.files import file_hash
 from agriseg.grid import Window
-from agriseg.jobs.layers import LAYERS
 from agriseg.jobs.prepare import Prepared, prepare
-from agriseg.jobs.record import describe_plan, file_hash
+from agriseg.jobs.record import describe_plan
+from agriseg.jobs.stem import CHANGE, INDEX, LAYERS, Stem
 from agriseg.jobs.versions import versions
 from agriseg.json_text import json_line
 from agriseg.layers.finished import RECORD, find_records, read_record
@@ -75,23 +76,37 @@ def verify(
         for finding in _files(path, record):
             damaged |= finding.wrong is not None
             yield finding
+        yield from _strays(Stem.of(path))
         if damaged:
             continue  # what a map should be cannot be learnt from files that are not it
         stem = path.name.removesuffix(RECORD)
         yield _account(path.with_name(f"{stem}_classes.tif"), record)
-        layers = path.with_name(f"{stem}{LAYERS}")
-        if layers.is_file():
-            yield from _layers(layers, path)
+        yield from _made_of(path, record)
         if tiles:
             yield from _tiles(path, record, image, model, tiles, seed)
 
 
-def _layers(path: Path, run: Path) -> Iterator[Finding]:
-    """The layers' files, and whether they are of the run as it is now."""
-    told = read_record(path)
-    yield from _files(path, told)
-    same = told["run"]["sha256"] == file_hash(run)
-    yield Finding(f"{path}: layers of {run.name}", None if same else "are of an earlier run; make them again")
+def _strays(stem: Stem) -> Iterator[Finding]:
+    """Files that look like a part of the map, and are of no record."""
+    for path in stem.strays():
+        yield Finding(str(path), "no record vouches for it, it may be of an older map; make it again, or move it away")
+
+
+def _made_of(run: Path, record: dict[str, Any]) -> Iterator[Finding]:
+    """The files of layers, changes and indices, and whether they are of the map and of the raster as these are now."""
+    now, raster = {"sha256": file_hash(run)}, {"files": record["input"]["files"]}
+    expected = {
+        LAYERS: ("run", now, "are of an earlier run"),
+        CHANGE: ("later", now, "are of an earlier run"),
+        INDEX: ("input", raster, "are not of the raster that was mapped"),
+    }
+    for end, (source, expected_of, wrong) in expected.items():
+        path = Stem.of(run).path(end)
+        if path.is_file():
+            told = read_record(path)
+            yield from _files(path, told)
+            same = all(told[source].get(name) == value for name, value in expected_of.items())
+            yield Finding(f"{path}: what {run.name} tells of", None if same else f"{wrong}; make them again")
 
 
 def _files(path: Path, record: dict[str, Any]) -> Iterator[Finding]:

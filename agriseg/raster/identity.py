@@ -6,7 +6,6 @@ picture (`.imd`, `.pvl`, `.xml`) change no pixel, place or mask, and do not coun
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agriseg.files import reading_error
+from agriseg.json_text import json_line
 from agriseg.raster.pam import PAM, meaning
 
 _BEHIND = (".msk", ".ovr", PAM, ".aux", ".rrd")  # behind the whole name: masks, overviews, PAM, overviews of ERDAS
@@ -104,7 +104,7 @@ class Stamp:
     @property
     def text(self) -> str:
         """Size, time and the files beside it as text; the same on every machine that sees the file."""
-        return json.dumps([self.size, self.mtime_ns, self.beside])
+        return json_line([self.size, self.mtime_ns, self.beside])
 
 
 def _mark(path: Path) -> tuple[str, int] | None:
@@ -197,7 +197,7 @@ class InputIdentity:
     @property
     def digest(self) -> str:
         """SHA-256 of it all; the same when the files have moved, or are called otherwise together."""
-        return hashlib.sha256(json.dumps(sorted(self._parts)).encode()).hexdigest()
+        return hashlib.sha256(json_line(sorted(self._parts)).encode()).hexdigest()
 
     def differs(self, other: "InputIdentity") -> str | None:
         """Name of a file, of either, that the other does not have just so; None if both are the same."""

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 from agriseg.vectors.ogr import EPOCH
 from agriseg.vectors.sld import sld_of
@@ -42,6 +43,16 @@ def add_styles(path: Path, styles: Mapping[str, str]) -> None:
         package.execute(_CONTENTS, (EPOCH,))
         for layer, style in styles.items():
             package.execute(_STYLE, (layer, GEOMETRY, layer, style, sld_of(style, layer), EPOCH))
+
+
+def has_layer(path: Path, name: str) -> bool:
+    """Whether a file is a GeoPackage with a layer of that name; it is not changed."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as package:
+            found = package.execute("SELECT 1 FROM gpkg_contents WHERE table_name = ?", (name,)).fetchone()
+    except sqlite3.Error:
+        return False
+    return found is not None
 
 
 def read_styles(path: Path) -> dict[str, str]:
