@@ -1,5 +1,6 @@
 """The table of formats: which reader takes a file, and what the others are."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,14 +75,30 @@ _GEOJSON = ("FeatureCollection", "Feature", "GeometryCollection", "Topology", *S
 
 
 def is_annotations(path: Path) -> bool:
-    """Whether a file holds annotations rather than features, also when it cannot be read; its suffix or JSON tells."""
+    """Whether a file holds annotations rather than features; its suffix or its JSON tells.
+
+    Raises:
+        DataError: it is damaged.
+    """
     if path.suffix.lower() != ".json" or not path.is_file():
         return path.suffix.lower() == ".xml"
     try:
         tree = _parsed(path)
     except DataError:
-        return False  # GeoJSON has a form of many lines
+        if _has_lines(path):
+            return False
+        raise
     return not (isinstance(tree, dict) and (tree.get("type") in _GEOJSON or "features" in tree))
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether the first line alone is JSON, as in one form of GeoJSON."""
+    with path.open("rb") as file:
+        first = file.readline().lstrip(b"\xef\xbb\xbf\x1e")
+    try:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def has_annotations(path: Path) -> bool:

@@ -11,6 +11,8 @@ from agriseg.errors import DataError
 MAX_COORDINATE = 1e7
 """Pixels; no picture is as wide."""
 
+_LONGEST = 256  # characters of a file's name
+
 
 class Malformed(ValueError):
     """A member that is missing or of the wrong kind; the text says which, without the file."""
@@ -100,10 +102,10 @@ def base_name(value: Any) -> str:
     """The name of a file without its folders, written on any system.
 
     Raises:
-        Malformed: no text, or none left.
+        Malformed: no text, none left, or one that no file has.
     """
     name = PureWindowsPath(value).name if isinstance(value, str) else ""
-    if not name:
+    if not name.isprintable() or not 0 < len(name) < _LONGEST:
         raise Malformed(f"the image's name is {_brief(value)}")
     return name
 

@@ -176,11 +176,16 @@ def _renamed(request: "LabelRequest") -> list[tuple[str, str]]:
 
 def _strange(strange: Counter[str], request: "LabelRequest") -> str:
     """What to do about names and numbers that are no class."""
-    listed = ", ".join(f"{name[:30] or 'without a name'} ({count:,})" for name, count in strange.most_common(5))
-    more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
-    first, target = next(iter(strange)), request.classes[-1]
-    told = f"class {listed}{more} is not in the legend ({', '.join(request.classes)[:60]})"
+    listed = ", ".join(f"{_shown(name) or 'without a name'} ({count:,})" for name, count in strange.most_common(4))
+    more = f" and {len(strange) - 4} more" if len(strange) > 4 else ""
+    first, target = _shown(next(iter(strange))), request.classes[-1][:20]
+    told = f"class {listed}{more} is not in the legend ({', '.join(request.classes)[:40]})"
     if request.values is None and all(re.fullmatch(r"-?\d+", name) for name in strange):
         numbers = ",".join(map(str, range(len(request.classes))))
         return f"{told}; say each class's number, such as --values {numbers}"
-    return f"{told}; --rename {first[:30]}={target} makes it one, --rename {first[:30]}= leaves it unlabelled"
+    return f"{told}; --rename {first}={target} makes it one, --rename {first}= leaves it unlabelled"
+
+
+def _shown(name: str) -> str:
+    """As much of a name as a line has room for, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:20])

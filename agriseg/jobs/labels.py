@@ -219,9 +219,9 @@ def _odd(features: Sequence[Polygon]) -> list[str]:
 
 def _overlaps(features: Sequence[Polygon]) -> list[str]:
     """Pairs of different classes that share more than a pixel."""
-    tree = shapely.STRtree([each.shape for each in features])
+    shapes = np.array([each.shape for each in features], object)
     found = []
-    for first, second in sorted(tree.query([each.shape for each in features], predicate="intersects").T.tolist()):
+    for first, second in sorted(shapely.STRtree(shapes).query(shapes, predicate="intersects").T.tolist()):
         one, other = features[first], features[second]
         if first < second and one.label != other.label:
             shared = one.shape.intersection(other.shape).area

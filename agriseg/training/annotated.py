@@ -63,8 +63,10 @@ def find_annotated(images: Path, files: Sequence[Path]) -> AnnotatedImages:
             else:
                 drawn[image] = file, each
     if not drawn:
-        listed = f"{len(absent)} images, such as {absent[0]}" if absent else "no image"
-        raise DataError(f"{files[0]}: annotates {listed}, but not {images.name}; give its images, under these names")
+        listed = f"{absent[0][:80]} and such ({len(absent)}), not" if absent else "no image, so not"
+        raise DataError(
+            f"{files[0]}: annotates {listed} {images.name}; give the images that it names, as it names them"
+        )
     alone = [path.name for path in there if path not in drawn]
     remarks = []
     if alone:
@@ -80,4 +82,4 @@ def _found(names: Sequence[str], by_name: Mapping[str, Path], by_stem: Mapping[s
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return ", ".join(name[:40] for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
