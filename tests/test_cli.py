@@ -358,7 +358,9 @@ def test_what_libraries_warn_of_is_not_printed(
 ) -> None:
     """Neither by the module of warnings nor by a log that nobody listens to, unless one looks for a fault."""
     printed: list[Any] = []
-    monkeypatch.setattr(logging, "lastResort", logging.lastResort)
+    monkeypatch.setattr(
+        logging, "lastResort", logging._StderrHandler(logging.WARNING)
+    )  # an earlier command silenced it
     monkeypatch.setattr(warnings, "showwarning", lambda *what: printed.append(what))
     monkeypatch.setenv("AGRISEG_DEBUG", debug)
     with warnings.catch_warnings(), ProcessEdge():
