@@ -13,6 +13,7 @@ from agriseg.config import RunOptions
 from agriseg.errors import DataError
 from agriseg.grid import Window
 from agriseg.jobs.calibrate import Calibration, Witness
+from agriseg.jobs.ground import LearntShare, learnt_by_model
 from agriseg.jobs.label_pairs import LabelRequest, LabelSet, take_labels
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import prepare
@@ -92,11 +93,13 @@ class Evaluation:
         legend: the classes.
         tally: all counts.
         calibration: the temperature that would suit these labels, or None for a finished mask.
+        learnt: how much of the labels the model has learnt, or None for a finished mask.
     """
 
     legend: Legend
     tally: Tally
     calibration: Calibration | None = None
+    learnt: LearntShare | None = None
 
     @property
     def matrix(self) -> NDArray[np.int64]:
@@ -111,17 +114,15 @@ class Evaluation:
     @property
     def absent(self) -> tuple[str, ...]:
         """Names of classes that are not in the truth; nothing scores them."""
-        return tuple(name for name, pixels in zip(self.legend.names, self.matrix.sum(1), strict=True) if not pixels)
+        return tuple(self.legend.names[k] for k in np.flatnonzero(self.matrix.sum(1) == 0))
 
     @property
     def doubts(self) -> tuple[str, ...]:
         """What a reader should know before trusting the scores."""
-        said = [self.calibration.doubt if self.calibration else None]
+        said = [each.doubt for each in (self.learnt, self.calibration) if each is not None]
         if self.absent:
-            said.append(
-                f"{', '.join(self.absent)}: in no label that was scored, so the mIoU is the mean of "
-                f"{len(self.legend) - len(self.absent)} of {len(self.legend)} classes"
-            )
+            mean = f"the mean of {len(self.legend) - len(self.absent)} of {len(self.legend)} classes"
+            said.append(f"{', '.join(self.absent)}: in no label that was scored, so the mIoU is {mean}")
         return tuple(text for text in said if text)
 
     def as_dict(self) -> dict[str, Any]:
@@ -145,6 +146,7 @@ class Evaluation:
             "doubts": list(self.doubts), "classes": entries,
             "pixels": int(self.matrix.sum()), "blocks": len(self.tally.blocks), "block_px": BLOCK, "edge_px": EDGE,
             "expected_calibration_error": _number(calibration_error(self.tally.pixels, self.tally.hits)),
+            "learnt_share": None if self.learnt is None else self.learnt.share,
             "fitted": None if self.calibration is None else asdict(self.calibration),
             "confusion": {"classes": list(self.legend.names), "rows_are_truth": self.matrix.tolist()},
             "agreement": None if agreement is None else agreement.as_dict(),
@@ -203,12 +205,11 @@ def evaluate_labelled(model: SegmentationModel, found: LabelSet, folder: Path, o
     Args:
         model: what maps them.
         found: images with labels, without problems.
-        folder: gets the maps.
-        options: how they are mapped, at their own resolution.
+        folder, options: where the maps go, and how they are made, at the images' own resolution.
     """
     witness = Witness()
     counted = [tally_model(model, each.pair.image, each.labels, folder, options, witness) for each in found.images]
-    return score(counted, model.legend, witness)
+    return replace(score(counted, model.legend, witness), learnt=learnt_by_model(model, found.images, options))
 
 
 def tally_model(

@@ -14,6 +14,7 @@ from agriseg.config import RunOptions
 from agriseg.errors import DataError
 from agriseg.grid import Window
 from agriseg.jobs.contract import agree
+from agriseg.jobs.ground import LearntShare, learnt_by_training
 from agriseg.jobs.label_pairs import LabelledImage, LabelRequest, LabelSet, take_labels
 from agriseg.jobs.start import Start, start
 from agriseg.json_text import json_line
@@ -23,6 +24,7 @@ from agriseg.networks import Architecture, architecture
 from agriseg.raster.identity import Stamp
 from agriseg.raster.info import RasterInfo
 from agriseg.training.config import Data, TrainConfig
+from agriseg.training.learnt import LearntImages
 from agriseg.training.pairs import Pair
 from agriseg.training.scenes import Scene
 from agriseg.training.split import Counted, Division, divide
@@ -55,6 +57,8 @@ class Gathered:
         remarks: what a person should look at in the labels.
         start: where the first weights come from.
         division: how the labelled pixels are divided.
+        learnt: what the trained model will have learnt.
+        learnt_share: of what is held back.
     """
 
     model: SegmentationModel
@@ -66,6 +70,8 @@ class Gathered:
     remarks: Sequence[str]
     start: Start
     division: Division
+    learnt: LearntImages
+    learnt_share: LearntShare
 
 
 def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gathered:
@@ -90,14 +96,15 @@ def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gath
     infos = [each.info for found in sets for each in found.images]
     model = _blank(config, design, began.network, infos)
     parts = _divided(config, [_opened(config, model, found, sieve) for found in sets], sieve)
+    learnt = learnt_by_training(parts, began, allowed=config.validation.allow_learnt)
     identity = _identity(config, began.origin, [each.pair for found in sets for each in found.images])
     training = sieve(parts.training, _Keeper(parts.training, config.recipe.chip, folder / "cache", identity))
     mean, std, correlation = _statistics(training, model.scale, config.bands)
     model = replace(model, mean=mean, std=std)
-    remarks = [*(text for found in sets for text in found.remarks), *_without_gsd(infos)]
+    remarks = [text for found in sets for text in found.remarks]
+    remarks += [*parts.remarks(config.classes), *_without_gsd(infos), *([learnt[1].doubt] if learnt[1].doubt else [])]
     return Gathered(
-        model, training, parts.held, correlation, identity, sieve.bad, remarks + parts.remarks(config.classes), began,
-        parts,
+        model, training, parts.held, correlation, identity, sieve.bad, remarks, began, parts, *learnt
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from torchvision.models import get_weight
 
 from agriseg.errors import AgrisegError, ModelError
 from agriseg.jobs.fetch import fetch
-from agriseg.model import is_model_file, load_model, read_torchvision_state
+from agriseg.model import SegmentationModel, is_model_file, load_model, read_torchvision_state
 from agriseg.networks import NAMED_STARTS, Architecture, plain, plain_name
 from agriseg.networks.adopt import adopt
 
@@ -28,11 +28,13 @@ class Start:
         network: with its first weights.
         origin: where they come from, for the record.
         fresh: names of tensors that keep random weights although others were given.
+        model: of agriseg that they come from, or None.
     """
 
     network: nn.Module
     origin: str
     fresh: tuple[str, ...] = ()
+    model: SegmentationModel | None = None
 
     @property
     def note(self) -> str | None:
@@ -72,7 +74,7 @@ def start(
             )
         same = model.legend.names == tuple(classes)
         fresh = adopt(network, design, plain(model.network).state_dict(), bands, model.bands, keep_heads=same)
-        return Start(network, f"model {model.name!r} ({model.fingerprint[:12]})", tuple(fresh))
+        return Start(network, f"model {model.name!r} ({model.fingerprint[:12]})", tuple(fresh), model)
     state = read_torchvision_state(path)
     try:
         fresh = adopt(network, design, state, bands, keep_heads=source not in NAMED_STARTS)

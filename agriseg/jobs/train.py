@@ -18,6 +18,7 @@ from agriseg.errors import DataError, UsageError
 from agriseg.jobs.calibrate import Witness
 from agriseg.jobs.evaluate import Evaluation, score, tally_model
 from agriseg.jobs.gather import Gathered, gather
+from agriseg.jobs.ground import LearntShare, most_learnt
 from agriseg.jobs.outputs import Outputs
 from agriseg.json_text import json_document
 from agriseg.layers.card import write_card
@@ -104,7 +105,7 @@ def _fit(
         found.training, census, model.normalization, recipe.chip, recipe.rare, recipe.augmentation, recipe.seed,
         factor_of(model.network),
     )  # fmt: skip
-    judge = _Judge(found.held, folder / "maps", RunOptions(device=device, bands=_numbers(config)))
+    judge = _Judge(found.held, found.learnt_share, folder / "maps", RunOptions(device=device, bands=_numbers(config)))
     fit(Run(model, samples, recipe, judge.scores, folder, found.identity, group, tell, stopped))
     return judge, found.skipped
 
@@ -139,6 +140,7 @@ def cross_validate(
             train(part, folder / f"fold{fold + 1}", device=device, skip_bad=skip_bad, tell=tell, stopped=stopped)
         )
     pooled = score([each.evaluation.tally for each in trained], trained[0].evaluation.legend)
+    pooled = replace(pooled, learnt=most_learnt([each.evaluation.learnt for each in trained]))
     scores = [each.evaluation.miou for each in trained]
     told = {
         "miou": scores, "miou_classes": [len(pooled.legend) - len(each.evaluation.absent) for each in trained],
@@ -153,6 +155,7 @@ class _Judge:
     """Scores models on what is held back, by maps as `agriseg run` makes them."""
 
     held: Sequence[Scene]
+    learnt: LearntShare
     maps: Path
     options: RunOptions
 
@@ -161,7 +164,7 @@ class _Judge:
             tally_model(model, scene.source.info.path, scene.labels, self.maps, self.options, witness)
             for scene in self.held
         ]
-        return score(counted, model.legend, witness)
+        return replace(score(counted, model.legend, witness), learnt=self.learnt)
 
     def scores(self, model: SegmentationModel) -> dict[str, Any]:
         """Mean IoU, and IoU by class name."""
@@ -246,4 +249,5 @@ def _about(config: TrainConfig, found: Gathered, census: Census) -> dict[str, An
         },
         "recipe": config.recipe.model_dump(mode="json"),
         "correlation": found.correlation,
+        "ground": found.learnt.as_dict(),
     }  # fmt: skip

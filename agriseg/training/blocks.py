@@ -4,6 +4,7 @@ Neighbouring pixels are alike. A random split lets a network see the neighbours 
 flatters it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
@@ -110,8 +111,16 @@ class BlockCounts:
     pixels: NDArray[np.int64]
 
     @classmethod
-    def of(cls, scene: Scene, classes: int, side: int, buffer: int) -> "BlockCounts":
+    def of(
+        cls, scene: Scene, classes: int, side: int, buffer: int, heed: Callable[[bytes], None] | None = None
+    ) -> "BlockCounts":
         """Read a scene once.
+
+        Args:
+            scene: labelled.
+            classes: number of them, K.
+            side, buffer: of the blocks.
+            heed: given the bytes of the pixels, strip by strip.
 
         Raises:
             DataError: it cannot be read.
@@ -120,12 +129,14 @@ class BlockCounts:
         shape = (rows * 3, cols * 3)
         counts = np.zeros((classes, shape[0] * shape[1]), np.int64)
         for window in scene.windows():
-            ids = scene.read(window.row_off, window.col_off, window.height, window.width).ids
+            chip = scene.read(window.row_off, window.col_off, window.height, window.width)
+            if heed is not None:
+                heed(chip.pixels.tobytes())
             down = _zones(window.row_off, window.height, side, buffer)
             across = _zones(window.col_off, window.width, side, buffer)
             zones = down[:, None] * shape[1] + across
             for k in range(classes):
-                counts[k] += np.bincount(zones[ids == k], minlength=counts.shape[1])
+                counts[k] += np.bincount(zones[chip.ids == k], minlength=counts.shape[1])
         return cls(side, buffer, np.moveaxis(counts.reshape(classes, rows, 3, cols, 3), 0, -1))
 
     @property
@@ -135,13 +146,21 @@ class BlockCounts:
 
     def parts(self, held: NDArray[np.bool_]) -> NDArray[np.int64]:
         """(2, K) labelled pixels to train on, and held back, where these blocks (R, C) are."""
+        return np.stack([self._trained(held).sum((0, 1, 2, 3)), self.pixels.sum((1, 3))[held].sum(0)])
+
+    def cells(self, held: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(R, C) bool: blocks with a pixel to train on, where these are held back."""
+        return np.asarray(self._trained(held).any((1, 3, 4)), bool)
+
+    def _trained(self, held: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """(R, 3, C, 3, K) pixels to train on."""
         beside = np.pad(held, 1)
         rows, cols = held.shape
         near = np.zeros(self.pixels.shape[:4], bool)
         for (i, down), (j, across) in product(enumerate(self._reach), repeat=2):
             for r, c in product(down, across):
                 near[:, i, :, j] |= beside[1 + r : 1 + r + rows, 1 + c : 1 + c + cols]
-        return np.stack([self.pixels[~near].sum(0), self.pixels.sum((1, 3))[held].sum(0)])
+        return np.where(near[..., None], 0, self.pixels)
 
     @property
     def _reach(self) -> tuple[tuple[int, ...], ...]:

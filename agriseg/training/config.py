@@ -64,6 +64,7 @@ class Validation(BaseModel):
         share: held back.
         folds: number of parts to hold back in turn, instead of one share.
         fold: the part that is held back, from 0.
+        allow_learnt: also hold back ground that the model to start from has learnt; its record says so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,6 +77,7 @@ class Validation(BaseModel):
     share: float = Field(default=0.2, gt=0, lt=1)
     folds: int | None = Field(default=None, ge=2)
     fold: int = Field(default=0, ge=0)
+    allow_learnt: bool = False
 
 
 class TrainConfig(BaseModel):

@@ -3,8 +3,10 @@
 Nothing but the labels decides which draw is taken, so the scores stay honest.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -13,17 +15,26 @@ from numpy.typing import NDArray
 from agriseg.errors import DataError, UsageError
 from agriseg.training.blocks import BlockCounts, BlockSplit, Draw
 from agriseg.training.config import TrainConfig
+from agriseg.training.labels import Keep
+from agriseg.training.learnt import LearntGround, learnt_share
 from agriseg.training.scenes import Scene
 
+_CELL = 64  # px at least, and cells a side at most, of the learnt ground of an image that is not split by blocks
 _DRAWS = 100  # that are tried at most
 
 
 @dataclass(frozen=True)
 class Counted:
-    """A scene with the labelled pixels of its blocks."""
+    """A scene with the labelled pixels of its blocks.
+
+    Args:
+        scene, counts: these.
+        digest: of its pixels, see `pixel_digest`.
+    """
 
     scene: Scene
     counts: BlockCounts
+    digest: str
 
     @classmethod
     def of(cls, scene: Scene, config: TrainConfig) -> "Counted":
@@ -32,8 +43,16 @@ class Counted:
         Raises:
             DataError: it cannot be read.
         """
-        side, buffer = _block(config) or (max(scene.source.height, scene.source.width), 0)
-        return cls(scene, BlockCounts.of(scene, len(config.classes), side, buffer))
+        side, buffer = _block(config) or (max(_CELL, -(-max(scene.source.height, scene.source.width) // _CELL)), 0)
+        digest = hashlib.sha256()
+        counts = BlockCounts.of(scene, len(config.classes), side, buffer, digest.update)
+        return cls(scene, counts, digest.hexdigest())
+
+    def learnt(self, held: NDArray[np.bool_] | None = None) -> LearntGround:
+        """What is trained on where these blocks (R, C) are held back; None where none is."""
+        blocks = self.counts.pixels.shape[:4:2]
+        cells = self.counts.cells(np.zeros(blocks, bool) if held is None else held)
+        return LearntGround.of(self.scene, self.counts.side, cells, self.digest)
 
 
 @dataclass(frozen=True)
@@ -43,13 +62,22 @@ class Division:
     Args:
         training, held: scenes to train on, and scenes to score a model on.
         pixels: (2, K) int64 labelled pixels of each class in the one and in the other.
+        ground: what is trained on, of each scene.
+        digests: of the pixels of each scene that is held back.
         draws: how many it took.
     """
 
     training: Sequence[Scene]
     held: Sequence[Scene]
     pixels: NDArray[np.int64]
+    ground: Sequence[LearntGround]
+    digests: Sequence[str]
     draws: int = 1
+
+    def learnt_share(self, ground: Sequence[LearntGround]) -> float:
+        """The share of what is held back that lies on learnt ground, 0 to 1."""
+        pairs = zip(self.held, self.digests, strict=True)
+        return learnt_share(ground, [(scene, partial(str, digest)) for scene, digest in pairs])
 
     def notes(self, classes: Sequence[str]) -> list[str]:
         """What a person should know of it before the first step."""
@@ -76,8 +104,8 @@ class _Lot(Protocol):
     def pixels(self, draw: int, fold: int) -> NDArray[np.int64]:
         """(2, K) of them to train on, and held back."""
 
-    def parts(self, draw: int, fold: int) -> tuple[Sequence[Scene], Sequence[Scene]]:
-        """Scenes to train on, and scenes that are held back."""
+    def division(self, draw: int, fold: int) -> Division:
+        """The parts."""
 
 
 def divide(config: TrainConfig, scenes: Sequence[Counted], others: Sequence[Counted] = ()) -> Division:
@@ -95,14 +123,14 @@ def divide(config: TrainConfig, scenes: Sequence[Counted], others: Sequence[Coun
     if config.split == "list":
         pixels = np.stack([_totals(scenes, len(config.classes)), _totals(others, len(config.classes))])
         _check(config, pixels, "")
-        return Division([each.scene for each in scenes], [each.scene for each in others], pixels)
+        return _of_files(scenes, others, pixels, 1)
     held = config.validation
     lot: _Lot = _Files(config, scenes) if config.split == "file" else _Blocks(config, scenes)
     folds = range(held.folds) if held.folds else range(1)
     draw = _best_draw(lot, folds)
     for fold in folds:
         _check(config, lot.pixels(draw, fold), f" in part {fold + 1} of {held.folds}" if held.folds else "")
-    return Division(*lot.parts(draw, held.fold), lot.pixels(draw, held.fold), draw + 1)
+    return lot.division(draw, held.fold)
 
 
 def _best_draw(lot: _Lot, folds: Sequence[int]) -> int:
@@ -159,9 +187,9 @@ class _Files:
     def pixels(self, draw: int, fold: int) -> NDArray[np.int64]:
         return np.stack([_totals(part, len(self.config.classes)) for part in self._parts(draw, fold)])
 
-    def parts(self, draw: int, fold: int) -> tuple[Sequence[Scene], Sequence[Scene]]:
-        training, held = ([each.scene for each in part] for part in self._parts(draw, fold))
-        return training, held
+    def division(self, draw: int, fold: int) -> Division:
+        training, held = self._parts(draw, fold)
+        return _of_files(training, held, self.pixels(draw, fold), draw + 1)
 
     def _parts(self, draw: int, fold: int) -> list[list[Counted]]:
         back = _draw(self.config, 0, draw, fold)(len(self.scenes))
@@ -184,11 +212,14 @@ class _Blocks:
         parts = [each.counts.parts(split.held) for each, split in zip(self.scenes, splits, strict=True)]
         return np.asarray(np.sum(parts, axis=0), np.int64)
 
-    def parts(self, draw: int, fold: int) -> tuple[Sequence[Scene], Sequence[Scene]]:
-        pairs = list(zip((each.scene for each in self.scenes), self._splits(draw, fold), strict=True))
-        training = [Scene(scene.source, replace(scene.labels, keep=split.training)) for scene, split in pairs]
-        held = [Scene(scene.source, replace(scene.labels, keep=split.validation)) for scene, split in pairs]
-        return training, held
+    def division(self, draw: int, fold: int) -> Division:
+        pairs = list(zip(self.scenes, self._splits(draw, fold), strict=True))
+        training = [_kept(each.scene, split.training) for each, split in pairs]
+        held = [_kept(each.scene, split.validation) for each, split in pairs]
+        ground = [each.learnt(split.held) for each, split in pairs]
+        return Division(
+            training, held, self.pixels(draw, fold), ground, [each.digest for each in self.scenes], draw + 1
+        )
 
     def _splits(self, draw: int, fold: int) -> list[BlockSplit]:
         side, buffer = _block(self.config) or (0, 0)
@@ -199,6 +230,19 @@ class _Blocks:
             )
             for number, each in enumerate(self.scenes)
         ]  # fmt: skip
+
+
+def _of_files(training: Sequence[Counted], held: Sequence[Counted], pixels: NDArray[np.int64], draws: int) -> Division:
+    """Whole images in each part."""
+    scenes = [[each.scene for each in part] for part in (training, held)]
+    return Division(
+        scenes[0], scenes[1], pixels, [each.learnt() for each in training], [each.digest for each in held], draws
+    )
+
+
+def _kept(scene: Scene, keep: Keep) -> Scene:
+    """The part of a scene whose labels are kept."""
+    return Scene(scene.source, replace(scene.labels, keep=keep))
 
 
 def _block(config: TrainConfig) -> tuple[int, int] | None:
