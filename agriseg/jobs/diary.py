@@ -1,4 +1,8 @@
-"""What a night tells: a line of JSON an event, and a summary as table, as JSON and as a page, whole at any instant."""
+"""What a night tells: a line of JSON an event, and a summary as table, as JSON and as a page, whole at any instant.
+
+Each event costs one line of the log. The summary is written when the night begins, when ..., an eighth, a quarter and
+half of the rasters are settled, and at the end: all of these together are about twice the last one.
+"""
 
 import os
 from collections import Counter
@@ -30,7 +34,10 @@ class Diary:
     def __init__(self, out: Path, suffix: str, names: Sequence[str], passed_over: dict[str, int]) -> None:
         self._log = out / f"log{suffix}.jsonl"
         self._summary = out / f"summary{suffix}"
-        self._rows: dict[str, dict[str, Any]] = {name: {"name": name, "status": _WAITING} for name in names}
+        self._names = names
+        self._rows: dict[str, dict[str, Any]] = {}  # of the rasters that are settled
+        self._counts = Counter[str]()
+        self._milestones = {len(names) >> halvings for halvings in range(1, len(names).bit_length())}
         self._passed_over = passed_over
         self._began = datetime.now(UTC)
         self._run_id = uuid4().hex[:12]
@@ -40,36 +47,37 @@ class Diary:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._write()
+        self.write()
         if kind is None:
             self.note("summary", rasters=self.counts, exit_code=self.exit_code)
 
     @property
     def total(self) -> int:
         """Rasters in all."""
-        return len(self._rows)
+        return len(self._names)
 
     @property
     def settled(self) -> int:
         """Rasters of which it is known what became."""
-        return self.total - self.counts.get(_WAITING, 0)
+        return len(self._rows)
 
     @property
     def failed(self) -> int:
         """Rasters that are not mapped, or not wholly."""
-        return self.counts.get("failed", 0)
+        return self._counts["failed"]
 
     @property
     def counts(self) -> dict[str, int]:
         """Rasters by status: done, failed, deferred, waiting."""
-        return dict(Counter(row["status"] for row in self._rows.values()))
+        waiting = self.total - self.settled
+        return {**self._counts, **({_WAITING: waiting} if waiting else {})}
 
     @property
     def exit_code(self) -> int:
         """0; 3 if some failed, 65 if all did and for their data; 75 if some are put off and none failed."""
         if self.failed:
-            data = all(row.get("code") == 65 for row in self._rows.values())
-            return 65 if data else 3
+            data = all(row["code"] == 65 for row in self._rows.values())
+            return 65 if data and self.settled == self.total else 3
         return 75 if {"deferred", _WAITING} & set(self.counts) else 0
 
     @property
@@ -78,7 +86,7 @@ class Diary:
         return {
             "run_id": self._run_id, "began": _stamp(self._began), "written": _stamp(datetime.now(UTC)),
             "exit_code": self.exit_code, "rasters": self.counts, "passed_over": self._passed_over,
-            "rows": [{key: value for key, value in row.items() if key != "thumbnail"} for row in self._rows.values()],
+            "rows": [{key: value for key, value in row.items() if key != "thumbnail"} for row in self._all],
         }  # fmt: skip
 
     @property
@@ -87,12 +95,14 @@ class Diary:
         return self._summary.with_suffix(".html")
 
     def settle(self, name: str, row: dict[str, Any]) -> None:
-        """Say what became of a raster."""
+        """Say what became of a raster, once."""
         self._rows[name] = row
+        self._counts[row["status"]] += 1
         if not row.get("unchanged"):
             told = {key: row[key] for key in ("code", "reason", "seconds", "tries") if key in row}
             self.note(row["status"], name, **told)
-            self._write()
+            if self.settled in self._milestones:
+                self.write()
 
     def note(self, event: str, name: str | None = None, **facts: Any) -> None:
         """One line in the log, in one write: it is there or it is not."""
@@ -108,11 +118,17 @@ class Diary:
         except OSError as error:
             raise files.storage_error(self._log, error) from error
 
-    def _write(self) -> None:
-        rows, summary = list(self._rows.values()), self.summary
+    def write(self) -> None:
+        """Write the summary as it is now."""
+        summary, settled = self.summary, list(self._rows.values())
         files.write_text(self._summary.with_suffix(".json"), json_document(summary))
-        files.write_text(self._summary.with_suffix(".csv"), _table(rows))
-        files.write_text(self.page, night_page(summary, rows))
+        files.write_text(self._summary.with_suffix(".csv"), _table(self._all))
+        files.write_text(self.page, night_page(summary, settled))
+
+    @property
+    def _all(self) -> list[dict[str, Any]]:
+        """A row for each raster, in their order."""
+        return [self._rows.get(name) or {"name": name, "status": _WAITING} for name in self._names]
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -148,6 +148,7 @@ class Night:
             ):
                 left = [item for item in items if not self._settled(item, ledger, diary)]
                 if left:
+                    diary.write()
                     from agriseg.jobs.shift import Shift  # loads torch, which a night without work does without
 
                     Shift(self, ledger, diary, left).work()

@@ -15,7 +15,7 @@ def night_page(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) ->
 
     Args:
         summary: of the night: `began`, `written`, `rasters` by status, `passed_over`.
-        rows: of the rasters, with `thumbnail`, a data URI, where there is a map.
+        rows: of the rasters that are settled, with `thumbnail`, a data URI, where there is a map.
     """
     classes = list(dict.fromkeys(name for row in rows for name in row.get("hectares", {})))
     ordered = sorted(rows, key=lambda row: (_ORDER.index(row["status"]), _TRUST.index(_colour(row)), row["name"]))
@@ -24,7 +24,7 @@ def night_page(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) ->
 
 @cache
 def _template() -> Template:
-    """Read once: the page is written anew after each raster."""
+    """Read once: the page is written several times a night."""
     return Environment(loader=PackageLoader("agriseg", "data"), autoescape=True).get_template("night.html.j2")
 
 

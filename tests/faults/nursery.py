@@ -20,6 +20,7 @@ from typing import Any
 import patches
 from PIL import Image
 
+import agriseg.cli.batch
 import agriseg.cli.evaluate
 import agriseg.cli.inspect
 import agriseg.cli.run

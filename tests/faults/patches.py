@@ -1,14 +1,23 @@
 """Faults that no operating system gives on request: put into torch and the network from outside, never into agriseg."""
 
+import importlib
 import os
+import pathlib  # noqa: F401  (for `act`)
+import pickle
+import select
 import signal
-from collections.abc import Callable
+import time  # noqa: F401
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from agriseg.engine.answers import Answers
+from agriseg.engine.crew import _guarded
 from agriseg.engine.device import Forward
+from agriseg.errors import WorkerLost
+from agriseg.jobs import row, segment, shift
 
 PROBE = 64
 """Side of the input that agriseg tries a network with (px); tiles of the tests are larger."""
@@ -22,6 +31,100 @@ def count(path: str) -> None:
             file.write(bytes(len(x)))
 
     _before(seen)
+
+
+class _Forks:
+    """Stands in for `Crew` in a night: each raster in a fork of this process, which begins in milliseconds."""
+
+    def __init__(self, workers: int, _scheduler: str | None = None, _gpus: int = 0) -> None:
+        self.size = workers
+        self._under_way: dict[str, tuple[int, int]] = {}  # process, and the pipe that its answer comes through
+
+    def __enter__(self) -> "_Forks":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for ticket in list(self._under_way):
+            self.stop(ticket)
+
+    def require_same(self, _describe: Callable[[], Any]) -> None:
+        pass
+
+    def require_workers(self) -> None:
+        pass
+
+    @property
+    def free(self) -> int:
+        return self.size - len(self._under_way)
+
+    def give(self, ticket: str, task: Callable[..., Any], *args: Any) -> None:
+        pipe, out = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                with os.fdopen(out, "wb") as answer:
+                    answer.write(pickle.dumps(_guarded(task, *args)))
+            finally:
+                os._exit(0)
+        os.close(out)
+        self._under_way[ticket] = child, pipe
+
+    def done(self, seconds: float) -> Iterator[tuple[str, Any]]:
+        ready = select.select([pipe for _, pipe in self._under_way.values()], [], [], seconds)[0]
+        for ticket, (child, pipe) in list(self._under_way.items()):
+            if pipe in ready:
+                with os.fdopen(pipe, "rb") as answer:
+                    told = answer.read()
+                del self._under_way[ticket]
+                os.waitpid(child, 0)
+                yield ticket, pickle.loads(told) if told else WorkerLost("its worker process died")
+
+    def stop(self, ticket: str) -> None:
+        child, pipe = self._under_way.pop(ticket)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(pipe)
+
+
+def forks() -> None:
+    """Rasters of a night are mapped in forks, not in Dask's workers."""
+    shift.Crew = _Forks  # type: ignore[assignment, misc]
+
+
+def before_tile(name: str, act: str) -> None:
+    """Python that is run before each tile of the raster of that name; it sees the tile's window as `window`."""
+    begin = Answers.begin
+
+    def note(self: Answers, tile: Any) -> None:
+        begin(self, tile)
+        if mapped[-1] == name:
+            exec(act, {**globals(), "window": tile.window})
+
+    mapped: list[str] = []
+    plain = segment.run
+
+    def run(prepared: Any, *rest: Any, **flags: Any) -> Any:
+        mapped.append(prepared.info.path.name)
+        return plain(prepared, *rest, **flags)
+
+    Answers.begin = note  # type: ignore[method-assign]
+    row.run = run
+
+
+def dies_at(place: str, number: int) -> None:
+    """The process dies at the n-th call of a function, counted from 0, such as `agriseg.files:commit`."""
+    module, name = place.split(":")
+    owner = importlib.import_module(module)
+    plain, seen = getattr(owner, name), []
+
+    def call(*args: Any, **flags: Any) -> Any:
+        seen.append(1)
+        if len(seen) > number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return plain(*args, **flags)
+
+    setattr(owner, name, call)
 
 
 def hold(tile: int) -> None:
