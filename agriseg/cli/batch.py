@@ -142,13 +142,16 @@ def _day(text: str | None) -> date | None:
 
 def _write_collection(folder: Path) -> None:
     """Items of the maps that are published, and the collection; not by workers, who would share a model's item."""
+    from agriseg.jobs.leftovers import WITHDRAWN
     from agriseg.jobs.night import QUARANTINE
     from agriseg.jobs.stac import write_collection, write_item, write_model_item
     from agriseg.layers.finished import RECORD, find_records
 
     if not any(folder.rglob(f"*{RECORD}")):
         return
-    records = [path for path in find_records(folder) if path.relative_to(folder).parts[0] != QUARANTINE]
+    records = [
+        path for path in find_records(folder) if path.relative_to(folder).parts[0] not in (QUARANTINE, WITHDRAWN)
+    ]
     for record in records:
         write_model_item(record)
     write_collection(folder, [write_item(record) for record in records])

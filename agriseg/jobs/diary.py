@@ -68,7 +68,7 @@ class Diary:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rasters by status: done, failed, deferred, waiting."""
+        """Rasters by status: done, failed, deferred, waiting, gone."""
         waiting = self.total - self.settled
         return {**self._counts, **({_WAITING: waiting} if waiting else {})}
 
@@ -76,7 +76,7 @@ class Diary:
     def exit_code(self) -> int:
         """0; 3 if some failed, 65 if all did and for their data; 75 if some are put off and none failed."""
         if self.failed:
-            data = all(row["code"] == 65 for row in self._rows.values())
+            data = all(row["code"] == 65 for row in self._rows.values() if row["status"] != "gone")
             return 65 if data and self.settled == self.total else 3
         return 75 if {"deferred", _WAITING} & set(self.counts) else 0
 

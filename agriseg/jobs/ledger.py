@@ -72,6 +72,12 @@ class Ledger:
         name, stamp, identity, key, outcome = row
         return Entry(name, stamp, identity, key, json.loads(outcome))
 
+    def entries(self) -> Iterator[Entry]:
+        """All entries, in the order of their names."""
+        with self._told():
+            names = self._base.execute("SELECT name FROM rasters ORDER BY name").fetchall()
+        return (entry for (name,) in names if (entry := self.find(name)) is not None)
+
     def put(self, entry: Entry) -> None:
         """Keep an entry, durably, in place of an older one."""
         row = (entry.name, entry.stamp, entry.identity, entry.key, json_line(entry.outcome))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
@@ -16,6 +16,7 @@ from agriseg.errors import AgrisegError, ModelError, UsageError
 from agriseg.jobs.diary import Diary
 from agriseg.jobs.discover import Candidate, Discovery
 from agriseg.jobs.ledger import Entry, Ledger
+from agriseg.jobs.leftovers import is_there, rows_of_gone
 from agriseg.json_text import json_line
 from agriseg.raster.identity import InputIdentity, Listing, Stamp, listing
 
@@ -142,31 +143,33 @@ class Night:
         files.make_folder(self.out)
         with files.locked(self.out / f".agriseg-batch{self._suffix}.lock"):
             items, passed_over = self._items()
-            with (
-                Ledger(self.out / f"ledger{self._suffix}.sqlite") as ledger,
-                Diary(self.out, self._suffix, [item.name for item in items], passed_over) as diary,
-            ):
-                left = [item for item in items if not self._settled(item, ledger, diary)]
-                if left:
-                    diary.write()
-                    from agriseg.jobs.shift import Shift  # loads torch, which a night without work does without
-
-                    Shift(self, ledger, diary, left).work()
+            with Ledger(self.out / f"ledger{self._suffix}.sqlite") as ledger:
+                gone = {row["name"]: row for row in rows_of_gone(ledger, {item.name for item in items})}
+                names = [*(item.name for item in items), *gone]
+                with Diary(self.out, self._suffix, names, passed_over) as diary:
+                    self._go(items, gone, ledger, diary)
                 return diary
+
+    def _go(self, items: list[Item], gone: dict[str, dict[str, Any]], ledger: Ledger, diary: Diary) -> None:
+        for name, row in gone.items():
+            diary.settle(name, row)
+        left = [item for item in items if not self._settled(item, ledger, diary)]
+        if left:
+            diary.write()
+            from agriseg.jobs.shift import Shift  # loads torch, which a night without work does without
+
+            Shift(self, ledger, diary, left).work()
 
     def plan(self) -> list[tuple[str, str]]:
         """Each raster's name and what would become of it: nothing is written."""
         items, _ = self._items()
         place = self.out / f"ledger{self._suffix}.sqlite"
-        if not place.exists():
-            return [(item.name, "refused" if item.refusal else "to map") for item in items]
-        with Ledger(place) as ledger:
+        with Ledger(place) if place.exists() else nullcontext() as ledger:
             return [(item.name, self._prospect(item, ledger)) for item in items]
 
-    def _prospect(self, item: Item, ledger: Ledger) -> str:
-        if item.refusal:
-            return "refused"
-        return "to map" if self._known(item, ledger) is None else "unchanged"
+    def _prospect(self, item: Item, ledger: Ledger | None) -> str:
+        known = ledger and self._known(item, ledger)
+        return "refused" if item.refusal else "unchanged" if known else "to map"
 
     @property
     def _suffix(self) -> str:
@@ -177,16 +180,15 @@ class Night:
         """The rasters of this shard, and how many files were passed over, by kind."""
         passed_over: dict[str, int] = {}
         items: list[Item] = []
-        unseen: list[Item] = []
         names = cache(listing)  # a folder of 10,000 rasters is listed once
         for job in self.jobs:
             key = _key(job, self.rules)
             items += [_item(job, candidate, key, names) for candidate in job.found.rasters if self._is_asked(candidate)]
-            unseen += [_unseen(job, name, why, key) for name, why in job.found.unseen.items()]
             for kind, number in job.found.passed_over.items():
                 passed_over[kind] = passed_over.get(kind, 0) + number
-        marked = [self._checked(item) for item in _without_clashes(items)]
-        return [item for item in (*marked, *unseen) if self._is_ours(item)], passed_over
+        items = [self._checked(item) for item in _without_clashes(items)]
+        unseen = [_unseen(job, *each) for job in self.jobs for each in job.found.unseen.items()]
+        return [item for item in items + unseen if self._is_ours(item)], passed_over
 
     def _is_ours(self, item: Item) -> bool:
         """Whether this shard has the raster; the same one every night, whatever comes beside it."""
@@ -227,15 +229,10 @@ class Night:
     def _known(self, item: Item, ledger: Ledger) -> dict[str, Any] | None:
         """What became of just this raster in an earlier night; None if it is to be mapped."""
         entry = ledger.find(item.name)
-        if entry is None or entry.key != item.key or not _same_content(item, entry):
+        if entry is None or entry.key != item.key or not same_content(item, entry):
             return None
         is_final = entry.outcome["status"] == "done" or entry.outcome["code"] in FINAL
-        return entry.outcome if is_final and self._is_there(entry.outcome) else None
-
-    def _is_there(self, outcome: Mapping[str, Any]) -> bool:
-        """Whether the map that a row tells of, if it tells of one, is the one that lies there: the record says it."""
-        paths = [self.out / path for path in outcome.get("files", ())]
-        return not paths or (all(path.is_file() for path in paths) and _sha256(paths[-1]) == outcome["record"])
+        return entry.outcome if is_final and is_there(self.out, entry.outcome) else None
 
 
 def _item(job: Job, candidate: Candidate, key: str, names: Callable[[Path], Listing]) -> Item:
@@ -243,10 +240,10 @@ def _item(job: Job, candidate: Candidate, key: str, names: Callable[[Path], List
     return Item(name, candidate, job, stamp(candidate.path, names), key)
 
 
-def _unseen(job: Job, name: str, why: AgrisegError, key: str) -> Item:
+def _unseen(job: Job, name: str, why: AgrisegError) -> Item:
     """What could not be looked into is told as a raster is that fails."""
-    item = _item(job, Candidate(Path(name), name, name, None), key, listing)
-    return replace(item, refusal=why)
+    title = f"{job.title}/{name}" if job.title else name
+    return Item(title, Candidate(Path(name), name, name, None), job, GONE, "", why)
 
 
 def _without_clashes(items: list[Item]) -> list[Item]:
@@ -263,11 +260,13 @@ def _without_clashes(items: list[Item]) -> list[Item]:
     return marked
 
 
-def _same_content(item: Item, entry: Entry) -> bool:
+def same_content(item: Item, entry: Entry) -> bool:
     """Whether a raster, with the files beside it, is the one that was mapped; what was only touched is read to see."""
     if item.stamp.text == entry.stamp:
         return True
-    return bool(entry.identity) and InputIdentity.of(item.candidate.path).digest == entry.identity
+    with suppress(AgrisegError):  # it cannot be read, and says so when its turn comes
+        return bool(entry.identity) and InputIdentity.of(item.candidate.path).digest == entry.identity
+    return False
 
 
 def stamp(path: Path, names: Callable[[Path], Listing] = listing) -> Stamp:

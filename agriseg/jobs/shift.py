@@ -12,7 +12,8 @@ from agriseg.engine.crew import Crew, Failure, gpu_count
 from agriseg.errors import AgrisegError, InputMissing, WorkerLost
 from agriseg.jobs.diary import Diary
 from agriseg.jobs.ledger import Entry, Ledger
-from agriseg.jobs.night import GONE, QUARANTINE, Item, Night, stamp
+from agriseg.jobs.leftovers import WITHDRAWN, withdraw
+from agriseg.jobs.night import GONE, QUARANTINE, Item, Night, same_content, stamp
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.turn import Turn, take_turn
 from agriseg.jobs.versions import versions
@@ -126,11 +127,25 @@ class Shift:
     def _settle(self, item: Item, row: dict[str, Any]) -> None:
         """Keep what became of a raster: first in the ledger, then for the readers."""
         before = self._ledger.find(item.name)
-        kept = {"own": before is not None and before.outcome["own"], **row}
+        own = before is not None and bool(before.outcome["own"])
+        if before and own and self._withdraw(item, before, row):
+            row = {**row, "reason": f"{row['reason']}; the map of the raster as it was is now in {WITHDRAWN}"}
+        kept = {"own": own, "image": str(item.candidate.path.resolve()), **row}
         self._ledger.put(Entry(item.name, item.stamp.text, row.get("identity", ""), item.key, kept))
         self._diary.settle(item.name, row)
         if row["status"] == "failed":
             self._night.complain(item.name, row["reason"])
+
+    def _withdraw(self, item: Item, before: Entry, row: dict[str, Any]) -> bool:
+        """Let no map stay published that is of another state of a raster which is there; whether there was one."""
+        if row["status"] != "failed" or stamp(item.candidate.path) == GONE:
+            return False
+        outputs = self._outputs(item)
+        if "files" not in row:
+            is_stale = not same_content(item, before)
+        else:
+            is_stale = row["files"][-1] != outputs.record.relative_to(self._night.out.resolve()).as_posix()
+        return is_stale and withdraw(outputs, self._night.out.resolve() / WITHDRAWN / item.folder)
 
     def _stop_overdue(self, crew: Crew) -> None:
         for name, (item, began) in list(self._under_way.items()):

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, Template
 
-_ORDER = ("failed", "deferred", "waiting", "done")
+_ORDER = ("failed", "deferred", "waiting", "done", "gone")
 _TRUST = ("red", "amber", "green", None)
 
 
