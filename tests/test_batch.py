@@ -1,4 +1,7 @@
-"""A night of many rasters: what is taken, what is isolated, what is remembered, what is told."""
+"""A night of many rasters: what is isolated, what is remembered, what is told.
+
+Rasters of most nights are mapped in forks, which begin in milliseconds; one night has workers of each kind.
+"""
 
 import csv
 import html.parser
@@ -12,6 +15,8 @@ import shutil
 import subprocess
 import sys
 import types
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,7 @@ import click
 import pytest
 from clusters import cluster
 from conftest import TIMED, blocks, layer_bytes, write_raster
+from runs import Ended, Nursery
 
 from agriseg import segment
 from agriseg.cli import cli
@@ -27,31 +33,69 @@ from agriseg.jobs.joblist import read_jobs
 from agriseg.jobs.ledger import Entry, Ledger
 from agriseg.jobs.oracle import random_network
 
-NOW = ["--settle", "0s"]
+Batch = Callable[..., Ended]
+
+NAMES = ("2026-05-01/north.tif", "2026-05-01/south.tif", "2026-05-08/north.tif")
+TILES = ["--tile", "64", "--overlap", "32", "--margin", "8"]
+
+
+@dataclass
+class Farm:
+    """Three good rasters of two days, each of its own pixels, and where their maps go."""
+
+    flights: Path
+    out: Path
+
+    @classmethod
+    def at(cls, folder: Path) -> "Farm":
+        for seed, name in enumerate(NAMES):
+            path = folder / "flights" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_raster(path, blocks(96, 104, seed=seed, low=1))
+        return cls(folder / "flights", folder / "out")
+
+    @property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        return {row["name"]: row for row in json.loads((self.out / "summary.json").read_text())["rows"]}
+
+    @property
+    def fresh(self) -> set[str]:
+        """Rasters that the last night has looked at anew."""
+        return {name for name, row in self.rows.items() if not row.get("unchanged")}
 
 
 @pytest.fixture
-def flights(tmp_path: Path) -> Path:
-    """Three good rasters of two days, each of its own pixels."""
-    for seed, name in enumerate(("2026-05-01/north.tif", "2026-05-01/south.tif", "2026-05-08/north.tif")):
-        path = tmp_path / "flights" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_raster(path, blocks(120, 140, seed=seed, low=1))
-    return tmp_path / "flights"
+def farm(tmp_path: Path) -> Farm:
+    return Farm.at(tmp_path)
 
 
-def batch(*args: Any, patch: str | None = None, seconds: float = 120) -> subprocess.CompletedProcess[str]:
-    """`agriseg batch` in a process of its own; `patch` is Python that its workers run before anything else."""
-    env = dict(os.environ)
-    if patch is not None:
-        env["PYTHONPATH"] = patch
-    command = [sys.executable, "-m", "agriseg", "batch", *(str(arg) for arg in args), *NOW]
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=env, check=False)
+@pytest.fixture(scope="session")
+def a_night(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery, model_file: Path) -> Farm:
+    """A farm whose rasters are mapped; nobody changes it."""
+    farm = Farm.at(tmp_path_factory.mktemp("night"))
+    asked = ["batch", farm.flights, "-o", farm.out, "-m", model_file, "--settle", "0s", *TILES]
+    done = nursery.run(*asked, patches=[["forks"]])
+    assert (done.code, done.out, done.err) == (0, "", ""), "quiet on success"
+    return farm
 
 
-def rows_of(out: Path) -> dict[str, dict[str, Any]]:
-    summary = json.loads((out / "summary.json").read_text())
-    return {row["name"]: row for row in summary["rows"]}
+@pytest.fixture
+def mapped(a_night: Farm, tmp_path: Path) -> Farm:
+    """The same for a test of its own."""
+    shutil.copytree(a_night.flights, tmp_path / "flights")
+    shutil.copytree(a_night.out, tmp_path / "out")
+    return Farm(tmp_path / "flights", tmp_path / "out")
+
+
+@pytest.fixture
+def batch(nursery: Nursery, tmp_path: Path) -> Batch:
+    """`agriseg batch` in a fork; `act` is a raster's name and Python that is run before each of its tiles."""
+
+    def run(*args: Any, act: tuple[str, str] | None = None, settle: str = "0s") -> Ended:
+        patches = [["forks"], *([["before_tile", *act]] if act else [])]
+        return nursery.start("batch", *args, "--settle", settle, cwd=tmp_path, patches=patches).ended(120)
+
+    return run
 
 
 def maps_of(out: Path) -> dict[str, bytes]:
@@ -67,78 +111,75 @@ def maps_of(out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.fault("B07", "K11")
-def test_a_night_and_the_same_night_again(flights: Path, model_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "maps"
-    done = batch(flights, "-o", out, "-m", model_file)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "quiet on success"
-    for path in flights.rglob("*.tif"):
+def test_a_night_and_the_same_night_again(mapped: Farm, model_file: Path, tmp_path: Path) -> None:
+    for path in mapped.flights.rglob("*.tif"):
         straight = tmp_path / "straight" / path.parent.name
-        segment(path, model_file, straight)
-        got = {name: data for name, data in layer_bytes(out / path.parent.name).items() if name.startswith(path.stem)}
+        segment(path, model_file, straight, tile=64, overlap=32, margin=8)
+        got = {
+            name: data
+            for name, data in layer_bytes(mapped.out / path.parent.name).items()
+            if name.startswith(path.stem)
+        }
         expected = {name: data for name, data in layer_bytes(straight).items() if name.startswith(path.stem)}
         assert got == expected
-    times = {path: path.stat().st_mtime_ns for path in out.rglob("*_run.json")}
-    again = batch(flights, "-o", out, "-m", model_file, patch=no_model(tmp_path))
+    times = {path: path.stat().st_mtime_ns for path in mapped.out.rglob("*_run.json")}
+    again = without_torch(tmp_path, mapped.flights, "-o", mapped.out, "-m", model_file, *TILES)
     assert (again.returncode, again.stderr) == (0, "")
-    assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*_run.json")}
-    assert all(row["unchanged"] for row in rows_of(out).values())
+    assert times == {path: path.stat().st_mtime_ns for path in mapped.out.rglob("*_run.json")}
+    assert not mapped.fresh
 
 
-def no_model(folder: Path) -> str:
-    """A process that loads torch ends."""
+def without_torch(folder: Path, *args: Any) -> subprocess.CompletedProcess[str]:
+    """`agriseg batch` in a process that ends when it loads torch: a night without work is quick."""
     (folder / "sitecustomize.py").write_text(
         "import sys\nclass Refuse:\n    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'torch': raise SystemExit('torch is loaded')\n"
         "sys.meta_path.insert(0, Refuse())\n"
     )
-    return str(folder)
+    command = [sys.executable, "-m", "agriseg", "batch", *map(str, args), "--settle", "0s"]
+    env = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
 
 
-@pytest.mark.fault("X10", "X11", "B02")
-def test_the_readers_can_be_trusted(flights: Path, model_file: Path, tmp_path: Path) -> None:
+@pytest.mark.fault("X10", "X11", "B02", "B03")
+def test_the_readers_can_be_trusted(mapped: Farm, model_file: Path, batch: Batch) -> None:
     """The summaries of a night with good, bad and evil names: the right rows, no formula, no markup."""
-    evil = ["=cmd|' &C calc'!A1.tif", "<img src=x onerror=alert(1)>.tif"]
-    for name in evil:
-        (flights / name).write_bytes(b"")
-    out = tmp_path / "maps"
-    done = batch(flights, "-o", out, "-m", model_file)
-    assert done.returncode == 3
-    assert done.stderr.count("\n") == 2
-    assert all(line.startswith("agriseg: failed: ") for line in done.stderr.splitlines())
+    for name in ("=cmd|' &C calc'!A1.tif", "<img src=x onerror=alert(1)>.tif"):
+        (mapped.flights / name).write_bytes(b"")
+    write_raster(mapped.flights / "2026-05-01" / "south.tiff", blocks(90, 90))
+    out = mapped.out
+    for _ in range(2):  # what is known to be bad is told again
+        done = batch(mapped.flights, "-o", out, "-m", model_file, *TILES, "--stac")
+        assert done.code == 3
+        assert done.err.count("\n") == 3
+        assert all(line.startswith("agriseg: failed: ") for line in done.err.splitlines())
     with (out / "summary.csv").open(newline="", encoding="utf-8-sig") as lines:
         table = list(csv.DictReader(lines))
-    assert len(table) == 5
+    assert len(table) == 6
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in table for cell in row.values())
     assert {row["status"] for row in table} == {"done", "failed"}
-    north = next(row for row in table if row["name"] == "2026-05-01/north.tif")
+    north = next(row for row in table if row["name"] == NAMES[0])
     assert float(north["class 0 ha"]) >= 0
-    assert int(north["predicted"]) == 120 * 140
+    assert int(north["predicted"]) == 96 * 104
     tags = Tags()
     tags.feed((out / "summary.html").read_text())
     assert not {"script", "link", "iframe"} & set(tags.names)
-    assert tags.links == [
-        "2026-05-01/north_report.html",
-        "2026-05-01/south_report.html",
-        "2026-05-08/north_report.html",
-    ]
+    assert tags.links == [name.replace(".tif", "_report.html") for name in NAMES]
     assert all((out / link).is_file() for link in tags.links)
     assert all(source.startswith("data:image/png") for source in tags.sources)
     assert len(tags.sources) == 3
+    clash = mapped.rows["2026-05-01/south.tiff"]
+    assert (clash["code"], "2026-05-01/south.tif would write the same files" in clash["reason"]) == (2, True)
     events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert [event["event"] for event in events].count("failed") == 2
-    assert events[-1]["event"] == "summary"
-    assert events[-1]["exit_code"] == 3
+    assert [event["event"] for event in events].count("failed") == 4, (
+        "the two empty ones once, the clash in both nights"
+    )
+    assert (events[-1]["event"], events[-1]["exit_code"]) == ("summary", 3)
     assert all(event["ts"].endswith("Z") for event in events)
-
-
-def test_a_catalogue_of_a_night(flights: Path, model_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "maps"
-    assert batch(flights, "-o", out, "-m", model_file, "--stac", "--lang", "zh").returncode == 0
     told = json.loads((out / "collection.json").read_text())
     items = [link["href"] for link in told["links"] if link["rel"] == "item"]
     assert len(items) == 3
     assert all((out / item).is_file() for item in items)
-    assert 'lang="zh-Hans"' in (out / "2026-05-01" / "north_report.html").read_text()
 
 
 class Tags(html.parser.HTMLParser):
@@ -156,88 +197,63 @@ class Tags(html.parser.HTMLParser):
 
 
 @pytest.mark.fault("B03")
-def test_all_bad_and_none_at_all(tmp_path: Path, model_file: Path) -> None:
+def test_all_bad_and_none_at_all(tmp_path: Path, model_file: Path, batch: Batch) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    assert batch(folder, "-o", tmp_path / "none", "-m", model_file).returncode == 0
+    assert batch(folder, "-o", tmp_path / "none", "-m", model_file).code == 0
     assert "<b>0</b> files" in (tmp_path / "none" / "summary.html").read_text()
     for name in ("a.tif", "b.tif"):
         (folder / name).write_text("no raster")
-    assert batch(folder, "-o", tmp_path / "out", "-m", model_file).returncode == 65
-    again = batch(folder, "-o", tmp_path / "out", "-m", model_file, patch=no_model(tmp_path))
-    assert again.returncode == 65, "known to be bad, and told again"
-    assert again.stderr.count("failed: ") == 2
-
-
-def spoil(folder: Path, name: str, act: str) -> str:
-    """A patch for workers: when they come to the raster of that name they act otherwise."""
-    (folder / "sitecustomize.py").write_text(
-        "import os, sys, time, importlib.abc\n"
-        "class After(importlib.abc.MetaPathFinder):\n"
-        "    def find_spec(self, fullname, path=None, target=None):\n"
-        "        if fullname != 'agriseg.jobs.turn': return None\n"
-        "        sys.meta_path.remove(self)\n"
-        "        import agriseg.jobs.segment as segment\n"
-        "        from agriseg.engine.device import Forward\n"
-        "        from agriseg.engine import answers\n"
-        "        plain, call, begin = segment.run, Forward.__call__, answers.Answers.begin\n"
-        "        at = []\n"
-        "        def note(self, tile): at[:] = [tile.window]; begin(self, tile)\n"
-        "        answers.Answers.begin = note\n"
-        f"        name, act = {name!r}, {act!r}\n"
-        "        def run(prepared, outputs, *rest, **flags):\n"
-        "            def spoilt(self, x):\n"
-        "                if prepared.info.path.name == name and at: exec(act)\n"
-        "                return call(self, x)\n"
-        "            Forward.__call__ = spoilt\n"
-        "            return plain(prepared, outputs, *rest, **flags)\n"
-        "        segment.run = run\n"
-        "        return None\n"
-        "sys.meta_path.insert(0, After())\n"
-    )
-    return str(folder)
+    for _ in range(2):
+        done = batch(folder, "-o", tmp_path / "out", "-m", model_file)
+        assert (done.code, done.err.count("failed: ")) == (65, 2), "known to be bad, and told again"
 
 
 @pytest.mark.fault("B02", "B09", "W02")
-def test_a_raster_that_kills_its_worker(flights: Path, model_file: Path, tmp_path: Path) -> None:
-    """The tile is named; the others finish."""
-    (flights / "2026-05-01" / "south.tif").rename(flights / "2026-05-01" / "poison.tif")
-    act = "if at[0].col_off == 64 and at[0].row_off == 32: os.abort()"
-    flags = ["--tile", "64", "--overlap", "32", "--margin", "8"]
-    done = batch(flights, "-o", tmp_path / "out", "-m", model_file, *flags, patch=spoil(tmp_path, "poison.tif", act))
-    assert done.returncode == 3, done.stderr
-    rows = rows_of(tmp_path / "out")
-    assert {name for name, row in rows.items() if row["status"] == "done"} == {
-        "2026-05-01/north.tif",
-        "2026-05-08/north.tif",
-    }
-    bad = rows["2026-05-01/poison.tif"]
+def test_a_raster_that_kills_its_worker(farm: Farm, model_file: Path, batch: Batch) -> None:
+    """The tile is named; the others finish; one whose worker hangs is stopped."""
+    asked = [farm.flights, "-o", farm.out, "-m", model_file, *TILES]
+    poison = (farm.flights / NAMES[1]).rename(farm.flights / "2026-05-01" / "poison.tif")
+    act = "if (window.col_off, window.row_off) == (40, 32): os.kill(os.getpid(), signal.SIGKILL)"
+    done = batch(*asked, act=("poison.tif", act))
+    assert done.code == 3, done.err
+    assert {name for name, row in farm.rows.items() if row["status"] == "done"} == {NAMES[0], NAMES[2]}
+    bad = farm.rows["2026-05-01/poison.tif"]
     assert (bad["status"], bad["code"], bad["tries"]) == ("failed", 75, 2)
-    assert "window 64,32,64,64" in bad["reason"]
-    again = batch(flights, "-o", tmp_path / "out", "-m", model_file, *flags)
-    assert again.returncode == 0, again.stderr
-    assert rows_of(tmp_path / "out")["2026-05-01/poison.tif"]["status"] == "done"
+    assert "window 40,32,64,64" in bad["reason"]
+    hung = batch(*asked, "--timeout", "1s", act=("poison.tif", "time.sleep(3600)"))
+    assert hung.code == 3, hung.err
+    assert "stopped; raise --timeout" in farm.rows["2026-05-01/poison.tif"]["reason"]
+    assert farm.fresh == {"2026-05-01/poison.tif"}
+    assert batch(*asked).code == 0
+    assert farm.rows["2026-05-01/poison.tif"]["status"] == "done"
+    assert poison.is_file()
 
 
-@pytest.mark.fault("B06")
-def test_a_raster_over_which_the_worker_hangs(flights: Path, model_file: Path, tmp_path: Path) -> None:
-    patch = spoil(tmp_path, "south.tif", "time.sleep(3600)")
-    done = batch(flights, "-o", tmp_path / "out", "-m", model_file, "--timeout", "25s", patch=patch)
-    assert done.returncode == 3, done.stderr
-    rows = rows_of(tmp_path / "out")
-    assert [name for name, row in rows.items() if row["status"] != "done"] == ["2026-05-01/south.tif"]
-    assert "stopped; raise --timeout" in rows["2026-05-01/south.tif"]["reason"]
-
-
-@pytest.mark.fault("B05")
-def test_a_file_that_goes_away_before_its_turn(flights: Path, model_file: Path, tmp_path: Path) -> None:
-    south = flights / "2026-05-01" / "south.tif"
-    patch = spoil(tmp_path, "north.tif", f"import pathlib; pathlib.Path({str(south)!r}).unlink(missing_ok=True)")
-    done = batch(flights, "-o", tmp_path / "out", "-m", model_file, patch=patch)
-    assert done.returncode == 3, done.stderr
-    rows = rows_of(tmp_path / "out")
-    assert {row["status"] for name, row in rows.items() if "south" not in name} == {"done"}
-    assert rows["2026-05-01/south.tif"]["code"] == 66
+@pytest.mark.fault("B04", "B05")
+def test_files_that_go_away_or_grow_before_their_turn(mapped: Farm, model_file: Path, batch: Batch) -> None:
+    """Two new rasters that are written again, or deleted, while another is mapped: one is put off, one has gone."""
+    asked = [mapped.flights, "-o", mapped.out, "-m", model_file, *TILES]
+    first, grows, goes = (mapped.flights / f"new{number}.tif" for number in range(3))
+    for path in (first, grows, goes):
+        write_raster(path, blocks(96, 104))
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    act = f"open({str(grows)!r}, 'ab').write(b'more'); pathlib.Path({str(goes)!r}).unlink(missing_ok=True)"
+    done = batch(*asked, act=("new0.tif", act), settle="1h")
+    assert done.code == 3, done.err
+    rows = {name: (row["status"], row["code"]) for name, row in mapped.rows.items() if name.startswith("new")}
+    assert rows == {"new0.tif": ("done", 0), "new1.tif": ("deferred", 0), "new2.tif": ("failed", 66)}
+    assert not (mapped.out / "new1_classes.tif").exists()
+    write_raster(grows, blocks(96, 104))
+    os.utime(grows, (1_700_000_000, 1_700_000_000))
+    assert batch(*asked, settle="1h").code == 0
+    assert mapped.rows["new1.tif"]["status"] == "done"
+    assert "new2.tif" not in mapped.rows, "it is not there, and has no map"
+    grows.unlink()
+    assert batch(*asked, settle="1h").code == 0
+    assert mapped.rows["new1.tif"]["status"] == "gone"
+    assert "its map is of an earlier night" in mapped.rows["new1.tif"]["reason"]
+    assert '<b>1</b> <span class="status">gone</span>' in (mapped.out / "summary.html").read_text()
 
 
 # the ledger
@@ -259,95 +275,73 @@ def test_what_is_no_ledger_is_said(tmp_path: Path) -> None:
         Ledger(tmp_path / "l.sqlite")
 
 
-@pytest.mark.parametrize("change", ["pixels", "touched", "model", "flag", "output gone"])
 def test_what_has_changed_is_mapped_again_and_nothing_else(
-    flights: Path, model_file: Path, tmp_path: Path, change: str
+    mapped: Farm, model_file: Path, batch: Batch, tmp_path: Path
 ) -> None:
-    out, flags = tmp_path / "out", []
-    assert batch(flights, "-o", out, "-m", model_file).returncode == 0
-    image, model = flights / "2026-05-01" / "south.tif", model_file
-    if change == "pixels":
-        write_raster(image, blocks(120, 140, seed=9, low=1))
-    elif change == "touched":
-        image.touch()
-    elif change == "model":
-        model = tmp_path / "other.safetensors"
-        random_network("fcn_small", seed=1).save(model)
-    elif change == "flag":
-        flags = ["--probabilities"]
-    else:
-        (out / "2026-05-01" / "south_confidence.tif").unlink()
-    done = batch(flights, "-o", out, "-m", model, *flags)
-    assert done.returncode == 0, done.stderr
-    again = {name for name, row in rows_of(out).items() if not row.get("unchanged")}
-    everything = {path.relative_to(flights).as_posix() for path in flights.rglob("*.tif")}
-    expected: dict[str, set[str]] = {"touched": set(), "model": everything, "flag": everything}
-    assert again == expected.get(change, {"2026-05-01/south.tif"})
+    """Night after night in one folder, each with another change."""
+    asked = [mapped.flights, "-o", mapped.out, *TILES]
+    south, other = mapped.flights / NAMES[1], tmp_path / "other.safetensors"
+    random_network("fcn_small", seed=1).save(other)
+
+    def again(*flags: Any) -> set[str]:
+        done = batch(*asked, *(flags or ("-m", model_file)))
+        assert done.code == 0, done.err
+        return mapped.fresh
+
+    south.touch()
+    assert again() == set()
+    write_raster(south, blocks(96, 104, seed=9, low=1))
+    assert again() == {NAMES[1]}
+    (mapped.out / "2026-05-01" / "south_confidence.tif").unlink()
+    assert again() == {NAMES[1]}
+    segment(south, other, mapped.out / "2026-05-01", overwrite=True)
+    assert again() == {NAMES[1]}, "somebody has put another map in the place of the night's"
+    record = json.loads((mapped.out / "2026-05-01" / "south_run.json").read_text())
+    assert record["verdict"] == mapped.rows[NAMES[1]]["verdict"]
+    assert again("-m", other) == set(NAMES)
+    assert again("-m", other, "--limit", "doubtful=0.1%:0.2%") == set(NAMES)
+    assert {row["verdict"]["colour"] for row in mapped.rows.values()} == {"red"}
 
 
-def test_maps_of_somebody_else_are_left_alone(flights: Path, model_file: Path, tmp_path: Path) -> None:
+def test_maps_of_somebody_else_are_left_alone(farm: Farm, model_file: Path, batch: Batch) -> None:
     """In this night and in the next one."""
-    segment(flights / "2026-05-01" / "south.tif", model_file, tmp_path / "out" / "2026-05-01")
-    before = layer_bytes(tmp_path / "out" / "2026-05-01")
+    segment(farm.flights / NAMES[1], model_file, farm.out / "2026-05-01")
+    before = layer_bytes(farm.out / "2026-05-01")
+    (farm.flights / NAMES[2]).unlink()
     for _ in range(2):
-        done = batch(flights, "-o", tmp_path / "out", "-m", model_file, "--probabilities")
-        assert done.returncode == 3
-        assert rows_of(tmp_path / "out")["2026-05-01/south.tif"]["code"] == 73
-    after = layer_bytes(tmp_path / "out" / "2026-05-01")
+        assert batch(farm.flights, "-o", farm.out, "-m", model_file, "--probabilities").code == 3
+        assert farm.rows[NAMES[1]]["code"] == 73
+    after = layer_bytes(farm.out / "2026-05-01")
     assert {name: after[name] for name in before} == before
 
 
-@pytest.mark.fault("B04")
-def test_a_file_that_may_still_grow_waits(flights: Path, model_file: Path, tmp_path: Path) -> None:
-    """It was written a moment ago, and is written again while it waits: it is put off, not mapped."""
-    south = flights / "2026-05-01" / "south.tif"
-    for path in flights.rglob("*.tif"):
-        os.utime(path, (1_700_000_000, 1_700_000_000))
-    south.touch()
-    patch = spoil(tmp_path, "north.tif", f"open({str(south)!r}, 'ab').write(b'more')")
-    command = [sys.executable, "-m", "agriseg", "batch", flights, "-o", tmp_path / "out", "-m", model_file]
-    env = {**os.environ, "PYTHONPATH": patch}
-    done = subprocess.run([*map(str, command), "--settle", "8s"], capture_output=True, text=True, env=env, check=False)
-    assert done.returncode == 75, done.stderr
-    assert rows_of(tmp_path / "out")["2026-05-01/south.tif"]["status"] == "deferred"
-    assert not (tmp_path / "out" / "2026-05-01" / "south_classes.tif").exists()
-    assert batch(flights, "-o", tmp_path / "out", "-m", model_file).returncode == 0
-
-
-def test_two_rasters_that_would_write_the_same_files(flights: Path, model_file: Path, tmp_path: Path) -> None:
-    write_raster(flights / "2026-05-01" / "south.tiff", blocks(90, 90))
-    done = batch(flights, "-o", tmp_path / "out", "-m", model_file)
-    assert done.returncode == 3
-    row = rows_of(tmp_path / "out")["2026-05-01/south.tiff"]
-    assert row["code"] == 2
-    assert "2026-05-01/south.tif would write the same files" in row["reason"]
-
-
-def test_shards_share_the_work(flights: Path, model_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_shards_share_the_work(farm: Farm, model_file: Path, batch: Batch) -> None:
+    asked = [farm.flights, "-o", farm.out, "-m", model_file]
     for part in (1, 2):
-        assert batch(flights, "-o", out, "-m", model_file, "--shard", f"{part}/2").returncode == 0
+        assert batch(*asked, "--shard", f"{part}/2").code == 0
     names = [
-        {row["name"] for row in json.loads((out / f"summary-{part}of2.json").read_text())["rows"]} for part in (1, 2)
+        {row["name"] for row in json.loads((farm.out / f"summary-{part}of2.json").read_text())["rows"]}
+        for part in (1, 2)
     ]
     assert not names[0] & names[1]
-    assert len(names[0] | names[1]) == 3
+    assert names[0] | names[1] == set(NAMES)
     for number in range(9):  # a raster stays with its shard when others come
-        write_raster(flights / f"new{number}.tif", blocks(20, 20))
+        write_raster(farm.flights / f"new{number}.tif", blocks(20, 20))
     for part, before in enumerate(names, 1):
-        plan = batch(flights, "-o", out, "-m", model_file, "--shard", f"{part}/2", "--dry-run", "--json")
-        assert {name for name, what in json.loads(plan.stdout).items() if what == "unchanged"} == before
-    assert len(list(out.rglob("*_classes.tif"))) == 3
+        plan = batch(*asked, "--shard", f"{part}/2", "--dry-run", "--json")
+        assert {name for name, what in json.loads(plan.out).items() if what == "unchanged"} == before
+    assert len(list(farm.out.rglob("*_classes.tif"))) == 3
 
 
-def test_only_recent_flights(flights: Path, model_file: Path, tmp_path: Path) -> None:
-    done = batch(flights, "-o", tmp_path / "out", "-m", model_file, "--since", "2026-05-02", "--dry-run")
-    assert done.stdout.split() == ["to", "map", "2026-05-08/north.tif"]
-    assert not (tmp_path / "out").exists()
+def test_only_recent_flights(farm: Farm, model_file: Path, batch: Batch) -> None:
+    done = batch(farm.flights, "-o", farm.out, "-m", model_file, "--since", "2026-05-02", "--dry-run")
+    assert done.out.split() == ["to", "map", NAMES[2]]
+    assert not farm.out.exists()
 
 
-def test_jobs_of_a_file(flights: Path, model_file: Path, tmp_path: Path) -> None:
+def test_jobs_of_a_file(farm: Farm, model_file: Path, batch: Batch, tmp_path: Path) -> None:
     """Two cameras, each with its own model and flags; and a command at the end."""
+    flights, out = farm.flights, farm.out
     shutil.copy(model_file, flights / "small.safetensors")
     (flights / "night.toml").write_text(
         '[[job]]\ntitle = "may1"\nimages = "2026-05-01"\nmodel = "small.safetensors"\n'
@@ -355,15 +349,15 @@ def test_jobs_of_a_file(flights: Path, model_file: Path, tmp_path: Path) -> None
         '[[job]]\ntitle = "may8"\nimages = "2026-05-08"\nmodel = "small.safetensors"\nglob = "*.TIF"\n'
     )
     say = "import os, pathlib; pathlib.Path('said').write_text(os.environ['AGRISEG_EXIT_CODE'])"
-    out = tmp_path / "out"
-    done = batch(flights / "night.toml", "-o", out, "--on-done", f'{sys.executable} -c "{say}"', "--json")
-    assert done.returncode == 0, done.stderr
-    assert Path("said").read_text() == "0"
-    Path("said").unlink()
-    assert json.loads(done.stdout)["rasters"] == {"done": 3}
+    asked = [flights / "night.toml", "-o", out, "--on-done", f'{sys.executable} -c "{say}"', "--json", "--lang", "zh"]
+    done = batch(*asked)
+    assert done.code == 0, done.err
+    assert (tmp_path / "said").read_text() == "0"
+    assert json.loads(done.out)["rasters"] == {"done": 3}
     assert {path.parent.name for path in out.rglob("*_classes.tif")} == {"may1", "may8"}
     record = json.loads((out / "may1" / "north_run.json").read_text())
     assert record["parameters"]["bands"] == {"red": 3, "green": 2, "blue": 1}
+    assert 'lang="zh-Hans"' in (out / "may1" / "north_report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -388,40 +382,54 @@ def test_jobs_that_make_no_sense(tmp_path: Path, text: str, says: str) -> None:
 
 
 @pytest.mark.fault("W07")
-def test_any_workers_the_same_bytes(flights: Path, model_file: Path, tmp_path: Path) -> None:
-    results = {}
-    with cluster(tmp_path) as file:
-        for name, flags in {"1": [], "2": ["--workers", "2"], "cluster": ["--scheduler-file", file]}.items():
-            flags = [*flags, "--cpu-threads", "1"]
-            done = batch(flights, "-o", tmp_path / name, "-m", model_file, *flags)
-            assert done.returncode == 0, done.stderr
-            results[name] = maps_of(tmp_path / name)
-    assert results["1"] == results["2"] == results["cluster"]
-    assert len(results["1"]) == 3 * 8
+def test_any_workers_the_same_bytes(a_night: Farm, model_file: Path, tmp_path: Path) -> None:
+    """Forks, two processes of ours, a cluster of somebody else's."""
+    with cluster(tmp_path, workers=1) as file:
+        for name, flags in {"2": ["--workers", "2"], "cluster": ["--scheduler-file", file]}.items():
+            asked = [
+                "batch",
+                a_night.flights,
+                "-o",
+                tmp_path / name,
+                "-m",
+                model_file,
+                "--settle",
+                "0s",
+                *TILES,
+                *flags,
+            ]
+            command = [sys.executable, "-m", "agriseg", *map(str, asked), "--cpu-threads", "1"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    made = [maps_of(out) for out in (a_night.out, tmp_path / "2", tmp_path / "cluster")]
+    assert made[0] == made[1] == made[2]
+    assert len(made[0]) == 3 * 8
 
 
-def test_a_scheduler_that_is_not_there(flights: Path, model_file: Path, tmp_path: Path) -> None:
-    done = batch(flights, "-o", tmp_path / "out", "-m", model_file, "--scheduler-file", tmp_path / "none.json")
-    assert done.returncode == 69
-    assert done.stderr.count("\n") == 1
+def test_a_scheduler_that_is_not_there(farm: Farm, model_file: Path, nursery: Nursery, tmp_path: Path) -> None:
+    asked = ["batch", farm.flights, "-o", farm.out, "-m", model_file, "--settle", "0s"]
+    done = nursery.run(*asked, "--scheduler-file", tmp_path / "none.json")
+    assert (done.code, done.one_line) == (69, True)
 
 
-def test_a_red_map_is_kept_out_of_the_published_folder(flights: Path, model_file: Path, tmp_path: Path) -> None:
-    """Here nobody may trust a map that is doubted at all, and this network doubts all of its own."""
+def test_a_red_map_is_kept_out_of_the_published_folder(mapped: Farm, model_file: Path, batch: Batch) -> None:
+    """Here nobody may trust a map that is doubted at all, and this network doubts all of its own; last night's go."""
+    out = mapped.out
     flags = ["--limit", "doubtful=0%:0.1%", "--fail-on", "red"]
+    assert len(list(out.glob("20*/*_classes.tif"))) == 3
     for _ in range(2):
-        done = batch(flights, "-o", tmp_path / "out", "-m", model_file, *flags)
-        assert done.returncode == 3, done.stderr
-        assert done.stderr.count("red: the network doubts") == 3
-        rows = rows_of(tmp_path / "out")
-        assert all((row["code"], row["verdict"]["colour"]) == (3, "red") for row in rows.values())
-        assert all(name.startswith("quarantine/") for row in rows.values() for name in row["files"])
-    assert len(list((tmp_path / "out" / "quarantine").rglob("*_classes.tif"))) == 3
-    assert not list((tmp_path / "out").glob("20*/*.tif"))
-    assert all(row["unchanged"] for row in rows.values())
-    published = batch(flights, "-o", tmp_path / "out", "-m", model_file)
-    assert published.returncode == 0, published.stderr
-    assert len(list((tmp_path / "out").glob("20*/*_classes.tif"))) == 3
+        done = batch(mapped.flights, "-o", out, "-m", model_file, *TILES, *flags)
+        assert done.code == 3, done.err
+        assert done.err.count("red: the network doubts") == 3
+        assert all((row["code"], row["verdict"]["colour"]) == (3, "red") for row in mapped.rows.values())
+        assert all(name.startswith("quarantine/") for row in mapped.rows.values() for name in row["files"])
+        assert not list(out.glob("20*/*.*"))
+    assert len(list((out / "quarantine").rglob("*_classes.tif"))) == 3
+    assert not mapped.fresh
+    published = batch(mapped.flights, "-o", out, "-m", model_file, *TILES)
+    assert published.code == 0, published.err
+    assert len(list(out.glob("20*/*_classes.tif"))) == 3
+    assert not list((out / "quarantine").rglob("*.*"))
 
 
 # examples/night

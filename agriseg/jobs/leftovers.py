@@ -1,7 +1,6 @@
 """What earlier nights have left: maps of rasters that have gone, and maps that are not of their rasters any more."""
 
 import hashlib
-import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,11 @@ from typing import Any
 from agriseg import files
 from agriseg.jobs.ledger import Ledger
 from agriseg.jobs.outputs import Outputs
+from agriseg.jobs.stem import CHANGE, INDEX, LAYERS, Stem
 from agriseg.layers.finished import RECORD
 
 WITHDRAWN = "withdrawn"
 """Folder, in that of the outputs, for maps of rasters that have changed since and could not be mapped again."""
-_RECORDS = ("_index.json", "_layers.json", "_change.json", RECORD)
 _PAGES = ("_report.html", "_stac.json")
 
 
@@ -57,25 +56,15 @@ def withdraw(outputs: Outputs, to: Path) -> bool:
     Raises:
         StorageError: the system does not let a file go.
     """
+    stem = Stem(outputs.folder, outputs.stem)
     if not outputs.record.exists():
         return False
     files.make_folder(to)
-    for path in [*map(outputs.named, (page.removeprefix("_") for page in _PAGES)), *_vouched(outputs)]:
+    made = [path for end in (INDEX, LAYERS, CHANGE, RECORD) for path in (*stem.vouched(end), stem.path(end))]
+    for path in [*map(stem.path, _PAGES), *made]:
         try:
             if path.exists():
                 path.replace(to / path.name)
         except OSError as error:
             raise files.storage_error(path, error) from error
     return True
-
-
-def _vouched(outputs: Outputs) -> Iterator[Path]:
-    """What the records of a raster vouch for, each record after its files."""
-    for end in _RECORDS:
-        record = outputs.named(end.removeprefix("_"))
-        try:
-            names = list(json.loads(record.read_text("utf-8"))["outputs"])
-        except (OSError, ValueError, KeyError, TypeError):
-            names = []  # no such record, or one that nobody can read
-        yield from (record.with_name(Path(name).name) for name in names)
-        yield record
