@@ -23,7 +23,8 @@ from agriseg.annotations.label_studio import unpacked
 from agriseg.annotations.shapes import Runs
 from agriseg.cli import main
 from agriseg.errors import DataError, UsageError
-from agriseg.jobs.label_pairs import LabelRequest, label_raster, take_labels
+from agriseg.jobs.label_pairs import label_raster, take_labels
+from agriseg.jobs.label_set import LabelRequest
 
 CLASSES = ("soil", "crop", "weed")
 WIDTH, HEIGHT = 37, 29

@@ -11,7 +11,8 @@ from conftest import noise, write_raster
 from PIL import Image
 
 from agriseg.errors import DataError, UsageError
-from agriseg.jobs.label_pairs import LabelRequest, LabelSet, take_labels
+from agriseg.jobs.label_pairs import take_labels
+from agriseg.jobs.label_set import LabelRequest, LabelSet
 from agriseg.training.labels import Labels
 
 SIDE = 48

@@ -9,7 +9,7 @@ import click
 from agriseg.errors import UsageError
 
 if TYPE_CHECKING:
-    from agriseg.jobs.label_pairs import LabelRequest
+    from agriseg.jobs.label_set import LabelRequest
     from agriseg.training.labels import Value
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,7 +53,7 @@ def label_flags(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def label_request(images: str, labels: str, classes: tuple[str, ...], given: Mapping[str, Any]) -> "LabelRequest":
     """The request of a command with `label_options`."""
-    from agriseg.jobs.label_pairs import LabelRequest
+    from agriseg.jobs.label_set import LabelRequest
 
     return LabelRequest(Path(images), Path(labels), classes, **label_flags(given))
 

@@ -12,7 +12,7 @@ from agriseg.errors import OutputError, UsageError
 from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
-    from agriseg.jobs.label_pairs import LabelSet
+    from agriseg.jobs.label_set import LabelSet
 
 
 @click.group("labels", short_help="Look at labels before training; polygons to label rasters.")

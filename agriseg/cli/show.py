@@ -60,6 +60,8 @@ def _area(hectares: float | None) -> str:
 
 def show_raster(info: "RasterInfo") -> list[tuple[str, str]]:
     """Facts of a raster's header, as name and text."""
+    from agriseg.raster.crs import crs_name
+
     where = info.georeference
     bands = [f"{i} {d or c.name}" for i, (d, c) in enumerate(zip(info.descriptions, info.colours, strict=True), 1)]
     gsd = "unknown" if info.gsd is None else " x ".join(human_metres(side) for side in info.gsd)
@@ -67,7 +69,7 @@ def show_raster(info: "RasterInfo") -> list[tuple[str, str]]:
     return [
         ("raster", f"{info.path}, {info.width} x {info.height} px, {info.dtype}"),
         ("bands", ", ".join(bands)),
-        ("CRS", where.crs.to_string() if where.crs else "none"),
+        ("CRS", crs_name(where.crs) if where.crs else "none"),
         ("GSD", f"{gsd} per pixel{' (geodesic, at the middle)' if geodesic else ''}"),
     ]
 

@@ -21,7 +21,7 @@ from agriseg.vectors.moved import moved
 from agriseg.vectors.polygons import Polygon, read_polygons, read_shapes
 
 if TYPE_CHECKING:
-    from agriseg.jobs.label_pairs import LabelRequest
+    from agriseg.jobs.label_set import LabelRequest
 
 _DECIMALS = 6  # of a pixel; what differs less is the rounding of a change of coordinates
 _ABOVE = 1.0  # pixels beyond an edge, where a person may click

@@ -14,7 +14,8 @@ from agriseg.errors import DataError
 from agriseg.grid import Window
 from agriseg.jobs.calibrate import Calibration, Witness
 from agriseg.jobs.ground import LearntShare, learnt_by_model
-from agriseg.jobs.label_pairs import LabelRequest, LabelSet, take_labels
+from agriseg.jobs.label_pairs import take_labels
+from agriseg.jobs.label_set import LabelRequest, LabelSet
 from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import prepare
 from agriseg.jobs.segment import Manner, run

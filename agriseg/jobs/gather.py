@@ -15,7 +15,8 @@ from agriseg.errors import DataError
 from agriseg.grid import Window
 from agriseg.jobs.contract import agree
 from agriseg.jobs.ground import LearntShare, learnt_by_training
-from agriseg.jobs.label_pairs import LabelledImage, LabelRequest, LabelSet, take_labels
+from agriseg.jobs.label_pairs import take_labels
+from agriseg.jobs.label_set import LabelledImage, LabelRequest, LabelSet
 from agriseg.jobs.start import Start, start
 from agriseg.json_text import json_line
 from agriseg.legend import Legend

@@ -7,7 +7,7 @@ from functools import cache, partial
 from agriseg.config import RunOptions
 from agriseg.errors import DataError
 from agriseg.jobs.contract import agree
-from agriseg.jobs.label_pairs import LabelledImage
+from agriseg.jobs.label_set import LabelledImage
 from agriseg.jobs.start import Start
 from agriseg.model import SegmentationModel
 from agriseg.training.learnt import LearntImages, pixel_digest

@@ -3,159 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from agriseg import files
 from agriseg.annotations.shapes import Annotated
 from agriseg.errors import DataError, UsageError
 from agriseg.jobs.drawings import annotations_on, polygons_on
-from agriseg.jobs.label_findings import nowhere, problems_of, remarks_of, reserved_hint, too_few, veiled
+from agriseg.jobs.label_findings import problems_of, remarks_of
+from agriseg.jobs.label_set import LabelledImage, LabelRequest, LabelSet
 from agriseg.jobs.labels import Drawn, align, burn
 from agriseg.legend import Legend
 from agriseg.raster.info import RasterInfo
 from agriseg.training.annotated import annotation_files, find_annotated
-from agriseg.training.labels import Labels, Survey, Value, check_values, misfit
+from agriseg.training.labels import Labels, check_values, misfit, turned, turned_under_shapes
 from agriseg.training.pairs import Pair, find_pairs
 from agriseg.vectors.polygons import is_vector
 
 _UNLABELLED = "nothing of it is labelled; --rest CLASS says what it is"
-
-
-@dataclass(frozen=True)
-class LabelRequest:
-    """Which labels belong to which images, and what they mean.
-
-    Args:
-        images, labels, suffix: as `find_pairs`; or one image and polygons.
-        classes: names in order.
-        values: for each class its number or its red, green and blue in label rasters; None for 0, 1, 2, ...
-        unlabelled: numbers or colours that mean that nobody knows, beside 255.
-        column: of polygons, that holds names or numbers of classes.
-        area: polygons within which all was labelled.
-        rest: class of what no shape covers, where all was labelled: within `area`, or on the whole image. None leaves
-            it unlabelled, and within `area` it is the first class.
-        rename: names of classes in annotations or polygons, and what to call them; empty for unlabelled.
-        point_radius: of the discs that points become, and half the width of lines, such as `8px` or `5cm`.
-        reproject: lay label rasters of another grid or CRS on their images', by the nearest label.
-        least: classes that must have pixels; a training needs two.
-    """
-
-    images: Path
-    labels: Path
-    classes: tuple[str, ...]
-    suffix: str = ""
-    values: tuple[Value, ...] | None = None
-    unlabelled: tuple[Value, ...] = ()
-    column: str | None = None
-    area: Path | None = None
-    reproject: bool = False
-    least: int = 2
-    rest: str | None = None
-    rename: tuple[tuple[str, str], ...] = ()
-    point_radius: str | None = None
-
-    @property
-    def stored(self) -> tuple[Value, ...]:
-        """Label value of each class."""
-        return tuple(range(len(self.classes))) if self.values is None else self.values
-
-
-@dataclass(frozen=True)
-class LabelledImage:
-    """An image with its label raster, and what a look at them gave.
-
-    Args:
-        pair: the image, its label raster and the file that a person gave.
-        info: the image's header.
-        labels: on the image's grid, unless a problem says otherwise.
-        survey: what the labels store.
-        problems: what stops a training or an evaluation.
-        remarks: what a person should look at.
-    """
-
-    pair: Pair
-    info: RasterInfo
-    labels: Labels
-    survey: Survey
-    problems: tuple[str, ...]
-    remarks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class LabelSet:
-    """All images with their labels, and what a look at them gave.
-
-    Args:
-        request: what was asked for.
-        images: in the order of their names.
-        bad_images: why images cannot be read.
-        bad_labels: why labels cannot be read.
-        unmatched: what is said of images without annotations, and annotations without images.
-    """
-
-    request: LabelRequest
-    images: tuple[LabelledImage, ...]
-    bad_images: tuple[str, ...] = ()
-    bad_labels: tuple[str, ...] = ()
-    unmatched: tuple[str, ...] = ()
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What stops a training or an evaluation."""
-        found = [*self.bad_images, *self.bad_labels, *(text for each in self.images for text in each.problems)]
-        if not found and self.images:
-            found = veiled([each.survey for each in self.images], self.request.classes)
-        return tuple(found or too_few(self.pixels, self.request.least, self._hint))
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What a person should look at."""
-        found = [*self.unmatched, *(text for each in self.images for text in each.remarks)]
-        return (*found, *(nowhere(self.pixels, self._hint) if self.images else ()))
-
-    @property
-    def pixels(self) -> dict[str, int]:
-        """Class name to labelled pixels."""
-        counts = np.sum([each.survey.pixels for each in self.images], axis=0, initial=0, dtype=np.int64)
-        counts = np.broadcast_to(counts, len(self.request.classes))
-        return dict(zip(self.request.classes, counts.tolist(), strict=True))
-
-    @property
-    def _hint(self) -> str:
-        """What may be meant where a class has no pixel."""
-        reserved = sum(each.survey.reserved for each in self.images)
-        return reserved_hint(self.pixels, self.request.stored, reserved)
-
-    @property
-    def ignored(self) -> int:
-        """Pixels that nobody labelled."""
-        return sum(each.survey.ignored for each in self.images)
-
-    def refuse(self) -> None:
-        """Stop where there are problems.
-
-        Raises:
-            DataError: tells them all.
-        """
-        if self.problems:
-            raise DataError("; ".join(self.problems))
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "problems": list(self.problems), "remarks": list(self.remarks), "pixels": self.pixels,
-            "ignored": self.ignored,
-            "files": [
-                {
-                    "image": str(each.pair.image), "labels": str(each.pair.given),
-                    "pixels": dict(zip(self.request.classes, each.survey.pixels.tolist(), strict=True)),
-                    "ignored": each.survey.ignored,
-                }
-                for each in self.images
-            ],
-        }  # fmt: skip
 
 
 def take_labels(request: LabelRequest, folder: Path) -> LabelSet:
@@ -269,11 +132,12 @@ def _looked(pair: Pair, image: RasterInfo, given: _Given, folder: Path) -> Label
     pair, remarks = _on_grid(pair, image, given, folder)
     if given.drawn:
         labels = Labels.of(pair.labels, range(len(request.classes)))
+        place = turned_under_shapes(image, pair.given)
     else:
         labels = Labels.of(pair.labels, request.stored, unlabelled=request.unlabelled)
+        place = turned(image, labels.info) or misfit(image, labels.info)
     survey = labels.survey()
-    fit = misfit(image, labels.info)
-    problems = (*([fit] if fit else []), *problems_of(labels, survey, request.classes))
+    problems = (*([place] if place else []), *problems_of(labels, survey, request.classes))
     return LabelledImage(
         pair, image, labels, survey, problems, (*remarks, *remarks_of(labels, survey, request.classes))
     )
@@ -299,7 +163,9 @@ def _on_grid(pair: Pair, image: RasterInfo, given: _Given, folder: Path) -> tupl
     if given.drawn:
         files.make_folder(folder)
         return Pair(pair.image, out, pair.given), _burnt(pair, image, given, out).remarks
-    if request.reproject and misfit(image, RasterInfo.read(pair.labels)) is not None:
+    there = RasterInfo.read(pair.labels)
+    placed = image.georeference.crs is not None and there.georeference.crs is not None
+    if request.reproject and placed and misfit(image, there) is not None:
         files.make_folder(folder)
         align(pair.image, pair.labels, out)
         return Pair(pair.image, out, pair.given), ()

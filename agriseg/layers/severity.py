@@ -19,7 +19,8 @@ from agriseg.layers.cells import CellGrid, blocks, ground_areas
 from agriseg.layers.finished import MaskSource
 from agriseg.layers.table import class_id
 from agriseg.legend import NODATA, Legend
-from agriseg.raster.info import RasterInfo
+from agriseg.raster.crs import same_horizontal_crs
+from agriseg.raster.info import Georeference, RasterInfo
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.validity import ValidityRule
 
@@ -171,5 +172,11 @@ def _check_ground(info: RasterInfo, source: MaskSource) -> None:
     corners = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
     cols, rows = ~here.transform @ (there.transform @ (corners[0] * info.width, corners[1] * info.height))
     apart = np.hypot(cols - corners[0] * source.width, rows - corners[1] * source.height).max()
-    if there.crs != here.crs or not apart <= _APART:
+    if not _same_crs(here, there) or not apart <= _APART:
         raise DataError(f"{info.path}: does not cover the ground of the map, as it should; make it from the same image")
+
+
+def _same_crs(here: Georeference, there: Georeference) -> bool:
+    if here.crs is None or there.crs is None:
+        return here.crs is there.crs
+    return same_horizontal_crs(here.crs, there.crs, [here.transform @ (0, 0), here.transform @ (1, 1)])

@@ -61,6 +61,7 @@ class RasterInfo:
         file_mask: whether an internal mask or a .msk file says which pixels are valid.
         block: rows and columns of a stored block.
         pixel_interleaved: whether a block holds all bands.
+        orientation: how the file wants to be turned, 1 as stored, 2 to 8 otherwise; nothing here turns it.
         notes: what GDAL warned about, and oddities of the file.
     """
 
@@ -78,6 +79,7 @@ class RasterInfo:
     file_mask: bool
     block: tuple[int, int]
     pixel_interleaved: bool
+    orientation: int
     notes: tuple[str, ...]
 
     @classmethod
@@ -111,6 +113,7 @@ class RasterInfo:
                 file_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
                 block=dataset.block_shapes[0],
                 pixel_interleaved=dataset.interleaving == Interleaving.pixel,
+                orientation=orientation(path),
                 notes=(*heard, *_notes(path, dataset)),
             )
 
@@ -169,6 +172,9 @@ def _notes(path: Path, dataset: rasterio.DatasetReader) -> list[str]:
         notes.append("rational polynomials (RPC) are not carried over to the map")
     if any(s != 1 for s in dataset.scales) or any(o != 0 for o in dataset.offsets):
         notes.append("the file's own scale and offset tags are not applied; the model's scale is")
-    if dataset.driver == "GTiff" and orientation(path) != 1:
-        notes.append("the TIFF orientation tag is ignored, as GDAL does; rows and columns stay as stored")
+    if (turned := orientation(path)) != 1:
+        notes.append(
+            f"the orientation tag ({turned}) is ignored: rows and columns stay as stored, viewers show them turned; "
+            "mogrify -auto-orient turns the file itself"
+        )
     return notes

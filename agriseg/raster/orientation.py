@@ -1,4 +1,4 @@
-"""Tags of a TIFF that are read without GDAL: it keeps the orientation to itself, and opens slowly."""
+"""Tags that are read without GDAL: it keeps the orientation of most pictures to itself, and opens TIFFs slowly."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +13,29 @@ _BIG_VERSION = 43
 _MOST = 4096  # entries; a forged number is not believed
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_BYTES = 2**20  # of a text
+_UPRIGHT, _LAST = 1, 8  # orientations
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_MOST_PARTS = 2**20  # of a PNG or JPEG
+_EXIF, _SCAN = 0xE1, 0xDA  # markers of a JPEG: what may hold EXIF, and where its pixels begin
 
 
 def orientation(path: Path) -> int:
     """How the first page wants to be turned: 1 as stored, 2 to 8 otherwise (TIFF 6.0, page 36).
 
     Args:
-        path: of a TIFF that GDAL has opened.
+        path: of a TIFF, JPEG or PNG that GDAL has opened; the last two say it in EXIF.
 
     Raises:
         StorageError: it cannot be read.
     """
     try:
         with path.open("rb") as file:
-            found = _entry(file, _ORIENTATION)
+            start = _start(file)
+            found = None if start is None else _entry(file, _ORIENTATION, start)
     except OSError as error:
         raise reading_error(path, error) from error
-    return 1 if found is None else found.number(2)
+    number = _UPRIGHT if found is None else found.number(2)
+    return number if _UPRIGHT <= number <= _LAST else _UPRIGHT
 
 
 def metadata(path: Path) -> bytes:
@@ -70,14 +76,49 @@ class _Entry:
         return int.from_bytes(self.value[:size], self.order)
 
 
-def _entry(file: BinaryIO, tag: int) -> _Entry | None:
-    """Entry of a tag in the first directory."""
-    file.seek(0)
+def _start(file: BinaryIO) -> int | None:
+    """Where a TIFF begins: the file itself, or its EXIF; None where a PNG or JPEG has none."""
+    head = file.read(len(_PNG))
+    if head == _PNG:
+        return _in_png(file)
+    return _in_jpeg(file) if head.startswith(_JPEG) else 0
+
+
+def _in_jpeg(file: BinaryIO) -> int | None:
+    place = len(_JPEG)
+    for _ in range(_MOST_PARTS):
+        file.seek(place)
+        head = file.read(10)
+        if len(head) < 10 or head[0] != 0xFF or head[1] == _SCAN:
+            break
+        if head[1] == _EXIF and head[4:] == b"Exif\0\0":
+            return place + 10
+        place += 2 + int.from_bytes(head[2:4])
+    return None
+
+
+def _in_png(file: BinaryIO) -> int | None:
+    """EXIF may stand before or behind the pixels (PNG, third edition, 11.3.3.5)."""
+    place = len(_PNG)
+    for _ in range(_MOST_PARTS):
+        file.seek(place)
+        head = file.read(8)
+        if len(head) < 8:
+            break
+        if head[4:] == b"eXIf":
+            return place + 8
+        place += 12 + int.from_bytes(head[:4])
+    return None
+
+
+def _entry(file: BinaryIO, tag: int, begin: int = 0) -> _Entry | None:
+    """Entry of a tag in the first directory of the TIFF that begins at a byte."""
+    file.seek(begin)
     head = file.read(16)
     order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
     big = int.from_bytes(head[2:4], order) == _BIG_VERSION
     (counted, size, value), place = (_BIG, head[8:16]) if big else (_CLASSIC, head[4:8])
-    file.seek(int.from_bytes(place, order))
+    file.seek(begin + int.from_bytes(place, order))
     directory = file.read(min(int.from_bytes(file.read(counted), order), _MOST) * size)
     for start in range(0, len(directory), size):
         entry = directory[start : start + size]

@@ -12,6 +12,7 @@ from scipy.ndimage import map_coordinates
 
 from agriseg.errors import DataError
 from agriseg.grid import Window
+from agriseg.raster.crs import crs_name
 from agriseg.raster.gdal import GDAL_ERRORS
 from agriseg.raster.info import Georeference
 from agriseg.raster.reader import Reader, Source
@@ -47,7 +48,9 @@ class PixelMap:
             try:
                 away = warp(self.here.crs, self.there.crs, x.ravel().tolist(), y.ravel().tolist())
             except (CRSError, *GDAL_ERRORS) as error:
-                raise DataError(f"no way from {self.here.crs} to {self.there.crs}; warp one to the other") from error
+                raise DataError(
+                    f"no way from {_name(self.here)} to {_name(self.there)}; warp one to the other"
+                ) from error
             x, y = (np.array(axis).reshape(rows.shape) for axis in away)
         col, row = ~self.there.transform @ (x, y)
         return row - 0.5, col - 0.5
@@ -70,7 +73,7 @@ class PixelMap:
         knots = [_STEP * np.arange(axis[0] // _STEP, axis[-1] // _STEP + 2) for axis in (rows, cols)]
         places = self.at(*np.meshgrid(*knots, indexing="ij"))
         if not np.isfinite(places).all():
-            raise DataError(f"the ground lies where {self.there.crs} does not reach; warp one raster to the other")
+            raise DataError(f"the ground lies where {_name(self.there)} does not reach; warp one raster to the other")
         row, col = (RectBivariateSpline(*knots, place, kx=1, ky=1)(rows, cols) for place in places)
         return row, col
 
@@ -79,6 +82,10 @@ class PixelMap:
         rows, cols = self.at(np.array([row, row + 1, row]), np.array([col, col, col + 1]))
         down, right = (rows[1] - rows[0], cols[1] - cols[0]), (rows[2] - rows[0], cols[2] - cols[0])
         return math.sqrt(abs(down[0] * right[1] - down[1] * right[0]))
+
+
+def _name(place: Georeference) -> str:
+    return "no CRS" if place.crs is None else crs_name(place.crs)
 
 
 def overlap(

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.legend import NODATA
+from agriseg.raster.crs import crs_name, same_horizontal_crs
 from agriseg.raster.door import open_raster
 from agriseg.raster.gdal import gdal_calls
 from agriseg.raster.info import RasterInfo
@@ -224,24 +226,63 @@ def _commonest(found: Counter[Value]) -> Counter[Value]:
 
 def misfit(image: RasterInfo, labels: RasterInfo) -> str | None:
     """Why labels do not lie on their image's grid; None if they do. Photographs have no place on the ground."""
-    if (image.width, image.height) != (labels.width, labels.height):
-        return (
-            f"{labels.path}: {labels.width} x {labels.height} px, but {image.path.name} has "
-            f"{image.width} x {image.height}; --reproject-labels lays them there"
-        )
     here, there = image.georeference, labels.georeference
-    if here.crs is None or there.crs is None:
+    placed = here.crs is not None and there.crs is not None
+    if (image.width, image.height) != (labels.width, labels.height):
+        return _other_size(image, labels, placed=placed)
+    if rasterio.Affine.identity() in (here.transform, there.transform):
         return None
-    if here.crs != there.crs:
+    corners = [(0, 0), (image.width, image.height)]
+    places = [there.transform @ corner for corner in corners]
+    if here.crs and there.crs and not same_horizontal_crs(there.crs, here.crs, places):
         return (
-            f"{labels.path}: CRS {there.crs.to_string()}, but {image.path.name} has {here.crs.to_string()}; "
+            f"{labels.path}: CRS {crs_name(there.crs)}, but {image.path.name} has {crs_name(here.crs)}; "
             "--reproject-labels lays them there"
         )
-    corners = [(0, 0), (image.width, image.height)]
-    moved = [(~here.transform) @ (there.transform @ corner) for corner in corners]
-    shift = max(
-        abs(a - b) for corner, place in zip(corners, moved, strict=True) for a, b in zip(corner, place, strict=True)
+    shift = np.abs(np.subtract([(~here.transform) @ place for place in places], corners)).max()
+    if shift <= _SHIFT:
+        return None
+    told = f"{labels.path}: lies {shift:.2f} px beside {image.path.name}"
+    if placed:
+        return f"{told}; --reproject-labels lays them there"
+    bare = labels.path if there.crs is None else image.path
+    return f"{told}, and {bare.name} has no CRS; give it the other's: rio edit-info --crs CODE {bare.name}"
+
+
+def turned(image: RasterInfo, labels: RasterInfo) -> str | None:
+    """Why labels do not lie on their image as viewers show both; None if they do, or a CRS places both."""
+    placed = image.georeference.crs is not None and labels.georeference.crs is not None
+    if image.orientation == labels.orientation or placed:
+        return None
+    one, other = (image, labels) if image.orientation != 1 else (labels, image)
+    return (
+        f"{labels.path}: viewers turn {one.path.name} (orientation tag {one.orientation}), but {other.path.name} not so"
+        f" ({other.orientation}); turn its pixels: mogrify -auto-orient {one.path.name}, or, if the labels lie on the "
+        f"pixels as stored, drop the tag: exiftool -Orientation= {one.path.name}"
     )
-    if shift > _SHIFT:
-        return f"{labels.path}: lies {shift:.2f} px beside {image.path.name}; --reproject-labels lays them there"
-    return None
+
+
+def turned_under_shapes(image: RasterInfo, given: Path) -> str | None:
+    """Why shapes in pixels do not lie on their image as viewers show it; None if they do, or a CRS places them."""
+    if image.orientation == 1 or image.georeference.crs is not None:
+        return None
+    name = image.path.name
+    return (
+        f"{given}: viewers turn {name} (orientation tag {image.orientation}), so shapes may lie elsewhere on it; "
+        f"turn its pixels: mogrify -auto-orient {name}, or, if shapes lie on them as stored, drop the tag: exiftool "
+        f"-Orientation= {name}"
+    )
+
+
+def _other_size(image: RasterInfo, labels: RasterInfo, *, placed: bool) -> str:
+    """What to do about labels of another size."""
+    size = f"{image.width} x {image.height}"
+    told = f"{labels.path}: {labels.width} x {labels.height} px, but {image.path.name} has {size}"
+    if placed:
+        return f"{told}; --reproject-labels lays them there"
+    if abs(labels.width * image.height - labels.height * image.width) > max(image.width, image.height):
+        return f"{told}, another shape; do they belong together? Export the labels at {size} px"
+    return (
+        f"{told}; export the labels at that size, or make them so: gdal_translate -r nearest -outsize {image.width} "
+        f"{image.height} {labels.path.name} FULL/{labels.path.name}"
+    )

@@ -1,11 +1,14 @@
 """Images and their labels, found by name."""
 
+import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from agriseg.errors import DataError, InputMissing
+from agriseg.errors import DataError, InputMissing, UsageError
 
 _RASTERS = {".tif", ".tiff", ".jpg", ".jpeg", ".png"}
+_SHOWN = 5  # files in one message
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,9 @@ class Pair:
 def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]:
     """One image with its labels, or two folders whose names match, in the order of their names.
 
+    Folders are searched with what lies in them. They may be one, where a suffix tells labels from images, or one may
+    lie in the other.
+
     Args:
         images: a raster, or a folder of rasters.
         labels: the label raster, or the folder.
@@ -27,6 +33,7 @@ def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]
 
     Raises:
         InputMissing: a path that does not exist, or a folder without rasters.
+        UsageError: one folder of images and labels without a suffix.
         DataError: images without labels or labels without images, all at once.
     """
     for path in (images, labels):
@@ -36,28 +43,79 @@ def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]
         return [Pair(images, labels, labels)]
     if images.is_file() != labels.is_file():
         raise DataError(f"{images} and {labels}: one is a file, the other a folder; give two of a kind")
-    by_stem = rasters_of(images)
-    labelled = {
-        stem.removesuffix(label_suffix): path
-        for stem, path in rasters_of(labels).items()
-        if stem.endswith(label_suffix)
-    }
-    if not by_stem:
-        raise InputMissing(f"{images}: no rasters in this folder; expected {', '.join(sorted(_RASTERS))}")
+    by_stem, labelled = _sides(images, labels, label_suffix)
     alone = [f"{path} has no labels" for stem, path in by_stem.items() if stem not in labelled]
     alone += [f"{path} has no image" for stem, path in labelled.items() if stem not in by_stem]
     if alone:
-        raise DataError(f"{len(alone)} without a partner: {'; '.join(alone)}")
+        raise DataError(
+            f"{len(alone)} without a partner: {'; '.join(alone[:_SHOWN])}{_advice(by_stem, labelled, label_suffix)}"
+        )
     return [Pair(path, labelled[stem], labelled[stem]) for stem, path in by_stem.items()]
 
 
 def rasters_of(folder: Path) -> dict[str, Path]:
-    """Rasters of a folder by stem, in order; masks of GDAL's (`.tif.msk`) are none."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in _RASTERS or not path.is_file():
-            continue
-        if path.stem in found:
-            raise DataError(f"{found[path.stem]} and {path} share a stem; labels could belong to either")
-        found[path.stem] = path
+    """Rasters right in a folder by stem, in order; masks of GDAL's (`.tif.msk`) are none."""
+    return _named([path for path in _rasters(folder, None) if path.parent == folder], "")
+
+
+def _sides(images: Path, labels: Path, suffix: str) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images, and labels by the stems of their images."""
+    one = images.samefile(labels)
+    everything = _rasters(images, None if one else labels)
+    if not everything:
+        raise InputMissing(f"{images}: no rasters in this folder; expected {', '.join(sorted(_RASTERS))}")
+    if one:
+        if not suffix:
+            found = _common_suffix({path.stem for path in everything}, {path.stem for path in everything})
+            raise UsageError(
+                f"{images}: images and labels in one folder; tell the labels by --label-suffix {found or '_mask'}"
+            )
+        masks = [path for path in everything if path.stem.endswith(suffix)]
+        pictures = [path for path in everything if not path.stem.endswith(suffix)]
+    else:
+        pictures = everything
+        masks = [path for path in _rasters(labels, images) if path.stem.endswith(suffix)]
+    by_stem = _named(pictures, "")
+    return by_stem, _named(masks, suffix, {path.name: stem for stem, path in by_stem.items()})
+
+
+def _rasters(folder: Path, other: Path | None) -> list[Path]:
+    """Rasters in a folder and below it but not in the other folder, in order; hidden ones are none."""
+    found = []
+    for place, below, names in os.walk(folder):
+        here = Path(place)
+        below[:] = sorted(
+            name for name in below
+            if not name.startswith((".", "@", "__")) and not (other and (here / name).samefile(other))
+        )  # fmt: skip
+        paths = [here / name for name in sorted(names) if not name.startswith(".")]
+        found += [path for path in paths if path.suffix.lower() in _RASTERS and path.is_file()]
     return found
+
+
+def _named(paths: Collection[Path], suffix: str, by_name: dict[str, str] | None = None) -> dict[str, Path]:
+    """Paths by stem without the suffix; `x.tif.png` labels `x.tif`."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        stem = path.stem.removesuffix(suffix)
+        stem = (by_name or {}).get(stem, stem)
+        if stem in found:
+            raise DataError(f"{found[stem]} and {path} share a stem; labels could belong to either: rename or move one")
+        found[stem] = path
+    return found
+
+
+def _advice(images: Collection[str], labels: Collection[str], suffix: str) -> str:
+    """The suffix that would pair them."""
+    found = _common_suffix(set(images) - set(labels), set(labels) - set(images))
+    return f"; if these belong together, add --label-suffix {found}{suffix}" if found else ""
+
+
+def _common_suffix(images: Collection[str], labels: Collection[str]) -> str:
+    """What labels have behind the stem of their image; empty if that is not one text."""
+    for stem in sorted(images)[:_SHOWN]:
+        for label in sorted(labels):
+            tail = label.removeprefix(stem)
+            if tail and tail != label and all(name.endswith(tail) or name + tail in labels for name in images):
+                return tail
+    return ""

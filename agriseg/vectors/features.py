@@ -12,6 +12,7 @@ from rasterio.crs import CRS
 from rasterio.warp import transform as warp
 
 from agriseg.errors import DataError
+from agriseg.raster.crs import crs_name
 from agriseg.raster.gdal import gdal_calls
 
 GeometryType = Literal["Point", "Polygon", "MultiPolygon", "Unknown"]
@@ -72,12 +73,14 @@ class Features:
         def move(xy: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.stack(warp(self.crs, crs, xy[:, 0], xy[:, 1]), axis=1) if len(xy) else xy
 
-        with gdal_calls(f"{path}: shapes that cannot be carried to {_brief(crs)}; is the file's own CRS right?"):
+        with gdal_calls(f"{path}: shapes that cannot be carried to {crs_name(crs)}; is the file's own CRS right?"):
             shapes = shapely.transform(self.shapes, move)
         xy, index = shapely.get_coordinates(shapes, return_index=True)
         lost = index[~np.isfinite(xy).all(axis=1)]
         if lost.size:
-            raise DataError(f"{path}: feature {lost[0] + 1} is nowhere in {_brief(crs)}; is the file's own CRS right?")
+            raise DataError(
+                f"{path}: feature {lost[0] + 1} is nowhere in {crs_name(crs)}; is the file's own CRS right?"
+            )
         return replace(self, shapes=shapes, crs=crs)
 
 
@@ -89,7 +92,3 @@ def check_count(path: Path, count: int) -> None:
     """
     if count > MAX_FEATURES:
         raise DataError(f"{path}: more than {MAX_FEATURES:,} features, which is the limit; split the file")
-
-
-def _brief(crs: CRS) -> str:
-    return ":".join(crs.to_authority() or ()) or "the raster's CRS"
