@@ -4,6 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ PRECISIONS = ("auto", "fp32", "bf16")
 ON_READ_ERROR = ("stop", "nodata")
 
 Span = tuple[float, float]
+
+_MEASURED: Mapping[str, Span] = {
+    "distance": (0.0, inf), "gsd_ratio": (1.0, inf), "doubtful": (0.0, 1.0), "nodata": (0.0, 1.0), "failed": (0.0, 1.0)
+}  # fmt: skip
+"""Least and largest value of what limits are set on."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class Limits:
 
     Args:
         distance: of the raster's mean colour from that of the training pixels, in deviations; see `distance`.
-        gsd_ratio: of the raster's ground sample distance to the model's; below 1 too where it is not resampled.
+        gsd_ratio: of the ground sample distance that the network sees to the model's, or the other way round.
         doubtful: share of pixels with a confidence below 0.7.
         nodata: share of pixels without data.
         failed: share of pixels that could not be read.
@@ -115,20 +121,33 @@ class Limits:
     nodata: Span = (0.95, 0.999)
     failed: Span = (0.0, 0.01)
 
+    def __post_init__(self) -> None:
+        for name, (least, most) in _MEASURED.items():
+            amber, red = getattr(self, name)
+            if not least <= amber <= red < most:  # nor is NaN
+                such = f"from {least:g} to below {most:g}" if most < inf else f"{least:g} or more"
+                percent = "; 10 % is written 10% or 0.1" if most == 1 else ""
+                raise UsageError(
+                    f"limit {name}={amber:g}:{red:g}, expected amber and then red, which is no less, {such}{percent}; "
+                    "a limit that nothing can exceed would check nothing"
+                )
+
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Limits":
         """Limits as people write them: `doubtful=10%:30%`, `distance=2:5`; what is not named stays.
 
         Raises:
-            UsageError: a limit that is unknown or cannot be read.
+            UsageError: a limit that is unknown, cannot be read, or can never be exceeded.
         """
         given = {}
         for text in texts:
             name, _, numbers = text.partition("=")
             amber, _, red = numbers.partition(":")
-            if name not in {field.name for field in fields(cls)} or not red:
-                known = ", ".join(field.name for field in fields(cls))
-                raise UsageError(f"limit {text!r}, expected NAME=AMBER:RED with one of {known}, such as distance=2:5")
+            if name not in _MEASURED or name in given or not red:
+                known = ", ".join(_MEASURED)
+                raise UsageError(
+                    f"limit {text!r}, expected NAME=AMBER:RED, each name once, of {known}, such as distance=2:5"
+                )
             given[name] = units.share(amber), units.share(red)
         return cls(**given)
 

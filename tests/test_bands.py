@@ -1,6 +1,8 @@
 """Any bands, any numbers, labels on another grid: from training to the map."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +10,24 @@ import numpy as np
 import pytest
 import rasterio.features
 import torch
-from conftest import UTM, layer_bytes, read, write_raster
+from conftest import DATA, UTM, layer_bytes, read, write_raster
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.enums import ColorInterp
 from rasterio.warp import transform as to_crs
 from rasterio.warp import transform_geom
 
-from agriseg import evaluate, load_model, segment
-from agriseg.errors import DataError, ModelError
+from agriseg import SegmentationModel, evaluate, load_model, segment
+from agriseg.config import Limits, RunOptions
+from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.grid import Window
+from agriseg.jobs.bands import find_bands, misnamed, role_name
+from agriseg.jobs.contract import agree
 from agriseg.jobs.gather import gather
 from agriseg.jobs.labels import align
 from agriseg.jobs.train import train
+from agriseg.jobs.verdict import distance
+from agriseg.raster.info import RasterInfo
 from agriseg.training.config import TrainConfig
 from agriseg.training.labels import Labels
 
@@ -201,3 +211,121 @@ def test_training_and_scoring_with_labels_of_another_grid(tmp_path: Path) -> Non
     )
     valid = reflectance()[0] != NOWHERE
     assert 0.3 * valid.sum() < scores.matrix.sum() < valid.sum()
+
+
+# which band is which
+
+
+def header(described: Sequence[str | None], colours: Sequence[str] | None = None) -> RasterInfo:
+    """Of a file whose bands are called so."""
+    named = tuple(ColorInterp[name] for name in colours or ["undefined"] * len(described))
+    info = RasterInfo.read(next(DATA.rglob("*.tif")))
+    return replace(
+        info, count=len(described), descriptions=tuple(described), colours=named, nodata=(None,) * len(described),
+        scales=(1.0,) * len(described), offsets=(0.0,) * len(described),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "role"),
+    [
+        *((text, "nir") for text in ("NIR", "Near Infrared", "near-infrared", "Near_IR", "Band_4_NIR", "NIR-840", "B8 nir",
+                                     "NIR (842 nm)", "nir reflectance")),
+        *((text, "red_edge") for text in ("Rededge", "Red edge", "RE", "red_edge", "Red edge-717", "RedEdge 735nm")),
+        ("Red", "red"), ("R", "red"), ("Red-650", "red"), ("Band 1 (Red)", "red"), ("G", "green"), ("Blue-475", "blue"),
+        ("B08", "b08"), ("B2", "b2"), ("Band 1", "band_1"), ("b", "blue"), ("Infrared camera", "infrared_camera"),
+        ("thermal 1", "thermal_1"), ("Redness", "redness"),
+    ],
+)  # fmt: skip
+def test_names_of_bands(text: str, role: str) -> None:
+    assert role_name(text) == role
+    if role in ("red", "nir", "red_edge"):
+        assert find_bands(header([None, text, None]), [role]) == {role: 2}
+
+
+def test_gdals_own_names_of_bands() -> None:
+    info = header([None] * 5, ["blue", "green", "red", "rededge", "nir"])
+    assert find_bands(info, ["red", "nir", "red_edge"]) == {"red": 3, "nir": 5, "red_edge": 4}
+    # false colours: what a band is called counts more than how it is shown
+    info = header(["NIR", "Red", "Green"], ["red", "green", "blue"])
+    assert find_bands(info, ["red", "green", "nir", "blue"]) == {"red": 2, "green": 3, "nir": 1}
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
+    names=st.lists(
+        st.sampled_from(["B1", "b2", "B3", "B04", "B8", "red", "NIR", "Band 1", "", None]), min_size=1, max_size=6
+    )
+)
+def test_a_number_is_a_number_whatever_bands_are_called(names: list[str | None]) -> None:
+    info = header(names)
+    roles = [f"b{number}" for number in range(1, len(names) + 1)]
+    assert find_bands(info, roles) == {role: number for number, role in enumerate(roles, 1)}
+    for number, name in enumerate(names, 1):
+        other = bool(name) and name.lower() in roles and name.lower() != f"b{number}"
+        assert other == any(f"describes band {number} so" in text for text in misnamed(info, roles))
+
+
+def test_two_bands_of_one_name_are_asked_about() -> None:
+    info = header(["Red edge-705", "Red edge-740", "nir"])
+    assert find_bands(info, ["nir"]) == {"nir": 3}
+    with pytest.raises(DataError, match="bands 1 and 2 are both called red_edge; say with --bands"):
+        find_bands(info, ["nir", "red_edge"])
+
+
+def test_a_number_cannot_be_another_band(oracle: Any) -> None:
+    info, model = header([None] * 3), replace(oracle, bands=("b1", "b2", "b3"))
+    with pytest.raises(UsageError, match=r"b1 is band 1 always; give the numbers alone.*--bands 3,2,1"):
+        agree(info, model, RunOptions.of(bands="b1=3,b2=2,b3=1"))
+    assert agree(info, model, RunOptions.of(bands="3,2,1")).source.bands == (3, 2, 1)
+
+
+# what numbers a model is made for
+
+
+def reading(folder: Path, stored: np.ndarray, model: SegmentationModel) -> float | None:
+    """Deviations between a raster's mean and the model's; None if its numbers are refused."""
+    path = write_raster(folder / "field.tif", stored, photometric="MINISBLACK")
+    try:
+        contract = agree(RasterInfo.read(path), model, RunOptions(bands=tuple(range(1, len(stored) + 1))))
+    except DataError as error:
+        top = float(str(error).split("numbers up to ")[1].split(" ")[0])
+        np.testing.assert_allclose(top, stored.max(), rtol=1e-5)  # a number that the raster holds
+        return None
+    return distance(model, contract.sample.mean)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_model_reads_numbers_of_its_own_unit_and_no_others(tmp_path: Path, oracle: Any, seed: int) -> None:
+    """Reflectances as shares, x 255, 10,000, of 12 bits, of 16; those of each are taken or refused by what they are."""
+    rng = np.random.default_rng(seed)
+    means, spread = rng.uniform(0.03, 0.4, 3), rng.choice([0.01, 0.05, 0.2])
+    share = np.clip(rng.normal(1, spread, (3, 64, 64)) * means[:, None, None], 0.002, 1)
+    units = {"float32": 1.0, "uint8": 255.0, "uint16": 10_000.0, "int32": 65_535.0, "int16": 4095.0, "float64": 100.0}
+    for own, unit in units.items():
+        stored = np.round(share * unit, 3 if own.startswith("f") else 0).astype(own)
+        stored[:, :2, :2] = stored.max()  # some glint
+        for scale in {1.0, 1 / unit}:
+            flat = stored.reshape(3, -1) * scale
+            model = replace(
+                oracle, scale=scale, mean=tuple(flat.mean(1)), std=tuple(flat.std(1) + 1e-6),
+                about={"correlation": np.eye(3).tolist()},
+            )  # fmt: skip
+            found = reading(tmp_path, stored, model)
+            assert found is not None, (own, scale)
+            assert found < 0.1
+            for other, factor in units.items():
+                if max(factor / unit, unit / factor) < 10:
+                    continue
+                wrong = np.round(share * factor, 5 if other.startswith("f") else 0).astype(other)
+                far = reading(tmp_path, wrong, model)
+                assert far is None or far > Limits().distance[0], (own, scale, other, far)
+
+
+def test_saturated_pixels_and_full_range_do_not_matter(tmp_path: Path, oracle: Any) -> None:
+    """One cloud of 65535 over an even field of 16 bits is no other unit."""
+    stored = np.random.default_rng(0).normal(400, 20, (3, 128, 128)).astype(np.uint16)
+    flat = stored.reshape(3, -1).astype(float)
+    model = replace(oracle, mean=tuple(flat.mean(1)), std=tuple(flat.std(1)), about={"correlation": np.eye(3).tolist()})
+    stored[:, 0, :3] = 65535
+    assert reading(tmp_path, stored, model) is not None

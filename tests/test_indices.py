@@ -21,6 +21,7 @@ from agriseg.indices import INDICES, ROLES, compute, find_index
 from agriseg.jobs.index import IndexOptions, write_indices
 from agriseg.layers.index import IndexRows
 from agriseg.layers.quantiles import quantiles
+from agriseg.layers.reflectance import Units
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.sidecars import ramp_style
@@ -217,7 +218,7 @@ def test_strips_are_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     info, index = RasterInfo.read(image), find_index("EVI")
     source = Source(info, (5, 3, 1), ValidityRule.of(info), info.width, info.height)
     with Reader(source) as reader, ThreadPoolExecutor(1) as thread:
-        rows = IndexRows(reader, source, thread, index, 1.0)
+        rows = IndexRows(reader, source, thread, index, Units((1.0,) * 3, (0.0,) * 3))
         whole = rows.read(0, 90)
         monkeypatch.setattr("agriseg.layers.index._PIXELS", 210)  # three rows
         for step in (1, 7, 64, 90):
@@ -270,6 +271,68 @@ def test_a_sensors_scale_is_of_16_bit_numbers(tmp_path: Path) -> None:
         np.testing.assert_allclose(read(made.layers[0].path)[0], truth, atol=2e-4)
         assert made.layers[0].bands == {"nir": 5, "red": 3}
         assert any("then use --bands" in text for text in made.warnings)
+
+
+def tagged(path: Path, shares: np.ndarray, scales: np.ndarray, offsets: np.ndarray) -> Path:
+    """A uint16 file of reflectances, which says how its numbers become such: value = stored * scale + offset."""
+    stored = np.round((shares - offsets[:, None, None]) / scales[:, None, None]).astype(np.uint16)
+    write_raster(path, stored)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales, dataset.offsets = scales.tolist(), offsets.tolist()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["sentinel2", "landsat", "one scale", "each its own", "offset alone"])
+def test_the_files_own_scale_and_offset_are_applied(tmp_path: Path, kind: str) -> None:
+    """To each band its own, for ratios and for sums; the numbers are the catalogue's of the reflectances."""
+    rng = np.random.default_rng(len(kind))
+    scales, offsets = {
+        "sentinel2": (np.full(5, 1e-4), np.full(5, -0.1)),
+        "landsat": (np.full(5, 2.75e-5), np.full(5, -0.2)),
+        "one scale": (np.full(5, 1e-4), np.zeros(5)),
+        "each its own": (rng.uniform(2e-5, 1e-4, 5), rng.uniform(-0.2, 0.0, 5)),
+        "offset alone": (np.full(5, 1.0), rng.uniform(-40, -10, 5)),
+    }[kind]
+    if kind == "offset alone":  # whole numbers are no reflectances: floats are
+        shares = field(40, 30)
+        image = write_raster(tmp_path / "field.tif", (shares - offsets[:, None, None]).astype(np.float32))
+        with rasterio.open(image, "r+") as dataset:
+            dataset.offsets = offsets.tolist()
+    else:
+        image = tagged(tmp_path / "field.tif", field(40, 30), scales, offsets)
+    names = ["NDVI", "SAVI", "EVI", "NDREI", "GLI"]
+    made = write_indices(image, names, tmp_path / "out", IndexOptions(bands=FIVE))
+    with rasterio.open(image) as dataset:
+        known = dataset.read().astype(float) * np.array(dataset.scales)[:, None, None]
+        known += np.array(dataset.offsets)[:, None, None]
+    assert not any("scale" in text for text in made.warnings)
+    for layer in made.layers:
+        expected = by_spyndex(layer.index.name, roles_of(known, FIVE))
+        np.testing.assert_allclose(read(layer.path)[0], expected, rtol=1e-4, atol=1e-5)
+        assert layer.units.tagged
+    told = made.layers[0].as_dict()
+    assert list(told["offset"].values()) == [offsets[4], offsets[2]]
+
+
+def test_a_users_scale_counts_more_than_the_files(tmp_path: Path) -> None:
+    image = tagged(tmp_path / "field.tif", field(40, 30), np.full(5, 1e-4), np.full(5, -0.1))
+    made = write_indices(image, ["savi"], tmp_path / "out", IndexOptions(bands=FIVE, scale=2e-4))
+    assert any("takes the place of the scale and offset" in text for text in made.warnings)
+    with rasterio.open(image) as dataset:
+        expected = by_spyndex("SAVI", roles_of(dataset.read() * 2e-4, FIVE))
+    np.testing.assert_allclose(read(made.layers[0].path)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"), [(0.01, 0.0), (1e-8, 0.0), (1e-4, -0.6), (1e-4, 3.0), (-1e-4, 0.0), (float("nan"), 0.0)]
+)
+def test_tags_that_make_no_reflectances_are_refused(tmp_path: Path, scale: float, offset: float) -> None:
+    image = tagged(tmp_path / "field.tif", field(40, 30), np.full(5, 1e-4), np.zeros(5))
+    with rasterio.open(image, "r+") as dataset:
+        dataset.scales, dataset.offsets = [scale] * 5, [offset] * 5
+    with pytest.raises(DataError, match=r"by the file's own tags.*cannot be; say with --scale"):
+        write_indices(image, ["savi"], tmp_path / "out", IndexOptions(bands=FIVE))
+    assert write_indices(image, ["savi"], tmp_path / "out", IndexOptions(bands=FIVE, scale=1e-4)).layers
 
 
 def test_bands_by_the_files_own_names(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from agriseg.errors import AccessError, AgrisegError, DataError, InputMissing, U
 from agriseg.grid import Window
 from agriseg.layers.quicklook import photograph
 from agriseg.raster import door, gdal, ground
+from agriseg.raster import sample as sample_module
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.resample import Taps, resample
@@ -555,18 +556,60 @@ def test_a_rotated_grid_has_the_area_of_the_straight_one() -> None:
 # the sample
 
 
-def test_an_untagged_mask_band_and_a_black_border_are_seen(tmp_path: Path) -> None:
+def test_an_untagged_mask_band_is_seen(tmp_path: Path) -> None:
     pixels = np.concatenate([noise(50, 50), np.zeros((1, 50, 50), np.uint8)])
     pixels[3, 10:40] = 255
     path = write_raster(tmp_path / "a.tif", pixels, photometric="RGB", alpha="NO")
     assert RasterInfo.read(path).colours[3] == ColorInterp.undefined
     assert take_sample(source_of(path, (1, 2, 3))).mask_like == 4
-    collar = np.zeros((3, 50, 50), np.uint8)
-    collar[:, 5:-5, 5:-5] = 99
-    sample = take_sample(source_of(write_raster(tmp_path / "b.tif", collar)))
-    assert sample.black_border
-    assert sample.mask_like is None
-    assert not take_sample(source_of(write_raster(tmp_path / "c.tif", noise(50, 50, low=1)))).black_border
+    assert take_sample(source_of(write_raster(tmp_path / "b.tif", noise(50, 50)))).mask_like is None
+
+
+def margins(kind: str, side: int) -> np.ndarray:
+    """(side, side) bool: where a raster has a margin around the field, or beside it."""
+    rows, cols = np.mgrid[:side, :side] - side / 2
+    return {
+        "around": np.maximum(np.abs(rows), np.abs(cols)) > 0.4 * side,
+        "left": cols < -0.4 * side,
+        "two sides": (cols < -0.4 * side) | (rows > 0.3 * side),
+        "turned": np.maximum(np.abs(rows + cols), np.abs(rows - cols)) > 0.7 * side,
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["around", "left", "two sides", "turned"])
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("uint8", 0), ("uint8", 255), ("uint16", 65535), ("uint16", 0), ("int16", -10000), ("int16", 32767),
+        ("float32", -9999), ("float32", float(np.finfo(np.float32).min)), ("float32", 0.1),
+    ],
+)  # fmt: skip
+def test_a_margin_that_nothing_declares_is_seen(tmp_path: Path, kind: str, dtype: str, value: float) -> None:
+    """And the number that is told hides just the margin."""
+    pixels = noise(60, 60, low=1).astype(dtype)
+    pixels[0][pixels[0] == 255] = 254  # so that no pixel of the field is white
+    margin = margins(kind, 60)
+    pixels[:, margin] = value
+    path = write_raster(tmp_path / "a.tif", pixels, photometric="MINISBLACK")
+    collar = take_sample(source_of(path)).collar
+    assert collar is not None
+    assert collar.exact
+    info = RasterInfo.read(path)
+    told = Source(info, (1, 2, 3), ValidityRule.of(info, nodata=float(collar.value)), 60, 60)
+    np.testing.assert_array_equal(whole(told).valid, ~margin)
+    assert take_sample(told).collar is None, "it is declared now"
+
+
+def test_a_margin_of_jpeg_is_seen_and_a_field_is_none(tmp_path: Path) -> None:
+    pixels = noise(60, 60, low=1)
+    assert take_sample(source_of(write_raster(tmp_path / "field.tif", pixels))).collar is None
+    white = 254 + noise(60, 60, seed=1) % 2
+    margin = margins("around", 60)
+    for name, noisy in (("255", white), ("0", 255 - white)):
+        lossy = np.where(margin, noisy, pixels)
+        collar = take_sample(source_of(write_raster(tmp_path / f"{name}.tif", lossy))).collar
+        assert collar is not None
+        assert (collar.value, collar.exact) == (name, False)
 
 
 def test_a_large_raster_is_sampled(tmp_path: Path) -> None:
@@ -575,6 +618,47 @@ def test_a_large_raster_is_sampled(tmp_path: Path) -> None:
     sample = take_sample(source_of(write_raster(tmp_path / "a.tif", pixels, nodata=0, compress="deflate")))
     assert not sample.complete
     assert sample.valid_share == pytest.approx(0.5, abs=0.05)
+
+
+def shapes(rng: np.random.Generator, side: int) -> np.ndarray:
+    """(side, side) bool: a strip, a diagonal or a blob, of any size, anywhere."""
+    rows, cols = np.mgrid[:side, :side]
+    row, col = rng.integers(0, side, 2)
+    half = int(side * 10 ** rng.uniform(-2.5, -0.7))
+    kind = rng.integers(3)
+    if kind == 0:
+        return np.asarray(np.abs(cols - col) <= half)
+    if kind == 1:
+        return np.asarray(np.abs(rows - cols + row - side // 2) <= half)
+    return np.asarray((rows - row) ** 2 + (cols - col) ** 2 <= half**2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_field_is_looked_at_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Or the sample says that it has seen too little."""
+    for name, value in {"_ALL_PIXELS": 1000, "_PATCH": 4, "ENOUGH": 128}.items():
+        monkeypatch.setattr(sample_module, name, value)
+    side = 500
+    rng = np.random.default_rng(seed)
+    field = shapes(rng, side)
+    pixels = np.where(field, rng.integers(1, 200, (3, side, side)), 0).astype(np.uint8)
+    sample = take_sample(source_of(write_raster(tmp_path / "a.tif", pixels, nodata=0, photometric="RGB")))
+    assert sample.enough == (sample.valid >= 128)
+    if field.sum() >= 128 * (side / 64 / 4) ** 2 * 3:  # its share of the finest lattice, thrice
+        assert sample.enough
+    if sample.valid:
+        assert all(0 < mean < 200 for mean in sample.mean or ())
+    if sample.enough:
+        np.testing.assert_allclose(sample.mean or (), pixels[:, field].mean(1), atol=20)
+        assert max(sample.highest) > 150
+
+
+def test_just_the_window_is_sampled(tmp_path: Path) -> None:
+    pixels = noise(80, 90, low=1)
+    source = source_of(write_raster(tmp_path / "a.tif", pixels))
+    sample = take_sample(source, Window(20, 10, 30, 40))
+    np.testing.assert_allclose(sample.mean or (), pixels[:, 10:50, 20:50].reshape(3, -1).mean(1))
+    assert sample.valid == 30 * 40
 
 
 @pytest.mark.fault("S05")

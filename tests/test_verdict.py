@@ -1,6 +1,7 @@
 """Verdicts: green for what the model knows, amber or red for what it does not, each for its own reason."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from conftest import DATA, blocks, record_of, write_raster
 
 from agriseg import Report, SegmentationModel, load_model, segment
 from agriseg.cli.options import bundled_model
-from agriseg.config import Limits
-from agriseg.errors import ModelError, UsageError
+from agriseg.config import Limits, RunOptions
+from agriseg.errors import DataError, ModelError, UsageError
+from agriseg.jobs.prepare import prepare
 from agriseg.jobs.verdict import distance
+from agriseg.raster import sample
 
 FIELD = Path(__file__).parents[1] / "examples" / "polygon_field" / "field.tif"
 
@@ -94,6 +97,76 @@ def test_the_distance_is_that_of_mahalanobis(small: SegmentationModel) -> None:
     assert distance(small, tuple(colour)) is None
 
 
+@pytest.mark.parametrize(
+    ("asked", "ratio"),
+    [("20cm", 10), ("native", 5), ("auto", 5), ("30cm", 15)],
+)  # fmt: skip
+def test_a_resolution_that_is_asked_for_is_judged(
+    tmp_path: Path, small: SegmentationModel, pixels: np.ndarray, asked: str, ratio: float
+) -> None:
+    """A raster of 10 cm and a model of 2 cm: what the network sees is 10 cm, or coarser if it is told so."""
+    report = segment(
+        write_raster(tmp_path / "a.tif", pixels), knowing(small, pixels, gsd=0.02), tmp_path / "o", gsd=asked
+    )
+    assert report.verdict["gsd_ratio"] == pytest.approx(ratio, rel=0.01)
+    assert report.verdict["colour"] == "red"
+
+
+def test_finer_than_the_model_is_judged_too(tmp_path: Path, small: SegmentationModel, pixels: np.ndarray) -> None:
+    model = knowing(small, pixels, gsd=0.4)
+    verdict = segment(write_raster(tmp_path / "a.tif", pixels), model, tmp_path / "o", gsd="20cm").verdict
+    assert verdict["gsd_ratio"] == pytest.approx(2, rel=0.01)
+    assert verdict["colour"] == "amber"
+
+
+def test_a_check_that_could_not_be_made_is_amber(tmp_path: Path, small: SegmentationModel, pixels: np.ndarray) -> None:
+    image = write_raster(tmp_path / "a.tif", pixels)
+    model = knowing(small, pixels)
+    untold = replace(model, about={"evaluation": {}})
+    verdict = segment(image, untold, tmp_path / "untold").verdict
+    assert (verdict["colour"], verdict["distance"]) == ("amber", None)
+    assert [cause["what"] for cause in verdict["causes"]] == ["colours_unknown"]
+    assert verdict["unchecked"] == ["the ground resolution, which the model does not know"]
+    assert any("no scores" in text for text in segment(image, model, tmp_path / "told").verdict["unchecked"])
+
+
+def verdict_of(image: Path, model: SegmentationModel, out: Path) -> Mapping[str, Any]:
+    """Of a run; `refused` is a colour too, of numbers that do not fit."""
+    try:
+        return segment(image, model, out, tile=256).verdict
+    except DataError:
+        return {"colour": "refused"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_numbers_of_another_scale_are_never_green(
+    tmp_path: Path, oracle: SegmentationModel, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Wherever the field lies, and however small it is: refused, or not green."""
+    for name, value in {"_ALL_PIXELS": 1000, "_PATCH": 4, "ENOUGH": 128}.items():
+        monkeypatch.setattr(sample, name, value)
+    rng = np.random.default_rng(seed)
+    side, width = 500, int(rng.choice([3, 20, 60]))
+    top, left = rng.integers(0, side - width, 2)
+    rows = slice(None) if seed % 2 else slice(top, top + width)
+    image = np.full((3, side, side), np.nan, np.float32)
+    image[:, rows, left : left + width] = rng.random(
+        image[:, rows, left : left + width].shape
+    )  # the model wants 0 to 255
+    model = replace(oracle, scale=1 / 255, mean=(0.4,) * 3, std=(0.2,) * 3, about={"correlation": np.eye(3).tolist()})
+    for name, pixels in (("wrong", image), ("right", image * 200)):
+        path = write_raster(tmp_path / f"{name}.tif", pixels, photometric="RGB")
+        verdict = verdict_of(path, model, tmp_path / "out")
+        if name == "wrong":
+            assert verdict["colour"] != "green", (seed, verdict)
+        if verdict["colour"] == "refused":
+            assert name == "wrong"
+            continue
+        told = [cause["what"] for cause in verdict["causes"]]
+        seen = sample.take_sample(prepare(path, model, RunOptions()).contract.source)
+        assert ("sample_small" in told) == (not seen.enough)
+
+
 @pytest.mark.parametrize("told", [[[1, 2]], "many", [[0.0] * 3] * 3 + [[1.0] * 3]])
 def test_a_card_that_tells_nonsense(small: SegmentationModel, told: Any) -> None:
     with pytest.raises(ModelError, match="correlation must be 3 x 3 numbers"):
@@ -105,6 +178,24 @@ def test_limits_as_people_write_them() -> None:
     for text in ("distance", "distance=3", "colour=1:2", "distance=a:b"):
         with pytest.raises(UsageError):
             Limits.of([text])
+    with pytest.raises(UsageError, match="each name once"):
+        Limits.of(["distance=1:3", "distance=2:3"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "doubtful=10:30", "nodata=50:90", "failed=1:5", "doubtful=30%:10%", "distance=6:3", "nodata=90%:100%",
+        "gsd_ratio=0.5:2", "gsd_ratio=3:2", "distance=inf:inf", "distance=nan:5", "distance=-1:5",
+    ],
+)  # fmt: skip
+def test_limits_that_cannot_be_exceeded_are_refused(text: str) -> None:
+    name, _, numbers = text.partition("=")
+    with pytest.raises(UsageError):
+        Limits.of([text])
+    if "%" not in text:
+        with pytest.raises(UsageError, match="limit"):
+            Limits(**{name: tuple(float(number) for number in numbers.split(":"))})
 
 
 def test_verdicts_over_real_rasters(tmp_path: Path) -> None:

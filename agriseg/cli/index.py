@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _BANDS = "Which band is which: red=3,nir=4; alpha=5 marks a validity band. Else the file's tags say it."
 _SENSOR = "Camera whose bands these are, instead of --bands: m3m, rededge, sentinel2, ...; see --list."
-_SCALE = "Reflectance of one count of the stored numbers, such as 0.0001."
+_SCALE = "Reflectance of one count of the stored numbers, such as 0.0001. Else the file's own scale and offset count."
 
 
 def _show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
@@ -101,7 +101,7 @@ def _shown(layer: "IndexLayer") -> str:
     found, bands = layer.summary, ", ".join(f"{role} {number}" for role, number in layer.bands.items())
     return (
         f"  {layer.index.name:6} min {found.minimum:.4g}, median {found.median:.4g}, max {found.maximum:.4g}; "
-        f"no data {found.nodata:.2%}; bands {bands}; scale {layer.scale:.4g}; greener is {_way(layer.index.greener)}\n"
+        f"no data {found.nodata:.2%}; bands {bands}; {layer.units.text}; greener is {_way(layer.index.greener)}\n"
         f"{layer.path}\n{layer.style}"
     )
 

@@ -26,6 +26,7 @@ def show_report(report: "Report") -> str:
     lines.append(f"  pixels: {account}; {report.tiles} tiles run")
     lines.append(f"  verdict: {report.verdict['colour']}")
     lines += [f"    {reason}" for reason in report.verdict["reasons"]]
+    lines += [f"    not checked: {what}" for what in report.verdict["unchecked"]]
     lines += [str(path) for path in report.files]
     return "\n".join(lines)
 

@@ -9,7 +9,7 @@ from rasterio.enums import ColorInterp
 from agriseg.config import RunOptions
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
-from agriseg.jobs.bands import ALPHA, check_numbers, listed, named, validity_hints
+from agriseg.jobs.bands import ALPHA, check_numbers, find_bands, is_number, listed, misnamed, validity_hints
 from agriseg.model import SegmentationModel
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Source
@@ -19,9 +19,11 @@ from agriseg.units import human_metres
 
 _SAME_GSD = 0.01  # a factor nearer to 1 than this is no reason to resample
 _FAR_GSD = 2.0
-_FULL_SCALE = ("uint8", "uint16")  # types whose largest number is white, or nearly
-_SCALED_RANGE = (0.03, 100.0)  # where scaled numbers end that were meant to be shares of full scale
-_MOST_DEVIATIONS = 300.0  # of a white pixel from the mean; 8-bit ImageNet has 3
+_EIGHT_BIT_WHITE = 255.0  # 8-bit numbers are that kind however dark a picture is
+_LEAST_WHITE = 0.03  # where scaled numbers end, at least, that were meant to be shares of full scale
+_ALL_LIGHT = 1.5  # share of full scale that no raster has on average
+_FAR_TIMES = 30.0  # by which all numbers lie below the mean of the training: not darkness, another unit
+_FAR = (10.0, 100.0)  # means of the training, and deviations from it, that a mean lies beyond: another unit
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,9 @@ class Contract:
         roi: window that is mapped, in the working grid.
         mapping: role to band number.
         factor: raster's GSD to working GSD along rows and columns; (1, 1) at native resolution.
-        sample: pixels looked at.
-        warnings: what a reader should know before trusting the map.
+        sample: pixels of the mapped window that were looked at.
+        hints: what to know of its bands, their numbers and their validity.
+        notes: what to know of the file, and of the ground resolution.
     """
 
     source: Source
@@ -42,7 +45,13 @@ class Contract:
     mapping: dict[str, int]
     factor: tuple[float, float]
     sample: Sample
-    warnings: tuple[str, ...]
+    hints: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader should know before trusting the map."""
+        return (*self.notes, *self.hints)
 
 
 def agree(info: RasterInfo, model: SegmentationModel, options: RunOptions) -> Contract:
@@ -61,14 +70,14 @@ def agree(info: RasterInfo, model: SegmentationModel, options: RunOptions) -> Co
     rule = ValidityRule.of(info, nodata=options.nodata, alpha=alpha)
     bands = tuple(mapping.values())
     salvage = options.on_read_error == "nodata"
-    sample = take_sample(Source(info, bands, rule, info.width, info.height, salvage))
-    _check_scale(info, model, sample)
     width, height, warned = _working_size(info, model, options)
-    factor = (info.width / width, info.height / height)
-    warnings = (*info.notes, *said, *validity_hints(info, rule, sample), *warned)
+    roi = _roi(info, options, width, height)
+    sample = take_sample(Source(info, bands, rule, info.width, info.height, salvage), options.window)
+    _check_scale(info, model, sample)
+    hints = (*said, *_tags(info, bands), *validity_hints(rule, sample))
     return Contract(
-        Source(info, bands, rule, width, height, salvage), _roi(info, options, width, height), mapping, factor,
-        sample, warnings,
+        Source(info, bands, rule, width, height, salvage), roi, mapping, (info.width / width, info.height / height),
+        sample, hints, (*info.notes, *warned),
     )  # fmt: skip
 
 
@@ -83,14 +92,15 @@ def _map_bands(
             raise UsageError(
                 f"--bands gives {len(given)} numbers, model {model.name!r} has bands {', '.join(model.bands)}"
             )
-        given = dict(zip(model.bands, given, strict=True))
-    if given is None:
+        mapping = dict(zip(model.bands, given, strict=True))
+    elif given is None:
         mapping = _by_name(info, model)
     else:
         alpha = tuple(number for role, number in given.items() if role == ALPHA and ALPHA not in model.bands)
         mapping = _by_name(info, model) if set(given) == {ALPHA} and alpha else _by_flag(model, given)
     check_numbers(info, [*mapping.items(), *((ALPHA, number) for number in alpha)])
-    return mapping, alpha, _check_palette(info, mapping, explicit=given is not None)
+    said = misnamed(info, model.bands) if given is None else []
+    return mapping, alpha, [*said, *_check_palette(info, mapping, explicit=given is not None)]
 
 
 def _by_flag(model: SegmentationModel, given: Mapping[str, int]) -> dict[str, int]:
@@ -100,22 +110,31 @@ def _by_flag(model: SegmentationModel, given: Mapping[str, int]) -> dict[str, in
         raise UsageError(
             f"--bands names {', '.join(given)}; model {model.name!r} wants {', '.join(model.bands)}; name just these"
         )
-    return {role: given[role] for role in model.bands}
+    numbers = [given[role] for role in model.bands]
+    for role, number in zip(model.bands, numbers, strict=True):
+        if is_number(role) and role.lower() != f"b{number}":
+            raise UsageError(
+                f"--bands {role}={number}, but {role} is band {role[1:]} always; give the numbers alone, in the "
+                f"model's order: --bands {','.join(map(str, numbers))}"
+            )
+    return dict(zip(model.bands, numbers, strict=True))
 
 
 def _by_name(info: RasterInfo, model: SegmentationModel) -> dict[str, int]:
     """Find each role by what the file says of its bands; a lone band by being alone."""
-    known = named(info)
+    found = find_bands(info, model.bands)
     data = [number for number in range(1, info.count + 1) if number not in info.alpha]
     if len(model.bands) == len(data) == 1:
-        known.setdefault(model.bands[0].lower(), data[0])
-    if not all(role.lower() in known for role in model.bands):
+        found.setdefault(model.bands[0], data[0])
+    if len(found) < len(model.bands):
         raise DataError(_unnamed(info, model))
-    return {role: known[role.lower()] for role in model.bands}
+    return {role: found[role] for role in model.bands}
 
 
 def _unnamed(info: RasterInfo, model: SegmentationModel) -> str:
     wants = f"{info.path}: model {model.name!r} wants bands {', '.join(model.bands)}; the file has {listed(info)}"
+    if said := misnamed(info, model.bands):
+        return f"{wants}. {said[0]}; say which is which with --bands, by numbers in the model's order"
     if info.count < len(model.bands):
         return f"{wants}. Use a model for these bands"
     example = ",".join(f"{role}={i}" for i, role in enumerate(model.bands, 1))
@@ -137,21 +156,57 @@ def _check_palette(info: RasterInfo, mapping: dict[str, int], *, explicit: bool)
     return said
 
 
+def _tags(info: RasterInfo, bands: tuple[int, ...]) -> list[str]:
+    """What to say of the file's own scale and offset: a model's scale is of stored numbers."""
+    if not info.tagged(bands):
+        return []
+    told = {(info.scales[band - 1], info.offsets[band - 1]) for band in bands}
+    listed = ", ".join(f"{scale:g} and {offset:g}" for scale, offset in sorted(told))
+    return [f"the file says a scale and offset ({listed}); the network takes the stored numbers without them"]
+
+
 def _check_scale(info: RasterInfo, model: SegmentationModel, sample: Sample) -> None:
-    """Numbers that the model's constants take far away from what it was trained on are of another kind.
+    """Numbers that lie far from those that the model's constants are made for are of another unit.
 
     A scale of 1 with mean 0 and deviation 1 says nothing about the stored numbers, and nothing is checked.
     """
-    highest = float(np.iinfo(info.dtype).max) if info.dtype in _FULL_SCALE else sample.highest
-    scaled = abs(highest * model.scale)
-    seen = max((scaled - mean) / std for mean, std in zip(model.mean, model.std, strict=True))
-    told = any(mean != 0 for mean in model.mean) or any(std != 1 for std in model.std)
-    out_of_scale = model.scale != 1 and not _SCALED_RANGE[0] <= scaled <= _SCALED_RANGE[1]
-    if sample.valid_share > 0 and (out_of_scale or (told and seen > _MOST_DEVIATIONS)):
-        raise DataError(
-            f"{info.path}: {info.dtype} numbers up to {highest:g} do not fit model {model.name!r}, which expects "
-            f"numbers up to about {1 / model.scale:.4g}; convert the raster to the model's units"
-        )
+    if sample.mean is None or not (_too_small(info, model, sample) or _too_large(model, sample.mean)):
+        return
+    step = "convert the raster to the model's units"
+    if sample.collar:
+        step = f"if its plain border is empty, add --nodata {sample.collar.value}; else {step}"
+    raise DataError(
+        f"{info.path}: {info.dtype} numbers up to {max(sample.highest):g} do not fit model {model.name!r}, which "
+        f"expects numbers up to about {_expected_top(model):.4g}; {step}"
+    )
+
+
+def _too_small(info: RasterInfo, model: SegmentationModel, sample: Sample) -> bool:
+    """Whether the largest number is far below what the model takes for bright, or even for middling."""
+    white = max(*sample.highest, _EIGHT_BIT_WHITE) if info.dtype == "uint8" else max(sample.highest)
+    scaled = white * model.scale
+    least = _LEAST_WHITE if model.scale != 1 else -np.inf
+    return scaled < max(least, max(model.mean) / _FAR_TIMES if _told(model) else -np.inf)
+
+
+def _too_large(model: SegmentationModel, stored: tuple[float, ...]) -> bool:
+    """Whether a band's mean is more than all light, or far beyond that of the training."""
+    mean, trained = np.array(stored) * model.scale, np.array(model.mean)
+    share = model.scale != 1 and trained.max() <= 1
+    times, deviations = _FAR
+    far = (mean > times * trained) & (mean - trained > deviations * np.array(model.std))
+    return bool((share and mean.max() > _ALL_LIGHT) or (_told(model) and far.any()))
+
+
+def _told(model: SegmentationModel) -> bool:
+    """Whether mean and deviation say something of the numbers."""
+    return any(mean != 0 for mean in model.mean) or any(std != 1 for std in model.std)
+
+
+def _expected_top(model: SegmentationModel) -> float:
+    """A bright stored number, for a reader."""
+    bright = 1.0 if model.scale != 1 else max(m + 3 * s for m, s in zip(model.mean, model.std, strict=True))
+    return bright / model.scale
 
 
 def _working_size(info: RasterInfo, model: SegmentationModel, options: RunOptions) -> tuple[int, int, list[str]]:

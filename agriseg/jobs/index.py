@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,17 @@ from agriseg import files
 from agriseg.errors import DataError, OutputError, UsageError
 from agriseg.files import file_hash
 from agriseg.indices import ROLES, Index, find_index
-from agriseg.jobs.bands import ALPHA, check_numbers, listed, named, validity_hints
+from agriseg.jobs.bands import ALPHA, check_numbers, find_bands, known_bands, listed, validity_hints
 from agriseg.jobs.stem import INDEX, Stem
 from agriseg.jobs.versions import versions
 from agriseg.json_text import json_document
-from agriseg.layers.index import IndexRows, Summary, doubts, value_scale
+from agriseg.layers.index import IndexRows, Summary
+from agriseg.layers.reflectance import Units, doubts
 from agriseg.raster.cog import Layer, write_cog
 from agriseg.raster.identity import InputIdentity
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Reader, Source
-from agriseg.raster.sample import take_sample
+from agriseg.raster.sample import Sample, take_sample
 from agriseg.raster.sidecars import ramp_style
 from agriseg.raster.validity import Use, ValidityRule, check_nodata
 from agriseg.sensors import Sensor, sensor
@@ -73,7 +74,7 @@ class IndexLayer:
         index: which.
         path, style: the GeoTIFF and QGIS's style.
         bands: role to band number.
-        scale: reflectance of one count, by which the stored numbers were multiplied.
+        units: of the stored numbers.
         summary: of its numbers.
     """
 
@@ -81,14 +82,15 @@ class IndexLayer:
     path: Path
     style: Path
     bands: Mapping[str, int]
-    scale: float
+    units: Units
     summary: Summary
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {
             "index": self.index.name, "formula": self.index.formula, "path": str(self.path), "style": str(self.style),
-            "bands": dict(self.bands), "scale": self.scale, **self.summary.as_dict(),
+            "bands": dict(self.bands), "scale": dict(zip(self.bands, self.units.scale, strict=True)),
+            "offset": dict(zip(self.bands, self.units.offset, strict=True)), **self.summary.as_dict(),
         }  # fmt: skip
 
 
@@ -162,53 +164,73 @@ class _Making:
         if options.nodata is not None:
             check_nodata(options.nodata, info.dtype)
         camera = None if options.sensor is None else sensor(options.sensor)
-        self._bands, self.warnings = _mapping(info, options, camera)
+        needed = [role for index in indices for role in index.roles]
+        self._bands, self.warnings = _mapping(info, options, camera, needed)
         for index in indices:
             _require(info, index, self._bands)
         used = {role: self._bands[role] for index in indices for role in index.roles}
         self._rule = ValidityRule.of(info, nodata=options.nodata, alpha=options.alpha, use=Use.INDEX)
         sample = take_sample(self._source(tuple(used.values())))
-        self.warnings += [*info.notes, *validity_hints(info, self._rule, sample)]
-        self._scale = {index.name: value_scale(index, info.dtype, options.scale, camera) for index in indices}
-        given = options.scale is not None
+        self.warnings += [*info.notes, *validity_hints(self._rule, sample)]
+        self._units: dict[str, Units] = {}
         for index in indices:
-            self.warnings += doubts(index, info.dtype, sample.highest, self._scale[index.name], given=given)
+            numbers = [self._bands[role] for role in index.roles]
+            self._units[index.name] = units = Units.of(index, info, numbers, options.scale, camera)
+            self.warnings += doubts(index, info, _of(sample, list(used), index), units)
+        if options.scale is not None and info.tagged(used.values()):
+            self.warnings.append(
+                f"--scale {options.scale:g} takes the place of the scale and offset that the file says"
+            )
 
     def draft(self, index: Index, final: Path, working: Path) -> IndexLayer:
         """Build the file of an index in the working folder, under its final name."""
-        bands, scale = {role: self._bands[role] for role in index.roles}, self._scale[index.name]
+        bands, units = {role: self._bands[role] for role in index.roles}, self._units[index.name]
         source = self._source(tuple(bands.values()))
         tags = {
             "AREA_OR_POINT": "Area", "AGRISEG_INDEX": index.name, "AGRISEG_INDEX_NAME": index.long_name,
             "AGRISEG_FORMULA": index.formula, "AGRISEG_REFERENCE": index.reference,
             "AGRISEG_BANDS": ",".join(f"{role}={number}" for role, number in bands.items()),
-            "AGRISEG_SCALE": repr(scale),
+            "AGRISEG_SCALE": _tag(units.scale), "AGRISEG_OFFSET": _tag(units.offset),
         }  # fmt: skip
         layer = Layer(final.stem, self._info.georeference, (index.name,), Resampling.average, tags=tags)
         with Reader(source) as reader, ThreadPoolExecutor(1) as thread:
-            rows = IndexRows(reader, source, thread, index, scale)
+            rows = IndexRows(reader, source, thread, index, units)
             path, _ = write_cog(rows, layer, working, len(os.sched_getaffinity(0)))
         summary = Summary.of(path)
         if summary is None:
             raise DataError(f"{self._info.path}: {index.name} has a number at no pixel; is all of it nodata?")
-        return IndexLayer(index, final, final.with_suffix(".qml"), bands, scale, summary)
+        return IndexLayer(index, final, final.with_suffix(".qml"), bands, units, summary)
 
     def _source(self, bands: tuple[int, ...]) -> Source:
         return Source(self._info, bands, self._rule, self._info.width, self._info.height)
 
 
-def _mapping(info: RasterInfo, options: IndexOptions, camera: Sensor | None) -> tuple[dict[str, int], list[str]]:
+def _of(sample: Sample, roles: Sequence[str], index: Index) -> Sample:
+    """What a sample of more bands shows of those of an index."""
+    places = [roles.index(role) for role in index.roles]
+    mean = None if sample.mean is None else tuple(sample.mean[place] for place in places)
+    return replace(sample, highest=tuple(sample.highest[place] for place in places), mean=mean)
+
+
+def _tag(numbers: Sequence[float]) -> str:
+    """Numbers in the order of the bands; one if all are the same."""
+    return ",".join(map(repr, numbers[:1] if len(set(numbers)) == 1 else numbers))
+
+
+def _mapping(
+    info: RasterInfo, options: IndexOptions, camera: Sensor | None, roles: Sequence[str]
+) -> tuple[dict[str, int], list[str]]:
     """Role to band number, by the user or else by the file's tags; and what to say about it."""
     check_numbers(info, (options.bands or {}).items())
     if options.roles:
         return options.roles, _by_user(info, options)
-    known = {role: number for role, number in named(info).items() if role in ROLES and number not in info.alpha}
     if camera is None:
-        return known, []
+        return find_bands(info, roles), []
+    known = {role: numbers[0] for role, numbers in known_bands(info).items() if role in ROLES}
     hidden = {*info.alpha, *options.alpha}
     data = [number for number in range(1, info.count + 1) if number not in hidden]
     mapping = camera.mapping(data)
-    said = [f"--sensor {camera.name}: {camera.caution}"] if camera.caution else []
+    said = [f"--sensor {camera.name}: {camera.caution}"] if camera.caution and not info.tagged(data) else []
     if len(data) > len(mapping):
         said.append(f"--sensor {camera.name} has {len(mapping)} bands, the file {len(data)}: are the first its own?")
     if at_odds := [role for role, number in mapping.items() if known.get(role, number) != number]:
@@ -219,10 +241,6 @@ def _mapping(info: RasterInfo, options: IndexOptions, camera: Sensor | None) -> 
 
 def _by_user(info: RasterInfo, options: IndexOptions) -> list[str]:
     """What to say about bands that the user has numbered."""
-    given = options.bands or {}
-    if twice := [number for number in given.values() if list(given.values()).count(number) > 1]:
-        roles = [role for role, number in given.items() if number == twice[0]]
-        raise UsageError(f"--bands has {' and '.join(roles)} as band {twice[0]}; each has its own")
     return [
         f"band {number} is tagged alpha and is taken as {role}; where it is 0 there is no data"
         for role, number in options.roles.items()

@@ -25,7 +25,7 @@ class Cause:
     """One thing for which a map is not green.
 
     Args:
-        what: name of a limit, or `gsd_unknown`.
+        what: name of a limit; or of a check that could not be made: `gsd_unknown`, `colours_unknown`, `sample_small`.
         value: that was measured, and `amber` and `red`, its limits; None for what has none.
     """
 
@@ -43,7 +43,7 @@ class Cause:
     def text(self) -> str:
         """For a reader."""
         said = _REASONS[self.what].format(self.value)
-        return said if self.value is None else f"{said} (limits {self.amber:g}, {self.red:g})"
+        return said if self.amber is None else f"{said} (limits {self.amber:g}, {self.red:g})"
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,13 @@ class Verdict:
         colour: green, amber or red.
         causes: why it is not green; the worst first.
         figures: what was measured, None where it cannot be.
+        unchecked: what nobody can know of this model, and so says nothing of this map.
     """
 
     colour: str
     causes: tuple[Cause, ...]
     figures: Mapping[str, float | None]
+    unchecked: tuple[str, ...] = ()
 
 
 def judge(prepared: Prepared, pixels: Mapping[str, int], doubtful: int, limits: Limits) -> Verdict:
@@ -83,10 +85,30 @@ def judge(prepared: Prepared, pixels: Mapping[str, int], doubtful: int, limits: 
         for name, value in figures.items()
         if value is not None and value > getattr(limits, name)[0]
     ]
-    if prepared.model.gsd is not None and prepared.info.gsd is None:
-        found.append(Cause("gsd_unknown"))
+    found += _not_made(prepared, figures)
     found.sort(key=lambda cause: -cause.rank)
-    return Verdict(COLOURS[found[0].rank if found else 0], tuple(found), figures)
+    return Verdict(COLOURS[found[0].rank if found else 0], tuple(found), figures, _unchecked(prepared.model))
+
+
+def _not_made(prepared: Prepared, figures: Mapping[str, float | None]) -> list[Cause]:
+    """Checks that could not be made: each is a doubt."""
+    model, sample, found = prepared.model, prepared.contract.sample, []
+    if model.gsd is not None and prepared.info.gsd is None:
+        found.append(Cause("gsd_unknown"))
+    if figures["distance"] is None and sample.valid:
+        found.append(Cause("colours_unknown"))
+    if not sample.enough:
+        found.append(Cause("sample_small", sample.valid))
+    return found
+
+
+def _unchecked(model: SegmentationModel) -> tuple[str, ...]:
+    """What is not compared since the model tells nothing: of that, its card and the run's warnings speak."""
+    checks = [
+        (model.gsd is None, "the ground resolution, which the model does not know"),
+        ("evaluation" not in model.about, "the model itself: its card has no scores on labels that it had not seen"),
+    ]
+    return tuple(text for missing, text in checks if missing)
 
 
 _REASONS = {
@@ -96,6 +118,8 @@ _REASONS = {
     "doubtful": "the network doubts {:.1%} of the pixels",
     "nodata": "{:.1%} of it are no data",
     "failed": "{:.2%} of it could not be read",
+    "colours_unknown": "its colours are compared with nothing: the model's card has no correlations of its training",
+    "sample_small": "just {:,} pixels with data were met where numbers and colours were looked at before the run",
     "gsd_unknown": "the raster's ground resolution is unknown, and the model knows its own",
 }
 
@@ -129,16 +153,21 @@ def distance(model: SegmentationModel, mean: tuple[float, ...] | None) -> float 
 
 
 def _gsd_ratio(prepared: Prepared) -> float | None:
-    """The raster's pixels over the model's; finer ones count only where they are not averaged."""
-    model, own = prepared.model.gsd, prepared.info.gsd
+    """The pixels that the network sees over those of its training, or the other way round, whichever is more.
+
+    What it sees is no finer than the raster; at the model's own resolution finer pixels are averaged to it.
+    """
+    model, own, asked = prepared.model.gsd, prepared.info.gsd, prepared.options.gsd
     if model is None or own is None:
         return None
-    coarser, finer = max(own) / model, model / min(own)
-    return max(coarser, finer) if prepared.options.gsd == "native" else max(coarser, 1.0)
+    if asked == "native":
+        return max(max(own) / model, model / min(own))
+    seen = model if asked == "auto" else float(asked)
+    return max(max(*own, seen) / model, model / seen)
 
 
 def as_values(verdict: Verdict) -> dict[str, Any]:
     """The verdict as JSON values; each reason is a cause in words."""
     causes = verdict.causes
     told = {"reasons": [cause.text for cause in causes], "causes": [asdict(cause) for cause in causes]}
-    return {"colour": verdict.colour, **told, **verdict.figures}
+    return {"colour": verdict.colour, **told, "unchecked": list(verdict.unchecked), **verdict.figures}

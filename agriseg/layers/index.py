@@ -10,19 +10,16 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from agriseg.errors import DataError
 from agriseg.grid import Window
 from agriseg.indices import Index, compute
 from agriseg.layers.quantiles import quantiles
+from agriseg.layers.reflectance import Units
 from agriseg.raster.door import open_raster
 from agriseg.raster.gdal import gdal_calls
 from agriseg.raster.reader import Reader, Source
-from agriseg.sensors import Sensor
 
 _PIXELS = 2**20  # worked on at once: 8 MB for each array of a formula
 _ROWS = 512  # of a finished file that are read at once; a row of its blocks
-_BRIGHTEST = 10.0  # reflectance that nothing has, glint and clouds included
-_EIGHT_BIT = 1 / 255  # what is left to take for the scale of 8-bit numbers
 
 
 @dataclass(frozen=True)
@@ -35,14 +32,14 @@ class IndexRows:
         thread: in which is read. GDAL's warnings are told apart by threads, and what it says of the raster is no
             failure of the file that is written meanwhile.
         index: which.
-        scale: reflectance of one count.
+        units: of the stored numbers.
     """
 
     reader: Reader
     source: Source
     thread: Executor
     index: Index
-    scale: float
+    units: Units
     bands: int = 1
     dtype: str = "float32"
     nodata: float = float("nan")
@@ -73,63 +70,7 @@ class IndexRows:
         return values
 
     def _computed(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        reflectance = pixels.astype(np.float64) * self.scale
-        return compute(self.index, dict(zip(self.index.roles, reflectance, strict=True)))
-
-
-def value_scale(index: Index, dtype: str, given: float | None, sensor: Sensor | None) -> float:
-    """Reflectance of one count of the stored numbers.
-
-    Args:
-        index: that will be made of them.
-        dtype: of the numbers.
-        given: by the user; it is believed.
-        sensor: the user's camera, whose scale is of 16-bit numbers.
-
-    Raises:
-        DataError: the index needs reflectance, and nothing says how to get it.
-    """
-    if given is not None:
-        return given
-    kind = np.dtype(dtype)
-    if kind.kind == "f":
-        return 1.0
-    if dtype == "uint8":
-        return _EIGHT_BIT
-    if sensor is not None and sensor.scale is not None and kind.itemsize == 2:
-        return sensor.scale
-    if index.kind == "ratio":
-        return 1.0
-    raise DataError(
-        f"{index.name} needs reflectances 0 to 1, the file holds {dtype} and nothing says their scale; give "
-        "--scale, such as 0.0001 where 10000 is all light, or a --sensor that has one"
-    )
-
-
-def doubts(index: Index, dtype: str, highest: float, scale: float, *, given: bool) -> list[str]:
-    """What a reader should know before trusting an index of these numbers.
-
-    Args:
-        index: which.
-        dtype: of the stored numbers.
-        highest: of them, as far as was looked.
-        scale: reflectance of one count.
-        given: whether the user has said the scale.
-
-    Raises:
-        DataError: the numbers are no reflectance, the index needs such, and the user has not said the scale.
-    """
-    if dtype == "uint8" and not given and (index.kind == "additive" or {"nir", "red_edge"} & {*index.roles}):
-        return [
-            f"{index.name} is made for reflectance, and 8-bit numbers are mostly stretched for display: "
-            "compare within this image only, not with other days or thresholds"
-        ]
-    if index.kind == "ratio" or highest * scale <= _BRIGHTEST:
-        return []
-    text = f"{index.name} needs reflectances 0 to 1, the numbers go up to {highest:g} and their scale is {scale:g}"
-    if not given:
-        raise DataError(f"{text}; say it with --scale, such as 0.0001 where 10000 is all light")
-    return [text]
+        return compute(self.index, dict(zip(self.index.roles, self.units(pixels), strict=True)))
 
 
 @dataclass(frozen=True)

@@ -226,6 +226,8 @@ _CAUSES = {
     "doubtful": "The network doubts {value:.1%} of the pixels (limits {amber:.0%}, {red:.0%}).",
     "nodata": "{value:.1%} of it are no data (limits {amber:.1%}, {red:.1%}).",
     "failed": "{value:.2%} of it could not be read.",
+    "colours_unknown": "Its colours are compared with nothing: the model's card has no correlations of its training.",
+    "sample_small": "Just {value:,} pixels with data were met where numbers and colours were looked at before the run.",
     "gsd_unknown": "The raster's ground resolution is unknown, and the model knows its own.",
 }
 

@@ -1,5 +1,6 @@
 """What a raster says about itself, read once from its header."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +59,7 @@ class RasterInfo:
         descriptions: per band, may be None.
         colours: colour interpretation per band.
         nodata: declared value per band, may be None.
+        scales, offsets: per band, as the file says them: value = stored * scale + offset. 1 and 0 say nothing.
         file_mask: whether an internal mask or a .msk file says which pixels are valid.
         block: rows and columns of a stored block.
         pixel_interleaved: whether a block holds all bands.
@@ -76,6 +78,8 @@ class RasterInfo:
     descriptions: tuple[str | None, ...]
     colours: tuple[ColorInterp, ...]
     nodata: tuple[float | None, ...]
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
     file_mask: bool
     block: tuple[int, int]
     pixel_interleaved: bool
@@ -110,6 +114,8 @@ class RasterInfo:
                 descriptions=dataset.descriptions,
                 colours=colours,
                 nodata=dataset.nodatavals,
+                scales=tuple(dataset.scales),
+                offsets=tuple(dataset.offsets),
                 file_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
                 block=dataset.block_shapes[0],
                 pixel_interleaved=dataset.interleaving == Interleaving.pixel,
@@ -130,6 +136,10 @@ class RasterInfo:
     def alpha(self) -> tuple[int, ...]:
         """Numbers of the bands tagged alpha, from 1."""
         return tuple(i for i, colour in enumerate(self.colours, 1) if colour == ColorInterp.alpha)
+
+    def tagged(self, bands: Iterable[int]) -> bool:
+        """Whether the file says a scale or an offset of one of these bands."""
+        return any((self.scales[band - 1], self.offsets[band - 1]) != (1, 0) for band in bands)
 
     @property
     def item_bytes(self) -> int:
@@ -170,8 +180,6 @@ def _notes(path: Path, dataset: rasterio.DatasetReader) -> list[str]:
         notes.append("no coordinate reference system: the map has none either, and no area in hectares")
     if dataset.rpcs is not None:
         notes.append("rational polynomials (RPC) are not carried over to the map")
-    if any(s != 1 for s in dataset.scales) or any(o != 0 for o in dataset.offsets):
-        notes.append("the file's own scale and offset tags are not applied; the model's scale is")
     if (turned := orientation(path)) != 1:
         notes.append(
             f"the orientation tag ({turned}) is ignored: rows and columns stay as stored, viewers show them turned; "
