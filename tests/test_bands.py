@@ -329,3 +329,71 @@ def test_saturated_pixels_and_full_range_do_not_matter(tmp_path: Path, oracle: A
     model = replace(oracle, mean=tuple(flat.mean(1)), std=tuple(flat.std(1)), about={"correlation": np.eye(3).tolist()})
     stored[:, 0, :3] = 65535
     assert reading(tmp_path, stored, model) is not None
+
+
+# a margin that nothing declares, in training
+
+
+def with_margin(folder: Path, value: float = 0) -> tuple[np.ndarray, dict[str, Any]]:
+    """Pixels of a field in grey levels that has a margin of `value`, and the tables of a configuration."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (8, 8)).repeat(24, 0).repeat(24, 1).astype(np.uint8)
+    pixels = np.clip(100 + 60 * labels + rng.normal(0, 20, (3, *labels.shape)), 1, 254).astype(np.uint8)
+    inside = np.zeros(labels.shape, bool)
+    inside[10:-10, 70:-10] = True
+    write_raster(folder / "field.tif", np.where(inside, pixels, value).astype(np.uint8), photometric="RGB")
+    write_raster(folder / "labels.tif", np.where(inside, labels, 255)[None].astype(np.uint8))
+    tables = {
+        "classes": ["soil", "crop"], "arch": "fcn_small", "data": {"images": "field.tif", "labels": "labels.tif"},
+        "validation": {"block": 48, "buffer": 0}, "recipe": {"steps": 2, "chip": 32, "batch": 2, "validate_every": 2},
+    }  # fmt: skip
+    return pixels[:, inside], tables
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_training_says_what_looks_like_no_data_and_leaves_it_out_when_told(tmp_path: Path, value: int) -> None:
+    field, tables = with_margin(tmp_path, value)
+    blind = gather(TrainConfig.of(tables, tmp_path), tmp_path / "blind")
+    assert any(f"field.tif: the border is {value} in all bands" in text for text in blind.remarks)
+    assert any(f"--nodata {value} (in a configuration, under [data])" in text for text in blind.remarks)
+    tables["data"]["nodata"] = value
+    model = load_model(train(TrainConfig.of(tables, tmp_path), tmp_path / "told").model)
+    np.testing.assert_allclose(model.mean, field.mean(1) / 255, atol=0.03)
+    assert abs(np.array(blind.model.mean) - field.mean(1) / 255).min() > 0.05
+    assert model.about["data"]["nodata"] == value
+    info = RasterInfo.read(tmp_path / "field.tif")
+    assert any(f"add --nodata {value}" in text for text in agree(info, model, RunOptions()).empty[1:])
+    alike = agree(info, model, RunOptions(nodata=value))
+    assert not alike.empty
+    assert (distance(model, alike.sample.mean) or 0) < 0.3
+
+
+def test_training_is_told_which_band_marks_what_is_valid(tmp_path: Path) -> None:
+    field, tables = with_margin(tmp_path)
+    pixels = read(tmp_path / "field.tif")
+    marked = np.concatenate([pixels, 255 * (pixels != 0).any(0, keepdims=True)]).astype(np.uint8)
+    write_raster(tmp_path / "field.tif", marked, photometric="RGB", alpha="NO")
+    blind = gather(TrainConfig.of(tables, tmp_path), tmp_path / "blind")
+    assert any("--alpha 4 to a training" in text for text in blind.remarks)
+    tables["data"]["alpha"] = 4
+    told = gather(TrainConfig.of(tables, tmp_path), tmp_path / "told")
+    assert not any("alpha" in text or "border" in text for text in told.remarks)
+    np.testing.assert_allclose(told.model.mean, field.mean(1) / 255, atol=0.03)
+
+
+def test_statistics_are_of_the_field_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn windows meet little of it: the scene is read to its end."""
+    monkeypatch.setattr("agriseg.jobs.gather._WINDOWS", 2)
+    monkeypatch.setattr("agriseg.jobs.gather._WINDOW", 4)
+    field, tables = with_margin(tmp_path)
+    tables["data"]["nodata"] = 0
+    found = gather(TrainConfig.of(tables, tmp_path), tmp_path / "run")
+    np.testing.assert_allclose(found.model.mean, field.mean(1) / 255, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"band_numbers": [1, 1, 2]}, {"band_numbers": [1, 2]}, {"bands": ["red", "red", "blue"]}]
+)
+def test_one_band_in_two_roles_is_no_configuration(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ModelError):
+        TrainConfig.of({**with_margin(tmp_path)[1], **wrong}, tmp_path)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agriseg.jobs.train import Trained
 
 _DEFAULT_MINUTES = 30.0
-_DATA = ("images", "labels", "label_suffix", "column", "area", "rest", "point_radius")
+_DATA = ("images", "labels", "label_suffix", "column", "area", "rest", "point_radius", "nodata", "alpha")
 
 
 @click.command("train", short_help="Train a model on labelled images.")
@@ -27,6 +27,8 @@ _DATA = ("images", "labels", "label_suffix", "column", "area", "rest", "point_ra
 @click.option("--labels", metavar="PATH", help="Label raster, polygons or annotations; or the folder of them.")
 @label_options
 @click.option("--classes", metavar="LIST", help="Class names in order, such as soil,crop,weed.")
+@click.option("--nodata", type=float, metavar="VALUE", help="Means no data in images, beside what they declare.")
+@click.option("--alpha", type=click.IntRange(1), metavar="BAND", help="Band of the images whose 0 means no data.")
 @click.option("--arch", metavar="NAME", help="Network, see agriseg model list; unet_small if not given.")
 @click.option("--init", metavar="NAME|FILE|URL", help="Start from imagenet or coco weights, a file of them, a model.")
 @click.option("--time", "minutes", metavar="LENGTH", help="How long to train, such as 30m or 2h.")

@@ -119,7 +119,7 @@ def validity_hints(rule: ValidityRule, sample: Sample) -> list[str]:
     if sample.mask_like and sample.mask_like not in rule.alpha:
         hints.append(
             f"band {sample.mask_like} holds only two values and is not tagged alpha: if it marks valid pixels, "
-            f"add alpha={sample.mask_like} to --bands"
+            f"add alpha={sample.mask_like} to --bands, or --alpha {sample.mask_like} to a training"
         )
     elif collar := sample.collar:
         value = collar.value

@@ -36,7 +36,8 @@ class Contract:
         mapping: role to band number.
         factor: raster's GSD to working GSD along rows and columns; (1, 1) at native resolution.
         sample: pixels of the mapped window that were looked at.
-        hints: what to know of its bands, their numbers and their validity.
+        hints: what to know of its bands and their numbers.
+        empty: what looks like no data, and counts as data.
         notes: what to know of the file, and of the ground resolution.
     """
 
@@ -46,12 +47,13 @@ class Contract:
     factor: tuple[float, float]
     sample: Sample
     hints: tuple[str, ...]
+    empty: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader should know before trusting the map."""
-        return (*self.notes, *self.hints)
+        return (*self.notes, *self.hints, *self.empty)
 
 
 def agree(info: RasterInfo, model: SegmentationModel, options: RunOptions) -> Contract:
@@ -74,10 +76,10 @@ def agree(info: RasterInfo, model: SegmentationModel, options: RunOptions) -> Co
     roi = _roi(info, options, width, height)
     sample = take_sample(Source(info, bands, rule, info.width, info.height, salvage), options.window)
     _check_scale(info, model, sample)
-    hints = (*said, *_tags(info, bands), *validity_hints(rule, sample))
+    empty = (*validity_hints(rule, sample), *_as_trained(info, model, rule))
     return Contract(
         Source(info, bands, rule, width, height, salvage), roi, mapping, (info.width / width, info.height / height),
-        sample, hints, (*info.notes, *warned),
+        sample, (*said, *_tags(info, bands)), empty, (*info.notes, *warned),
     )  # fmt: skip
 
 
@@ -153,6 +155,21 @@ def _check_palette(info: RasterInfo, mapping: dict[str, int], *, explicit: bool)
                 "expand it with gdal_translate -expand rgb"
             )
         said.append(f"band {number} is paletted: the network sees the entries' numbers, not their colours")
+    return said
+
+
+def _as_trained(info: RasterInfo, model: SegmentationModel, rule: ValidityRule) -> list[str]:
+    """What to say where training left out pixels that count as data here."""
+    told = model.about.get("data")
+    told = told if isinstance(told, dict) else {}
+    said = []
+    value, alpha = told.get("nodata"), told.get("alpha")
+    if value is not None and all(value != own for _, own in rule.nodata):
+        said.append(
+            f"the model was trained with {value:.17g} as no data, which is data here: add --nodata {value:.17g}"
+        )
+    if alpha is not None and alpha <= info.count and alpha not in rule.alpha:
+        said.append(f"the model was trained with band {alpha} as alpha: add alpha={alpha} to --bands if it is one here")
     return said
 
 

@@ -2,15 +2,15 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
-from agriseg.config import RunOptions
 from agriseg.errors import DataError
 from agriseg.grid import Window
 from agriseg.jobs.contract import agree
@@ -37,6 +37,7 @@ from agriseg.vectors.polygons import is_vector
 _HELD_BYTES = 2 * 10**9  # of scenes kept decoded in memory
 _DEAR = 8.0  # decoded pixels per pixel of a chip from which a cache on disk pays
 _WINDOWS, _WINDOW = 16, 256  # per scene, and their side (px), for mean and deviation
+_FEW = 4096  # valid pixels in these, below which all of a scene is read
 _SPREAD = 1.25  # of the coarsest GSD to the finest that one model is trained on; a chip's zoom varies as much
 _SHOWN = 4  # resolutions in a message
 _ROUNDING = 1e-6  # of the mean: a deviation below it is the rounding of sums
@@ -55,7 +56,7 @@ class Gathered:
         correlation: of the training pixels between bands, (C, C) floats.
         identity: fingerprint of configuration and files; only the same run may go on from its state.
         skipped: images that could not be read, and why; empty unless that was allowed.
-        remarks: what a person should look at in the labels.
+        remarks: what a person should look at in the images and labels.
         start: where the first weights come from.
         division: how the labelled pixels are divided.
         learnt: what the trained model will have learnt.
@@ -96,13 +97,14 @@ def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gath
         sets.append(_labelled(config, config.held_back, folder / "held_back", sieve, least=1))
     infos = [each.info for found in sets for each in found.images]
     model = _blank(config, design, began.network, infos)
-    parts = _divided(config, [_opened(config, model, found, sieve) for found in sets], sieve)
+    hints: dict[str, list[str]] = {}
+    parts = _divided(config, [_opened(config, model, found, sieve, hints) for found in sets], sieve)
     learnt = learnt_by_training(parts, began, allowed=config.validation.allow_learnt)
     identity = _identity(config, began.origin, [each.pair for found in sets for each in found.images])
     training = sieve(parts.training, _Keeper(parts.training, config.recipe.chip, folder / "cache", identity))
     mean, std, correlation = _statistics(training, model.scale, config.bands)
     model = replace(model, mean=mean, std=std)
-    remarks = [text for found in sets for text in found.remarks]
+    remarks = [*(text for found in sets for text in found.remarks), *_said(hints)]
     remarks += [*parts.remarks(config.classes), *_without_gsd(infos), *([learnt[1].doubt] if learnt[1].doubt else [])]
     return Gathered(
         model, training, parts.held, correlation, identity, sieve.bad, remarks, began, parts, *learnt
@@ -149,14 +151,27 @@ def _labelled(config: TrainConfig, data: Data, folder: Path, sieve: _Sieve, leas
     return found
 
 
-def _opened(config: TrainConfig, model: SegmentationModel, found: LabelSet, sieve: _Sieve) -> list[Scene]:
-    """Scenes of images with their labels; the bands are those of the model."""
-    options = RunOptions(gsd="native", bands=tuple(config.band_numbers) if config.band_numbers else None)
+def _opened(
+    config: TrainConfig, model: SegmentationModel, found: LabelSet, sieve: _Sieve, hints: dict[str, list[str]]
+) -> list[Scene]:
+    """Scenes of images with their labels; the bands are those of the model. `hints` gets what to say of which image."""
 
     def opened(each: LabelledImage) -> Scene:
-        return Scene(agree(each.info, model, options).source, each.labels)
+        contract = agree(each.info, model, config.reading)
+        empty = [f"{text} (in a configuration, under [data])" for text in contract.empty]
+        for text in (*contract.hints, *empty):
+            hints.setdefault(text, []).append(each.info.path.name)
+        return Scene(contract.source, each.labels)
 
     return sieve(found.images, opened)
+
+
+def _said(hints: Mapping[str, Sequence[str]]) -> list[str]:
+    """Each hint once, with the image that it is of, or the first of many."""
+    return [
+        f"{names[0]}: {text}" if len(names) == 1 else f"{len(names)} images, such as {names[0]}: {text}"
+        for text, names in hints.items()
+    ]
 
 
 def _divided(config: TrainConfig, sets: Sequence[Sequence[Scene]], sieve: _Sieve) -> Division:
@@ -234,14 +249,11 @@ def _statistics(
     bands = len(roles)
     count, sums, products = 0, np.zeros(bands), np.zeros((bands, bands))
     for number, scene in enumerate(scenes):
-        rng = np.random.default_rng(number)
-        for _ in range(_WINDOWS):
-            height, width = min(_WINDOW, scene.source.height), min(_WINDOW, scene.source.width)
-            top = int(rng.integers(0, scene.source.height - height + 1))
-            left = int(rng.integers(0, scene.source.width - width + 1))
-            window, chip = Window(left, top, width, height), scene.read(top, left, height, width)
-            kept = chip.valid if (keep := scene.labels.keep) is None else chip.valid & keep(window)
-            values = chip.pixels[:, kept].astype(np.float64) * scale
+        parts: Iterable[NDArray[np.generic]] = [_training_pixels(scene, window) for window in _draw(scene, number)]
+        if sum(part.shape[1] for part in parts) < _FEW:  # the field lies elsewhere in it
+            parts = (_training_pixels(scene, window) for window in scene.windows())
+        for part in parts:
+            values = part.astype(np.float64) * scale
             count, sums, products = count + values.shape[1], sums + values.sum(1), products + values @ values.T
     if not count:
         raise DataError("no valid pixel in the images")
@@ -253,6 +265,23 @@ def _statistics(
             raise DataError(f"band {role} is {value:g} everywhere in the images to train on; leave it out of bands")
     correlation = covariance / np.outer(std, std)
     return tuple(mean.tolist()), tuple(std.tolist()), correlation.round(6).tolist()
+
+
+def _draw(scene: Scene, seed: int) -> list[Window]:
+    """Some windows of a scene, anywhere."""
+    rng, source = np.random.default_rng(seed), scene.source
+    height, width = min(_WINDOW, source.height), min(_WINDOW, source.width)
+    corners = [
+        (int(rng.integers(0, source.height - height + 1)), int(rng.integers(0, source.width - width + 1)))
+        for _ in range(_WINDOWS)
+    ]
+    return [Window(left, top, width, height) for top, left in corners]
+
+
+def _training_pixels(scene: Scene, window: Window) -> NDArray[np.generic]:
+    """Valid pixels of a window that are not held back, (C, n) as stored."""
+    chip = scene.read(window.row_off, window.col_off, window.height, window.width)
+    return chip.pixels[:, chip.valid if (keep := scene.labels.keep) is None else chip.valid & keep(window)]
 
 
 def _identity(config: TrainConfig, origin: str, pairs: Sequence[Pair]) -> str:

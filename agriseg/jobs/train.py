@@ -105,7 +105,7 @@ def _fit(
         found.training, census, model.normalization, recipe.chip, recipe.rare, recipe.augmentation, recipe.seed,
         factor_of(model.network),
     )  # fmt: skip
-    judge = _Judge(found.held, found.learnt_share, folder / "maps", RunOptions(device=device, bands=_numbers(config)))
+    judge = _Judge(found.held, found.learnt_share, folder / "maps", replace(config.reading, device=device))
     fit(Run(model, samples, recipe, judge.scores, folder, found.identity, group, tell, stopped))
     return judge, found.skipped
 
@@ -229,10 +229,6 @@ def _never() -> bool:
     return False
 
 
-def _numbers(config: TrainConfig) -> tuple[int, ...] | None:
-    return tuple(config.band_numbers) if config.band_numbers else None
-
-
 def _about(config: TrainConfig, found: Gathered, census: Census) -> dict[str, Any]:
     """What the model file tells of its making."""
     held = config.validation.model_dump(mode="json", exclude={"images", "labels", "by"}, exclude_none=True)
@@ -246,6 +242,7 @@ def _about(config: TrainConfig, found: Gathered, census: Census) -> dict[str, An
             "images": len(found.training), "held_back": len(found.held), "skipped": list(found.skipped),
             "pixels": dict(zip(config.classes, census.counts.sum(0).tolist(), strict=True)),
             "held_back_pixels": dict(zip(config.classes, found.division.pixels[1].tolist(), strict=True)),
+            **config.data.model_dump(include={"nodata", "alpha"}, exclude_none=True),
         },
         "recipe": config.recipe.model_dump(mode="json"),
         "correlation": found.correlation,

@@ -1,10 +1,12 @@
 """What a person writes to have a model trained: a TOML file, checked."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agriseg.config import RunOptions
 from agriseg.errors import ModelError
 from agriseg.networks import NAMED_STARTS
 from agriseg.training.labels import Value
@@ -28,6 +30,8 @@ class Data(BaseModel):
         rename: names in annotations or polygons, and the classes that they are; empty for unlabelled.
         point_radius: of the discs that points become, such as `8px` or `5cm`.
         reproject_labels: lay label rasters of another grid or CRS on their images', by the nearest label.
+        nodata: number of the images that means no data, beside what they declare.
+        alpha: number of the images' band whose 0 means no data, where it is not tagged so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +46,8 @@ class Data(BaseModel):
     rename: dict[str, str] = {}
     point_radius: str | None = None
     reproject_labels: bool = False
+    nodata: float | None = None
+    alpha: int | None = Field(default=None, ge=1)
 
     def under(self, folder: Path) -> "Data":
         """The same with its paths seen from a folder."""
@@ -139,6 +145,16 @@ class TrainConfig(BaseModel):
         return list(range(len(self.classes))) if self.values is None else list(self.values)
 
     @property
+    def reading(self) -> RunOptions:
+        """How the images are read, to train on and to be mapped for the scores: at their own resolution."""
+        numbers = tuple(self.band_numbers) if self.band_numbers else None
+        options = RunOptions(gsd="native", bands=numbers, nodata=self.data.nodata)
+        if self.data.alpha is None:
+            return options
+        named = dict(zip(self.bands, numbers or (), strict=False))
+        return replace(options, bands={**named, "alpha": self.data.alpha})
+
+    @property
     def split(self) -> Split:
         """How validation is held back."""
         return self.validation.by if self.validation.images is None else "list"
@@ -167,7 +183,14 @@ def _under(folder: Path, init: str | None) -> str | None:
 def _contradictions(config: TrainConfig) -> list[str]:
     """What contradicts what; the first is shown."""
     values, held = config.values, config.validation
+    numbers = config.band_numbers or config.bands
     checks = [
+        (len(set(config.bands)) < len(config.bands), f"bands {', '.join(config.bands)}: each role once"),
+        (
+            len(numbers) != len(config.bands),
+            f"{len(numbers)} band_numbers for {len(config.bands)} bands; one each",
+        ),
+        (len(set(numbers)) < len(numbers), f"band_numbers {numbers}: one band in two roles; each has its own"),
         (
             values is not None and len(values) != len(config.classes),
             f"{len(values or ())} values for {len(config.classes)} classes; give one a class",
