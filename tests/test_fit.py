@@ -16,6 +16,7 @@ import torch
 from conftest import blocks, nearest, write_raster
 from PIL import Image
 
+import agriseg.files
 import agriseg.training.fit
 from agriseg import SegmentationModel, load_model
 from agriseg.cli import main
@@ -184,8 +185,8 @@ def test_picture_and_labels_turn_together(tmp_path: Path) -> None:
 
 def config(tmp_path: Path, **recipe: Any) -> TrainConfig:
     if not (tmp_path / "data").exists():
-        field(tmp_path / "data", height=256, width=384)
-    numbers = {"steps": 6, "chip": 64, "batch": 2, "validate_every": 3, "precision": "fp32", **recipe}
+        field(tmp_path / "data", height=128, width=192)
+    numbers = {"steps": 6, "chip": 64, "batch": 2, "validate_every": 3, "precision": "fp32", "balance": False, **recipe}
     tables = {
         "classes": ["dark", "dim", "bright"],
         "arch": "fcn_small",
@@ -298,32 +299,77 @@ def log(folder: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+def kill_before(write: int, monkeypatch: pytest.MonkeyPatch, kill: Callable[[], None]) -> list[Path]:
+    """Kill instead of giving a file its name, at the so-many-th file; returns those that got theirs."""
+    commit, written = agriseg.files.commit, []
+
+    def killing(draft: Path, path: Path, *more: Any, **how: Any) -> None:
+        if len(written) == write:
+            kill()
+        commit(draft, path, *more, **how)
+        written.append(path)
+
+    monkeypatch.setattr(agriseg.files, "commit", killing)
+    return written
+
+
+def killed() -> None:
+    raise Killed
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """All that a training leaves to be read; a state and a log also tell seconds, and curves follow the log."""
+    return {name: (folder / name).read_bytes() for name in ("best.safetensors", "best.md", "evaluation.json")}
+
+
+PATIENT = {"steps": 9, "validate_every": 1, "patience": 2, "rate": 0.03, "average": 0.0}
+
+
 @pytest.mark.fault("T03")
-def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
-    """SIGKILL at steps drawn at random, in processes of their own, until one gets through."""
-    recipe = {"steps": 8, "validate_every": 2}
-    straight = fitted(tmp_path, "straight", **recipe)
+def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before files drawn at random, after the last step too; and given again at its end, which patience brings on."""
+    seed = int(np.random.default_rng().integers(1 << 30))
+    rng = np.random.default_rng(seed)
+    with monkeypatch.context() as patch:
+        written = kill_before(-1, patch, killed)
+        straight = fitted(tmp_path, "straight", **PATIENT)
+    last = max(number for number, path in enumerate(written) if path.name == "state.safetensors")
+    for name, at in (("early", rng.integers(0, last)), ("late", rng.integers(last + 1, len(written)))):
+        with monkeypatch.context() as patch:
+            kill_before(int(at), patch, killed)
+            with pytest.raises(Killed):
+                fitted(tmp_path, name, **PATIENT)
+    for name in ("early", "late", "late"):
+        again = fitted(tmp_path, name, **PATIENT)
+        assert weights(again) == weights(straight), seed
+        assert log(again) == log(straight), seed
+        assert results(again) == results(straight), seed
+
+
+@pytest.mark.fault("T03")
+def test_a_process_that_is_killed_leaves_what_goes_on(tmp_path: Path) -> None:
+    """By SIGKILL, when it is told of the last step."""
     program = (
         "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from test_fit import config, train, never\n"
-        "left = int(sys.argv[3])\n"
+        "import test_fit\n"
         "def tell(news):\n"
-        "    global left; left -= 'loss' in news\n"
-        "    if left == 0: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "root = Path(sys.argv[2])\n"
-        "train(config(root, steps=8, validate_every=2), root / 'killed', device='cpu', tell=tell, stopped=never)\n"
+        "    if news.get('step') == 6: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "test_fit.quiet = tell\n"
+        "test_fit.fitted(Path(sys.argv[2]), 'killed')\n"
     )
-    codes = []
-    for left in (1, 3, 4, 99):
-        command = [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path), str(left)]
-        codes.append(subprocess.run(command, check=False, timeout=120).returncode)
-    assert codes == [-signal.SIGKILL, -signal.SIGKILL, -signal.SIGKILL, 0]
-    assert weights(tmp_path / "killed") == weights(straight)
-    assert log(tmp_path / "killed") == log(straight)
+    straight = fitted(tmp_path, "straight")
+    command = [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path)]
+    assert subprocess.run(command, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert weights(fitted(tmp_path, "killed")) == weights(straight)
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    folder = fitted(tmp_path, "out", steps=120, batch=4, validate_every=60, rate=5e-3)
+    field(tmp_path / "data", height=256, width=384)
+    folder = fitted(tmp_path, "out", steps=60, batch=4, chip=32, validate_every=30, rate=1e-2, balance=True)
     first, last = (line["miou"] for line in log(folder))
     assert last > 0.6
     model = load_model(folder / "best.safetensors")
@@ -440,12 +486,12 @@ def test_the_command_trains_resumes_and_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    field(tmp_path / "data", height=256, width=384)
+    field(tmp_path / "data", height=128, width=192)
     Path("field.toml").write_text(
         'classes = ["dark", "dim", "bright"]\narch = "fcn_small"\n'
         '[data]\nimages = "data/a.tif"\nlabels = "data/a_labels.tif"\n'
         "[validation]\nblock = 64\nbuffer = 8\n"
-        "[recipe]\nsteps = 4\nchip = 64\nbatch = 2\nvalidate_every = 2\n"
+        "[recipe]\nsteps = 2\nchip = 64\nbatch = 2\nvalidate_every = 2\nbalance = false\n"
     )
 
     def call(*args: str) -> tuple[int, str, str]:
@@ -468,7 +514,7 @@ def test_the_command_trains_resumes_and_refuses(
 
 @pytest.mark.fault("T04")
 def test_sigterm_saves_and_leaves_with_143(tmp_path: Path) -> None:
-    field(tmp_path / "data", height=256, width=384)
+    field(tmp_path / "data", height=128, width=192)
     (tmp_path / "field.toml").write_text(
         'classes = ["dark", "dim", "bright"]\narch = "fcn_small"\n'
         '[data]\nimages = "data/a.tif"\nlabels = "data/a_labels.tif"\n'

@@ -298,7 +298,12 @@ def test_polygons_with_an_area(tmp_path: Path, capsys: pytest.CaptureFixture[str
     """The example that comes with the repository, for two steps; on TensorBoard too."""
     shutil.copytree(EXAMPLES, tmp_path / "examples")
     path = tmp_path / "examples" / "polygon_field.toml"
-    path.write_text(path.read_text().replace("steps = 150", "steps = 2").replace("every = 50", "every = 2"))
+    path.write_text(
+        path.read_text()
+        .replace("steps = 150", "steps = 2")
+        .replace("every = 50", "every = 2")
+        .replace("unet_small", "fcn_small")
+    )
     out = tmp_path / "out"
     assert call(str(path), "-o", str(out), "--tensorboard") == 0, capsys.readouterr().err
     assert any((out / "tensorboard").iterdir())
@@ -338,7 +343,16 @@ def test_flags_for_the_common_case(tmp_path: Path, capsys: pytest.CaptureFixture
         )
     source = EXAMPLES / "polygon_field"
     flags = ["--image", str(source / "field.tif"), "--labels", str(source / "plants.geojson"), "--column", "class"]
-    flags += ["--area", str(source / "labelled_area.geojson"), "--classes", "soil, potato, weed", "--time", "0.001m"]
+    flags += [
+        "--area",
+        str(source / "labelled_area.geojson"),
+        "--classes",
+        "soil, potato, weed",
+        "--time",
+        "0.001m",
+        "--arch",
+        "fcn_small",
+    ]
     assert call(*flags, "-o", str(tmp_path / "out"), "--split", "random") == 0
     assert "lower scores" in capsys.readouterr().err
     assert load_model(tmp_path / "out" / "best.safetensors").legend.names == ("soil", "potato", "weed")

@@ -231,7 +231,9 @@ def _never() -> bool:
 
 def _about(config: TrainConfig, found: Gathered, census: Census) -> dict[str, Any]:
     """What the model file tells of its making."""
-    held = config.validation.model_dump(mode="json", exclude={"images", "labels", "by"}, exclude_none=True)
+    held = config.validation.model_dump(
+        mode="json", exclude={"images", "labels", "by", "allow_learnt"}, exclude_none=True
+    )
     made_with = f"agriseg {version('agriseg')} train, torch {torch.__version__}"
     return {
         "provenance": f"{made_with}, {config.arch} from {found.start.origin}",
