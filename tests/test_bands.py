@@ -23,6 +23,7 @@ from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.grid import Window
 from agriseg.jobs.bands import find_bands, misnamed, role_name
 from agriseg.jobs.contract import agree
+from agriseg.jobs.evaluate import tally_model
 from agriseg.jobs.gather import gather
 from agriseg.jobs.labels import align
 from agriseg.jobs.train import train
@@ -117,9 +118,9 @@ def test_named_bands_need_no_numbers(tmp_path: Path) -> None:
 
 
 def test_uint8_uint16_and_float32_are_one_recipe(tmp_path: Path) -> None:
-    """The network sees the same field however its numbers are stored."""
+    """The network sees the same field however its numbers are stored, and its maps are scored and made alike."""
     pixels = np.maximum(reflectance(), 0)
-    seen = {}
+    seen, scored, mapped = {}, {}, {}
     for name, stored in {
         "float32": pixels,
         "uint16": np.round(pixels * 10_000).astype(np.uint16),
@@ -133,6 +134,19 @@ def test_uint8_uint16_and_float32_are_one_recipe(tmp_path: Path) -> None:
         chip = found.training[0].all()
         seen[name] = found.model.normalization(torch.from_numpy(chip.pixels), torch.from_numpy(chip.valid))
         assert seen[name].dtype == torch.float32
+        held, options = found.held[0], RunOptions(bands=(1, 2, 3, 4, 5))
+        path = held.source.info.path
+        torch.manual_seed(0)
+        pointwise = torch.nn.Conv2d(5, len(found.model.legend), 1)
+        model = replace(found.model, network=pointwise, stride=1, align=1, halo=0, architecture=None)
+        scored[name] = tally_model(model, path, held.labels, folder / "held", options)
+        report = segment(path, model, folder / "map", bands=(1, 2, 3, 4, 5))
+        mapped[name] = read(report.confidence)[0].astype(int)
+    assert np.ptp(mapped["float32"]) > 5, "the network tells one place from another"
+    for name, limit in (("uint16", 0.5), ("uint8", 5)):  # of 250; 8 bits are coarse
+        assert np.abs(mapped[name] - mapped["float32"]).mean() < limit
+        several = scored["float32"].blocks.sum()
+        assert np.abs(scored[name].blocks - scored["float32"].blocks).sum() < 0.1 * several
     for name, step in (("uint16", 1e-4), ("uint8", 1 / 255)):
         spread = pixels.reshape(5, -1).std(1).min()
         assert (seen[name] - seen["float32"]).abs().max() < 2 * step / spread
