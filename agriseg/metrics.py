@@ -138,8 +138,8 @@ def softmax_confidence(logits: NDArray[np.floating[Any]], temperature: float) ->
 
 
 def bootstrap(
-    blocks: NDArray[np.int64],
-    statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    blocks: NDArray[Any],
+    statistic: Callable[[NDArray[Any]], NDArray[np.float64]],
     *,
     rounds: int = 1000,
     seed: int = 0,
@@ -149,8 +149,8 @@ def bootstrap(
     Pixels beside each other are no independent witnesses, so blocks are drawn and not pixels.
 
     Args:
-        blocks: (B, K, K) confusion of each block.
-        statistic: of a (K, K) sum; any shape.
+        blocks: (B, ...) counts of each block, such as its confusion (K, K).
+        statistic: of a sum of them; any shape.
         rounds: draws.
         seed: of the draws.
 

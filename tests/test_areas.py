@@ -192,13 +192,35 @@ def test_the_interval_holds_the_truth_of_500_fields(side: int) -> None:
     assert (naive / 500).min() < 0.9, "the map's own areas would have done"
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_no_validation_is_certain(seed: int) -> None:
+    """The fewer blocks and pixels have shown no error, the wider is the interval; one error makes it no narrower."""
+    rng = np.random.default_rng(seed)
+    classes = int(rng.integers(2, 5))
+    mapped, widths = rng.uniform(0.1, 1, classes), []
+    for count in (2, 3, 8, 40):
+        blocks = np.zeros((count, classes, classes), np.int64)
+        blocks[:, range(classes), range(classes)] = rng.integers(5, 400, (count, classes))
+        one_error = blocks.copy()
+        one_error[0, 0, 1] = 1
+        flawless, erring = (Agreement.of(each).adjust(mapped, 10**7) for each in (blocks, one_error))
+        np.testing.assert_allclose(flawless.area, mapped)
+        assert np.all(flawless.low < flawless.high)
+        assert np.all(erring.high - erring.low >= 0.99 * (flawless.high - flawless.low))
+        widths.append(flawless.high - flawless.low)
+    assert np.all(np.diff(widths, axis=0) <= 0)
+
+
 def test_what_validation_cannot_tell(tmp_path: Path) -> None:
     blocks = np.zeros((5, 3, 3), np.int64)
     blocks[:, 0, 0] = blocks[:, 1, 1] = 10
     agreement = Agreement.of(blocks)
     assert agreement is not None
     assert agreement.adjust(np.array([1.0, 2.0, 0.5]), 100) is None, "nothing was mapped as the third class"
-    assert agreement.adjust(np.array([1.0, 2.0, 0.0]), 100).area.tolist() == [1.0, 2.0, 0.0]
+    flawless = agreement.adjust(np.array([1.0, 2.0, 0.0]), 100)
+    assert flawless.area.tolist() == [1.0, 2.0, 0.0]
+    assert np.all(flawless.low[:2] < flawless.area[:2]), "no error among fifty pixels is not none ever"
+    assert np.all(flawless.area < flawless.high)
     assert Agreement.of(blocks[:1]) is None
     with pytest.raises(DataError, match="not of 4 classes"):
         Agreement.from_dict(agreement.as_dict(), 4)

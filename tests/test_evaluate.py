@@ -15,7 +15,8 @@ from agriseg.config import RunOptions
 from agriseg.errors import DataError
 from agriseg.grid import Window
 from agriseg.jobs.calibrate import Calibration, Witness
-from agriseg.jobs.evaluate import BLOCK, EDGE, score, tally, tally_model
+from agriseg.jobs.evaluate import BLOCK, EDGE, Evaluation, Tally, score, tally, tally_model
+from agriseg.legend import Legend
 from agriseg.metrics import confusion, edge, softmax_confidence
 from agriseg.training.labels import Labels
 
@@ -49,6 +50,24 @@ def test_counts_are_those_of_the_whole_arrays(tmp_path: Path) -> None:
     for k in range(4):
         t, m = edge(truth == k, EDGE), edge(mapped == k, EDGE)
         assert got.boundary[k].tolist() == [(t & m).sum(), (t | m).sum()]
+
+
+def test_no_score_is_certain() -> None:
+    """One block has no spread; where no error was seen there is doubt, the more the fewer blocks were seen."""
+    none, widths = np.zeros(251, np.int64), []
+    for count in (1, 3, 30):
+        counted = np.zeros((count + 1, 3, 3), np.int64)
+        counted[:count, 0, 0], counted[:count, 1, 1], counted[count, 2, 2] = 500, 20, 90  # the third in one block alone
+        told = Evaluation(Legend.from_names("abc"), Tally(counted, np.zeros((3, 2), np.int64), none, none)).as_dict()
+        ends = {entry["name"]: entry["iou_95"] for entry in told["classes"]}
+        assert ends["c"] == [None, None]
+        assert (ends["a"] == [None, None]) == (count == 1)
+        if count > 1:
+            assert ends["a"][0] < ends["a"][1] == 1
+            widths.append(told["miou_95"][1] - told["miou_95"][0])
+    assert widths[0] > widths[1] > 0
+    alone = Tally(np.array([[[900, 100], [50, 150]]]), np.zeros((2, 2), np.int64), none, none)
+    assert Evaluation(Legend.from_names("ab"), alone).as_dict()["miou_95"] == [None, None]
 
 
 def test_a_perfect_map_and_the_rarest_class_first(tmp_path: Path, oracle: SegmentationModel) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio
@@ -16,6 +17,7 @@ from runs import Ended
 
 from agriseg.errors import AgrisegError, DataError, OutputError, UsageError
 from agriseg.jobs.layers import make_layers
+from agriseg.layers.adjusted import Agreement
 from agriseg.layers.options import LayerOptions
 
 TRANSFORM = UTM["transform"]
@@ -200,11 +202,36 @@ def test_a_map_without_any_data_or_without_a_place(tmp_path: Path) -> None:
     assert {row["hectares"] for row in made.facts["areas"]} == {None}
 
 
+@pytest.mark.parametrize(
+    ("flags", "record", "why"),
+    [
+        ({"mmu": "0.1m2"}, {}, "cleaned up"),
+        ({"smooth": "20cm"}, {}, "cleaned up"),
+        ({}, {"parameters": {"blend": "fast"}}, "--blend fast"),
+        ({}, {"gsd_m": 0.05}, "pixels of 0.1 m"),
+        ({}, {"gsd_m": 0.2}, "pixels of 0.1 m"),
+        ({}, {"options": {"gsd": 0.1}}, "resampled"),
+        ({}, {"gsd_m": 0.1, "options": {"gsd": 0.1}, "parameters": {"blend": "smooth"}}, None),
+    ],
+)
+def test_no_hectares_by_the_validation_of_other_maps(
+    tmp_path: Path, flags: dict[str, str], record: dict[str, Any], why: str | None
+) -> None:
+    counts = np.tile(np.array([[80, 0, 5], [0, 60, 5], [2, 2, 20]]), (9, 1, 1))
+    counts[0, 2] = 30
+    model = {"evaluation": {"agreement": Agreement.of(counts).as_dict()}, "gsd_m": record.get("gsd_m")}
+    finished(tmp_path, scene(), record={**record, "model": model})
+    made = make_layers(tmp_path / "field_run.json", LayerOptions.of(**flags))
+    told = {row["adjusted_ha"] is None and row["low_ha"] is None for row in made.facts["areas"]}
+    assert told == {why is not None}
+    said = [text for text in made.warnings if text.startswith("no hectares by validation: ")]
+    assert [str(why) in text for text in said] == ([] if why is None else [True])
+
+
 def test_the_interval_of_the_models_validation(tmp_path: Path) -> None:
     counts = np.zeros((40, 3, 3), np.int64)
     counts[:, 0, 0], counts[:, 1, 1], counts[:, 2, 2], counts[:, 2, 0] = 900, 50, 30, 15
     counts[::2, 2, 0] += 5
-    from agriseg.layers.adjusted import Agreement
 
     agreement = Agreement.of(counts)
     assert agreement is not None

@@ -21,7 +21,7 @@ from agriseg.jobs.prepare import prepare
 from agriseg.jobs.segment import Manner, run
 from agriseg.layers.adjusted import Agreement
 from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
-from agriseg.metrics import ClassScores, bootstrap, calibration_error, confusion, edge, iou, mean_iou
+from agriseg.metrics import ClassScores, bootstrap, calibration_error, confusion, edge, mean_iou
 from agriseg.model import SegmentationModel, load_model
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Reader, Source
@@ -33,6 +33,8 @@ BLOCK = 256
 EDGE = 3
 """Width of the band that boundary IoU compares (px)."""
 
+_DOUBT = 0.1  # of a block: what may be wrong where no error was seen
+_LEAST_BLOCKS = 2  # of which one alone has no spread
 _LEVELS = round(1 / CONFIDENCE_STEP) + 1
 
 
@@ -128,8 +130,7 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as JSON values; the rarest class first."""
-        scores, interval = ClassScores.of(self.matrix), bootstrap(self.tally.blocks, iou)
-        mean = bootstrap(self.tally.blocks, lambda matrix: np.array(mean_iou(matrix)))
+        scores, (interval, mean) = ClassScores.of(self.matrix), _intervals(self.tally.blocks)
         both, either = self.tally.boundary.T
         agreement = Agreement.of(self.tally.blocks)
         entries = [
@@ -142,7 +143,7 @@ class Evaluation:
             for k in np.argsort(scores.support, kind="stable")
         ]  # fmt: skip
         return {
-            "miou": _number(self.miou), "miou_95": [_number(float(end)) for end in mean],
+            "miou": _number(self.miou), "miou_95": [_number(end) for end in mean],
             "miou_classes": len(self.legend) - len(self.absent), "absent": list(self.absent),
             "doubts": list(self.doubts), "classes": entries,
             "pixels": int(self.matrix.sum()), "blocks": len(self.tally.blocks), "block_px": BLOCK, "edge_px": EDGE,
@@ -295,6 +296,28 @@ def _check_place(mask: RasterInfo, labels: Labels, origin: tuple[int, int] | Non
         problem = misfit(mask, replace(whole, width=mask.width, height=mask.height, georeference=where))
     if problem:
         raise DataError(problem)
+
+
+def _intervals(blocks: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """95 % intervals of the IoU of each class, (2, K), and of their mean, (2,), by draws of blocks.
+
+    One more block is drawn, in which each class has a tenth of what blocks have of it, all wrong: no error among a
+    handful is not known to be none ever. NaN for a class, or for the mean, that a single block shows.
+    """
+    hits = np.diagonal(blocks, axis1=1, axis2=2)
+    either = blocks.sum(1) + blocks.sum(2) - hits
+    showing = np.count_nonzero(either, axis=0)
+    doubt = _DOUBT * either.sum(0) / np.maximum(showing, 1)
+    parts = np.concatenate([np.stack([hits, either], axis=2), np.stack([0 * doubt, doubt], axis=1)[None]])
+    each = np.array(bootstrap(parts, _share))
+    each[:, showing < _LEAST_BLOCKS] = np.nan
+    mean = np.array(bootstrap(parts, lambda sums: np.array(np.nanmean(_share(sums)))))
+    return each, mean if len(blocks) >= _LEAST_BLOCKS else np.full(2, np.nan)
+
+
+def _share(sums: NDArray[Any]) -> NDArray[np.float64]:
+    """IoU of each class from (K, 2) pixels in both and in either; NaN for a class that is in neither."""
+    return np.asarray(np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0))
 
 
 def _number(value: float | np.floating[Any]) -> float | None:

@@ -13,7 +13,7 @@ from rasterio.enums import Resampling
 
 from agriseg import files
 from agriseg.errors import DataError, UsageError
-from agriseg.layers.adjusted import Agreement
+from agriseg.layers.adjusted import Agreement, other_making
 from agriseg.layers.cells import CellGrid, field_heading, ground_plane
 from agriseg.layers.clean import clean
 from agriseg.layers.clip import Clipped
@@ -29,6 +29,7 @@ from agriseg.layers.tally import Tally, tally
 from agriseg.layers.zones import Zones
 from agriseg.legend import Legend
 from agriseg.raster.cog import Layer, Rows, write_cog
+from agriseg.raster.ground import gsd
 from agriseg.raster.sidecars import category_names, qgis_style, ramp_colours, ramp_style
 from agriseg.spreadsheet import csv_text
 from agriseg.vectors.features import LONLAT, Features, GeometryType
@@ -49,12 +50,13 @@ class Making:
         self._styles: dict[str, str] = {}
         self._ground = ground_classes(run.legend, options.ground)
         self._affected = {class_id(run.legend, name, "--affected"): name for name in options.affected or ()}
-        self._agreement = _agreement(run)
+        self._agreement: Agreement | None = None
 
     def make(self) -> dict[str, Any]:
         """Make them all; returns what they come to."""
         fields = self._read("fields", self._options.fields, self._options.field_id)
         source = self._source(fields)
+        self._agreement = self._validated()
         areas = self._areas(source, fields)
         polygons = self._polygons(source)
         facts: dict[str, Any] = {"areas": [row.as_dict() for row in areas]}
@@ -127,6 +129,18 @@ class Making:
             if both:
                 self._warnings.append(f"fields overlap in {both:,} pixels: each field counts them, the map only once")
         return rows
+
+    def _validated(self) -> Agreement | None:
+        """Of the run's model with its labels, if its card tells, and if the layers are of a map as was validated."""
+        told = ((self._run.record.get("model") or {}).get("evaluation") or {}).get("agreement")
+        if told is None:
+            return None
+        where, cleaned = self._run.georeference, bool(self._options.mmu or self._options.smooth)
+        side = gsd(where.crs, where.transform, self._run.width, self._run.height)
+        if other := other_making(self._run.record, side, cleaned=cleaned):
+            self._warnings.append(f"no hectares by validation: {other}")
+            return None
+        return Agreement.from_dict(told, len(self._run.legend))
 
     def _rows(self, name: str, found: Tally) -> list[AreaRow]:
         return area_rows(name, found, self._run.legend, self._ground, self._agreement)
@@ -243,12 +257,6 @@ class Making:
     def _publish(self, layer: Layer, rows: Rows) -> None:
         path, _ = write_cog(rows, layer, self._folder, torch.get_num_threads())
         path.rename(self._path(f"_{layer.name}.tif"))
-
-
-def _agreement(run: FinishedMap) -> Agreement | None:
-    """Of the run's model with its labels, if its card tells."""
-    told = ((run.record.get("model") or {}).get("evaluation") or {}).get("agreement")
-    return None if told is None else Agreement.from_dict(told, len(run.legend))
 
 
 def _column(values: Sequence[Any]) -> np.ndarray[Any, Any]:

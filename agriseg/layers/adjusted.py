@@ -7,6 +7,9 @@ land change", Remote Sensing of Environment 148, eq. 9 to 11), the classes of th
 Its standard error there takes each reference pixel for a witness of its own. Labelled pixels lie side by side, so here
 whole blocks of ground are the witnesses (ratio estimator for clusters, Cochran 1977, "Sampling Techniques", eq. 6.12),
 and a mapped field counts as a further draw of ground: it adds a variance of its own, the larger the smaller it is.
+
+Where no error was seen the spread between blocks is 0, and says nothing. So the variances of a mapped class are at
+least that of half an error among the witnesses and one more (Jeffreys' prior), a block being at most ten of them.
 """
 
 import math
@@ -18,9 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from agriseg.config import RunOptions
 from agriseg.errors import DataError
 
 _UPPER = 0.975  # end of the middle 95 %
+_BLEND = RunOptions().blend
+_GSD_RATIO = 1.25  # of pixels that are no longer those that were validated
+_WITNESSES = 10  # that a block of ground is at most: its pixels agree as if about a tenth of each were its neighbours'
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,9 @@ class Agreement:
             excess = (blocks.transpose(0, 2, 1) - share * mapped[..., None]) / total[:, None]
         count = len(blocks)
         covariance = count / (count - 1) * np.einsum("bik,bjk->kij", excess, excess)
+        own = np.arange(len(total))
+        seen, least = covariance[:, own, own], _least_variance(mapped)
+        covariance[:, own, own] = np.where(seen.max(0) < least, np.maximum(seen, least), seen)
         return cls(share, covariance, int(total.sum()), count)
 
     def adjust(self, mapped: NDArray[np.float64], pixels: int) -> Adjusted | None:
@@ -116,6 +126,39 @@ class Agreement:
         if share.shape != (classes,) * 2 or covariance.shape != (classes,) * 3:
             raise DataError(f"the model's agreement with its labels is not of {classes} classes; evaluate it again")
         return cls(share, covariance, pixels, blocks)
+
+
+def other_making(record: Mapping[str, Any], gsd: tuple[float, float] | None, *, cleaned: bool) -> str | None:
+    """Why a validation does not tell the areas of a map; None if the map was made as those that were validated.
+
+    Those are of `agriseg train`: with the default blend, in the images' own resolution, and as the network gives them.
+
+    Args:
+        record: of the run.
+        gsd: of the map (m), along a row and along a column; None where unknown.
+        cleaned: whether patches were removed, or edges smoothed.
+    """
+    if cleaned:
+        return "the mask is cleaned up, with other errors than the network's own"
+    blend = (record.get("parameters") or {}).get("blend", _BLEND)
+    if blend != _BLEND:
+        return f"the map is made with --blend {blend}, the validation's with {_BLEND}"
+    asked, own = (record.get("options") or {}).get("gsd", "auto"), (record.get("model") or {}).get("gsd_m")
+    if own is None:
+        return None if isinstance(asked, str) else "the map is resampled, the validation's resolution is unknown"
+    if gsd is not None and max(max(gsd) / own, own / min(gsd)) > _GSD_RATIO:
+        return f"the map has pixels of {max(gsd):.3g} m, the validation's had {own:.3g} m"
+    return None
+
+
+def _least_variance(mapped: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Of a share of each mapped class, (K,), by the pixels that blocks have of it, (B, K); NaN of none."""
+    total = mapped.sum(0)
+    with np.errstate(invalid="ignore"):
+        blocks = total**2 / (mapped.astype(np.float64) ** 2).sum(0)  # Kish's effective number
+    witnesses = np.minimum(total, _WITNESSES * blocks)
+    share = 0.5 / (witnesses + 1)
+    return np.asarray(share * (1 - share) / (witnesses + 1), np.float64)
 
 
 def _listed(values: NDArray[np.float64]) -> Sequence[Any]:
