@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import psutil
 import pytest
 from conftest import DATA, TIMED, blocks, write_raster
 from filelock import FileLock
+from runs import Ended, Nursery
 
 Tries = Callable[[int, int], int]
 
@@ -33,12 +34,22 @@ def flights(tmp_path: Path) -> Path:
     return folder
 
 
+TILES = ["--tile", "64", "--overlap", "32", "--margin", "8"]
+
+
+def batch(flights: Path, model: Path, out: Path, *flags: str) -> list[str]:
+    """A command line."""
+    return ["batch", str(flights), "-o", str(out), "-m", str(model), "--settle", "0s", *TILES, *flags]
+
+
 def command(flights: Path, model: Path, out: Path, *flags: str) -> list[str]:
-    tiles = ["--tile", "64", "--overlap", "32", "--margin", "8"]
-    return [
-        sys.executable, "-m", "agriseg", "batch", str(flights), "-o", str(out), "-m", str(model), "--settle", "0s",
-        *tiles, *flags,
-    ]  # fmt: skip
+    """The same for a process of its own, whose workers are Dask's."""
+    return [sys.executable, "-m", "agriseg", *batch(flights, model, out, *flags)]
+
+
+def forks(nursery: Nursery, asked: list[str]) -> Ended:
+    """A night whose rasters are mapped in forks."""
+    return nursery.start(*asked, patches=[["forks"]]).ended(300)
 
 
 def workers_of(night: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -69,38 +80,32 @@ def readable(out: Path, rasters: int = 6) -> bool:
     return True
 
 
-@pytest.mark.fault("K11", "B10", "W03")
-def test_a_night_killed_at_any_moment(flights: Path, model_file: Path, tmp_path: Path, tries: Tries) -> None:
+@pytest.mark.fault("K11", "B10")
+def test_a_night_killed_at_any_moment(
+    flights: Path, model_file: Path, tmp_path: Path, tries: Tries, nursery: Nursery
+) -> None:
+    """And its workers with it, at that moment; they are forks."""
     began = time.monotonic()
-    assert (
-        subprocess.run(command(flights, model_file, tmp_path / "straight"), check=False, capture_output=True).returncode
-        == 3
-    )
+    assert forks(nursery, batch(flights, model_file, tmp_path / "straight")).code == 3
     whole = time.monotonic() - began
     expected, rng = maps_of(tmp_path / "straight"), np.random.default_rng(3)
-    left, nights = tries(4, 50), 0
+    left, nights = tries(6, 100), 0
     while left:
-        out = tmp_path / f"out{nights}"
+        asked = batch(flights, model_file, out := tmp_path / f"out{nights}")
         times: dict[Path, int] = {}
         while left:
-            night = subprocess.Popen(
-                command(flights, model_file, out), stderr=subprocess.DEVNULL, start_new_session=True
-            )
-            try:
-                night.wait(rng.uniform(0, whole))
+            night = nursery.start(*asked, patches=[["forks"]])
+            if night.wait(rng.uniform(0, whole)) is not None:
                 break
-            except subprocess.TimeoutExpired:
-                workers = psutil.Process(night.pid).children(recursive=True)
-                night.kill()
-                night.wait()
-                left -= 1
-            assert not psutil.wait_procs(workers, timeout=10)[1], "workers without their parent"
+            os.killpg(night.pid, signal.SIGKILL)
+            night.ended()
+            left -= 1
             assert readable(out)
             assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in times.items()), "mapped twice"
             times = {path: path.stat().st_mtime_ns for path in out.glob("*_run.json")}
-        done = subprocess.run(command(flights, model_file, out), check=False, capture_output=True, text=True)
-        assert done.returncode == 3, done.stderr
-        assert [line for line in done.stderr.splitlines() if "bad.tif: this is text" not in line] == []
+        done = forks(nursery, asked)
+        assert done.code == 3, done.err
+        assert [line for line in done.err.splitlines() if "bad.tif: this is text" not in line] == []
         assert maps_of(out) == expected
         assert not list(out.glob(".field*"))
         rows = json.loads((out / "summary.json").read_text())["rows"]
@@ -131,8 +136,8 @@ def a_real_night(folder: Path, count: int) -> tuple[dict[str, Path], list[str]]:
     return good, bad
 
 
-@pytest.mark.fault("K11", "B02", "B10")
-def test_a_long_night_of_real_rasters(model_file: Path, tmp_path: Path, tries: Tries) -> None:
+@pytest.mark.fault("K11", "B02", "B10", "W03")
+def test_a_long_night_of_real_rasters(model_file: Path, tmp_path: Path, tries: Tries, nursery: Nursery) -> None:
     """Killed at random: every good raster right, every bad one named once, ledger and summaries whole at each kill."""
     good, bad = a_real_night(tmp_path / "flights", tries(10, 200))
     flags = ["--bands", "red=1,green=2,blue=3", "--workers", "2", "--cpu-threads", "1"]
@@ -141,8 +146,7 @@ def test_a_long_night_of_real_rasters(model_file: Path, tmp_path: Path, tries: T
     expected = {}
     for source in set(good.values()):
         alone = ["run", str(source), "-m", str(model_file), "-o", str(tmp_path / "alone"), *flags[:2], *flags[4:]]
-        tiles = ["--tile", "256", "--overlap", "32", "--margin", "8"]
-        assert subprocess.run([sys.executable, "-m", "agriseg", *alone, *tiles, "-q"], check=False).returncode == 0
+        assert nursery.run(*alone, "--tile", "256", *TILES[2:], "-q").code == 0
         expected[source] = [
             (tmp_path / "alone" / f"{source.stem}_{name}.tif").read_bytes() for name in ("classes", "confidence")
         ]
@@ -163,9 +167,9 @@ def test_a_long_night_of_real_rasters(model_file: Path, tmp_path: Path, tries: T
             kills += 1
         assert not psutil.wait_procs(workers, timeout=10)[1], "workers without their parent"
         assert readable(out, len(good) + len(bad))
-    done = subprocess.run(asked, check=False, capture_output=True, text=True)
-    assert done.returncode == 3, done.stderr
-    assert sorted(line.split("/flights/")[-1].split(":")[0] for line in done.stderr.splitlines()) == sorted(bad)
+    done = forks(nursery, asked[3:])
+    assert done.code == 3, done.err
+    assert sorted(line.split("/flights/")[-1].split(":")[0] for line in done.err.splitlines()) == sorted(bad)
     rows = {row["name"]: row["status"] for row in json.loads((out / "summary.json").read_text())["rows"]}
     assert rows == {**dict.fromkeys(good, "done"), **dict.fromkeys(bad, "failed")}
     for name, source in good.items():
@@ -174,11 +178,16 @@ def test_a_long_night_of_real_rasters(model_file: Path, tmp_path: Path, tries: T
     assert not list(out.glob(".field*"))
 
 
-@pytest.mark.fault("W01")
-def test_workers_killed_again_and_again(flights: Path, model_file: Path, tmp_path: Path, tries: Tries) -> None:
-    """Any process below the night's, at random times, while it works."""
+@pytest.mark.fault("W01", "W05", "W06")
+def test_workers_that_die_and_one_that_stands_still(
+    flights: Path, model_file: Path, tmp_path: Path, tries: Tries, nursery: Nursery
+) -> None:
+    """At random times, while they work: what they were at is done by others. One that stands still is killed in time.
+
+    They listen on this machine alone.
+    """
     (flights / "bad.tif").unlink()
-    assert subprocess.run(command(flights, model_file, tmp_path / "straight"), check=False).returncode == 0
+    assert forks(nursery, batch(flights, model_file, tmp_path / "straight")).code == 0
     slow = (
         "import sys, time, importlib.abc\n"
         "class Slow(importlib.abc.MetaPathFinder):\n"
@@ -193,55 +202,42 @@ def test_workers_killed_again_and_again(flights: Path, model_file: Path, tmp_pat
     (tmp_path / "sitecustomize.py").write_text(slow)
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     out, rng = tmp_path / "out", np.random.default_rng(4)
-    night = subprocess.Popen(command(flights, model_file, out, "--workers", "2", "--retry", "1000"), env=env)
-    kills, left = 0, tries(3, 50)
-    while kills < left:
-        while not list(out.glob(".field*.agriseg")) and night.poll() is None:
-            pass  # until a worker is at work
-        try:
-            night.wait(rng.uniform(0, 2))
+    flags = ["--workers", "2", "--retry", "1000", "--timeout", "40s"]
+    night = subprocess.Popen(command(flights, model_file, out, *flags), env=env, stderr=subprocess.DEVNULL)
+    at_work(night, out)
+    stopped = workers_of(night)[0]
+    stopped.send_signal(signal.SIGSTOP)
+    family = [psutil.Process(night.pid), *psutil.Process(night.pid).children(recursive=True)]
+    places = [place for each in family for place in each.net_connections("inet") if place.status == "LISTEN"]
+    assert {place.laddr.ip for place in places} == {"127.0.0.1"}
+    for _ in range(tries(1, 50)):
+        with suppress(subprocess.TimeoutExpired):
+            night.wait(rng.uniform(0, 1))
             break
-        except subprocess.TimeoutExpired:
-            if workers := workers_of(night):
-                workers[rng.integers(len(workers))].send_signal(signal.SIGKILL)
-                kills += 1
-    assert kills, "the night was too short to be disturbed"
-    assert night.wait(300) == 0
-    assert maps_of(out) == maps_of(tmp_path / "straight")
+        others = [each for each in workers_of(night) if each.pid != stopped.pid]
+        if others:
+            others[rng.integers(len(others))].send_signal(signal.SIGKILL)
+    assert night.wait(300) == 3
+    rows = {row["name"]: row for row in json.loads((out / "summary.json").read_text())["rows"]}
+    lost = {Path(name).stem for name, row in rows.items() if row["status"] == "failed"}
+    assert lost, "that of the worker that stood still, and whatever a slow machine did not end in time"
+    assert all("stopped; raise --timeout" in rows[f"{name}.tif"]["reason"] for name in lost)
+    expected = maps_of(tmp_path / "straight")
+    assert maps_of(out) == {name: data for name, data in expected.items() if name.split("_")[0] not in lost}
+    assert not psutil.pid_exists(stopped.pid) or psutil.Process(stopped.pid).status() == psutil.STATUS_ZOMBIE
+
+
+def at_work(night: "subprocess.Popen[bytes]", out: Path) -> None:
+    """Wait until a worker is seen at work."""
+    while not list(out.glob(".field*.agriseg")):
+        assert night.poll() is None, "it was over before a worker was seen at work"
 
 
 @pytest.mark.fault("B08")
-def test_a_second_night_in_one_folder(flights: Path, model_file: Path, tmp_path: Path) -> None:
+def test_a_second_night_in_one_folder(flights: Path, model_file: Path, tmp_path: Path, nursery: Nursery) -> None:
     out = tmp_path / "out"
     out.mkdir()
     with FileLock(out / ".agriseg-batch.lock"):
-        done = subprocess.run(
-            command(flights, model_file, out), check=False, capture_output=True, text=True, timeout=20
-        )
-    assert done.returncode == 75
-    assert done.stderr.count("\n") == 1
+        done = forks(nursery, batch(flights, model_file, out))
+    assert (done.code, done.one_line) == (75, True)
     assert not (out / "summary.json").exists()
-
-
-@pytest.mark.fault("W05", "W06")
-def test_a_worker_that_stands_still_and_what_it_listens_to(flights: Path, model_file: Path, tmp_path: Path) -> None:
-    """Stopped by a signal, it is killed after the time that a raster may take; the others are mapped."""
-    (flights / "bad.tif").unlink()
-    out = tmp_path / "out"
-    night = subprocess.Popen(command(flights, model_file, out, "--timeout", "25s"), stderr=subprocess.DEVNULL)
-    stopped = None
-    while stopped is None:
-        assert night.poll() is None, "it was over before a worker was seen at work"
-        if (out / ".field0.agriseg").exists() or list(out.glob(".field*.agriseg")):
-            (stopped,) = workers_of(night)
-            stopped.send_signal(signal.SIGSTOP)
-            family = [psutil.Process(night.pid), *psutil.Process(night.pid).children(recursive=True)]
-            listening = [
-                place.laddr.ip for each in family for place in each.net_connections("inet") if place.status == "LISTEN"
-            ]
-    assert night.wait(120) == 3
-    assert listening
-    assert set(listening) == {"127.0.0.1"}
-    rows = json.loads((out / "summary.json").read_text())["rows"]
-    assert sorted(row["status"] for row in rows) == ["done"] * 4 + ["failed"]
-    assert not psutil.pid_exists(stopped.pid) or psutil.Process(stopped.pid).status() == psutil.STATUS_ZOMBIE
