@@ -15,7 +15,6 @@ from agriseg.training.scenes import Scene
 from agriseg.training.split import Division
 
 _LITTLE = 0.01  # of the labels, up to which nothing is said: edges of what was held back
-_MOST = 0.5  # of what is held back that may lie on images that are trained on too: tiles overlap
 
 
 @dataclass(frozen=True)
@@ -44,18 +43,13 @@ def learnt_by_training(parts: Division, began: Start, *, allowed: bool) -> tuple
     Args:
         parts: scenes to train on and to score on.
         began: where the weights come from.
-        allowed: to score on learnt ground.
+        allowed: to score on ground that the model to start from has learnt.
 
     Raises:
-        DataError: the model to start from has learnt what is held back, or most of it is learnt now; not allowed.
+        DataError: the model to start from has learnt what is held back, and that is not allowed.
     """
     before = LearntImages((), complete=True) if began.model is None else LearntImages.of_card(began.model.about)
     own, earlier = parts.learnt_share(parts.ground), parts.learnt_share(before.images)
-    if own > _MOST and not allowed:
-        raise DataError(
-            f"{own:.0%} of the labels that are held back lie on images that are trained on too, under this or "
-            "another name; take them out of one part, or set allow_learnt = true under [validation] to have it marked"
-        )
     if earlier > _LITTLE and not allowed:
         raise DataError(
             f"{began.origin} has learnt {earlier:.0%} of what is held back; hold back what it has not (its seed and "
