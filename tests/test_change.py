@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -22,6 +23,8 @@ from scipy.ndimage import shift as moved
 from agriseg.cli import main
 from agriseg.errors import DataError, UsageError
 from agriseg.jobs.change import make_change
+from agriseg.jobs.dates import check_trend
+from agriseg.jobs.report import write_report
 from agriseg.layers.change import Transitions, TwoDates, transition_legend
 from agriseg.layers.finished import FinishedMap
 from agriseg.layers.shift import NoCommonGround, Shift, measure_shift
@@ -557,3 +560,33 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
     assert text in said
     assert len(said.splitlines()) == 1
     assert not list((tmp_path / "out").glob("*_change*"))
+
+
+@pytest.mark.parametrize(
+    ("other", "names", "days", "says"),
+    [
+        (rasterio.Affine(0.1, 0, 510_000, 0, -0.1, 5_410_000), "ab", ("2026-05-01", "2026-06-01"), "14,142 m apart"),
+        (UTM["transform"], "ac", ("2026-05-01", "2026-06-01"), "classes a, c and a, b"),
+        (UTM["transform"], "ab", ("2026-06-02", "2026-06-01"), "is of 2026-06-02, later than"),
+        (UTM["transform"] @ rasterio.Affine.translation(20, 0), "ba", ("2026-05-01", "2026-06-01"), None),
+        (UTM["transform"], "ab", ("2026-06-01", "2026-06-01"), None),
+        (UTM["transform"], "ab", (None, "2026-06-01"), None),
+    ],
+)  # fmt: skip
+def test_a_trend_is_of_one_field_and_goes_forward(
+    tmp_path: Path, other: rasterio.Affine, names: str, days: tuple[str | None, str | None], says: str | None
+) -> None:
+    mask = np.zeros((40, 50), np.uint8)
+    maps = [
+        finished(tmp_path / str(k), mask, names=tuple(of), transform=where, record={"input": {"acquired": day}})
+        for k, (of, where, day) in enumerate(zip((names, "ab"), (other, UTM["transform"]), days, strict=True))
+    ]
+    if says is None:
+        check_trend(*maps)
+        return
+    with pytest.raises(DataError) as found:
+        check_trend(*maps)
+    assert says in str(found.value)
+    records = [each.folder / "field_run.json" for each in maps]
+    with pytest.raises(DataError, match=re.escape(str(found.value))):
+        write_report(records[1], previous=records[0])

@@ -11,7 +11,7 @@ from agriseg.files import file_hash
 from agriseg.grid import Window
 from agriseg.layers.finished import FinishedMap, find_records
 from agriseg.raster.ground import gsd
-from agriseg.raster.info import RasterInfo
+from agriseg.raster.info import Georeference, RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.regrid import overlap
 from agriseg.raster.validity import ValidityRule
@@ -113,8 +113,38 @@ def shared_window(before: FinishedMap, after: FinishedMap) -> Window:
         raise DataError(f"{both}: have no CRS, and {sizes[0]} and {sizes[1]} px; expected one size, or a CRS for both")
     window = overlap(one, sizes[0], two, sizes[1])
     if window is None:
-        raise DataError(f"{both}: share no ground; name two maps of one field")
+        raise DataError(f"{both}: share no ground{_apart(one, two)}; name two maps of one field")
     return window
+
+
+def check_trend(before: FinishedMap, after: FinishedMap) -> None:
+    """Refuse a trend between maps that show no one field, other classes, or days in the wrong order.
+
+    Raises:
+        DataError: so it is; the distance, the classes or the days are named.
+    """
+    shared_window(before, after)
+    names = [sorted(each.legend.names) for each in (before, after)]
+    if names[0] != names[1]:
+        raise DataError(
+            f"{before.classes.name}, {after.classes.name}: classes {', '.join(names[0])} and {', '.join(names[1])}; "
+            "only maps of the same classes make a trend"
+        )
+    days = [str(_part(each.record, "input").get("acquired") or "") for each in (before, after)]
+    if all(days) and days[0] > days[1]:
+        raise DataError(
+            f"{before.classes.name} is of {days[0]}, later than {after.classes.name} of {days[1]}; "
+            "name an earlier map with --previous"
+        )
+
+
+def _apart(one: Georeference, two: Georeference) -> str:
+    """How far the corners of two maps in one metric CRS lie apart; empty where that is unknown."""
+    if one.crs is None or one.crs != two.crs or not one.crs.is_projected:
+        return ""
+    unit = one.crs.linear_units_factor[1]
+    metres = unit * math.hypot(one.transform.c - two.transform.c, one.transform.f - two.transform.f)
+    return f", their corners lie {metres:,.0f} m apart"
 
 
 def differences(before: FinishedMap, after: FinishedMap) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from agriseg import files
 from agriseg.errors import DataError, OutputError, UsageError
 from agriseg.files import file_hash
+from agriseg.jobs.dates import check_trend
 from agriseg.jobs.stem import LAYERS
 from agriseg.layers.finished import FinishedMap, find_records
 from agriseg.layers.map_picture import MapPicture, outline, spots
@@ -45,7 +46,7 @@ def write_report(record: Path, lang: str = "en", previous: Path | None = None) -
     story = Story(
         Snapshot.of(run, layers), run.record, layers, picture,
         spots(run, [(point["lon"], point["lat"]) for point in scout]),
-        tuple(_outlines(run, layers, picture, warnings)), _earlier(previous, record), warnings,
+        tuple(_outlines(run, layers, picture, warnings)), _earlier(previous, record, run, warnings), warnings,
     )  # fmt: skip
     files.write_text(page, report_page(story, Words(lang)))
     return page
@@ -91,7 +92,7 @@ def _photo(run: FinishedMap) -> Path | None:
     return path if path.is_file() else None
 
 
-def _earlier(place: Path | None, record: Path) -> Snapshot | None:
+def _earlier(place: Path | None, record: Path, now: FinishedMap, warnings: list[str]) -> Snapshot | None:
     if place is None:
         return None
     records = find_records(place)
@@ -100,6 +101,10 @@ def _earlier(place: Path | None, record: Path) -> Snapshot | None:
     if records[0].samefile(record):
         raise UsageError(f"--previous {place}: is the map itself; name that of an earlier date")
     run, layers, _ = finished_run(records[0])
+    check_trend(run, now)
+    days = [(each.record.get("input") or {}).get("acquired") for each in (run, now)]
+    if not all(days) or days[0] == days[1]:
+        warnings.append("the days of the two maps are unknown or the same: which of them is the earlier is your word")
     return Snapshot.of(run, layers)
 
 

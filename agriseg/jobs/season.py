@@ -14,7 +14,8 @@ from urllib.parse import quote
 from PIL import Image
 
 from agriseg import files
-from agriseg.errors import OutputError, UsageError
+from agriseg.errors import DataError, OutputError, UsageError
+from agriseg.jobs.dates import check_trend
 from agriseg.jobs.discover import DATE, field_and_date, first_day
 from agriseg.jobs.report import finished_run, is_page
 from agriseg.layers.finished import RECORD, FinishedMap
@@ -82,7 +83,16 @@ class Flight:
     def before(self, others: Sequence[Self]) -> Path | None:
         """The record of the latest earlier flight over the same field."""
         earlier = [each for each in others if each.field == self.field and each.day < self.day]
-        return max(earlier, key=lambda each: each.day).record if earlier else None
+        latest = max(earlier, key=lambda each: each.day, default=None)
+        return latest.record if latest and self._continues(latest) else None
+
+    def _continues(self, other: Self) -> bool:
+        """Whether a map of the same name is of the same ground and classes: many rasters are called ortho.tif."""
+        try:
+            check_trend(FinishedMap.of(other.record), FinishedMap.of(self.record))
+        except DataError:
+            return False
+        return True
 
 
 def write_season(page: Path, flights: Sequence[Flight], lang: str) -> None:
