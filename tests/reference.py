@@ -70,7 +70,11 @@ def risen(length: int, start: int, cut: Tiling) -> np.ndarray:
 def weights(size: int, cut: Tiling) -> np.ndarray:
     """(tiles, cells) float32: a tile has what it took from the one before and has not yet given to the next."""
     length, begun = padded(size, cut) // cut.stride, starts(size, cut)
-    rises = [np.ones(length, np.float32), *(risen(length, start, cut) for start in begun[1:]), np.zeros(length, np.float32)]
+    rises = [
+        np.ones(length, np.float32),
+        *(risen(length, start, cut) for start in begun[1:]),
+        np.zeros(length, np.float32),
+    ]
     return np.stack([rises[k] * (1 - rises[k + 1]) for k in range(len(begun))])
 
 

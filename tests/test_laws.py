@@ -1,18 +1,36 @@
 """The engine against a second implementation, over random runs: `make laws` tries a thousand."""
 
 import json
+import signal
+import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count as counted
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from conftest import read
+from conftest import layer_bytes, read
+from moments import Moments
 from reference import Made, Tiling
+from runs import Nursery
 from trials import POINTWISE, Trial, expected, paint, trial
 
-from agriseg import segment
+from agriseg import load_model, segment
+from agriseg.config import RunOptions
+from agriseg.engine.crew import Crew
+from agriseg.engine.device import Forward
+from agriseg.jobs.archive import Archive
+from agriseg.jobs.outputs import Outputs
+from agriseg.jobs.prepare import Prepared, prepare
+from agriseg.jobs.segment import Manner, run
+from agriseg.jobs.spread import _parts
+from agriseg.jobs.stretch import run_stretch
+from agriseg.jobs.working import Working
+from agriseg.raster.place import Folder
 
 Tries = Callable[[int, int], int]
 
@@ -40,7 +58,7 @@ def test_any_run_gives_what_the_reference_gives(tmp_path: Path, tries: Tries) ->
         folder = tmp_path / str(number)
         folder.mkdir()
         check(what, folder, count)
-    print(count)
+    sys.stdout.write(f"{count}\n")
     assert count.not_untiled <= 1e-5 * count.exact_pixels
 
 
@@ -88,3 +106,156 @@ def near_steps(layer: np.ndarray, made: Made, window: tuple[slice, slice], what:
     assert (layer[~known] == 255).all(), f"{name} where nothing is valid: {what}"
     wrong = np.abs(layer * 0.004 - wanted)[known] > 0.002 + 2e-6
     assert not wrong.any(), f"{wrong.sum()} pixels of {name} differ: {what}"
+
+
+class Stop(KeyboardInterrupt):
+    """As Ctrl-C does."""
+
+
+def stop() -> None:
+    raise Stop
+
+
+def of_several_bands(*, saved: bool = False) -> Iterator[Trial]:
+    """Trials with tile rows enough to be interrupted between; `saved`: of networks that have a file."""
+    for number in counted():
+        what = trial(SEED + 1, number)
+        _, _, _, height = what.flags.get("window", (0, 0, 0, what.height))
+        if height > what.flags["tile"] and (what.model.architecture or not saved):
+            yield what
+
+
+def begun(what: Trial, folder: Path, out: str) -> tuple[Prepared, Outputs]:
+    """A run of a trial, before its first tile."""
+    outputs = Outputs(folder / out, "a", bool(what.flags.get("probabilities")), with_pictures=False)
+    return prepare(folder / "a.tif", what.model, RunOptions.of(**what.flags)), outputs
+
+
+@pytest.mark.fault("K01", "K03")
+def test_a_run_that_is_stopped_anywhere_goes_on_to_the_same_bytes(tmp_path: Path, tries: Tries) -> None:
+    """Between any two deeds, in a batch, in a file, in the thread that writes; once or several times."""
+    for number, what in zip(range(tries(10, 150)), of_several_bands(), strict=False):
+        rng, folder = np.random.default_rng((SEED, number)), tmp_path / str(number)
+        folder.mkdir()
+        paint(what, folder / "a.tif")
+        with pytest.MonkeyPatch.context() as patch:
+            moments = Moments(0, stop, patch.setattr)
+            run(*begun(what, folder, "straight"))
+        places = [int(rng.integers(1, moments.seen + 1)) for _ in range(rng.integers(1, 4))]
+        for place in places:
+            with pytest.MonkeyPatch.context() as patch:
+                Moments(place, stop, patch.setattr)
+                try:
+                    run(*begun(what, folder, "again"))
+                    break  # there was less to do than before it was stopped the first time
+                except Stop:
+                    continue
+        else:
+            run(*begun(what, folder, "again"))
+        assert layer_bytes(folder / "again") == layer_bytes(folder / "straight"), f"stopped at {places}: {what}"
+        assert not list((folder / "again").glob(".*"))
+
+
+@pytest.mark.fault("K01", "K03")
+def test_a_run_that_is_killed_anywhere_goes_on_to_the_same_bytes(
+    nursery: Nursery, tmp_path: Path, tries: Tries
+) -> None:
+    for number, what in zip(range(tries(3, 50)), of_several_bands(saved=True), strict=False):
+        rng, folder = np.random.default_rng((SEED, number)), tmp_path / str(number)
+        folder.mkdir()
+        paint(what, folder / "a.tif")
+        what.model.save(folder / "m.safetensors")
+        asked = ["run", folder / "a.tif", "-m", folder / "m.safetensors", "-q", *as_arguments(what), "-o"]
+        straight = nursery.run(*asked, folder / "straight")
+        assert straight.code == 0, (straight.err, what)
+        most, killed = 300, 0
+        while killed < 2:
+            place = int(rng.integers(1, most))
+            ended = nursery.run(*asked, folder / "again", patches=[["die_at", place]])
+            if ended.code == 0:
+                break
+            assert ended.code == -signal.SIGKILL, (ended.err, what)
+            killed += 1
+        else:
+            ended = nursery.run(*asked, folder / "again")
+        assert ended.code == 0, (ended.err, what)
+        assert layer_bytes(folder / "again") == layer_bytes(folder / "straight"), what
+        assert not list((folder / "again").glob(".*"))
+
+
+def as_arguments(what: Trial) -> list[str]:
+    """Flags as the command line has them."""
+    said = []
+    for name, value in what.flags.items():
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        said += [f"--{name.replace('_', '-')}", *([] if value is True else [text])]
+    return said
+
+
+@pytest.mark.fault("W07")
+def test_bands_that_are_shared_out_in_any_way_make_the_same_bytes(tmp_path: Path, tries: Tries) -> None:
+    """Stretches cut anywhere, in any order, each as a worker runs it; some stop half-way, and what is left is cut anew."""
+    for number, what in zip(range(tries(6, 60)), of_several_bands(), strict=False):
+        rng, folder = np.random.default_rng((SEED, number)), tmp_path / str(number)
+        folder.mkdir()
+        paint(what, folder / "a.tif")
+        prepared, outputs = begun(what, folder, "straight")
+        run(prepared, outputs)
+        prepared, outputs = begun(what, folder, "shared")
+        cuts = share_out(prepared, outputs, rng)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Forward, "__call__", none_again)
+            run(prepared, outputs)
+        assert layer_bytes(outputs.folder) == layer_bytes(folder / "straight"), f"cut as {cuts}: {what}"
+
+
+def none_again(*_: Any) -> None:
+    raise AssertionError("a tile is computed that was there")
+
+
+def share_out(prepared: Prepared, outputs: Outputs, rng: np.random.Generator) -> list[range]:
+    """Run all bands in stretches; returns them in their order."""
+    outputs.folder.mkdir()
+    place = Folder(outputs.working)
+    working = Working(prepared, outputs, place, resume=False)
+    waiting, done = cut_anywhere(working.missing, rng), []
+    while waiting:
+        part = waiting.pop(int(rng.integers(len(waiting))))
+        done.append(part)
+        with pytest.MonkeyPatch.context() as patch:
+            Moments(int(rng.integers(1, 40)) if rng.random() < 0.3 else 0, stop, patch.setattr)
+            try:
+                run_stretch(
+                    prepared, Archive(prepared, place), part, working.settle, lambda _tiles: None, f"band{part.start}"
+                )
+            except Stop:
+                waiting += cut_anywhere(working.look(part), rng)
+    return done
+
+
+def cut_anywhere(bands: list[int], rng: np.random.Generator) -> list[range]:
+    """Runs of neighbours, cut at random."""
+    found = []
+    for part in _parts(bands, len(bands)):
+        edges = sorted({part.start, part.stop, *(int(each) for each in rng.integers(part.start, part.stop, 3))})
+        found += [range(*pair) for pair in pairwise(edges)]
+    return found
+
+
+@pytest.mark.fault("W07")
+def test_real_workers_make_the_same_bytes_of_any_run(tmp_path: Path, long: bool, tries: Tries) -> None:
+    if not long:
+        pytest.skip("starts workers; one raster over workers is tried in test_spread")
+    with Crew(2) as crew:
+        for number, what in zip(range(tries(1, 10)), of_several_bands(saved=True), strict=False):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            paint(what, folder / "a.tif")
+            what.model.save(folder / "m.safetensors")
+            model, options = load_model(folder / "m.safetensors"), RunOptions.of(**what.flags)
+            made: dict[str, Any] = {}
+            for name, manner in (("straight", Manner()), ("shared", Manner(crew))):
+                outputs = Outputs(folder / name, "a", options.probabilities)
+                run(prepare(folder / "a.tif", model, options), outputs, manner=manner)
+                made[name] = layer_bytes(outputs.folder)
+            assert made["shared"] == made["straight"], what

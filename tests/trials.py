@@ -98,7 +98,8 @@ def trial(seed: int, number: int) -> Trial:
     model = model_of(kind)
     cut = _cut(rng, model)
     # no more tiles than take some milliseconds
-    most = min(48 if kind in POINTWISE else 170, (7 if kind in POINTWISE else 5) * (cut.tile - cut.overlap) + cut.overlap)
+    longest, steps = (40, 5) if kind in POINTWISE else (130, 4)
+    most = min(longest, steps * (cut.tile - cut.overlap) + cut.overlap)
     height, width = (_side(rng, cut, most) for _ in range(2))
     bands = len(model.bands) + int(rng.integers(0, 3))
     numbers = tuple(int(n) for n in rng.permutation(bands)[: len(model.bands)] + 1)
@@ -120,7 +121,9 @@ def _cut(rng: np.random.Generator, model: SegmentationModel) -> Tiling:
     align, stride = model.step, model.stride
     if model.halo and model.halo <= 32 and rng.random() < 0.3:  # room for an exact map
         overlap = -(-2 * model.halo // align) * align
-        return Tiling(2 * overlap + align * int(rng.integers(0, 3)), overlap, overlap // 2 // stride * stride, stride, align)
+        return Tiling(
+            2 * overlap + align * int(rng.integers(0, 3)), overlap, overlap // 2 // stride * stride, stride, align
+        )
     tile = align * int(rng.integers(1, 13 if align <= 8 else 6))
     overlap = align * max(rng.integers(0, tile // align // 2 + 1, 2))
     margin = stride * max(rng.integers(0, overlap // 2 // stride + 1, 2))

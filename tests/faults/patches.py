@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from moments import Moments
 
 from agriseg.engine.answers import Answers
 from agriseg.engine.crew import _guarded
@@ -125,6 +126,11 @@ def dies_at(place: str, number: int) -> None:
         return plain(*args, **flags)
 
     setattr(owner, name, call)
+
+
+def die_at(moment: int) -> None:
+    """The process kills itself at the moment of this number; see `moments`."""
+    Moments(moment, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def hold(tile: int) -> None:
