@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: install demo docs test check faults bench
+.PHONY: install demo docs test check laws faults bench
 
 install: $(INSTALLED)
 
@@ -40,6 +40,9 @@ check: $(INSTALLED)
 
 # The short form runs what `make test` leaves out. `make LONG=1 faults` tries each fault as often as it takes to believe it,
 # one test after the other, and prints the table of faults.
+laws: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/test_laws.py --long
+
 faults: $(INSTALLED)
 ifdef LONG
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'fault or long' --long

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import blocks, layer_bytes, nearest, noise, read, write_raster
 
-from agriseg import Legend, SegmentationModel, Window, segment
+from agriseg import Legend, SegmentationModel, segment
 from agriseg.config import RunOptions
 from agriseg.engine.plan import AHEAD, Band
 from agriseg.engine.schedule import run_bands
@@ -22,26 +22,6 @@ from agriseg.jobs.selftest import whole_forward
 from agriseg.raster.reader import Reader
 
 TILE = 64
-BLENDS = [
-    {"blend": "exact"},
-    {"blend": "smooth"},
-    {"blend": "fast"},
-    {"overlap": 32, "margin": 0},
-    {"overlap": 31, "margin": 15},
-    {"overlap": "25%", "margin": 5},
-    {"overlap": 0},
-]
-
-
-@pytest.mark.fault("S01", "S02")
-@pytest.mark.parametrize("side", [1, 7, TILE - 1, TILE, TILE + 1, 2 * TILE - 1, 97, 131])
-@pytest.mark.parametrize("flags", BLENDS, ids=str)
-def test_oracle_at_every_size(tmp_path: Path, oracle: SegmentationModel, side: int, flags: dict[str, Any]) -> None:
-    pixels = noise(side, side, seed=side)
-    image = write_raster(tmp_path / "a.tif", pixels)
-    for batch in (1, 3, 8):
-        report = segment(image, oracle, tmp_path / "out", tile=TILE, batch=batch, overwrite=True, **flags)
-        np.testing.assert_array_equal(read(report.classes)[0], nearest(pixels))
 
 
 @pytest.mark.fault("P04")
@@ -56,21 +36,6 @@ def test_oracle_over_the_shapes_that_break_peers(
     report = segment(image, oracle, tmp_path / "out", tile=256, **flags)
     np.testing.assert_array_equal(read(report.classes)[0], nearest(pixels))
     assert report.pixels == {"total": height * width, "predicted": height * width, "nodata": 0, "failed": 0}
-
-
-@pytest.mark.parametrize("flags", BLENDS, ids=str)
-@pytest.mark.parametrize("batch", [1, 4])
-def test_nodata_inside_costs_its_neighbours_nothing(
-    tmp_path: Path, oracle: SegmentationModel, flags: dict[str, Any], batch: int
-) -> None:
-    pixels = noise(300, 260, low=1)
-    pixels[:, 40:200, 50:201] = 0
-    image = write_raster(tmp_path / "a.tif", pixels, nodata=0)
-    report = segment(image, oracle, tmp_path / "out", tile=TILE, batch=batch, **flags)
-    truth = nearest(pixels, nodata=0)
-    np.testing.assert_array_equal(read(report.classes)[0], truth)
-    np.testing.assert_array_equal(read(report.confidence)[0] == 255, truth == 255)
-    assert report.pixels["nodata"] == 160 * 151
 
 
 @pytest.mark.fault("P05")
@@ -245,21 +210,6 @@ def test_a_band_on_its_own_gives_what_the_chain_gives(
             for name, rows in chained.layers.items():
                 np.testing.assert_array_equal(lone.layers[name], rows)
     assert max(recomputed) <= (1 if not flags else 2)
-
-
-@pytest.mark.parametrize("window", [(0, 0, 1, 1), (37, 101, 150, 133), (299, 399, 1, 1), (0, 130, 300, 7)])
-@pytest.mark.parametrize("flags", [{}, {"margin": 0}, {"overlap": 0, "margin": 0}], ids=str)
-def test_a_window_is_a_crop_of_the_whole(
-    tmp_path: Path, small: SegmentationModel, window: tuple[int, ...], flags: dict[str, Any]
-) -> None:
-    image = write_raster(tmp_path / "a.tif", blocks(400, 300))
-    flags = {"tile": 64, "overlap": 32, "margin": 4, "precision": "fp32", **flags}
-    whole = segment(image, small, tmp_path / "whole", **flags)
-    part = segment(image, small, tmp_path / "part", window=window, **flags)
-    rows, cols = Window(*window).slices
-    for name in ("classes", "confidence"):
-        np.testing.assert_array_equal(read(getattr(part, name))[0], read(getattr(whole, name))[0][rows, cols])
-    assert part.pixels["total"] == window[2] * window[3]
 
 
 def test_few_bands_are_in_flight(tmp_path: Path, small: SegmentationModel) -> None:
