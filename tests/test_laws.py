@@ -221,7 +221,7 @@ def share_out(prepared: Prepared, outputs: Outputs, rng: np.random.Generator) ->
     """Run all bands in stretches; returns them in their order."""
     outputs.folder.mkdir()
     place = Folder(outputs.working)
-    working = Working(prepared, outputs, place, resume=False)
+    working = Working(prepared, [outputs], "shared out", place, resume=False)
     waiting, done = cut_anywhere(working.missing, rng), []
     while waiting:
         part = waiting.pop(int(rng.integers(len(waiting))))
