@@ -228,6 +228,20 @@ def test_no_hectares_by_the_validation_of_other_maps(
     assert [str(why) in text for text in said] == ([] if why is None else [True])
 
 
+def test_the_share_of_a_field_that_is_mapped(tmp_path: Path) -> None:
+    """A field may reach beyond the map, or over ground without data; the table and a warning say so."""
+    mask = scene()
+    finished(tmp_path, mask)
+    boxes = {"whole": (100, 60, 200, 160), "half out": (200, 50, 280, 150), "holed": (0, 0, 80, 60)}
+    options = LayerOptions.of(fields=boundaries(tmp_path / "farm.geojson", boxes))
+    made = make_layers(tmp_path / "field_run.json", options)
+    rows = {row["field"]: row["mapped_share"] for row in rows_of(tmp_path / "field_area.csv")}
+    assert rows == {"field": "", "whole": "1.0", "half out": "0.5", "holed": "0.75"}
+    said = next(text for text in made.warnings if "only a part is mapped" in text)
+    assert "half out 50%, holed 75%" in said
+    assert "whole" not in said
+
+
 def test_the_interval_of_the_models_validation(tmp_path: Path) -> None:
     counts = np.zeros((40, 3, 3), np.int64)
     counts[:, 0, 0], counts[:, 1, 1], counts[:, 2, 2], counts[:, 2, 0] = 900, 50, 30, 15

@@ -1,7 +1,7 @@
 """The layers of one map on their way: each is written into a folder, under the name that it will have."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,12 @@ from agriseg.raster.ground import gsd
 from agriseg.raster.sidecars import category_names, qgis_style, ramp_colours, ramp_style
 from agriseg.spreadsheet import csv_text
 from agriseg.vectors.features import LONLAT, Features, GeometryType
+from agriseg.vectors.moved import moved
 from agriseg.vectors.polygons import Field, read_fields
 from agriseg.vectors.styles import categorized_style, outline_style, points_style
 from agriseg.vectors.write import write_features, write_geopackage
 
+_WHOLE, _NAMED = 0.98, 5  # share from which a field counts as mapped; fields that a warning names
 _SQUARE_METRES = 10_000.0  # per hectare
 
 
@@ -120,15 +122,41 @@ class Making:
         rows = self._rows(self._run.stem, whole)
         for field, each in zip(fields, found, strict=True):
             rows += self._rows(field.name, each)
-        table = [{"map": self._run.stem, **row.as_dict()} for row in rows]
+        shares = self._mapped(fields, found)
+        told = [None] * len(legend) + [share for share in shares for _ in legend]
+        table = [
+            {"map": self._run.stem, **row.as_dict(), "mapped_share": share}
+            for row, share in zip(rows, told, strict=True)
+        ]
         files.write_text(self._path("_area.csv"), csv_text(list(table[0]), [list(row.values()) for row in table]))
         if fields:
-            self._layers.append(self._named("fields", fields, found))
+            fields_layer = self._named("fields", fields, found)
+            columns = {**fields_layer.columns, "mapped_share": np.array(shares)}
+            self._layers.append(replace(fields_layer, columns=columns))
             self._styles["fields"] = outline_style()
             both = sum(int(each.pixels.sum()) for each in found) - int(whole.pixels.sum())
             if both:
                 self._warnings.append(f"fields overlap in {both:,} pixels: each field counts them, the map only once")
         return rows
+
+    def _mapped(self, fields: Sequence[Field], found: Sequence[Tally]) -> list[float]:
+        """The share of each field that is mapped, 0 to 1; fields of which a part is not are named."""
+        to = ~self._run.georeference.transform
+        pixels = [float(moved(field.shape, to).area) for field in fields]
+        shares = [
+            min(1.0, round(int(each.pixels.sum()) / size, 6)) if size else 0.0
+            for each, size in zip(found, pixels, strict=True)
+        ]
+        partly = [f"{field.name} {share:.0%}" for field, share in zip(fields, shares, strict=True) if share < _WHOLE]
+        if partly:
+            more = f", and {len(partly) - _NAMED} more" if len(partly) > _NAMED else ""
+            self._warnings.append(
+                f"only a part is mapped of {', '.join(partly[:_NAMED])}{more}; shares of the field are of that part"
+            )
+        names = [field.name for field in fields]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            self._warnings.append(f"{names.count(twice[0])} fields are called {twice[0]!r}: rows of the table share it")
+        return shares
 
     def _validated(self) -> Agreement | None:
         """Of the run's model with its labels, if its card tells, and if the layers are of a map as was validated."""
