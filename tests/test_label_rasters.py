@@ -10,9 +10,13 @@ import rasterio
 from conftest import noise, write_raster
 from PIL import Image
 
+from agriseg.cli import main
+from agriseg.cli.edge import one_line
 from agriseg.errors import DataError, UsageError
 from agriseg.jobs.label_pairs import take_labels
 from agriseg.jobs.label_set import LabelRequest, LabelSet
+from agriseg.jobs.train import train
+from agriseg.training.config import TrainConfig
 from agriseg.training.labels import Labels
 
 SIDE = 48
@@ -73,7 +77,12 @@ def with_nan() -> np.ndarray:
         ("l.png", palette(), {}, False),
         ("l.png", png(np.dstack([known(), np.where(truth() == 255, 0, 255).astype(np.uint8)])), {}, True),
         ("l.png", png(painted(known())), {"values": COLOURS}, False),
-        ("l.png", png(painted(known())), {"values": ((9, 9, 9), *COLOURS[1:]), "unlabelled": COLOURS[:1]}, None),
+        (
+            "l.png",
+            png(painted(known())),
+            {"values": ((9, 9, 9), *COLOURS[1:]), "unlabelled": COLOURS[:1], "least": 1},
+            None,
+        ),
         ("l.png", png(np.where(truth() == 255, 0, truth() + 1)), {"values": (1, 2, 3), "unlabelled": (0,)}, True),
         ("l.png", png(known() * 127), {"values": (0, 127, 254)}, False),
         ("l.tif", tif(truth(), nodata=255), {}, True),
@@ -225,3 +234,51 @@ def test_a_raster_that_ends_early_is_no_image_either(tmp_path: Path) -> None:
         reader.read(Window(0, 0, 100, 100))
     with rasterio.open(path) as plain:
         assert plain.driver == "PNG"
+
+
+KINDS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any]]] = {
+    "good": (known()[None], {}, {}),
+    "nodata is a class": (known()[None], {"nodata": 0}, {}),
+    "nodata is none": (known()[None], {"nodata": 9}, {}),
+    "a number too many": (known()[None] + np.uint8(1), {}, {}),
+    "unlabelled": (np.where(truth() == 255, 9, truth()).astype(np.uint8)[None], {}, {"unlabelled": [9]}),
+    "one class": (np.zeros((1, SIDE, SIDE), np.uint8), {}, {}),
+    "none": (np.full((1, SIDE, SIDE), 255, np.uint8), {}, {}),
+    "another size": (known()[None, 1:], {}, {}),
+    "another place": (known()[None], {"transform": rasterio.Affine(0.1, 0, 500_001, 0, -0.1, 5_400_000)}, {}),
+    "a class nowhere": (np.minimum(known(), 1)[None], {}, {}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_check_refuses_what_the_training_refuses(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the commands, up to the first step, and with the same sentence."""
+    pixels, profile, data = KINDS[kind]
+    image = str(write_raster(tmp_path / "i.tif", noise(SIDE, SIDE), photometric="RGB"))
+    labels = str(write_raster(tmp_path / "l.tif", pixels, **GREY, **profile))
+    flags = [word for name, values in data.items() for word in (f"--{name}", ",".join(map(str, values)))]
+
+    def call(*words: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as left:
+            main([*words])
+        return int(left.value.code or 0), capsys.readouterr().err
+
+    def first_step(*_: object) -> None:
+        raise ReachedStep
+
+    monkeypatch.setattr("agriseg.jobs.train.fit", first_step)
+    checked, why = call("labels", "check", image, labels, "--classes", ",".join(CLASSES), *flags)
+    config = {"classes": list(CLASSES), "arch": "fcn_small", "data": {"images": image, "labels": labels, **data}}
+    plan = {"validation": {"block": 32, "buffer": 0, "share": 0.4}, "recipe": {"steps": 1, "chip": 32, "batch": 2}}
+    with pytest.raises((ReachedStep, DataError)) as ended:
+        train(TrainConfig.of({**config, **plan}, tmp_path), tmp_path / "out", device="cpu")
+    if ended.type is ReachedStep:
+        assert checked == 0
+    else:
+        assert (checked, why) == (65, one_line(f"agriseg: error: {ended.value}") + "\n")
+
+
+class ReachedStep(Exception):
+    """The training has begun."""

@@ -50,6 +50,13 @@ def too_few(pixels: Mapping[str, int], least: int, hint: str) -> list[str]:
     return [f"only one class, {there[0]}, is labelled; a training needs at least two{hint}"]
 
 
+def untrained(pixels: Mapping[str, int], hint: str) -> list[str]:
+    """The problem that a training has nothing of a class."""
+    lost = ", ".join(f"{name} (0 px held back)" for name, count in pixels.items() if not count)
+    told = f"no labelled pixel to train on: {lost}; label some, or take it out of classes, with values for the others"
+    return [f"{told}{hint}"] if lost else []
+
+
 def nowhere(pixels: Mapping[str, int], hint: str) -> list[str]:
     """Remarks on classes that no label has."""
     return [f"class {name} is nowhere: no label has it{hint}" for name, count in pixels.items() if not count]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from agriseg.errors import DataError
-from agriseg.jobs.label_findings import nowhere, reserved_hint, too_few, veiled
+from agriseg.jobs.label_findings import nowhere, reserved_hint, too_few, untrained, veiled
 from agriseg.raster.info import RasterInfo
 from agriseg.training.labels import Labels, Survey, Value
 from agriseg.training.pairs import Pair
@@ -97,7 +97,8 @@ class LabelSet:
         found = [*self.bad_images, *self.bad_labels, *(text for each in self.images for text in each.problems)]
         if not found and self.images:
             found = veiled([each.survey for each in self.images], self.request.classes)
-        return tuple(found or too_few(self.pixels, self.request.least, self._hint))
+        found = found or too_few(self.pixels, self.request.least, self._hint)
+        return tuple(found or (untrained(self.pixels, self._hint) if self.request.least > 1 else ()))
 
     @property
     def remarks(self) -> tuple[str, ...]:
