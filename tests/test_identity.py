@@ -185,6 +185,8 @@ def test_a_look_at_the_statistics_changes_nothing(
     driver: str, had: str | None, small: SegmentationModel, model_file: Path, tmp_path: Path
 ) -> None:
     image = image_at(tmp_path / "in" / "a.tif")
+    with rasterio.open(image, "r+") as dataset:
+        dataset.descriptions = ("red", "green", "blue")  # GDAL repeats them
     if driver != "GTiff":
         rasterio.shutil.copy(image, tmp_path / "in" / f"a.{driver.lower()}", driver=driver)
         image.unlink()
@@ -207,6 +209,17 @@ def test_a_look_at_the_statistics_changes_nothing(
     assert Stamp.of(image) != before
     assert InputIdentity.of(image).differs(content) == pam.name
     assert not any(look() == taken_for[who] for who, look in looks.items())
+
+
+def test_another_name_of_a_band_is_another_input(tmp_path: Path) -> None:
+    image = image_at(tmp_path / "a.tif")
+    with rasterio.open(image, "r+") as dataset:
+        dataset.descriptions = ("red", "green", "blue")
+    before, names = Stamp.of(image), '<PAMRasterBand band="1"><Description>{}</Description></PAMRasterBand>'
+    for name, same in (("red", True), ("nir", False)):
+        (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{names.format(name)}</PAMDataset>")
+        assert (Stamp.of(image) == before) is same
+        assert RasterInfo.read(image).descriptions[0] == name
 
 
 def test_a_night_reads_what_was_only_touched_once(model_file: Path, small: SegmentationModel, tmp_path: Path) -> None:

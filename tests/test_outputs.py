@@ -1,6 +1,7 @@
 """What a run leaves behind: verified COGs with legend, the account, the record; the ground resolution."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,14 +12,16 @@ import rasterio
 from conftest import UTM, blocks, nearest, noise, read, record_of, write_raster
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Resampling
 from rio_cogeo import cog_validate
 
 from agriseg import Legend, SegmentationModel, segment
 from agriseg.errors import DataError, OutputError, StorageError, UsageError
+from agriseg.jobs.index import write_indices
+from agriseg.jobs.verify import verify
 from agriseg.layers.picture import save_picture
 from agriseg.raster import cog
-from agriseg.raster.info import RasterInfo
+from agriseg.raster.info import Georeference, RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.validity import ValidityRule
 
@@ -183,6 +186,96 @@ def test_any_transform_is_kept_to_the_last_bit(tmp_path: Path, oracle: Segmentat
         assert here.transform == there.transform
         assert here.crs == there.crs
     np.testing.assert_array_equal(read(report.classes)[0], nearest(pixels))
+
+
+CRSS = {
+    "rotated pole": "+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=39.25 +lon_0=18 +ellps=WGS84 "
+    "+to_meter=0.0174532925199433 +no_defs",
+    "rotated map": "+proj=ob_tran +o_proj=moll +o_lat_p=45 +o_lon_p=-90 +datum=WGS84",
+    "from space": "+proj=nsper +h=1000000 +lat_0=40 +lon_0=-3 +datum=WGS84",
+    "of a site": 'ENGCRS["site",EDATUM["stake"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]',
+    "old local": 'LOCAL_CS["farm grid",UNIT["metre",1]]',
+    "own projection": "+proj=laea +lat_0=51.3 +lon_0=7.7 +x_0=100 +y_0=200 +ellps=GRS80 +units=m",
+    "bound": "+proj=tmerc +lon_0=9 +k=1 +x_0=3500000 +ellps=bessel +towgs84=598.1,73.7,418.2,0.202,0.045,-2.455,6.7",
+    "compound": "EPSG:25832+7837",
+    "north first": "EPSG:31467",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("points", [False, True], ids=["transform", "points"])
+@pytest.mark.parametrize("name", CRSS)
+def test_law_any_crs_is_kept(tmp_path: Path, name: str, points: bool) -> None:
+    """Also one that no key of a GeoTIFF stands for, such as GDAL reads from .aux.xml."""
+    crs, pixels = CRS.from_user_input(CRSS[name]), np.ones((1, 40, 50), np.uint8)
+    corners = [(0, 0, 10, 20), (0, 50, 11.1, 20), (40, 0, 10, 19), (40, 50, 11, 19.3)]
+    known = tuple(GroundControlPoint(r, c, x, y, 1.5) for r, c, x, y in corners)
+    turned = rasterio.Affine.translation(1, 2) @ rasterio.Affine.rotation(30) @ rasterio.Affine.scale(1e-5, -1e-5)
+    place = Georeference(None, rasterio.Affine.identity(), known, crs) if points else Georeference(crs, turned)
+    layer = cog.Layer("a", place, ("class",), Resampling.mode, scale=0.5)
+    path, _ = cog.write_cog(Plain(pixels), layer, tmp_path, 1)
+    with rasterio.open(path) as written:
+        assert (written.gcps[1] if points else written.crs) == crs
+        assert written.transform == place.transform
+        assert [(p.row, p.col, p.x, p.y, p.z) for p in written.gcps[0]] == [
+            (*corner, 1.5) for corner in corners if points
+        ]
+        assert (written.nodata, written.scales, written.descriptions) == (255, (0.5,), ("class",))
+    assert {each.name for each in tmp_path.iterdir()} <= {"a.tif", "a.tif.aux.xml"}
+
+
+class Plain:
+    """Rows of an array."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.bands, self.height, self.width = pixels.shape
+        self.dtype, self.nodata, self._pixels = "uint8", 255.0, pixels
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self._pixels[:, start:stop]
+
+
+def test_a_crs_in_a_sidecar_is_that_of_all_layers_and_of_what_is_made_of_them(
+    tmp_path: Path, oracle: SegmentationModel
+) -> None:
+    crs = CRS.from_user_input(CRSS["rotated map"])
+    image = write_raster(tmp_path / "a.tif", blocks(70, 90), crs=crs, photometric="RGB")
+    assert (tmp_path / "a.tif.aux.xml").exists()
+    report = segment(image, oracle, tmp_path / "out", probabilities=True)
+    write_indices(image, ["GLI"], tmp_path / "out")
+    paths = [report.classes, report.confidence, report.probabilities, tmp_path / "out" / "a_gli.tif"]
+    for path in paths:
+        with rasterio.open(path) as written:
+            assert written.crs == crs
+    text = (tmp_path / "out" / "a_classes.tif.aux.xml").read_text()
+    assert "<Category>" in text
+    assert "a_confidence.tif.aux.xml" in record_of(tmp_path / "out")["outputs"]
+    assert not [finding for finding in verify(tmp_path / "out", tiles=0) if finding.wrong]
+    plain = write_raster(tmp_path / "a.tif", blocks(70, 90), photometric="RGB")
+    assert not (tmp_path / "a.tif.aux.xml").exists()
+    for path in paths[:3]:
+        segment(plain, oracle, tmp_path / "out", probabilities=True, overwrite=True)
+        with rasterio.open(path) as written:
+            assert written.crs == CRS.from_epsg(32632), "the sidecar of the map before is gone"
+
+
+@pytest.mark.parametrize("wrong", ["crs", "point"])
+def test_a_place_that_is_not_what_was_written_gets_no_name(
+    tmp_path: Path, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = tuple(GroundControlPoint(r, c, c, -r) for r, c in ((0, 0), (0, 5), (5, 0), (5, 5)))
+    place = Georeference(None, rasterio.Affine.identity(), points, CRS.from_epsg(32632))
+    plain = cog._write_draft
+
+    def other(path: Path, rows: cog.Rows, layer: cog.Layer) -> None:
+        moved = replace(place, gcps=points[:3]) if wrong == "point" else replace(place, gcp_crs=CRS.from_epsg(32633))
+        plain(path, rows, replace(layer, georeference=moved))
+
+    monkeypatch.setattr(cog, "_write_draft", other)
+    monkeypatch.setattr(cog, "_keep_place", lambda *_: None)
+    with pytest.raises(StorageError, match="CRS is not" if wrong == "crs" else "control points are not"):
+        cog.write_cog(
+            Plain(np.ones((1, 40, 50), np.uint8)), cog.Layer("a", place, ("class",), Resampling.mode), tmp_path, 1
+        )
 
 
 @pytest.mark.fault("G01")

@@ -1,21 +1,26 @@
 """A map that is what its record says passes; one changed byte, pixel or number does not."""
 
 import json
+import re
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
-from conftest import blocks, record_of, write_raster
+from conftest import blocks, read, record_of, write_raster
 
 from agriseg import SegmentationModel, segment
 from agriseg.cli import main
 from agriseg.errors import DataError, InputMissing
 from agriseg.files import file_hash
+from agriseg.jobs.layers import make_layers
 from agriseg.jobs.verify import verify
+from agriseg.layers.options import LayerOptions
 
 
 @pytest.fixture
@@ -43,6 +48,13 @@ def test_every_tile_of_a_good_map_comes_out_again(tmp_path: Path, model_file: Pa
     assert [finding for finding in findings if finding.wrong] == []
     again = [finding for finding in findings if "run again" in finding.what]
     assert len(again) >= record_of(tmp_path / "maps")["parameters"]["tiles"] - 1 > 0
+    seen = np.zeros(read(tmp_path / "maps" / "a_classes.tif").shape[1:], int)
+    for finding in again:
+        left, top, width, height = map(int, re.findall(r"window (\d+),(\d+),(\d+),(\d+)", finding.what)[0])
+        seen[top : top + height, left : left + width] += 1
+    assert seen.min() == 1, "no pixel is left out"
+    if len(again) > 1 and flags.get("blend") != "exact":
+        assert seen.max() > 1, "borders are run again from both sides"
 
 
 def test_files_alone_and_few_tiles(maps: Path) -> None:
@@ -57,13 +69,76 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a_classes.tif", "a_confidence.tif", "a_probabilities.tif", "a_classes.qml", "a_classes.tif.aux.xml"]
+    "name", ["a_classes.tif", "a_confidence.tif", "a_probabilities.tif", "a_classes.qml", "a_classes.png"]
 )
 def test_a_flipped_bit_and_a_missing_file_are_found(maps: Path, name: str) -> None:
     flip(maps / name)
     assert any(name in text and "SHA-256" in text for text in wrong(maps))
     (maps / name).unlink()
     assert any(name in text and "is gone" in text for text in wrong(maps))
+
+
+@pytest.mark.filterwarnings("ignore:statistics")
+def test_a_look_is_no_damage(maps: Path) -> None:
+    """As gdalinfo -stats and QGIS do; tiles are run again all the same."""
+    for name in ("classes", "confidence", "probabilities"):
+        with rasterio.open(maps / f"a_{name}.tif") as dataset:
+            dataset.statistics(1, clear_cache=True)
+        assert "STATISTICS" in (maps / f"a_{name}.tif.aux.xml").read_text()
+    findings = list(verify(maps))
+    assert [finding for finding in findings if finding.wrong] == []
+    assert any("written to by a viewer" in finding.what for finding in findings)
+    assert len([finding for finding in findings if "run again" in finding.what]) == 4
+
+
+BAND = "<PAMRasterBand band='1'>{}</PAMRasterBand>"
+
+
+@pytest.mark.parametrize("layer", ["classes", "confidence"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        BAND.format("<Scale>2</Scale>"), BAND.format("<NoDataValue>0</NoDataValue>"), "<SRS>EPSG:32633</SRS>",
+        "<GeoTransform>0,1,0,0,0,-1</GeoTransform>",
+        BAND.format("<CategoryNames><Category>weed</Category><Category>soil</Category></CategoryNames>"),
+    ],
+)  # fmt: skip
+def test_law_what_a_sidecar_says_of_a_layer_is_the_run_s_or_wrong(maps: Path, layer: str, said: str) -> None:
+    (maps / f"a_{layer}.tif.aux.xml").write_text(f"<PAMDataset>{said}</PAMDataset>")
+    assert any(f"a_{layer}.tif.aux.xml" in text for text in wrong(maps, tiles=0))
+
+
+@pytest.mark.parametrize("name", ["a_classes.tif.msk", "a_classes.tif.ovr", "a_confidence.tfw", "a_classes.tif.aux"])
+def test_what_gdal_reads_with_a_layer_is_the_run_s_or_wrong(maps: Path, name: str) -> None:
+    (maps / name).write_bytes(b"anything")
+    assert any(name in text and "none of the run's" in text for text in wrong(maps, tiles=0))
+
+
+def test_a_legend_that_is_another_is_wrong(maps: Path) -> None:
+    path = maps / "a_classes.tif.aux.xml"
+    path.write_text(path.read_text().replace("class 1", "class one"))
+    assert any("does not say what was written" in text for text in wrong(maps, tiles=0))
+    path.unlink()
+    assert any("is gone" in text for text in wrong(maps, tiles=0))
+
+
+def test_a_geopackage_that_was_shown_is_no_damage_and_one_that_was_edited_is(maps: Path) -> None:
+    make_layers(maps / "a_run.json", LayerOptions())
+    with closing(sqlite3.connect(maps / "a.gpkg")) as package:
+        package.execute("PRAGMA journal_mode=WAL")
+        assert wrong(maps, tiles=0) == []
+        for (name,) in package.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            package.execute(f"DROP TRIGGER {name}")  # they call functions of GDAL
+        package.execute("UPDATE classes SET class_name = 'other' WHERE fid = 1")
+        package.commit()
+        assert any("a.gpkg" in text for text in wrong(maps, tiles=0)), "what is in the log counts"
+
+
+def test_what_viewers_made_of_a_map_goes_with_it(maps: Path, model_file: Path) -> None:
+    for name in ("a_classes.tif.ovr", "a_confidence.tif.aux.xml", "a_classes.tif.msk"):
+        (maps / name).write_bytes(b"of the map that was here before")
+    segment(maps.parent / "a.tif", model_file, maps, tile=128, overwrite=True)
+    assert wrong(maps, tiles=0) == []
 
 
 def forge(maps: Path, change: Callable[[np.ndarray], None]) -> None:

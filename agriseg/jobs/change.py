@@ -16,7 +16,7 @@ from agriseg.jobs.publish import Made, exists, publish
 from agriseg.jobs.stem import CHANGE, Stem
 from agriseg.layers.change import Transitions, TwoDates, transition_legend
 from agriseg.layers.shift import NoCommonGround, Shift, measure_shift
-from agriseg.raster.cog import Layer, write_cog
+from agriseg.raster.cog import Layer, beside, write_cog
 from agriseg.raster.sidecars import category_names, qgis_style
 from agriseg.spreadsheet import csv_text
 
@@ -157,4 +157,4 @@ def _write(folder: Path, stem: str, dates: TwoDates, found: Transitions) -> None
     rows = found.pairs()
     files.write_text(folder / f"{stem}.csv", csv_text(list(rows[0]), [list(row.values()) for row in rows]))
     files.write_text(folder / f"{stem}.qml", qgis_style(legend))
-    files.write_text(folder / f"{path.name}.aux.xml", category_names(legend))
+    files.write_text(beside(path), category_names(legend, path))

@@ -15,7 +15,8 @@ from agriseg.errors import StorageError
 from agriseg.jobs.prepare import Prepared
 from agriseg.layers.quicklook import class_picture, confidence_picture, photograph
 from agriseg.legend import CONFIDENCE_STEP, NODATA
-from agriseg.raster.cog import Layer, Rows, write_cog
+from agriseg.raster.cog import Layer, Rows, beside, write_cog
+from agriseg.raster.pam import PAM
 from agriseg.raster.sidecars import category_names, confidence_style, probability_style, qgis_style
 from agriseg.raster.store import BlockStore
 from agriseg.seams import ClassChanges
@@ -74,7 +75,7 @@ def draft(prepared: Prepared, store: BlockStore, folder: Path, pixels: dict[str,
     classes, confidence = made[:2]
     contents = {
         "classes.qml": qgis_style(legend).encode(),
-        "classes.tif.aux.xml": category_names(legend).encode(),
+        f"classes.tif{PAM}": category_names(legend, classes).encode(),
         "confidence.qml": confidence_style().encode(),
     }
     if "probabilities" in prepared.plan.layers:
@@ -86,6 +87,7 @@ def draft(prepared: Prepared, store: BlockStore, folder: Path, pixels: dict[str,
     for name, data in contents.items():
         files.write_bytes(folder / name, data)
         made.append(folder / name)
+    made += [pam for path in made[1:] if path.suffix == ".tif" and (pam := beside(path)).exists()]
     grid = prepared.plan.grid
     seams = changes.ratio(grid.cols.seams, grid.rows.seams)
     return Drafts(tuple(made), seams, tuple(_binned(counts).tolist()))

@@ -21,7 +21,7 @@ from agriseg.jobs.versions import versions
 from agriseg.json_text import json_document
 from agriseg.layers.index import IndexRows, Summary
 from agriseg.layers.reflectance import Units, doubts
-from agriseg.raster.cog import Layer, write_cog
+from agriseg.raster.cog import Layer, beside, write_cog
 from agriseg.raster.identity import InputIdentity
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.reader import Reader, Source
@@ -29,6 +29,7 @@ from agriseg.raster.sample import Sample, take_sample
 from agriseg.raster.sidecars import ramp_style
 from agriseg.raster.validity import Use, ValidityRule, check_nodata
 from agriseg.sensors import Sensor, sensor
+from agriseg.vectors.identity import content_hashes
 
 
 @dataclass(frozen=True)
@@ -139,18 +140,26 @@ def write_indices(
 
 def _publish(stem: Stem, image: Path, made: Sequence[IndexLayer], working: Path) -> None:
     """Give the layers their names, beside those of other indices of the same raster, and at last their record."""
-    others = stem.vouched(INDEX) if stem.has_indices_of(image) else []
-    new = [path for layer in made for path in (layer.path, layer.style)]
     before = stem.told(INDEX)
+    others = stem.vouched(INDEX) if stem.has_indices_of(image) else []
+    others += [pam for path in others if (pam := beside(path)).name in before["outputs"]]
+    drafts = [draft for layer in made if (draft := beside(working / layer.path.name)).exists()]
+    new = [
+        *(path for layer in made for path in (layer.path, layer.style)),
+        *(stem.folder / draft.name for draft in drafts),
+    ]
     stem.drop(INDEX, {*others, *new} if others else new)
     for layer in made:
         files.write_text(layer.style, ramp_style(layer.summary.low, layer.summary.high, greener=layer.index.greener))
         files.commit(working / layer.path.name, layer.path)
+    for draft in drafts:
+        files.commit(draft, stem.folder / draft.name)
     kept = {path.name: before["outputs"][path.name] for path in others if path not in new}
     told = {
         "format": 1,
         "input": {"path": str(image.resolve()), "files": InputIdentity.of(image).as_list()},
         "outputs": kept | {path.name: file_hash(path) for path in new},
+        "contents": content_hashes([*others, *new]),
         "versions": versions(),
     }
     files.write_text(stem.path(INDEX), json_document(told))

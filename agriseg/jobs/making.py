@@ -28,7 +28,7 @@ from agriseg.layers.table import AreaRow, area_rows, class_id, ground_classes
 from agriseg.layers.tally import Tally, tally
 from agriseg.layers.zones import Zones
 from agriseg.legend import Legend
-from agriseg.raster.cog import Layer, Rows, write_cog
+from agriseg.raster.cog import Layer, Rows, beside, write_cog
 from agriseg.raster.ground import gsd
 from agriseg.raster.sidecars import category_names, qgis_style, ramp_colours, ramp_style
 from agriseg.spreadsheet import csv_text
@@ -280,11 +280,13 @@ class Making:
         )
         self._publish(layer, MaskRows(source))
         files.write_text(self._path("_clean.qml"), qgis_style(legend))
-        files.write_text(self._path("_clean.tif.aux.xml"), category_names(legend))
+        files.write_text(self._path("_clean.tif.aux.xml"), category_names(legend, self._path("_clean.tif")))
 
     def _publish(self, layer: Layer, rows: Rows) -> None:
         path, _ = write_cog(rows, layer, self._folder, torch.get_num_threads())
-        path.rename(self._path(f"_{layer.name}.tif"))
+        final = path.rename(self._path(f"_{layer.name}.tif"))
+        if beside(path).exists():
+            beside(path).rename(beside(final))
 
 
 def _column(values: Sequence[Any]) -> np.ndarray[Any, Any]:

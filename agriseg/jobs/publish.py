@@ -14,6 +14,7 @@ from agriseg.files import file_hash
 from agriseg.jobs.stem import Stem
 from agriseg.jobs.versions import versions
 from agriseg.json_text import json_document, json_line
+from agriseg.vectors.identity import content_hashes
 
 _NAMES = ".names"  # in the folder of the drafts: what gets its name, from before the first does
 
@@ -72,7 +73,7 @@ def publish(stem: Stem, end: str, lock: Path, make: Callable[[Path], Mapping[str
         for draft, path in zip(drafts, outputs, strict=True):
             files.commit(draft, path)
         hashes = {path.name: file_hash(path) for path in outputs}
-        told = {"format": 1, **facts, "outputs": hashes, "versions": versions()}
+        told = {"format": 1, **facts, "outputs": hashes, "contents": content_hashes(outputs), "versions": versions()}
         files.write_text(record, json_document(told))
     return Made(facts, (*outputs, record))
 

@@ -19,6 +19,7 @@ from agriseg.jobs.versions import versions
 from agriseg.json_text import json_document, nodata_value
 from agriseg.raster.identity import InputIdentity
 from agriseg.raster.info import RasterInfo
+from agriseg.vectors.identity import content_hashes
 
 
 def describe_run(prepared: Prepared, mapped: InputIdentity, outcome: Mapping[str, Any], outputs: list[Path]) -> str:
@@ -43,6 +44,7 @@ def describe_run(prepared: Prepared, mapped: InputIdentity, outcome: Mapping[str
         "options": _describe_options(prepared.options),
         **outcome,
         "outputs": {path.name: file_hash(path) for path in outputs},
+        "contents": content_hashes(outputs),
         "versions": versions(),
         "machine": _machine(prepared),
     }

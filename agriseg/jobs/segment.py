@@ -197,7 +197,8 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manne
             "warnings": [*prepared.warnings, *said, *account.warnings],
             "seconds": {"map": round(mapped - began, 3), "publish": round(time.monotonic() - mapped, 3)},
         }
-        files.write_text(outputs.record, describe_run(prepared, mapped_input, outcome, outputs.files[:-1]))
+        made = [outputs.named(path.name) for path in drafts.files]
+        files.write_text(outputs.record, describe_run(prepared, mapped_input, outcome, made))
     return _report(outputs, outcome)
 
 

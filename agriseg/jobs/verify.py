@@ -5,7 +5,7 @@ pixels, and tiles drawn by chance, which go through the network once more.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from agriseg.config import RunOptions
 from agriseg.engine.sweep import Sweep
 from agriseg.errors import DataError
 from agriseg.files import file_hash
-from agriseg.grid import Window
+from agriseg.grid import Window, intersection
 from agriseg.jobs.prepare import Prepared, prepare
 from agriseg.jobs.record import describe_plan
 from agriseg.jobs.stem import CHANGE, INDEX, LAYERS, Stem
@@ -30,8 +30,9 @@ from agriseg.legend import NODATA
 from agriseg.model import load_model
 from agriseg.raster.door import open_raster
 from agriseg.raster.gdal import gdal_calls
-from agriseg.raster.identity import InputIdentity
+from agriseg.raster.identity import InputIdentity, files_beside
 from agriseg.raster.reader import Reader
+from agriseg.vectors.identity import file_content
 
 _SAME_MACHINE = 0.0
 _OTHER_MACHINE = 1e-3
@@ -115,9 +116,12 @@ def _files(path: Path, record: dict[str, Any]) -> Iterator[Finding]:
         file = path.with_name(Path(name).name)
         if not file.is_file():
             yield Finding(str(file), "is gone")
+        elif name in record["contents"]:
+            yield _said(file, told, record["contents"][name])
         elif file_hash(file) != told:
             yield Finding(str(file), "is not what was written: its SHA-256 is another")
         elif file.suffix == ".tif":
+            yield from _strangers(file, record["outputs"])
             try:
                 levels = _read_all(file)
                 yield Finding(f"{file}: every block, {levels} overviews")
@@ -125,6 +129,20 @@ def _files(path: Path, record: dict[str, Any]) -> Iterator[Finding]:
                 yield Finding(str(file), str(error))
         else:
             yield Finding(str(file))
+
+
+def _said(file: Path, told: str, content: str) -> Finding:
+    """A file that viewers write to when they only look; what counts is what it says of the map."""
+    if file_content(file) != content:
+        return Finding(str(file), "does not say what was written: another legend, place, scale or feature")
+    return Finding(str(file) if file_hash(file) == told else f"{file}: written to by a viewer, and says the same")
+
+
+def _strangers(raster: Path, outputs: Mapping[str, str]) -> Iterator[Finding]:
+    """Files that no record vouches for, and that GDAL reads as a part of a layer."""
+    for each in files_beside(raster):
+        if each.name not in outputs and file_content(each) is not None:
+            yield Finding(str(each), f"is none of the run's, and is read with {raster.name}; move it away")
 
 
 def _read_all(path: Path) -> int:
@@ -214,11 +232,14 @@ def _differs(now: dict[str, Any], told: dict[str, Any]) -> str | None:
 
 
 def _drawn(prepared: Prepared, count: int, seed: int) -> list[Window]:
-    """Windows of the working grid, each what one tile decides."""
+    """Windows of the working grid, each all that a tile has a say in: its own pixels, and those it shares."""
     plan = prepared.plan
     places = [(row, col) for row in plan.tile_rows for col in plan.tile_cols]
     chosen = np.random.default_rng(seed).choice(len(places), size=min(count, len(places)), replace=False)
-    parts = (plan.decided(*places[index]) for index in sorted(chosen))
+    parts = []
+    for row, col in (places[index] for index in sorted(chosen)):
+        (top, bottom), (left, right) = plan.grid.rows.support(row), plan.grid.cols.support(col)
+        parts.append(intersection(Window(left, top, right - left, bottom - top), plan.roi))
     return [part for part in parts if part]
 
 

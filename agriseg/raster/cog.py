@@ -23,6 +23,8 @@ from rasterio.windows import Window
 from agriseg.errors import StorageError
 from agriseg.raster.gdal import gdal_calls
 from agriseg.raster.info import Georeference
+from agriseg.raster.pam import PAM
+from agriseg.raster.sidecars import where_it_lies
 
 BLOCK = 512
 """Rows and columns of a block of the published files."""
@@ -100,7 +102,7 @@ def write_cog(rows: Rows, layer: Layer, folder: Path, threads: int) -> tuple[Pat
     """
     draft, final = folder / f"{layer.name}.draft.tif", folder / f"{layer.name}.tif"
     failure = f"{final}: cannot be written, is the disk full?"
-    for left in (draft, final):  # torn by a kill: GDAL would open it before it replaces it, and complain
+    for left in (draft, final, beside(draft)):  # torn by a kill: GDAL would open it before it replaces it, and complain
         left.unlink(missing_ok=True)
     with gdal_calls(failure, StorageError) as heard:
         _write_draft(draft, rows, layer)
@@ -109,12 +111,38 @@ def write_cog(rows: Rows, layer: Layer, folder: Path, threads: int) -> tuple[Pat
             overview_resampling=layer.resampling.name, num_threads=threads, bigtiff="IF_SAFER",
             statistics="NO",
         )  # fmt: skip
+        _keep_place(final, layer.georeference)
         nodata = _verify(final, draft, rows, layer)
         _check_layout(final)
     if heard:
         raise StorageError(f"{failure} ({'; '.join(heard)})")
-    draft.unlink()
+    for left in (draft, beside(draft)):
+        left.unlink(missing_ok=True)
     return final, nodata
+
+
+def beside(path: Path) -> Path:
+    """The `.aux.xml` of a file. Few files have one: only where their CRS is none that GeoTIFF has keys for."""
+    return path.with_name(f"{path.name}{PAM}")
+
+
+def _keep_place(final: Path, where: Georeference) -> None:
+    """Write a CRS that the file does not hold beside it; GDAL would keep more there, and not the CRS of points."""
+    beside(final).unlink(missing_ok=True)
+    with rasterio.open(final, driver="GTiff") as written:
+        kept = _same_crs(written, where)
+    if not kept:
+        beside(final).write_text(where_it_lies(where), "utf-8")
+
+
+def _same_crs(written: rasterio.DatasetReader, where: Georeference) -> bool:
+    found, meant = (written.gcps[1], where.gcp_crs) if where.gcps else (written.crs, where.crs)
+    return bool((found or CRS()) == (meant or CRS()))
+
+
+def _same_points(written: rasterio.DatasetReader, where: Georeference) -> bool:
+    one, two = ([(p.row, p.col, p.x, p.y, p.z or 0.0) for p in points] for points in (written.gcps[0], where.gcps))
+    return one == two
 
 
 def _write_draft(path: Path, rows: Rows, layer: Layer) -> None:
@@ -229,6 +257,10 @@ def _same_header(written: rasterio.DatasetReader, rows: Rows, layer: Layer) -> N
         raise StorageError(f"{written.name}: size, bands or nodata are not what was written; check the disk")
     if not where.gcps and written.transform != where.transform:
         raise StorageError(f"{written.name}: transform {written.transform} is not what was written")
+    if not _same_crs(written, where):
+        raise StorageError(f"{written.name}: its CRS is not what was written; give the raster one that has a code")
+    if where.gcps and not _same_points(written, where):
+        raise StorageError(f"{written.name}: its ground control points are not what was written; check the disk")
 
 
 def _same_overview(final: Path, draft: Path, level: int) -> None:

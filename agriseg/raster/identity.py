@@ -13,8 +13,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import rasterio
+
+from agriseg.errors import AgrisegError
 from agriseg.files import reading_error
 from agriseg.json_text import json_line
+from agriseg.raster.door import open_raster
 from agriseg.raster.pam import PAM, meaning
 
 _BEHIND = (".msk", ".ovr", PAM, ".aux", ".rrd")  # behind the whole name: masks, overviews, PAM, overviews of ERDAS
@@ -135,10 +139,21 @@ def hash_of(path: Path) -> str | None:
         OSError: it cannot be read.
     """
     if path.name.lower().endswith(PAM) and path.stat().st_size <= _SMALL:
-        said = meaning(path.read_bytes())
+        data = path.read_bytes()
+        said = meaning(data, _own_names(path) if b"<Description>" in data else {})
         return hashlib.sha256(said).hexdigest() if said else None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _own_names(pam: Path) -> dict[str, str]:
+    """Names of bands that a raster has without its `.aux.xml`, by number."""
+    raster = pam.with_name(pam.name[: -len(PAM)])
+    try:
+        with rasterio.Env(GDAL_PAM_ENABLED="NO"), open_raster(raster) as dataset:
+            return {str(number): name for number, name in enumerate(dataset.descriptions, 1) if name}
+    except AgrisegError:
+        return {}
 
 
 @dataclass(frozen=True)

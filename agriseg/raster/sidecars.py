@@ -1,11 +1,15 @@
 """Legends that desktop GIS read by themselves: the PAM file (.aux.xml) and QGIS's style (.qml)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import numpy as np
+from rasterio.crs import CRS
 
 from agriseg.legend import DOUBTFUL, Legend
+from agriseg.raster.info import Georeference
+from agriseg.raster.pam import PAM
 
 QML = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 """Begins a style of QGIS."""
@@ -19,9 +23,28 @@ _CONFIDENCE = {
 }  # fmt: skip
 
 
-def category_names(legend: Legend) -> str:
-    """GDAL's .aux.xml, goes to NAME.tif.aux.xml: class names for gdalinfo, ArcGIS and QGIS."""
-    root = Xml.Element("PAMDataset")
+def where_it_lies(place: Georeference) -> str:
+    """GDAL's .aux.xml, goes to NAME.tif.aux.xml: a CRS that no key of a GeoTIFF stands for, with points that use it."""
+    root, crs = Xml.Element("PAMDataset"), (place.gcp_crs if place.gcps else place.crs) or CRS()
+    wkt = crs.to_wkt(version="WKT2_2019")
+    if not place.gcps:
+        Xml.SubElement(root, "SRS").text = wkt
+    points = Xml.SubElement(root, "GCPList", Projection=wkt) if place.gcps else root
+    for point in place.gcps:
+        told = {"Pixel": point.col, "Line": point.row, "X": point.x, "Y": point.y, "Z": point.z or 0.0}
+        Xml.SubElement(points, "GCP", {"Id": point.id or "", **{name: repr(float(v)) for name, v in told.items()}})
+    return Xml.tostring(root, encoding="unicode") + "\n"
+
+
+def category_names(legend: Legend, raster: Path) -> str:
+    """GDAL's .aux.xml, goes to NAME.tif.aux.xml: class names for gdalinfo, ArcGIS and QGIS.
+
+    Args:
+        legend: the classes.
+        raster: that it is of; what its .aux.xml says already is kept.
+    """
+    there = raster.with_name(f"{raster.name}{PAM}")
+    root = Xml.fromstring(there.read_bytes()) if there.exists() else Xml.Element("PAMDataset")  # noqa: S314 (our own)
     names = Xml.SubElement(Xml.SubElement(root, "PAMRasterBand", band="1"), "CategoryNames")
     for entry in legend:
         Xml.SubElement(names, "Category").text = entry.name

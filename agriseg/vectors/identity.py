@@ -2,11 +2,13 @@
 
 import hashlib
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
 from agriseg.raster.identity import InputIdentity, existing, hash_of
+from agriseg.raster.pam import PAM
 
 _SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".idm", ".ind")
 _PACKAGE = ("-wal", "-journal")  # what is not yet, or no more, in the file itself
@@ -43,6 +45,12 @@ def file_content(path: Path) -> str | None:
     if path.suffix.lower() == ".gpkg" and (held := features_hash(path)):
         return held
     return hash_of(path)
+
+
+def content_hashes(paths: Iterable[Path]) -> dict[str, str]:
+    """`file_content` of files to which viewers write when they only look, `.aux.xml` and GeoPackages, by name."""
+    written = (path for path in paths if path.name.endswith((PAM, ".gpkg")) and path.is_file())
+    return {path.name: said for path in written if (said := file_content(path))}
 
 
 def features_hash(path: Path) -> str | None:
