@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from conftest import blocks, layer_bytes, record_of, write_raster
 
@@ -165,7 +166,7 @@ def test_what_does_not_check_is_computed_again(
 
 
 @pytest.mark.fault("K05")
-@pytest.mark.parametrize("change", ["pixel", "model", "tile", "blend"])
+@pytest.mark.parametrize("change", ["pixel", "mask", "model", "tile", "blend"])
 def test_another_run_takes_nothing_over(
     tmp_path: Path, image: Path, small: SegmentationModel, model_file: Path, change: str, forwards: list[int]
 ) -> None:
@@ -173,6 +174,13 @@ def test_another_run_takes_nothing_over(
     flags, model = {}, small
     if change == "pixel":
         write_raster(image, blocks(330, 290, low=1, seed=1), nodata=0)
+    elif change == "mask":
+        hidden = np.full((330, 290), 255, np.uint8)
+        hidden[:, 200:] = 0
+        spare = write_raster(tmp_path / "spare.tif", blocks(330, 290))
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(spare, "r+") as dataset:
+            dataset.write_mask(hidden)
+        spare.with_name("spare.tif.msk").rename(image.with_name("a.tif.msk"))
     elif change == "model":
         from agriseg.jobs.oracle import random_network
 
