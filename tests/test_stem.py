@@ -21,6 +21,7 @@ from agriseg.jobs.outputs import Outputs
 from agriseg.jobs.prepare import prepare
 from agriseg.jobs.segment import run
 from agriseg.jobs.stem import Stem
+from agriseg.jobs.verdict import COLOURS
 from agriseg.jobs.verify import verify
 from agriseg.layers.options import FORMATS, LayerOptions
 
@@ -181,12 +182,12 @@ def test_whatever_step_fails_the_same_command_again_leaves_one_set(
 def test_a_red_map_takes_the_place_of_a_green_one_and_back(tmp_path: Path, oracle: SegmentationModel) -> None:
     home, away = tmp_path / "out", tmp_path / "quarantine"
     outputs = Outputs(home, "field", with_probabilities=False, overwrite=True)
-    red = Standard(Limits(nodata=(-2.0, -1.0)), ("red",), away)
-    for seed, standard, here, there in ((0, Standard(Limits(), ("red",), away), home, away), (1, red, away, home)):
+    red, green = Standard(Limits(), COLOURS, away), Standard(Limits(), (), away)
+    for seed, standard, here, there in ((0, green, home, away), (1, red, away, home)):
         run(prepare(fly(tmp_path, seed), oracle, RunOptions()), outputs, standard=standard)
         assert "field_classes.tif" in names(here)
         assert not there.exists() or not names(there)
-    run(prepare(fly(tmp_path, 2), oracle, RunOptions()), outputs, standard=Standard(Limits(), ("red",), away))
+    run(prepare(fly(tmp_path, 2), oracle, RunOptions()), outputs, standard=green)
     assert "field_classes.tif" in names(home)
     assert not names(away)
 
