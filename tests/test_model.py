@@ -121,7 +121,7 @@ def probed_reach(name: str) -> tuple[int, int]:
         "fcn8s_resnet18",
         "fcn8s_resnet50",
         "fcn_resnet50",
-        "segnet",
+        pytest.param("segnet", marks=pytest.mark.long),  # sees the most of all
         "fcn8s_resnet18/2",
         "unet_small/3",
     ],

@@ -308,7 +308,17 @@ def tiny(folder: Path, name: str, **recipe: Any) -> TrainConfig:
     return TrainConfig.of(tables, folder)
 
 
-@pytest.mark.parametrize("name", [*ARCHITECTURES, "unet_small/2"])
+LARGE = ("fcn_resnet101", "deeplabv3_resnet50", "fcn8s_resnet50", "fcn8s_resnet34")
+"""Networks that another, smaller one of their kind stands for."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=[pytest.mark.long] if name in LARGE else []) for name in ARCHITECTURES),
+        "unet_small/2",
+    ],
+)
 def test_each_network_trains_saves_loads_and_runs(tmp_path: Path, name: str) -> None:
     striped(tmp_path)
     done = train(tiny(tmp_path, name), tmp_path / "run", device="cpu")

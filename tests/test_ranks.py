@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_raster
+from runs import Nursery
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -42,12 +43,19 @@ def field(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, processes: int, out: str, *more: str, steps: int = 20) -> subprocess.CompletedProcess[str]:
-    """`agriseg train`, under torchrun for more than one process."""
+def alone(nursery: Nursery, folder: Path, steps: int = 20) -> Path:
+    """The folder of a training in one process."""
+    (folder / "c.toml").write_text(RECIPE.format(steps=steps))
+    ended = nursery.run("train", "c.toml", "-o", "one", "--device", "cpu", cwd=folder)
+    assert ended.code == 0, ended.err
+    return folder / "one"
+
+
+def together(folder: Path, processes: int, out: str, *more: str, steps: int = 20) -> subprocess.CompletedProcess[str]:
+    """The same under torchrun."""
     (folder / "c.toml").write_text(RECIPE.format(steps=steps))
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
-    start = torchrun if processes > 1 else []
-    command = [sys.executable, "-m", *start, "agriseg", "train", "c.toml", "-o", out, "--device", "cpu", *more]
+    command = [sys.executable, "-m", *torchrun, "agriseg", "train", "c.toml", "-o", out, "--device", "cpu", *more]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600, env=env)
 
@@ -57,14 +65,14 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {key: value for key, value in state.items() if key.startswith("network.")}
 
 
-def test_two_processes_go_the_way_of_one_with_the_whole_batch(field: Path) -> None:
+def test_two_processes_go_the_way_of_one_with_the_whole_batch(field: Path, nursery: Nursery) -> None:
     """Up to the rounding of sums, which deep networks and Adam multiply: there another number of threads does as much."""
-    one, two = run(field, 1, "one"), run(field, 2, "two")
-    assert (one.returncode, two.returncode) == (0, 0), two.stderr
-    alone, together = weights(field / "one"), weights(field / "two")
-    assert alone.keys() == together.keys()
-    for key, value in alone.items():
-        torch.testing.assert_close(together[key], value, atol=1e-5, rtol=0, msg=key)
+    one, two = alone(nursery, field), together(field, 2, "two")
+    assert two.returncode == 0, two.stderr
+    expected, found = weights(one), weights(field / "two")
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, atol=1e-5, rtol=0, msg=key)
     # one line per validation, from one process
     assert len((field / "two" / "metrics.jsonl").read_text().splitlines()) == 2
     assert two.stdout.count("best.safetensors") == 1
@@ -72,14 +80,15 @@ def test_two_processes_go_the_way_of_one_with_the_whole_batch(field: Path) -> No
         assert not any("module." in key for key in file.keys())  # noqa: SIM118  (no mapping)
 
 
-def test_another_number_of_processes_does_not_go_on(field: Path) -> None:
-    assert run(field, 1, "out", steps=10).returncode == 0
-    other = run(field, 2, "out", "--resume", steps=10)
+@pytest.mark.long
+def test_another_number_of_processes_does_not_go_on(field: Path, nursery: Nursery) -> None:
+    other = together(field, 2, alone(nursery, field, steps=10).name, "--resume", steps=10)
     assert other.returncode != 0
     assert "1 processes made this state, now 2; start as many" in other.stderr
 
 
+@pytest.mark.long
 def test_a_batch_that_does_not_come_out_even_is_refused(field: Path) -> None:
-    odd = run(field, 3, "out")
+    odd = together(field, 3, "out")
     assert odd.returncode != 0
     assert "batch 4 for 3 processes; give a multiple of 3" in odd.stderr
