@@ -103,9 +103,15 @@ class RunOptions:
         return cls(**{name: read.get(name, _as_is)(value) for name, value in given.items()})
 
 
+NOT_JUDGED = (1.0, 1.0)
+"""Limits of a share of which all is allowed."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Above the first number of each a map is amber, above the second red. docs/verdicts.md tells what they rest on.
+
+    A share with the limits of `NOT_JUDGED` is not judged; `of` takes `100%` and more for them.
 
     Args:
         distance: of the raster's mean colour from that of the training pixels, in deviations; see `distance`.
@@ -124,9 +130,11 @@ class Limits:
     def __post_init__(self) -> None:
         for name, (least, most) in _MEASURED.items():
             amber, red = getattr(self, name)
+            if most == 1 and (amber, red) == NOT_JUDGED:
+                continue
             if not least <= amber <= red < most:  # nor is NaN
                 such = f"from {least:g} to below {most:g}" if most < inf else f"{least:g} or more"
-                percent = "; 10 % is written 10% or 0.1" if most == 1 else ""
+                percent = "; 10 % is written 10% or 0.1, and 100%:100% judges nothing" if most == 1 else ""
                 raise UsageError(
                     f"limit {name}={amber:g}:{red:g}, expected amber and then red, which is no less, {such}{percent}; "
                     "a limit that nothing can exceed would check nothing"
@@ -149,6 +157,12 @@ class Limits:
                     f"limit {text!r}, expected NAME=AMBER:RED, each name once, of {known}, such as distance=2:5"
                 )
             given[name] = units.share(amber), units.share(red)
+            if given[name][0] == 1 <= given[name][1] and amber.strip().endswith("%"):
+                given[name] = NOT_JUDGED
+            elif given[name] == NOT_JUDGED:
+                raise UsageError(
+                    f"limit {text!r}: 1 is 100 %, and 1 % is written 1%; say {name}=100%:100% to judge nothing"
+                )
         return cls(**given)
 
 

@@ -12,7 +12,7 @@ from conftest import DATA, blocks, record_of, write_raster
 
 from agriseg import Report, SegmentationModel, load_model, segment
 from agriseg.cli.options import bundled_model
-from agriseg.config import Limits, RunOptions
+from agriseg.config import NOT_JUDGED, Limits, RunOptions
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.jobs.prepare import prepare
 from agriseg.jobs.verdict import distance
@@ -186,7 +186,7 @@ def test_limits_as_people_write_them() -> None:
     "text",
     [
         "doubtful=10:30", "nodata=50:90", "failed=1:5", "doubtful=30%:10%", "distance=6:3", "nodata=90%:100%",
-        "gsd_ratio=0.5:2", "gsd_ratio=3:2", "distance=inf:inf", "distance=nan:5", "distance=-1:5",
+        "gsd_ratio=0.5:2", "gsd_ratio=3:2", "doubtful=200%:300%", "distance=inf:inf", "distance=nan:5", "distance=-1:5",
     ],
 )  # fmt: skip
 def test_limits_that_cannot_be_exceeded_are_refused(text: str) -> None:
@@ -196,6 +196,14 @@ def test_limits_that_cannot_be_exceeded_are_refused(text: str) -> None:
     if "%" not in text:
         with pytest.raises(UsageError, match="limit"):
             Limits(**{name: tuple(float(number) for number in numbers.split(":"))})
+
+
+def test_a_share_of_which_all_is_allowed_is_not_judged() -> None:
+    assert Limits.of(["doubtful=100%:101%"]).doubtful == NOT_JUDGED
+    assert Limits.of(["nodata=100%:100%"]).nodata == NOT_JUDGED
+    for text in ("doubtful=100%:50%", "distance=1:inf", "doubtful=101%:102%", "doubtful=1:1"):
+        with pytest.raises(UsageError):
+            Limits.of([text])
 
 
 def test_verdicts_over_real_rasters(tmp_path: Path) -> None:
