@@ -57,6 +57,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/engine_cost.py
 	$(BIN)/python benchmarks/safety.py
 	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/keys.py
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/report.py

@@ -1,8 +1,8 @@
 """What worker processes cost, and what they bring.
 
 Bars: they take at most 1.10 of the CPU time of threads on one large raster; two of them map at least 1.8 times the
-rasters an hour that one does, each with one thread for the network; neither planning nor scheduling knows how many
-tiles a raster has; and the keys that keep other accounts out cost a start at most 1 s.
+rasters an hour that one does, each with one thread for the network; and neither planning nor scheduling knows how many
+tiles a raster has.
 
 Whole commands are measured, their start included; for rasters an hour also what comes between the first raster that is
 done and the last, which is what a long night has. CPU time is that of a command and all its children.
@@ -25,10 +25,7 @@ import numpy as np
 import psutil
 import rasterio
 from common import field, machine
-from distributed import Security
 
-from agriseg.engine import local
-from agriseg.engine.crew import Crew
 from agriseg.jobs.oracle import random_network
 
 
@@ -124,30 +121,6 @@ def tiles(folder: Path) -> None:
                   f"{peaks['command']:.0f} MB in the command, {peaks['worker']:.0f} MB in a worker")  # fmt: skip
 
 
-def keys(rounds: int) -> None:
-    """What the keys of a run cost at its start: until two workers are there, and until all has ended."""
-    with_keys = local._keys
-    found: dict[str, list[tuple[float, ...]]] = {"with": [], "without": []}
-    for round_ in range(rounds):
-        for name in sorted(found, reverse=round_ % 2 == 1):
-            local._keys = with_keys if name == "with" else lambda: {"protocol": "tcp://", "security": Security()}
-            began, cpu = time.perf_counter(), _cpu_seconds()
-            with Crew(2):
-                started = time.perf_counter() - began
-            found[name].append((started, time.perf_counter() - began, _cpu_seconds() - cpu))
-    local._keys = with_keys
-    for place, what in enumerate(("start", "start and end", "CPU of start and end")):
-        one, none = (np.array([each[place] for each in found[name]]) for name in ("with", "without"))
-        print(f"{what} of two workers: {np.median(one):.2f} s with keys, {np.median(none):.2f} s without, "
-              f"{np.median(one) - np.median(none):+.2f} s (with {', '.join(f'{each:.2f}' for each in one)}; "
-              f"without {', '.join(f'{each:.2f}' for each in none)})")  # fmt: skip
-
-
-def _cpu_seconds() -> float:
-    """Of this process and those children that have ended."""
-    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-
-
 def striped(path: Path, height: int, width: int) -> Path:
     """A raster that packs to little."""
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 3, "height": height, "width": width, "tiled": True,
@@ -162,7 +135,7 @@ def striped(path: Path, height: int, width: int) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["cost", "night", "tiles", "keys"])
+    parser.add_argument("--only", choices=["cost", "night", "tiles"])
     parser.add_argument("--side", type=int, default=12288)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
@@ -171,7 +144,6 @@ def main() -> None:
         "cost": lambda folder: cost(folder, args.side, args.rounds),
         "night": lambda folder: night(folder, 24, 2048, args.rounds),
         "tiles": tiles,
-        "keys": lambda _folder: keys(max(5, args.rounds)),
     }
     for name, part in parts.items():
         if args.only in (None, name):
