@@ -428,6 +428,7 @@ def test_each_sentence_has_its_languages(lang: str) -> None:
 # its pictures
 
 
+@pytest.mark.long
 def test_a_noisy_map_stays_a_small_page(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     names = tuple(f"class {k}" for k in range(12))

@@ -208,7 +208,7 @@ def test_killed_while_a_checkpoint_is_saved(
     nursery: Nursery, training: Training, tmp_path: Path, traced: Traced, sweep: Sweep
 ) -> None:
     """The n-th rename or flush in each thread kills; the training goes on to the same model."""
-    for n in sweep(7):
+    for n in sweep(29):
         out = tmp_path / str(n)
         kill = ["-e", f"trace={CALLS}", "-e", f"inject={CALLS}:signal=SIGKILL:when={n}"]
         ended = traced(*training.command(out), flags=kill)

@@ -178,6 +178,7 @@ def test_a_long_night_of_real_rasters(model_file: Path, tmp_path: Path, tries: T
     assert not list(out.glob(".field*"))
 
 
+@pytest.mark.long
 @pytest.mark.fault("W01", "W05", "W06")
 def test_workers_that_die_and_one_that_stands_still(
     flights: Path, model_file: Path, tmp_path: Path, tries: Tries, nursery: Nursery
