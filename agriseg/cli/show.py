@@ -1,6 +1,6 @@
 """What commands print for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -128,20 +128,23 @@ def show_evaluation(scores: Mapping[str, Any]) -> str:
     """The scores of a map as a table, the rarest class first."""
     lines = [f"  {'class':<18}{'IoU':>7}{'95 %':>17}{'prec.':>8}{'recall':>8}{'F1':>8}{'edge IoU':>10}{'pixels':>13}"]
     for entry in scores["classes"]:
-        low, high = entry["iou_95"]
         numbers = [entry[key] for key in ("precision", "recall", "f1")]
         lines.append(
-            f"  {entry['name']:<18}{_score(entry['iou']):>7}{f'{_score(low)} to {_score(high)}':>17}"
+            f"  {entry['name']:<18}{_score(entry['iou']):>7}{_interval(entry['iou_95']):>17}"
             + "".join(f"{_score(number):>8}" for number in numbers)
             + f"{_score(entry['boundary_iou']):>10}{entry['support']:>13,}"
         )
-    low, high = scores["miou_95"]
     some = f" of {scores['miou_classes']} of {len(scores['classes'])} classes" if scores["absent"] else ""
     lines.append(
-        f"  mIoU {_score(scores['miou'])}{some} ({_score(low)} to {_score(high)} by {scores['blocks']} blocks), "
+        f"  mIoU {_score(scores['miou'])}{some} ({_interval(scores['miou_95'])} by {scores['blocks']} blocks), "
         f"calibration error {_score(scores['expected_calibration_error'])}"
     )
     return "\n".join(lines)
+
+
+def _interval(ends: Sequence[float | None]) -> str:
+    """Of 95 %; too few blocks of ground give none."""
+    return "no interval" if None in ends else " to ".join(map(_score, ends))
 
 
 def _score(value: float | None) -> str:

@@ -80,20 +80,19 @@ def _scores(about: Mapping[str, Any]) -> str:
     scores = about["evaluation"]
     rows = [
         (
-            entry["name"], _number(entry["iou"]), " to ".join(map(_number, entry["iou_95"])),
+            entry["name"], _number(entry["iou"]), _interval(entry["iou_95"]),
             _number(entry["precision"]), _number(entry["recall"]), _number(entry["f1"]),
             _number(entry["boundary_iou"]), f"{entry['support']:,}",
         )
         for entry in scores["classes"]
     ]  # fmt: skip
-    low, high = map(_number, scores["miou_95"])
     some = f" of {scores['miou_classes']} of {len(rows)} classes" if scores["absent"] else ""
     lines = [
         *(f"**Mind:** {_cell(text)}." for text in scores["doubts"]),
         _SPLITS[about["split"]["by"]],
         _table(("class", "IoU", "95 %", "precision", "recall", "F1", "boundary IoU", "pixels"), rows),
-        f"Mean IoU{some} {_number(scores['miou'])} ({low} to {high}), over {scores['pixels']:,} pixels in "
-        f"{scores['blocks']} blocks of {scores['block_px']} px, on maps as `agriseg run` makes them. The intervals "
+        f"Mean IoU{some} {_number(scores['miou'])} ({_interval(scores['miou_95'])}), over {scores['pixels']:,} pixels "
+        f"in {scores['blocks']} blocks of {scores['block_px']} px, on maps as `agriseg run` makes them. The intervals "
         "come from drawing blocks with replacement. The weights are those that scored best on this ground while they "
         "were trained, which flatters them a little.",
         "Rows are what was labelled, columns what was mapped (pixels):",
@@ -152,6 +151,11 @@ def _cell(text: str) -> str:
     """Text that Markdown takes as it is: no table, no markup, one line."""
     plain = " ".join(text.split())
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#~&!" else letter for letter in plain)
+
+
+def _interval(ends: Sequence[float | None]) -> str:
+    """Of 95 %; too few blocks of ground give none."""
+    return "no interval" if None in ends else " to ".join(map(_number, ends))
 
 
 def _number(value: float | None) -> str:
