@@ -57,10 +57,15 @@ def graded(bands: tuple[str, ...], factor: float) -> SegmentationModel:
 
 
 def truth_of(path: Path, numbers: list[int], factor: float, alpha: int | None) -> np.ndarray:
-    """What the oracle must give, by GDAL and numpy alone: (H, W) uint8, 255 where the file says there is nothing."""
+    """What the oracle must give, by GDAL and numpy alone: (H, W) uint8, 255 where the file says there is nothing.
+
+    That is where GDAL's dataset mask says so, and beyond 8 bits where a band in use holds its declared nodata value.
+    """
     with rasterio.open(path) as dataset:
         grey = dataset.read(numbers).astype(np.float32).mean(0, dtype=np.float32)
         valid = dataset.dataset_mask() != 0
+        if dataset.dtypes[0] != "uint8":
+            valid &= (dataset.read_masks(numbers) != 0).all(0)
         if alpha:
             valid &= dataset.read(alpha) != 0
     levels = np.float32(LEVELS) * np.float32(factor)

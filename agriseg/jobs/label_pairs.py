@@ -33,6 +33,7 @@ def take_labels(request: LabelRequest, folder: Path) -> LabelSet:
         InputMissing: a path that does not exist, or a folder without rasters.
         DataError: images without labels or labels without images, all at once.
     """
+    Legend.from_names(list(request.classes))  # refuses what no mask holds, before the labels are read
     if len(request.stored) != len(request.classes):
         raise UsageError(f"{len(request.stored)} values for {len(request.classes)} classes; give each class one")
     check_values(request.stored, request.unlabelled)

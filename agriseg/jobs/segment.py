@@ -172,8 +172,9 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manne
         if found := working.finished:
             return _report(found, json.loads(found.record.read_text("utf-8")))
         said = _map(prepared, working, progress, manner)
-        mapped_input = InputIdentity.of(prepared.info.path)
         prepared.info.check_unchanged()
+        mapped_input = InputIdentity.of(prepared.info.path)
+        prepared.info.check_unchanged()  # while its content was read for the record, too
         account = working.account
         release_heap()
         mapped = time.monotonic()

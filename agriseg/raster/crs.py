@@ -1,6 +1,5 @@
 """Coordinate reference systems: which are one on the ground, and what a person calls them."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.warp import transform as warp
 
+from agriseg.json_text import json_line
 from agriseg.raster.gdal import GDAL_ERRORS
 
 _STILL = 1e-9  # of a coordinate, by which rounding may move it from one CRS to another
@@ -37,9 +37,9 @@ def horizontal(crs: CRS) -> CRS:
     told = _told(crs)
     kind = told.get("type")
     if kind == "CompoundCRS":
-        return horizontal(CRS.from_user_input(json.dumps(told["components"][0])))
+        return horizontal(CRS.from_user_input(json_line(told["components"][0])))
     if kind == "BoundCRS":
-        return horizontal(CRS.from_user_input(json.dumps(told["source_crs"])))
+        return horizontal(CRS.from_user_input(json_line(told["source_crs"])))
     return crs
 
 

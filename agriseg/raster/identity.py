@@ -61,7 +61,7 @@ def existing(path: Path, candidates: Iterable[str], names: Listing | None = None
 
 def raster_files(path: Path, names: Listing | None = None) -> list[Path]:
     """A raster, and the files that GDAL opens with it."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))  # a link that leads to itself is no error here: it is no file
     return [path, *files_beside(path, names)]
 
 

@@ -1,6 +1,7 @@
 """What a file of features is: all files that OGR opens for it; of a GeoPackage, its tables."""
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
@@ -22,7 +23,7 @@ WHERE c.table_name != 'layer_styles' ORDER BY c.table_name"""
 
 def vector_files(path: Path) -> list[Path]:
     """A file of features, and the files that OGR opens with it."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     ends = {".shp": [f"{path.stem}{end}" for end in _SHAPEFILE], ".gpkg": [f"{path.name}{end}" for end in _PACKAGE]}
     return [path, *existing(path, ends.get(path.suffix.lower(), ()))]
 
