@@ -1,13 +1,14 @@
 """Rasters and models that the tests share. Everything is seeded, and nothing comes from outside the repository."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import rasterio
+import torch
 
 import agriseg.raster.door  # noqa: F401  (sets GDAL's switches before the first raster is opened)
 from agriseg import SegmentationModel
@@ -65,6 +66,14 @@ TIMED = ("_run.json", "_report.html")
 def layer_bytes(folder: Path) -> dict[str, bytes]:
     """Every file of a run but its record and its report, which hold times."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if not path.name.endswith(TIMED)}
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """`--cpu-threads` and `--workers` set the threads of the network for good, in this process for the tests that follow."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

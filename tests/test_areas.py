@@ -172,7 +172,7 @@ def squares(truth: np.ndarray, mask: np.ndarray, side: int = 32) -> np.ndarray:
     return np.stack([confusion(truth[part], mask[part], 3) for part in cut])
 
 
-@pytest.mark.parametrize("side", [96, 256])
+@pytest.mark.parametrize("side", [96, pytest.param(256, marks=pytest.mark.long)])
 def test_the_interval_holds_the_truth_of_500_fields(side: int) -> None:
     """Bar: 92 to 98 %. Fields smaller and larger than what was validated; each with a validation of its own."""
     rng = np.random.default_rng(side)

@@ -116,6 +116,7 @@ def test_a_run_over_a_bucket_is_stopped_and_goes_on(
     assert names_in(bucket) == []
 
 
+@pytest.mark.long
 def test_workers_over_a_bucket(tmp_path: Path, model_file: Path, bucket: S3Store, nursery: Nursery) -> None:
     image = write_raster(tmp_path / "a.tif", blocks(260, 200, low=1), nodata=0)
     flags = ["-m", str(model_file), "--tile", "64", "--overlap", "32", "--margin", "8", "--cpu-threads", "1", "-q"]

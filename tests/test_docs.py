@@ -43,14 +43,6 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     return Shelf(tmp_path_factory.mktemp("shelf"))
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    """`--workers` shares the threads of the network out, for good."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-
-
 def call(*words: str) -> int:
     """Exit code of agriseg with these words, in this process."""
     with pytest.raises(SystemExit) as left:

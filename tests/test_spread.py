@@ -261,6 +261,7 @@ def patched(folder: Path, act: str) -> str:
     return str(folder)
 
 
+@pytest.mark.long
 @pytest.mark.fault("W04")
 def test_workers_with_little_memory(tmp_path: Path, image: Path, model_file: Path, tries: Tries) -> None:
     """Less than the plan needs is seen before the first tile. Too little for torch itself: Dask kills them, and we say so."""

@@ -51,7 +51,7 @@ def test_the_nth_write_fails(
 def test_the_nth_flush_fails(
     nursery: Nursery, subject: Subject, tmp_path: Path, traced: Traced, sweep: Sweep, error: str
 ) -> None:
-    for n in sweep(3, 200):
+    for n in sweep(7, 200):
         out = tmp_path / str(n)
         ended = traced(*subject.command(out), flags=injection("fsync,fdatasync", f"error={error}", n))
         assert subject.whole(out)
@@ -64,7 +64,7 @@ def test_the_nth_flush_fails(
 
 
 @pytest.mark.fault("D03", "D04", "T07")
-@pytest.mark.parametrize(("calls", "step"), [(WRITES, 97), ("fsync", 19)], ids=["write", "flush"])
+@pytest.mark.parametrize(("calls", "step"), [(WRITES, 197), ("fsync", 37)], ids=["write", "flush"])
 def test_training_on_a_disk_that_fails(
     nursery: Nursery, training: Training, tmp_path: Path, traced: Traced, sweep: Sweep, calls: str, step: int
 ) -> None:

@@ -87,7 +87,7 @@ def test_killed_at_each_rename_and_flush(
     nursery: Nursery, subject: Subject, tmp_path: Path, traced: Traced, sweep: Sweep
 ) -> None:
     """The n-th of them in each thread kills; n grows until nothing is left to kill."""
-    for n in sweep(7):
+    for n in sweep(13):
         out = tmp_path / str(n)
         kill = ["-e", f"trace={CALLS}", "-e", f"inject={CALLS}:signal=SIGKILL:when={n}"]
         ended = traced(*subject.command(out), flags=kill)

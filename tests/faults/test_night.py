@@ -89,7 +89,7 @@ def test_a_night_killed_at_any_moment(
     assert forks(nursery, batch(flights, model_file, tmp_path / "straight")).code == 3
     whole = time.monotonic() - began
     expected, rng = maps_of(tmp_path / "straight"), np.random.default_rng(3)
-    left, nights = tries(6, 100), 0
+    left, nights = tries(3, 100), 0
     while left:
         asked = batch(flights, model_file, out := tmp_path / f"out{nights}")
         times: dict[Path, int] = {}
