@@ -381,6 +381,7 @@ def test_jobs_that_make_no_sense(tmp_path: Path, text: str, says: str) -> None:
 # workers
 
 
+@pytest.mark.long
 @pytest.mark.fault("W07")
 def test_any_workers_the_same_bytes(a_night: Farm, model_file: Path, tmp_path: Path) -> None:
     """Forks, two processes of ours, a cluster of somebody else's."""

@@ -80,7 +80,7 @@ def test_skipping_empty_tiles_changes_no_valid_pixel(
         ("fcn8s_resnet18", 1301, 1213, 1120, 2),
         pytest.param(*("fcn8s_resnet34", 397, 2209, 2048, 8), marks=pytest.mark.long),
         pytest.param(*("fcn8s_resnet50", 397, 1549, 1344, 2), marks=pytest.mark.long),
-        ("fcn_resnet50", 461, 917, 904, 2),
+        pytest.param("fcn_resnet50", 461, 917, 904, 2, marks=pytest.mark.long),
         pytest.param(*("fcn_resnet101", 205, 2021, 1984, 2), marks=pytest.mark.long),
         pytest.param(*("segnet", 397, 917, 896, 8), marks=pytest.mark.long),
         ("fcn_small/3", 613, 549, 480, 2),

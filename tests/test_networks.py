@@ -308,7 +308,7 @@ def tiny(folder: Path, name: str, **recipe: Any) -> TrainConfig:
     return TrainConfig.of(tables, folder)
 
 
-LARGE = ("segnet", "fcn_resnet101", "deeplabv3_resnet50", "fcn8s_resnet50", "fcn8s_resnet34")
+LARGE = ("segnet", "fcn_resnet50", "fcn_resnet101", "deeplabv3_resnet50", "fcn8s_resnet50", "fcn8s_resnet34")
 """Networks that another, smaller one of their kind stands for."""
 
 

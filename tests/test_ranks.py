@@ -65,6 +65,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {key: value for key, value in state.items() if key.startswith("network.")}
 
 
+@pytest.mark.long
 def test_two_processes_go_the_way_of_one_with_the_whole_batch(field: Path, nursery: Nursery) -> None:
     """Up to the rounding of sums, which deep networks and Adam multiply: there another number of threads does as much."""
     one, two = alone(nursery, field), together(field, 2, "two")

@@ -200,6 +200,7 @@ def latest_tile(out: Path) -> float:
     return max(times)
 
 
+@pytest.mark.long
 @pytest.mark.fault("K06", "K07", "W03")
 def test_a_run_with_workers_told_to_end(
     tmp_path: Path, image: Path, model_file: Path, one_thread: None, tries: Tries
@@ -225,6 +226,7 @@ def test_a_run_with_workers_told_to_end(
         assert mapped(image, model_file, out) == expected
 
 
+@pytest.mark.long
 @pytest.mark.fault("W02")
 def test_a_tile_that_kills_every_worker_is_named(
     tmp_path: Path, image: Path, model_file: Path, one_thread: None

@@ -131,7 +131,7 @@ def test_a_limit_on_the_size_of_files(nursery: Nursery, subject: Subject, tmp_pa
 
 
 @pytest.mark.fault("D01", "D08")
-@pytest.mark.parametrize(("kilobytes", "suffices"), [(60, False), (400, False), (2000, True)])
+@pytest.mark.parametrize(("kilobytes", "suffices"), [(400, False), (2000, True)])
 def test_a_disk_with_little_room(subject: Subject, kilobytes: int, suffices: bool) -> None:
     script = f'mount -t tmpfs -o size={kilobytes}k none /mnt && "$@"; code=$?; mkdir -p /mnt/out; cd /mnt/out; ls; exit $code'
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:

@@ -136,6 +136,7 @@ def a_real_night(folder: Path, count: int) -> tuple[dict[str, Path], list[str]]:
     return good, bad
 
 
+@pytest.mark.long
 @pytest.mark.fault("K11", "B02", "B10", "W03")
 def test_a_long_night_of_real_rasters(model_file: Path, tmp_path: Path, tries: Tries, nursery: Nursery) -> None:
     """Killed at random: every good raster right, every bad one named once, ledger and summaries whole at each kill."""

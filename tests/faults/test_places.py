@@ -33,7 +33,7 @@ def test_two_runs_with_one_output(
     nursery: Nursery, other: Nursery, subject: Subject, tmp_path: Path, tries: Tries
 ) -> None:
     rng = np.random.default_rng(0)
-    for attempt in range(tries(3, 100)):
+    for attempt in range(tries(2, 100)):
         out = tmp_path / str(attempt)
         first = nursery.start(*subject.command(out), patches=[["hold", int(rng.integers(0, 30))]])
         first.held()
