@@ -1,6 +1,7 @@
 """Rasters and models that the tests share. Everything is seeded, and nothing comes from outside the repository."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,13 @@ def read(path: Path) -> np.ndarray:
     """All bands."""
     with rasterio.open(path) as dataset:
         return dataset.read()
+
+
+def started_with(folder: Path, code: str) -> dict[str, str]:
+    """The environment of processes that run `code` when Python starts, after whatever the tests themselves run then."""
+    own = Path(__file__).parent / "processor" / "sitecustomize.py"
+    (folder / "sitecustomize.py").write_text(f"import runpy\nrunpy.run_path({str(own)!r})\n{code}")
+    return {**os.environ, "PYTHONPATH": str(folder)}
 
 
 TIMED = ("_run.json", "_report.html")

@@ -23,7 +23,7 @@ from typing import Any
 import click
 import pytest
 from clusters import cluster
-from conftest import TIMED, blocks, layer_bytes, write_raster
+from conftest import TIMED, blocks, layer_bytes, started_with, write_raster
 from runs import Ended, Nursery
 
 from agriseg import segment
@@ -131,13 +131,13 @@ def test_a_night_and_the_same_night_again(mapped: Farm, model_file: Path, tmp_pa
 
 def without_torch(folder: Path, *args: Any) -> subprocess.CompletedProcess[str]:
     """`agriseg batch` in a process that ends when it loads torch: a night without work is quick."""
-    (folder / "sitecustomize.py").write_text(
+    env = started_with(
+        folder,
         "import sys\nclass Refuse:\n    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'torch': raise SystemExit('torch is loaded')\n"
-        "sys.meta_path.insert(0, Refuse())\n"
+        "sys.meta_path.insert(0, Refuse())\n",
     )
     command = [sys.executable, "-m", "agriseg", "batch", *map(str, args), "--settle", "0s"]
-    env = {**os.environ, "PYTHONPATH": str(folder)}
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
 
 

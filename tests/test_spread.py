@@ -16,7 +16,7 @@ import pytest
 import torch
 import trustme
 from clusters import cluster
-from conftest import blocks, layer_bytes, record_of, write_raster
+from conftest import blocks, layer_bytes, record_of, started_with, write_raster
 from runs import Nursery
 
 from agriseg import load_model
@@ -165,7 +165,7 @@ def test_workers_killed_again_and_again_over_one_raster(
     """Any of them, at random moments while somebody works."""
     left = tries(1, 50)
     image = write_raster(tmp_path / "a.tif", blocks(*((520, 300) if left == 1 else (900, 500)), low=1), nodata=0)
-    env = {**os.environ, "PYTHONPATH": patched(tmp_path, "time.sleep(0.1)" if left == 1 else "time.sleep(0.3)")}
+    env = patched(tmp_path, "time.sleep(0.1)" if left == 1 else "time.sleep(0.3)")
     expected, rng, kills, runs = mapped(image, model_file, tmp_path / "straight"), np.random.default_rng(4), 0, 0
     while kills < left:  # a fast machine needs several runs
         out, last, runs = tmp_path / f"out{runs}", 0.0, runs + 1
@@ -206,7 +206,7 @@ def test_a_run_with_workers_told_to_end(
     tmp_path: Path, image: Path, model_file: Path, one_thread: None, tries: Tries
 ) -> None:
     """By a signal to all of its processes, as a terminal sends it: one line, nobody left, and the rest is done later."""
-    env = {**os.environ, "PYTHONPATH": patched(tmp_path, "time.sleep(0.1)")}
+    env = patched(tmp_path, "time.sleep(0.1)")
     expected = mapped(image, model_file, tmp_path / "straight")
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143))[: tries(1, 2)]:
         out = tmp_path / number.name
@@ -232,7 +232,7 @@ def test_a_tile_that_kills_every_worker_is_named(
     tmp_path: Path, image: Path, model_file: Path, one_thread: None
 ) -> None:
     act = "if at[0].col_off == 64 and at[0].row_off == 96: os.abort()"
-    env = {**os.environ, "PYTHONPATH": patched(tmp_path, act)}
+    env = patched(tmp_path, act)
     asked = command(image, model_file, tmp_path / "out", "--workers", "2")
     done = subprocess.run(asked, env=env, check=False, capture_output=True, text=True, timeout=200)
     assert done.returncode == 75
@@ -242,9 +242,10 @@ def test_a_tile_that_kills_every_worker_is_named(
     assert mapped(image, model_file, tmp_path / "out") == mapped(image, model_file, tmp_path / "straight")
 
 
-def patched(folder: Path, act: str) -> str:
-    """A folder for PYTHONPATH: before each batch of tiles, workers of a raster's bands do something else."""
-    (folder / "sitecustomize.py").write_text(
+def patched(folder: Path, act: str) -> dict[str, str]:
+    """The environment in which workers of a raster's bands do something else before each batch of tiles."""
+    return started_with(
+        folder,
         "import os, sys, time, importlib.abc\n"
         "class After(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, fullname, path=None, target=None):\n"
@@ -258,9 +259,8 @@ def patched(folder: Path, act: str) -> str:
         f"            exec({act!r}, globals(), locals())\n"
         "        answers.Answers.begin = note\n"
         "        return None\n"
-        "sys.meta_path.insert(0, After())\n"
+        "sys.meta_path.insert(0, After())\n",
     )
-    return str(folder)
 
 
 @pytest.mark.long

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import DATA, TIMED, blocks, write_raster
+from conftest import DATA, TIMED, blocks, started_with, write_raster
 from filelock import FileLock
 from runs import Ended, Nursery
 
@@ -201,8 +201,7 @@ def test_workers_that_die_and_one_that_stands_still(
         "            Forward.__call__ = lambda self, x: (time.sleep(0.1), plain(self, x))[1]\n"
         "sys.meta_path.insert(0, Slow())\n"
     )
-    (tmp_path / "sitecustomize.py").write_text(slow)
-    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    env = started_with(tmp_path, slow)
     out, rng = tmp_path / "out", np.random.default_rng(4)
     flags = ["--workers", "2", "--retry", "1000", "--timeout", "40s"]
     night = subprocess.Popen(command(flights, model_file, out, *flags), env=env, stderr=subprocess.DEVNULL)
