@@ -30,14 +30,18 @@ Listing = Mapping[str, Sequence[str]]
 """Names of a folder's files by their lower case; GDAL does not tell the cases apart."""
 
 
-def listing(folder: Path) -> Listing:
-    """The names in a folder; none if it is not there."""
-    found: dict[str, list[str]] = {}
+def listing(folder: Path, start: str = "") -> Listing:
+    """The names in a folder that begin so, in whatever case; none if it is not there.
+
+    A folder may hold 100,000 files and is listed for each of them, so nothing is made of the names of others.
+    """
     try:
-        for name in sorted(path.name for path in folder.iterdir()):
-            found.setdefault(name.lower(), []).append(name)
+        names = os.listdir(folder)  # noqa: PTH208  (a path for each name takes ten times as long)
     except OSError:
         return {}
+    found: dict[str, list[str]] = {}
+    for name in sorted(name for name in names if name.lower().startswith(start.lower())):
+        found.setdefault(name.lower(), []).append(name)
     return found
 
 
@@ -53,8 +57,14 @@ def files_beside(path: Path, names: Listing | None = None) -> list[Path]:
 
 
 def existing(path: Path, candidates: Iterable[str], names: Listing | None = None) -> list[Path]:
-    """Which of these names are files beside another file, in whatever case they are written."""
-    names = listing(path.parent) if names is None else names
+    """Which of these names are files beside another file, in whatever case they are written.
+
+    Args:
+        path: of the other file.
+        candidates: names, each of which begins with the stem of that file.
+        names: `listing` of its folder, if it is at hand.
+    """
+    names = listing(path.parent, path.stem) if names is None else names
     found = {name for each in candidates for name in names.get(each.lower(), ()) if name != path.name}
     return [path.with_name(name) for name in sorted(found) if path.with_name(name).is_file()]
 

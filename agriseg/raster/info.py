@@ -94,9 +94,10 @@ class RasterInfo:
             AgrisegError: as `door.open_raster`; DataError also for pixels that are no real numbers.
         """
         failure = f"{path}: damaged, its header cannot be read; copy it again"
-        for each in (path, *raster_files(path)):  # GDAL would leave out what it may not read, without a word
+        paths = raster_files(path)
+        for each in (path, *paths):  # GDAL would leave out what it may not read, without a word
             check_regular(each)
-        stamp = Stamp.of(path)  # first: what is written from now on makes another of it
+        stamp = Stamp.of_files(paths)  # first: what is written from now on makes another of it
         with gdal_calls(failure) as heard, open_raster(path) as dataset:
             # First: whatever GDAL grumbled about before, rasterio raises here.
             colours = dataset.colorinterp
