@@ -31,7 +31,9 @@ LAYERS = (
     "parquet",
 )  # fmt: skip
 COMMANDS: dict[str, tuple[str, ...]] = {
-    **{f"blend_{name}": ("run", "a.tif", "--blend", name, "--gsd", "native", *TILES) for name in ("exact", "smooth", "fast")},
+    "blend_exact": ("run", "a.tif", "--blend", "exact", "--gsd", "native", *TILES[2:], "--tile", "480"),
+    "blend_smooth": ("run", "a.tif", "--blend", "smooth", "--gsd", "native", *TILES),
+    "blend_fast": ("run", "a.tif", "--blend", "fast", "--gsd", "native", *TILES),
     "window": ("run", "a.tif", "--window", "100,150,400,333", "--gsd", "native", *TILES),
     "gsd": ("run", "a.tif", "--gsd", "13cm", *TILES),
     "probabilities": ("run", "a.tif", "--probabilities", "--gsd", "native", "--zarr", "--stac", *TILES),
@@ -42,14 +44,17 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "index": ("index", "a.tif", "--index", "gli,exg,vari"),
     "change": ("change", "blend_exact", "later"),
     "batch": ("batch", "flights", "--settle", "0s", "--gsd", "native", "--limit", "distance=90:99", *TILES),
-    "train": ("train", "train.toml"),
+    "train": ("train", "train.toml", "--device", "cpu"),
 }  # fmt: skip
 """Each writes into the folder of its name; `layers` and `report` beside the map."""
 MASKS = (
-    (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00| UTC)?"), "TIME"),
-    (re.compile(r'"(seconds|[a-z_]*_s|mpx_per_s|peak_bytes|[a-z_]*mtime[a-z_]*|pid)": ?[-0-9.e+]+'), r'"\1": 0'),
+    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00| UTC)?", "TIME"),
+    (r'(\\?)"(seconds|prepare|map|publish|peak_memory_bytes|file:size)\1": ?[0-9.e+-]+', r'"\2": 0'),
+    (r'(\\?)"(run|run_id)\1": ?\1"[0-9a-f]+\1"', r'"\2": "KEY"'),
+    (r" {8,}", " "),  # padding of a header
+    (r"\[(\d+), \d{19}, ", r"[\1, TIME, "),  # stamps in the ledger
 )
-SECRET = ("state.pt",)
+"""Times, and keys that depend on the times of files."""
 
 
 def inputs(folder: Path) -> None:
@@ -68,23 +73,16 @@ def inputs(folder: Path) -> None:
     with rasterio.open(folder / "labels.tif", "w", **{**profile, "count": 1, "nodata": 255}) as target:
         target.write((pixels.mean(0) // 86).astype(np.uint8), 1)
     left, top = profile["transform"].c, profile["transform"].f
-    squares = [
-        {
-            "type": "Feature",
-            "properties": {"name": f"f{k}"},
-            "geometry": {
-                "type": "Polygon",
-                "coordinates": [
-                    [[left + x, top - y] for x, y in ((k * 30, 1), (k * 30 + 28, 1), (k * 30 + 20, 50), (k * 30, 40), (k * 30, 1))]
-                ],
-            },
-        }
-        for k in range(2)
-    ]  # fmt: skip
+    squares = []
+    for k in range(2):
+        corners = ((k * 30, 1), (k * 30 + 28, 1), (k * 30 + 20, 50), (k * 30, 40), (k * 30, 1))
+        ring = [[left + x, top - y] for x, y in corners]
+        shape = {"type": "Polygon", "coordinates": [ring]}
+        squares.append({"type": "Feature", "properties": {"name": f"f{k}"}, "geometry": shape})
     crs = {"type": "name", "properties": {"name": "EPSG:32632"}}
     (folder / "fields.geojson").write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": squares}))
     (folder / "train.toml").write_text(
-        'classes = ["soil", "crop", "weed"]\narch = "unet_small"\ndevice = "cpu"\n'
+        'classes = ["soil", "crop", "weed"]\narch = "unet_small"\n'
         '[data]\nimages = "a.tif"\nlabels = "labels.tif"\n'
         "[validation]\nblock = 128\nbuffer = 8\n"
         "[recipe]\nsteps = 20\nchip = 64\nbatch = 4\nvalidate_every = 10\n"
@@ -93,19 +91,15 @@ def inputs(folder: Path) -> None:
 
 def plain(path: Path, folder: Path) -> bytes:
     """The bytes of a file without times and places."""
-    if path.suffix == ".gpkg" or path.name.endswith(".sqlite"):
+    if path.suffix in (".gpkg", ".sqlite"):
         with sqlite3.connect(path) as database:
-            data = "\n".join(database.iterdump()).encode()
+            text = "\n".join(database.iterdump())
     else:
-        data = path.read_bytes()
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        return data
+        text = path.read_bytes().decode("latin-1")
     text = text.replace(str(folder), "FOLDER")
     for pattern, mask in MASKS:
-        text = pattern.sub(mask, text)
-    return text.encode()
+        text = re.sub(pattern, mask, text)
+    return text.encode("latin-1", "replace")
 
 
 def sums(folder: Path) -> dict[str, str]:
@@ -120,7 +114,14 @@ def sums(folder: Path) -> dict[str, str]:
         (folder / f"{name}.said").write_bytes(b"%d\n" % done.returncode + done.stdout + done.stderr)
         print(f"{name}: exit code {done.returncode} {done.stderr.decode()[:200]}", file=sys.stderr)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(plain(path, folder)).hexdigest() for path in paths}
+    records = {hashlib.sha256(path.read_bytes()).hexdigest(): path.name for path in paths if path.suffix == ".json"}
+    found = {}
+    for path in paths:
+        data = plain(path, folder)
+        for value, name in records.items():  # records hold times, so what vouches for them by their sums differs
+            data = data.replace(value.encode(), f"SUM OF {name}".encode())
+        found[str(path.relative_to(folder))] = hashlib.sha256(data).hexdigest()
+    return found
 
 
 def main() -> None:
@@ -139,7 +140,8 @@ def main() -> None:
         lines = (line.split("  ", 1) for line in asked.before.read_text().splitlines())
         before = {name: value for value, name in lines}
         differ = sorted(name for name in before | got if before.get(name) != got.get(name))
-        print("\n".join(f"{'differs' if n in before and n in got else 'gone' if n in before else 'new'}: {n}" for n in differ))
+        for name in differ:
+            print("gone" if name not in got else "new" if name not in before else "differs", name)
         print(f"{len(got)} files, {len(differ)} differ")
         sys.exit(bool(differ))
 
