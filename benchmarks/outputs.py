@@ -51,7 +51,7 @@ MASKS = (
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00| UTC)?", "TIME"),
     (r'(\\?)"(seconds|prepare|map|publish|peak_memory_bytes|file:size)\1": ?[0-9.e+-]+', r'"\2": 0'),
     (r'(\\?)"(run|run_id)\1": ?\1"[0-9a-f]+\1"', r'"\2": "KEY"'),
-    (r" {8,}", " "),  # padding of a header
+    (r"\}\} +", "}}"),  # padding of a header
     (r"\[(\d+), \d{19}, ", r"[\1, TIME, "),  # stamps in the ledger
 )
 """Times, and keys that depend on the times of files."""
