@@ -20,8 +20,9 @@ from agriseg.errors import AccessError, InputMissing, UsageError
 from agriseg.jobs.discover import Candidate, discover, first_day, flight_date
 from agriseg.jobs.index import write_indices
 from agriseg.jobs.layers import make_layers
-from agriseg.jobs.night import Job, Night, Rules
+from agriseg.jobs.night import Night
 from agriseg.jobs.oracle import nearest_level
+from agriseg.jobs.queue import Job, Rules
 from agriseg.layers.options import LayerOptions
 from agriseg.raster.orientation import metadata
 

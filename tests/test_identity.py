@@ -25,8 +25,9 @@ from agriseg.jobs.archive import key_of
 from agriseg.jobs.discover import discover
 from agriseg.jobs.gather import _identity
 from agriseg.jobs.ledger import Entry, Ledger
-from agriseg.jobs.night import Job, Night, Rules
+from agriseg.jobs.night import Night
 from agriseg.jobs.prepare import prepare
+from agriseg.jobs.queue import Job, Rules
 from agriseg.raster.identity import InputIdentity, Stamp, files_beside
 from agriseg.raster.info import RasterInfo
 from agriseg.raster.pam import meaning

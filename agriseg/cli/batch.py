@@ -20,7 +20,8 @@ from agriseg.units import seconds
 
 if TYPE_CHECKING:
     from agriseg.jobs.diary import Diary
-    from agriseg.jobs.night import Job, Night, Rules
+    from agriseg.jobs.night import Night
+    from agriseg.jobs.queue import Job, Rules
 
 _PATTERN = r"Regular expression on the path below FOLDER: (?P<field>[^/]+)/(?P<date>\d{8})."
 _SETTLE = "A file changed less than this ago may still be growing and waits; 30s if not given."
@@ -96,7 +97,7 @@ def _jobs(
     from agriseg.config import RunOptions
     from agriseg.jobs.discover import GLOBS, discover
     from agriseg.jobs.joblist import read_jobs
-    from agriseg.jobs.night import Job
+    from agriseg.jobs.queue import Job
 
     if source.suffix.lower() == ".toml":
         if model or globs or pattern or flags:
@@ -111,7 +112,7 @@ def _jobs(
 
 def _rules(given: dict[str, Any]) -> "Rules":
     from agriseg.config import Limits
-    from agriseg.jobs.night import Rules
+    from agriseg.jobs.queue import Rules
 
     Limits.of(given["limits"])  # a wrong one is said before the first raster
     return Rules(
@@ -143,7 +144,7 @@ def _day(text: str | None) -> date | None:
 def _write_collection(folder: Path) -> None:
     """Items of the maps that are published, and the collection; not by workers, who would share a model's item."""
     from agriseg.jobs.leftovers import WITHDRAWN
-    from agriseg.jobs.night import QUARANTINE
+    from agriseg.jobs.queue import QUARANTINE
     from agriseg.jobs.stac import write_collection, write_item, write_model_item
     from agriseg.layers.finished import RECORD, find_records
 

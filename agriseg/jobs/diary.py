@@ -6,7 +6,7 @@ half of the rasters are settled, and at the end: all of these together are about
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,17 @@ class Diary:
         suffix: of their names, for a shard.
         names: of all rasters.
         passed_over: how many files were none, by kind.
+        complain: called with each raster that fails, and why.
     """
 
-    def __init__(self, out: Path, suffix: str, names: Sequence[str], passed_over: dict[str, int]) -> None:
+    def __init__(
+        self,
+        out: Path,
+        suffix: str,
+        names: Sequence[str],
+        passed_over: dict[str, int],
+        complain: Callable[[str, str], None] = lambda _name, _why: None,
+    ) -> None:
         self._log = out / f"log{suffix}.jsonl"
         self._summary = out / f"summary{suffix}"
         self._names = names
@@ -39,6 +47,7 @@ class Diary:
         self._counts = Counter[str]()
         self._milestones = {len(names) >> halvings for halvings in range(1, len(names).bit_length())}
         self._passed_over = passed_over
+        self._complain = complain
         self._began = datetime.now(UTC)
         self._run_id = uuid4().hex[:12]
 
@@ -103,6 +112,8 @@ class Diary:
             self.note(row["status"], name, **told)
             if self.settled in self._milestones:
                 self.write()
+        if row["status"] == "failed":
+            self._complain(name, row["reason"])
 
     def note(self, event: str, name: str | None = None, **facts: Any) -> None:
         """One line in the log, in one write: it is there or it is not."""

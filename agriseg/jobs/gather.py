@@ -14,9 +14,10 @@ from torch import nn
 from agriseg.errors import DataError
 from agriseg.grid import Window
 from agriseg.jobs.contract import agree
-from agriseg.jobs.ground import LearntShare, learnt_by_training
+from agriseg.jobs.ground import LearntShare
 from agriseg.jobs.label_pairs import take_labels
 from agriseg.jobs.label_set import LabelledImage, LabelRequest, LabelSet
+from agriseg.jobs.learnt_ground import learnt_by_training
 from agriseg.jobs.start import Start, start
 from agriseg.json_text import json_line
 from agriseg.legend import Legend

@@ -9,7 +9,7 @@ from typing import Any
 from agriseg.config import RunOptions
 from agriseg.errors import ModelError
 from agriseg.jobs.discover import GLOBS, discover
-from agriseg.jobs.night import Job
+from agriseg.jobs.queue import Job
 
 _KEYS = ("title", "images", "glob", "pattern", "model", "run")
 

@@ -1,10 +1,9 @@
 """Many rasters in one night: each in a worker process, none of them able to stop the others."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from datetime import date
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,102 +13,16 @@ from zlib import crc32
 from agriseg import files
 from agriseg.errors import AgrisegError, ModelError, UsageError
 from agriseg.jobs.diary import Diary
-from agriseg.jobs.discover import Candidate, Discovery
-from agriseg.jobs.ledger import Entry, Ledger
+from agriseg.jobs.discover import Candidate
+from agriseg.jobs.ledger import Ledger
 from agriseg.jobs.leftovers import is_there, rows_of_gone
+from agriseg.jobs.queue import GONE, Item, Job, Rules, same_content, stamp
 from agriseg.json_text import json_line
-from agriseg.raster.identity import InputIdentity, Listing, Stamp, listing
+from agriseg.raster.identity import Listing, listing
 
 FINAL = (2, 3, 65, 78)
 """Exit codes of what will fail again however often it is tried: the raster, the model and the flags stay the same."""
-QUARANTINE = "quarantine"
-"""Folder, in that of the outputs, for maps that are not to be published."""
-GONE = Stamp(-1, -1, -1)
-"""Stamp of a file that is not there."""
 _PACKAGES = ("agriseg", "torch", "rasterio", "numpy", "zarr")
-
-
-@dataclass(frozen=True)
-class Job:
-    """Rasters that are mapped alike.
-
-    Args:
-        title: first part of the names and of the outputs' folder; empty for a night of one job.
-        found: the rasters.
-        model: its file.
-        flags: fields of `RunOptions`.
-    """
-
-    title: str
-    found: Discovery
-    model: Path
-    flags: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How a night goes.
-
-    Args:
-        workers: processes on this machine.
-        scheduler: address or file of a Dask scheduler; its workers are used instead.
-        timeout: seconds that a raster may take; None for no limit.
-        retries: how often a raster is tried again after a fault of disk or worker.
-        fail_fast: end after the first raster that fails.
-        settle: seconds that a file must have been left alone, else it may still be growing.
-        cpu_threads: threads of the network in each worker; None shares the cores out.
-        shard: k, n: only the k-th of n parts of the rasters; every shard has its own ledger and summary.
-        since: only flights of this day or later.
-        limits: of the verdict, as `Limits.of` takes them.
-        refused: colours of maps that are not published, but put into `quarantine`.
-        lang: of the reports: en or zh.
-    """
-
-    workers: int = 1
-    scheduler: str | None = None
-    timeout: float | None = None
-    retries: int = 1
-    fail_fast: bool = False
-    settle: float = 30.0
-    cpu_threads: int | None = None
-    shard: tuple[int, int] = (1, 1)
-    since: date | None = None
-    limits: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
-    lang: str = "en"
-
-
-@dataclass(frozen=True)
-class Item:
-    """A raster of a job.
-
-    Args:
-        name: title of the job and the raster's own name.
-        stamp: of the file, and of those beside it, when it was found; `GONE` if it is not there.
-        key: of model, parameters and versions.
-        refusal: why it is not given to a worker tonight; None if it is.
-        tries: how often a worker has tried it.
-    """
-
-    name: str
-    candidate: Candidate
-    job: Job
-    stamp: Stamp
-    key: str
-    refusal: AgrisegError | None = None
-    tries: int = 0
-
-    @property
-    def folder(self) -> Path:
-        """Of the outputs, below that of the night."""
-        return Path(self.name).parent
-
-    def row(self, status: str, reason: str = "", code: int = 0) -> dict[str, Any]:
-        """The columns of the summary that every raster has."""
-        return {
-            "name": self.name, "field": self.candidate.field, "date": self.candidate.date, "status": status,
-            "code": code, "reason": reason, "tries": self.tries + 1,
-        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,7 +59,7 @@ class Night:
             with Ledger(self.out / f"ledger{self._suffix}.sqlite") as ledger:
                 gone = {row["name"]: row for row in rows_of_gone(ledger, {item.name for item in items})}
                 names = [*(item.name for item in items), *gone]
-                with Diary(self.out, self._suffix, names, passed_over) as diary:
+                with Diary(self.out, self._suffix, names, passed_over, self.complain) as diary:
                     self._go(items, gone, ledger, diary)
                 return diary
 
@@ -156,9 +69,9 @@ class Night:
         left = [item for item in items if not self._settled(item, ledger, diary)]
         if left:
             diary.write()
-            from agriseg.jobs.shift import Shift  # loads torch, which a night without work does without
+            from agriseg.jobs.shift import Shift  # loads Dask, which a night without work does without
 
-            Shift(self, ledger, diary, left).work()
+            Shift(self.rules, self.out, ledger, diary, left, self.tell).work()
 
     def plan(self) -> list[tuple[str, str]]:
         """Each raster's name and what would become of it: nothing is written."""
@@ -222,8 +135,6 @@ class Night:
         else:
             return False
         diary.settle(item.name, outcome)
-        if outcome["status"] == "failed":
-            self.complain(item.name, outcome["reason"])
         return True
 
     def _known(self, item: Item, ledger: Ledger) -> dict[str, Any] | None:
@@ -258,28 +169,6 @@ def _without_clashes(items: list[Item]) -> list[Item]:
         marked.append(item)
         first.setdefault(stem, item.name)
     return marked
-
-
-def same_content(item: Item, entry: Entry) -> bool:
-    """Whether a raster, with the files beside it, is the one that was mapped; what was only touched is read to see."""
-    if item.stamp.text == entry.stamp:
-        return True
-    with suppress(AgrisegError):  # it cannot be read, and says so when its turn comes
-        return bool(entry.identity) and InputIdentity.of(item.candidate.path).digest == entry.identity
-    return False
-
-
-def stamp(path: Path, names: Callable[[Path], Listing] = listing) -> Stamp:
-    """The stamp of a raster; `GONE` if it is not there.
-
-    Args:
-        path: of the raster.
-        names: gives the listing of its folder.
-    """
-    try:
-        return Stamp.of(path, names(path.resolve().parent))
-    except OSError:
-        return GONE
 
 
 def _key(job: Job, rules: Rules) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from agriseg.errors import AgrisegError, InputMissing, WorkerLost
 from agriseg.jobs.diary import Diary
 from agriseg.jobs.ledger import Entry, Ledger
 from agriseg.jobs.leftovers import WITHDRAWN, withdraw
-from agriseg.jobs.night import GONE, QUARANTINE, Item, Night, same_content, stamp
 from agriseg.jobs.outputs import Outputs
+from agriseg.jobs.queue import GONE, QUARANTINE, Item, Rules, same_content, stamp
 from agriseg.jobs.turn import Turn, take_turn
 from agriseg.jobs.versions import versions
 
@@ -25,8 +25,16 @@ _LOOK = 0.5  # seconds between looks at the clock while workers work
 class Shift:
     """The rasters that are to be mapped, and the workers."""
 
-    def __init__(self, night: Night, ledger: Ledger, diary: Diary, left: Iterable[Item]) -> None:
-        self._night, self._rules = night, night.rules
+    def __init__(
+        self,
+        rules: Rules,
+        out: Path,
+        ledger: Ledger,
+        diary: Diary,
+        left: Iterable[Item],
+        tell: Callable[[int, int], None],
+    ) -> None:
+        self._rules, self._out, self._tell = rules, out, tell
         self._ledger, self._diary = ledger, diary
         self._left, self._found_at = deque(left), time.time()
         self._under_way: dict[str, tuple[Item, float]] = {}  # and when it began
@@ -44,7 +52,7 @@ class Shift:
                 if self._rules.fail_fast and self._diary.failed:
                     break
                 if settled := self._diary.settled:
-                    self._night.tell(settled, self._diary.total)
+                    self._tell(settled, self._diary.total)
 
     def _give(self, crew: Crew) -> None:
         """Hand out rasters while there are workers for them and files that are at rest."""
@@ -87,7 +95,7 @@ class Shift:
         if not own:
             self._ledger.put(Entry(item.name, item.stamp.text, "", "", {"status": "begun", "own": True}))
         image, model = item.candidate.path.resolve(), item.job.model.resolve()
-        quarantine = self._night.out.resolve() / QUARANTINE / item.folder
+        quarantine = self._out.resolve() / QUARANTINE / item.folder
         standard = Standard(Limits.of(self._rules.limits), self._rules.refused, quarantine)
         rules = self._rules
         turn = Turn(image, outputs.folder, model, item.job.flags, own, rules.cpu_threads, standard, rules.lang)
@@ -95,7 +103,7 @@ class Shift:
         self._under_way[item.name] = item, time.monotonic()
 
     def _outputs(self, item: Item) -> Outputs:
-        folder = (self._night.out / item.folder).resolve()
+        folder = (self._out / item.folder).resolve()
         return Outputs(folder, item.candidate.path.stem, bool(item.job.flags.get("probabilities")))
 
     def _end(self, item: Item, answer: Any, seconds: float) -> None:
@@ -111,7 +119,7 @@ class Shift:
         if verdict["colour"] in self._rules.refused:
             reason = f"{verdict['colour']}: {'; '.join(verdict['reasons'])}"
         row = item.row("failed" if reason else "done", reason, 3 if reason else 0)
-        out = self._night.out.resolve()
+        out = self._out.resolve()
         names = [Path(path).relative_to(out).as_posix() for path in answer["files"]]
         report = Path(answer["report"]).relative_to(out).as_posix()
         self._settle(item, {**row, **answer, "files": names, "report": report, "own": True})
@@ -133,8 +141,6 @@ class Shift:
         kept = {"own": own, "image": str(item.candidate.path.resolve()), **row}
         self._ledger.put(Entry(item.name, item.stamp.text, row.get("identity", ""), item.key, kept))
         self._diary.settle(item.name, row)
-        if row["status"] == "failed":
-            self._night.complain(item.name, row["reason"])
 
     def _withdraw(self, item: Item, before: Entry, row: dict[str, Any]) -> bool:
         """Let no map stay published that is of another state of a raster which is there; whether there was one."""
@@ -144,8 +150,8 @@ class Shift:
         if "files" not in row:
             is_stale = not same_content(item, before)
         else:
-            is_stale = row["files"][-1] != outputs.record.relative_to(self._night.out.resolve()).as_posix()
-        return is_stale and withdraw(outputs, self._night.out.resolve() / WITHDRAWN / item.folder)
+            is_stale = row["files"][-1] != outputs.record.relative_to(self._out.resolve()).as_posix()
+        return is_stale and withdraw(outputs, self._out.resolve() / WITHDRAWN / item.folder)
 
     def _stop_overdue(self, crew: Crew) -> None:
         for name, (item, began) in list(self._under_way.items()):

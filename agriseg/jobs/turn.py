@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from agriseg.config import Standard
@@ -42,6 +43,5 @@ def take_turn(turn: Turn) -> dict[str, Any]:
     Raises:
         AgrisegError: why there is none.
     """
-    from agriseg.jobs.row import make_row  # here, so that whoever hands out turns need not load torch
-
-    return make_row(turn)
+    outcome: dict[str, Any] = resolve_name("agriseg.jobs.row:make_row")(turn)  # by name: it loads torch, in the worker
+    return outcome
