@@ -1,6 +1,7 @@
 """Options that commands share."""
 
 from collections.abc import Callable
+from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,7 +100,7 @@ def run_flags(given: dict[str, Any]) -> dict[str, Any]:
 
 def bundled_model(name: str) -> Path:
     """A model that comes with agriseg: `demo`, of synthetic pictures, or `potato_weed`, of one real field."""
-    return Path(__file__).parent.parent / "data" / f"{name}.safetensors"
+    return Path(str(package_files("agriseg"))) / "data" / f"{name}.safetensors"
 
 
 def chosen_model(path: str | None) -> tuple[Path, str | None]:
