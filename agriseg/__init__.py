@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agriseg.errors import AgrisegError
+    from agriseg.evaluation.evaluate import Evaluation, evaluate
     from agriseg.grid import TileGrid, Window
-    from agriseg.jobs.evaluate import Evaluation, evaluate
-    from agriseg.jobs.segment import Report, segment
-    from agriseg.jobs.train import Trained, train
     from agriseg.legend import Legend
+    from agriseg.mapping.run import Report, segment
     from agriseg.model import SegmentationModel, load_model
     from agriseg.training.config import TrainConfig
+    from agriseg.training.run import Trained, train
 
 __all__ = [
     "AgrisegError", "Evaluation", "Legend", "Report", "SegmentationModel", "TileGrid", "TrainConfig", "Trained",
@@ -23,18 +23,18 @@ __all__ = [
 
 _HOME = {
     "AgrisegError": "agriseg.errors",
-    "Evaluation": "agriseg.jobs.evaluate",
+    "Evaluation": "agriseg.evaluation.evaluate",
     "Legend": "agriseg.legend",
-    "Report": "agriseg.jobs.segment",
+    "Report": "agriseg.mapping.run",
     "SegmentationModel": "agriseg.model",
     "TileGrid": "agriseg.grid",
     "TrainConfig": "agriseg.training.config",
-    "Trained": "agriseg.jobs.train",
+    "Trained": "agriseg.training.run",
     "Window": "agriseg.grid",
-    "evaluate": "agriseg.jobs.evaluate",
+    "evaluate": "agriseg.evaluation.evaluate",
     "load_model": "agriseg.model",
-    "segment": "agriseg.jobs.segment",
-    "train": "agriseg.jobs.train",
+    "segment": "agriseg.mapping.run",
+    "train": "agriseg.training.run",
 }
 
 

@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.models.segmentation import fcn_resnet50
 
+from agriseg.labels.pairs import Pair, find_pairs
 from agriseg.metrics import confusion, iou
 from agriseg.training.config import TrainConfig
-from agriseg.training.pairs import Pair, find_pairs
 
 _NORMALIZE = transforms.Compose(
     [transforms.ToTensor(), transforms.Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])]

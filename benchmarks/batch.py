@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from common import field, machine
 
-from agriseg.jobs.oracle import random_network
+from agriseg.demo.reference_models import random_network
 
 _WRITES = re.compile(r"write\(\d+<[^>]*/\.?(?:summary[^>/]*|log\.jsonl)>, .*\) = (\d+)$")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from common import field, machine
 
 from agriseg import segment
-from agriseg.jobs.oracle import nearest_level, random_network
+from agriseg.demo.reference_models import nearest_level, random_network
 
 
 def main() -> None:

@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from common import field, machine
 
-from agriseg.config import RunOptions
-from agriseg.jobs.archive import Archive
-from agriseg.jobs.oracle import random_network
-from agriseg.jobs.outputs import ALONE
-from agriseg.jobs.prepare import Prepared, prepare
-from agriseg.jobs.stretch import run_stretch
-from agriseg.raster.place import Folder
+from agriseg.demo.reference_models import random_network
+from agriseg.mapping.checkpoint import Archive
+from agriseg.mapping.local import run_stretch
+from agriseg.mapping.outputs import ALONE
+from agriseg.mapping.prepare import Prepared, prepare
+from agriseg.options import RunOptions
+from agriseg.storage.base import Folder
 
 
 def recorded_tiles(prepared: Prepared) -> list[torch.Tensor]:

@@ -12,8 +12,8 @@ import time
 
 from distributed import Security
 
-from agriseg.engine import local
-from agriseg.engine.crew import Crew
+from agriseg.inference import local_cluster
+from agriseg.inference.workers import Crew
 
 
 def seconds() -> tuple[float, float]:
@@ -27,11 +27,13 @@ def seconds() -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    with_keys = local._keys
+    with_keys = local_cluster._keys
     found: dict[str, list[tuple[float, float]]] = {"with": [], "without": []}
     for round_ in range(parser.parse_args().rounds):
         for name in sorted(found, reverse=round_ % 2 == 1):
-            local._keys = with_keys if name == "with" else lambda: {"protocol": "tcp://", "security": Security()}
+            local_cluster._keys = (
+                with_keys if name == "with" else lambda: {"protocol": "tcp://", "security": Security()}
+            )
             found[name].append(seconds())
     for place, what in enumerate(("start", "start and end")):
         one, none = (sorted(each[place] for each in found[name]) for name in ("with", "without"))

@@ -21,14 +21,14 @@ import rasterio
 from common import field, machine
 
 from agriseg import segment
-from agriseg.jobs.layers import make_layers
-from agriseg.jobs.oracle import random_network
-from agriseg.layers.clean import clean
-from agriseg.layers.finished import FinishedMap
-from agriseg.layers.options import LayerOptions
-from agriseg.layers.patches import Patches
-from agriseg.layers.polygonize import polygonize
+from agriseg.analysis.components import Patches
+from agriseg.analysis.options import LayerOptions
+from agriseg.analysis.polygonize import polygonize
+from agriseg.analysis.postprocess import clean
+from agriseg.analysis.run import make_layers
+from agriseg.demo.reference_models import random_network
 from agriseg.legend import NODATA
+from agriseg.maps.reader import FinishedMap
 
 
 def sparse_map(folder: Path, side: int, ground: int) -> None:

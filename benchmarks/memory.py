@@ -14,7 +14,7 @@ from pathlib import Path
 from common import field, machine
 
 from agriseg import segment
-from agriseg.jobs.oracle import nearest_level
+from agriseg.demo.reference_models import nearest_level
 
 
 def peak_bytes() -> int:

@@ -25,7 +25,7 @@ from memory import peak_bytes, resident_bytes
 
 from agriseg import TrainConfig, load_model, segment, train
 from agriseg.networks import ARCHITECTURES, architecture, plain_name
-from agriseg.networks.cost import parameters
+from agriseg.networks.flops import parameters
 
 _SIDE = 2048  # of the raster that is mapped (px)
 _RATE = 1e-3

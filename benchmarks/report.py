@@ -22,10 +22,10 @@ from layers import sparse_map
 from PIL import Image
 from rasterio.enums import Resampling
 
-from agriseg.jobs.layers import make_layers
-from agriseg.jobs.report import write_report
-from agriseg.layers.options import LayerOptions
-from agriseg.layers.quicklook import shrunk
+from agriseg.analysis.options import LayerOptions
+from agriseg.analysis.run import make_layers
+from agriseg.figures.quicklook import shrunk
+from agriseg.reports.report import write_report
 
 
 def finished(folder: Path, side: int, ground: int) -> Path:

@@ -16,12 +16,12 @@ import torch
 from common import field, machine
 
 from agriseg import files, segment
-from agriseg.engine.answers import Answers
-from agriseg.jobs import archive
-from agriseg.jobs import segment as jobs
-from agriseg.jobs.oracle import random_network
+from agriseg.demo.reference_models import random_network
+from agriseg.mapping import checkpoint
+from agriseg.mapping import run as jobs
 from agriseg.raster import cog
-from agriseg.raster.journal import Journal
+from agriseg.storage.logits_cache import Answers
+from agriseg.storage.progress_log import Journal
 
 
 def bare() -> ExitStack:
@@ -29,7 +29,7 @@ def bare() -> ExitStack:
     stack = ExitStack()
     for where, name, instead in (
         (Answers, "keep", lambda *_: None), (Answers, "begin", lambda *_: None),
-        (Journal, "add", lambda *_: None), (archive, "_checksum", lambda _: ""),
+        (Journal, "add", lambda *_: None), (checkpoint, "_checksum", lambda _: ""),
         (files, "_flush", lambda _: None), (cog, "_verify", lambda *_: 0), (cog, "_check_layout", lambda _: None),
         (jobs, "_publish", lambda store, layer, folder, _: cog.write_cog(
             store.layer(layer.name), layer, folder, torch.get_num_threads())[0]),

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from common import machine
 
-from agriseg.jobs.gather import gather
+from agriseg.labels.scene import Scene
 from agriseg.training.config import TrainConfig
-from agriseg.training.scenes import Scene
+from agriseg.training.dataset import gather
 
 _BINS = 400
 _SPAN = 2.0  # indices are told apart between -2 and 2

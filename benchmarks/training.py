@@ -17,13 +17,13 @@ import rasterio
 import torch
 from common import field, machine
 
-from agriseg.engine.device import choose_precision
-from agriseg.jobs.gather import gather
-from agriseg.training import fit as loop
+from agriseg.inference.device import choose_precision
+from agriseg.training import loop as loop
 from agriseg.training.augment import Samples, stacked
 from agriseg.training.config import TrainConfig
+from agriseg.training.dataset import gather
+from agriseg.training.distributed import Ranks
 from agriseg.training.losses import weighted_sum
-from agriseg.training.ranks import Ranks
 from agriseg.training.sampling import take_census
 
 _WARM = 2  # steps that are not counted

@@ -17,7 +17,7 @@ import rasterio
 from rasterio.windows import Window
 
 from agriseg import load_model, segment
-from agriseg.cli.options import bundled_model
+from agriseg.cli.common.options import bundled_model
 from agriseg.errors import AgrisegError
 
 FIELD = "potato_weed_uav/field/field_cols00-10.tif"

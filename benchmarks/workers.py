@@ -26,7 +26,7 @@ import psutil
 import rasterio
 from common import field, machine
 
-from agriseg.jobs.oracle import random_network
+from agriseg.demo.reference_models import random_network
 
 
 def agriseg(*args: object) -> tuple[float, float, dict[str, float]]:

@@ -1,6 +1,6 @@
 """Make the bundled demonstration model: `python examples/train_demo_model.py agriseg/data/demo.safetensors`.
 
-It trains the small FCN on synthetic fields (agriseg/jobs/synthetic.py) of other seeds than the demonstration's,
+It trains the small FCN on synthetic fields (agriseg/demo/synthetic.py) of other seeds than the demonstration's,
 from seed 0, on the CPU, in some minutes. The model knows these pictures and nothing else. The loop
 below is a plain one, to be read; for a field of your own use `agriseg train`.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from agriseg import SegmentationModel
-from agriseg.jobs.synthetic import LEGEND, grow_field
+from agriseg.demo.synthetic import LEGEND, grow_field
 from agriseg.networks import architecture
 
 STEPS, BATCH, CHIP = 900, 8, 160

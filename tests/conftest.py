@@ -11,9 +11,9 @@ import pytest
 import rasterio
 import torch
 
-import agriseg.raster.door  # noqa: F401  (sets GDAL's switches before the first raster is opened)
+import agriseg.raster.safe_open  # noqa: F401  (sets GDAL's switches before the first raster is opened)
 from agriseg import SegmentationModel
-from agriseg.jobs.oracle import LEVELS, nearest_level, random_network
+from agriseg.demo.reference_models import LEVELS, nearest_level, random_network
 
 if TYPE_CHECKING:
     from runs import Ended, Nursery

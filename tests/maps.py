@@ -8,8 +8,8 @@ import numpy as np
 import rasterio
 from conftest import UTM, write_raster
 
-from agriseg.layers.finished import FinishedMap
 from agriseg.legend import Legend
+from agriseg.maps.reader import FinishedMap
 
 
 def finished(

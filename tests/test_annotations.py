@@ -23,8 +23,8 @@ from agriseg.annotations.label_studio import unpacked
 from agriseg.annotations.shapes import Runs
 from agriseg.cli import main
 from agriseg.errors import DataError, UsageError
-from agriseg.jobs.label_pairs import label_raster, take_labels
-from agriseg.jobs.label_set import LabelRequest
+from agriseg.labels.label_set import LabelRequest
+from agriseg.labels.labelled_images import label_raster, take_labels
 
 CLASSES = ("soil", "crop", "weed")
 WIDTH, HEIGHT = 37, 29
@@ -365,7 +365,7 @@ def test_points_on_the_ground(tmp_path: Path, radius: str) -> None:
 
 
 def rasterio_gsd(field: Path) -> float:
-    from agriseg.raster.info import RasterInfo
+    from agriseg.raster.header import RasterInfo
 
     gsd = RasterInfo.read(field).gsd
     assert gsd is not None

@@ -16,14 +16,14 @@ from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 from scipy.ndimage import gaussian_filter
 
+from agriseg.analysis.area_interval import Agreement
+from agriseg.analysis.area_table import area_rows, ground_classes
+from agriseg.analysis.clip import Clipped
+from agriseg.analysis.zonal_stats import tally
 from agriseg.errors import DataError, UsageError
-from agriseg.layers.adjusted import Agreement
-from agriseg.layers.clip import Clipped
-from agriseg.layers.table import area_rows, ground_classes
-from agriseg.layers.tally import tally
 from agriseg.legend import Legend
 from agriseg.metrics import confusion
-from agriseg.raster.ground import pixel_areas
+from agriseg.raster.geodesy import pixel_areas
 from agriseg.spreadsheet import csv_text
 
 LEGEND = Legend.from_names(("soil", "crop", "weed"))

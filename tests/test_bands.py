@@ -18,19 +18,19 @@ from rasterio.warp import transform as to_crs
 from rasterio.warp import transform_geom
 
 from agriseg import SegmentationModel, evaluate, load_model, segment
-from agriseg.config import Limits, RunOptions
 from agriseg.errors import DataError, ModelError, UsageError
+from agriseg.evaluation.evaluate import tally_model
 from agriseg.grid import Window
-from agriseg.jobs.bands import find_bands, misnamed, role_name
-from agriseg.jobs.contract import agree
-from agriseg.jobs.evaluate import tally_model
-from agriseg.jobs.gather import gather
-from agriseg.jobs.labels import align
-from agriseg.jobs.train import train
-from agriseg.jobs.verdict import distance
-from agriseg.raster.info import RasterInfo
+from agriseg.labels.raster import Labels
+from agriseg.labels.rasterize import align
+from agriseg.mapping.compatibility import agree
+from agriseg.mapping.verdict import distance
+from agriseg.options import Limits, RunOptions
+from agriseg.raster.band_roles import find_bands, misnamed, role_name
+from agriseg.raster.header import RasterInfo
 from agriseg.training.config import TrainConfig
-from agriseg.training.labels import Labels
+from agriseg.training.dataset import gather
+from agriseg.training.run import train
 
 ROLES = ["blue", "green", "red", "red_edge", "nir"]
 SIDE = 192
@@ -397,8 +397,8 @@ def test_training_is_told_which_band_marks_what_is_valid(tmp_path: Path) -> None
 
 def test_statistics_are_of_the_field_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawn windows meet little of it: the scene is read to its end."""
-    monkeypatch.setattr("agriseg.jobs.gather._WINDOWS", 2)
-    monkeypatch.setattr("agriseg.jobs.gather._WINDOW", 4)
+    monkeypatch.setattr("agriseg.training.dataset._WINDOWS", 2)
+    monkeypatch.setattr("agriseg.training.dataset._WINDOW", 4)
     field, tables = with_margin(tmp_path)
     tables["data"]["nodata"] = 0
     found = gather(TrainConfig.of(tables, tmp_path), tmp_path / "run")

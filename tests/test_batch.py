@@ -27,11 +27,11 @@ from conftest import TIMED, blocks, layer_bytes, started_with, write_raster
 from runs import Ended, Nursery
 
 from agriseg import segment
+from agriseg.batch.job_file import read_jobs
+from agriseg.batch.state_db import Entry, Ledger
 from agriseg.cli import cli
+from agriseg.demo.reference_models import random_network
 from agriseg.errors import ModelError, StorageError
-from agriseg.jobs.joblist import read_jobs
-from agriseg.jobs.ledger import Entry, Ledger
-from agriseg.jobs.oracle import random_network
 
 Batch = Callable[..., Ended]
 

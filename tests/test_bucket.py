@@ -15,14 +15,14 @@ from runs import Nursery
 
 from agriseg import load_model
 from agriseg.cli import main
-from agriseg.config import RunOptions
-from agriseg.engine.device import Forward
 from agriseg.errors import InputMissing, StorageError, UsageError
-from agriseg.jobs.fetch import fetch
-from agriseg.jobs.outputs import Outputs
-from agriseg.jobs.prepare import prepare
-from agriseg.jobs.segment import Manner, run
-from agriseg.raster.place import Folder, Place, place_at
+from agriseg.inference.device import Forward
+from agriseg.mapping.outputs import Outputs
+from agriseg.mapping.prepare import prepare
+from agriseg.mapping.run import Manner, run
+from agriseg.options import RunOptions
+from agriseg.storage.base import Folder, Place, place_at
+from agriseg.storage.download import fetch
 
 TILES = {"tile": 64, "overlap": 32, "margin": 8}
 

@@ -20,18 +20,18 @@ from rasterio.warp import transform_bounds
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.ndimage import shift as moved
 
+from agriseg.change.compare import make_change
+from agriseg.change.coregister import NoCommonGround, Shift, measure_shift
+from agriseg.change.pair import check_trend
+from agriseg.change.regrid import Picture, PixelMap, overlap
+from agriseg.change.transitions import Transitions, TwoDates, transition_legend
 from agriseg.cli import main
 from agriseg.errors import DataError, UsageError
-from agriseg.jobs.change import make_change
-from agriseg.jobs.dates import check_trend
-from agriseg.jobs.report import write_report
-from agriseg.layers.change import Transitions, TwoDates, transition_legend
-from agriseg.layers.finished import FinishedMap
-from agriseg.layers.shift import NoCommonGround, Shift, measure_shift
-from agriseg.raster.info import Georeference, RasterInfo
+from agriseg.maps.reader import FinishedMap
+from agriseg.raster.header import Georeference, RasterInfo
 from agriseg.raster.reader import Source
-from agriseg.raster.regrid import Picture, PixelMap, overlap
-from agriseg.raster.validity import ValidityRule
+from agriseg.raster.valid_mask import ValidityRule
+from agriseg.reports.report import write_report
 
 SIDE = 600
 SHIFTS = [(0, 0), (0.5, -0.5), (3.3, -7.25), (-19.5, 0.75), (12.4, -16.1), (20, 20)]

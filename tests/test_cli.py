@@ -17,11 +17,11 @@ import torch
 from conftest import blocks, noise, read, write_raster
 
 from agriseg.cli import cli, main
-from agriseg.cli.edge import ProcessEdge, one_line
-from agriseg.cli.options import RUN_FLAGS, bundled_model
-from agriseg.config import RunOptions, read_config
+from agriseg.cli.common.errors import ProcessEdge, one_line
+from agriseg.cli.common.options import RUN_FLAGS, bundled_model
 from agriseg.errors import AgrisegError, ModelError
 from agriseg.model import load_model
+from agriseg.options import RunOptions, read_config
 
 Outcome = tuple[int, str, str]
 
@@ -258,11 +258,11 @@ def test_selftest_is_green(call: Any) -> None:
 
 
 def test_a_short_selftest_is_green_and_can_be_red(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import agriseg.jobs.selftest
+    import agriseg.demo.selftest
     from agriseg.blend import Patch
 
-    monkeypatch.setattr(agriseg.jobs.selftest, "_SIDES", (7, 65))
-    monkeypatch.setattr(agriseg.jobs.selftest, "_SHAPES", ((100, 90),))
+    monkeypatch.setattr(agriseg.demo.selftest, "_SIDES", (7, 65))
+    monkeypatch.setattr(agriseg.demo.selftest, "_SHAPES", ((100, 90),))
     code, out, _ = call("selftest", "-q")
     assert code == 0
     assert out.endswith("checks, 0 failed\n")
@@ -338,12 +338,12 @@ def test_one_line_escapes_and_shortens() -> None:
 
 
 def test_an_unforeseen_error_is_one_line_too(call: Any, field: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import agriseg.jobs.prepare
+    import agriseg.mapping.prepare
 
     def broken(*_: Any) -> None:
         raise KeyError("unforeseen")
 
-    monkeypatch.setattr(agriseg.jobs.prepare, "agree", broken)
+    monkeypatch.setattr(agriseg.mapping.prepare, "agree", broken)
     code, _, err = call("run", field, "-q")
     assert code == 70
     assert err.count("\n") == 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agriseg import files
-from agriseg.jobs.diary import Diary
+from agriseg.batch.summary import Diary
 
 
 def a_row(name: str, status: str, rng: np.random.Generator) -> dict[str, Any]:

@@ -16,15 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agriseg import segment
+from agriseg.analysis.options import LayerOptions
+from agriseg.analysis.run import make_layers
+from agriseg.batch.queue import Job, Rules
+from agriseg.batch.run import Night
+from agriseg.demo.reference_models import nearest_level
 from agriseg.errors import AccessError, InputMissing, UsageError
-from agriseg.jobs.discover import Candidate, discover, first_day, flight_date
-from agriseg.jobs.index import write_indices
-from agriseg.jobs.layers import make_layers
-from agriseg.jobs.night import Night
-from agriseg.jobs.oracle import nearest_level
-from agriseg.jobs.queue import Job, Rules
-from agriseg.layers.options import LayerOptions
-from agriseg.raster.orientation import metadata
+from agriseg.maps.discover import Candidate, discover, first_day, flight_date
+from agriseg.maps.index_maps import write_indices
+from agriseg.raster.tags import metadata
 
 
 def names_of(folder: Path) -> list[str]:

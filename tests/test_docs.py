@@ -25,10 +25,10 @@ from safetensors import safe_open
 from shelf import Shelf
 
 import agriseg.errors
-import agriseg.indices
+import agriseg.vegetation.formulas
 from agriseg import TrainConfig, load_model, train
 from agriseg.cli import cli, main
-from agriseg.jobs.oracle import random_network
+from agriseg.demo.reference_models import random_network
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL, NODATA
 
 ROOT = Path(__file__).parents[1]
@@ -270,7 +270,7 @@ def files_in(folder: Path) -> set[Path]:
 
 def told_of() -> re.Pattern[str]:
     """Names of files as docs/outputs.md has them."""
-    indices = "|".join(name.lower() for name in agriseg.indices.INDICES)
+    indices = "|".join(name.lower() for name in agriseg.vegetation.formulas.INDICES)
     parts = {"<stem>": ".+", "<model>": ".+", "<index>": f"({indices})", "*": ".+"}
     names = re.findall(r"`([^` ]+\.\w+)`", (DOCS / "outputs.md").read_text())
     shapes = [re.sub(r"<\w+>|\*|[^<*]+", lambda part: parts.get(part[0]) or re.escape(part[0]), name) for name in names]

@@ -11,14 +11,14 @@ import torch
 from conftest import blocks, layer_bytes, nearest, noise, read, write_raster
 
 from agriseg import Legend, SegmentationModel, segment
-from agriseg.config import RunOptions
-from agriseg.engine.plan import AHEAD, Band
-from agriseg.engine.schedule import run_bands
-from agriseg.engine.sweep import Sweep
+from agriseg.demo.reference_models import random_network
+from agriseg.demo.selftest import whole_forward
 from agriseg.errors import DeviceError, GridError, ModelError, PredictionError, UsageError
-from agriseg.jobs.oracle import random_network
-from agriseg.jobs.prepare import Prepared, prepare
-from agriseg.jobs.selftest import whole_forward
+from agriseg.inference.pipeline import run_bands
+from agriseg.inference.plan import AHEAD, Band
+from agriseg.inference.predict import Sweep
+from agriseg.mapping.prepare import Prepared, prepare
+from agriseg.options import RunOptions
 from agriseg.raster.reader import Reader
 
 TILE = 64

@@ -11,14 +11,14 @@ from conftest import blocks, nearest, noise, read, write_raster
 
 from agriseg import SegmentationModel, load_model
 from agriseg.cli import main
-from agriseg.config import RunOptions
 from agriseg.errors import DataError
+from agriseg.evaluation.calibrate import Calibration, Witness
+from agriseg.evaluation.evaluate import BLOCK, EDGE, Evaluation, Tally, score, tally, tally_model
 from agriseg.grid import Window
-from agriseg.jobs.calibrate import Calibration, Witness
-from agriseg.jobs.evaluate import BLOCK, EDGE, Evaluation, Tally, score, tally, tally_model
+from agriseg.labels.raster import Labels
 from agriseg.legend import Legend
 from agriseg.metrics import confusion, edge, softmax_confidence
-from agriseg.training.labels import Labels
+from agriseg.options import RunOptions
 
 GREY = {"photometric": "MINISBLACK"}
 

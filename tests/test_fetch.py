@@ -11,7 +11,7 @@ import pytest
 
 from agriseg.cli import main
 from agriseg.errors import InputMissing, OutputError
-from agriseg.jobs.fetch import fetch
+from agriseg.storage.download import fetch
 
 
 class Site(http.server.ThreadingHTTPServer):

@@ -17,26 +17,26 @@ from conftest import blocks, nearest, write_raster
 from PIL import Image
 
 import agriseg.files
-import agriseg.training.fit
+import agriseg.training.loop
 from agriseg import SegmentationModel, load_model
 from agriseg.cli import main
 from agriseg.errors import DataError, ModelError, PredictionError, Terminated, UsageError
-from agriseg.jobs.gather import gather
-from agriseg.jobs.train import train
+from agriseg.labels.raster import Labels
+from agriseg.labels.scene import Scene
 from agriseg.legend import Legend
 from agriseg.networks import architecture
 from agriseg.normalize import Normalization
-from agriseg.raster.info import RasterInfo
+from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Source
-from agriseg.raster.validity import ValidityRule
+from agriseg.raster.valid_mask import ValidityRule
 from agriseg.training.augment import Augmentation, Samples
 from agriseg.training.config import TrainConfig
-from agriseg.training.fit import Run, fit
-from agriseg.training.labels import Labels
-from agriseg.training.ranks import Ranks
+from agriseg.training.dataset import gather
+from agriseg.training.distributed import Ranks
+from agriseg.training.loop import Run, fit
 from agriseg.training.recipe import Recipe
+from agriseg.training.run import train
 from agriseg.training.sampling import draw_place, take_census
-from agriseg.training.scenes import Scene
 
 STILL = Augmentation(mirror=False, rotate="none", zoom=1, light=0, colour=0)
 PLAIN = Normalization(1.0, (0.0,) * 3, (1.0,) * 3)
@@ -388,8 +388,10 @@ def test_it_learns(tmp_path: Path) -> None:
 @pytest.mark.fault("T05")
 def test_a_loss_that_is_no_number_stops_and_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rate explodes after the first validation."""
-    rate = agriseg.training.fit._rate
-    monkeypatch.setattr(agriseg.training.fit, "_rate", lambda done, recipe: 1e30 if done > 0.55 else rate(done, recipe))
+    rate = agriseg.training.loop._rate
+    monkeypatch.setattr(
+        agriseg.training.loop, "_rate", lambda done, recipe: 1e30 if done > 0.55 else rate(done, recipe)
+    )
     with pytest.raises(PredictionError, match=r"the loss is (nan|inf) at step"):
         fitted(tmp_path, "out", steps=10, validate_every=5, optimiser="sgd", loss={"ce": 1})
     load_model(tmp_path / "out" / "best.safetensors")  # checks that every weight is finite

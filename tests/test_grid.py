@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agriseg.blend import profile, ramp
-from agriseg.engine.plan import Memory, Plan
 from agriseg.errors import GridError
 from agriseg.grid import Axis, TileGrid, Window
+from agriseg.inference.plan import Memory, Plan
 
 
 @st.composite

@@ -91,5 +91,5 @@ def test_the_example_config_runs(tmp_path: Path) -> None:
 
 def test_whoever_hands_out_a_night_does_not_load_torch() -> None:
     """It takes seconds, and workers load it themselves."""
-    told = "import sys, agriseg.jobs.shift; sys.exit('torch' in sys.modules)"
+    told = "import sys, agriseg.batch.dispatcher; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 0

@@ -19,19 +19,19 @@ import shapely
 from conftest import UTM, noise, write_raster
 
 from agriseg import SegmentationModel, TrainConfig
-from agriseg.config import RunOptions
+from agriseg.batch.queue import Job, Rules
+from agriseg.batch.run import Night
+from agriseg.batch.state_db import Entry, Ledger
 from agriseg.errors import AccessError, DataError
-from agriseg.jobs.archive import key_of
-from agriseg.jobs.discover import discover
-from agriseg.jobs.gather import _identity
-from agriseg.jobs.ledger import Entry, Ledger
-from agriseg.jobs.night import Night
-from agriseg.jobs.prepare import prepare
-from agriseg.jobs.queue import Job, Rules
+from agriseg.labels.pairs import Pair
+from agriseg.mapping.checkpoint import key_of
+from agriseg.mapping.prepare import prepare
+from agriseg.maps.discover import discover
+from agriseg.options import RunOptions
+from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity, Stamp, files_beside
-from agriseg.raster.info import RasterInfo
 from agriseg.raster.pam import meaning
-from agriseg.training.pairs import Pair
+from agriseg.training.dataset import _identity
 from agriseg.vectors.identity import features_hash, vector_stamp
 
 PAM_OF_A_BAND = '<PAMDataset><PAMRasterBand band="{}"><NoDataValue>7</NoDataValue></PAMRasterBand></PAMDataset>'

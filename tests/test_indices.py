@@ -17,16 +17,16 @@ from conftest import DATA, UTM, noise, read, write_raster
 
 from agriseg.cli import main
 from agriseg.errors import DataError, OutputError, UsageError
-from agriseg.indices import INDICES, ROLES, compute, find_index
-from agriseg.jobs.index import IndexOptions, write_indices
-from agriseg.layers.index import IndexRows
-from agriseg.layers.quantiles import quantiles
-from agriseg.layers.reflectance import Units
-from agriseg.raster.info import RasterInfo
+from agriseg.maps.index_maps import IndexOptions, write_indices
+from agriseg.raster.header import RasterInfo
+from agriseg.raster.qml import ramp_style
 from agriseg.raster.reader import Reader, Source
-from agriseg.raster.sidecars import ramp_style
-from agriseg.raster.validity import ValidityRule
-from agriseg.sensors import SENSORS, sensor
+from agriseg.raster.valid_mask import ValidityRule
+from agriseg.vegetation.formulas import INDICES, ROLES, compute, find_index
+from agriseg.vegetation.index_rows import IndexRows
+from agriseg.vegetation.quantiles import quantiles
+from agriseg.vegetation.reflectance import Units
+from agriseg.vegetation.sensors import SENSORS, sensor
 
 SPYNDEX = {"red": "R", "green": "G", "blue": "B", "nir": "N", "red_edge": "RE1"}
 CONSTANTS = {name: spyndex.constants[name].default for name in ("L", "g", "C1", "C2")}
@@ -220,7 +220,7 @@ def test_strips_are_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with Reader(source) as reader, ThreadPoolExecutor(1) as thread:
         rows = IndexRows(reader, source, thread, index, Units((1.0,) * 3, (0.0,) * 3))
         whole = rows.read(0, 90)
-        monkeypatch.setattr("agriseg.layers.index._PIXELS", 210)  # three rows
+        monkeypatch.setattr("agriseg.vegetation.index_rows._PIXELS", 210)  # three rows
         for step in (1, 7, 64, 90):
             parts = [rows.read(start, min(start + step, 90)) for start in range(0, 90, step)]
             np.testing.assert_array_equal(np.concatenate(parts, 1), whole)
@@ -448,7 +448,7 @@ def test_the_list(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_index_does_not_load_torch() -> None:
-    told = "import sys, agriseg.jobs.index; sys.exit('torch' in sys.modules)"
+    told = "import sys, agriseg.maps.index_maps; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 0
 
 

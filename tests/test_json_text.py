@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agriseg import SegmentationModel, load_model, segment
-from agriseg.config import RunOptions, Standard
-from agriseg.jobs.archive import name_of
-from agriseg.jobs.oracle import random_network
-from agriseg.jobs.outputs import Outputs
-from agriseg.jobs.prepare import prepare
-from agriseg.jobs.row import _is_done
-from agriseg.jobs.verify import verify
+from agriseg.batch.worker import _is_done
+from agriseg.demo.reference_models import random_network
 from agriseg.json_text import json_document, json_line, nodata_value
+from agriseg.mapping.checkpoint import name_of
+from agriseg.mapping.outputs import Outputs
+from agriseg.mapping.prepare import prepare
+from agriseg.mapping.verify import verify
+from agriseg.options import RunOptions, Standard
 
 ROOT = Path(__file__).parents[1]
 VALUES = st.recursive(

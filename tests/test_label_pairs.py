@@ -15,13 +15,13 @@ from PIL import Image, ImageOps
 from rasterio.crs import CRS
 
 from agriseg.errors import DataError, UsageError
-from agriseg.jobs.label_pairs import take_labels
-from agriseg.jobs.label_set import LabelRequest, LabelSet
-from agriseg.jobs.labels import align
+from agriseg.labels.label_set import LabelRequest, LabelSet
+from agriseg.labels.labelled_images import take_labels
+from agriseg.labels.pairs import find_pairs
+from agriseg.labels.rasterize import align
 from agriseg.raster.crs import crs_name, horizontal, same_horizontal_crs
-from agriseg.raster.info import RasterInfo
-from agriseg.raster.orientation import orientation
-from agriseg.training.pairs import find_pairs
+from agriseg.raster.header import RasterInfo
+from agriseg.raster.tags import orientation
 
 GREY: dict[str, Any] = {"photometric": "MINISBLACK"}
 CLASSES = ("soil", "weed")

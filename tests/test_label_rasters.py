@@ -11,13 +11,13 @@ from conftest import noise, write_raster
 from PIL import Image
 
 from agriseg.cli import main
-from agriseg.cli.edge import one_line
+from agriseg.cli.common.errors import one_line
 from agriseg.errors import DataError, UsageError
-from agriseg.jobs.label_pairs import take_labels
-from agriseg.jobs.label_set import LabelRequest, LabelSet
-from agriseg.jobs.train import train
+from agriseg.labels.label_set import LabelRequest, LabelSet
+from agriseg.labels.labelled_images import take_labels
+from agriseg.labels.raster import Labels
 from agriseg.training.config import TrainConfig
-from agriseg.training.labels import Labels
+from agriseg.training.run import train
 
 SIDE = 48
 CLASSES = ("soil", "crop", "weed")
@@ -189,7 +189,7 @@ def test_advice_about_nodata_can_be_followed(tmp_path: Path) -> None:
 
 
 def test_advice_about_numbers_and_colours_can_be_followed(tmp_path: Path) -> None:
-    from agriseg.cli.label_options import label_values
+    from agriseg.cli.common.label_options import label_values
 
     problem = look(tmp_path, png(painted(known())), "l.png").problems[0]
     listed = problem.split("--values ")[1].split()[0].rstrip(",")
@@ -222,9 +222,9 @@ def test_values_that_mean_two_things_are_refused(tmp_path: Path, more: dict[str,
 def test_a_raster_that_ends_early_is_no_image_either(tmp_path: Path) -> None:
     """The same way of reading, for what is mapped."""
     from agriseg.grid import Window
-    from agriseg.raster.info import RasterInfo
+    from agriseg.raster.header import RasterInfo
     from agriseg.raster.reader import Reader, Source
-    from agriseg.raster.validity import ValidityRule
+    from agriseg.raster.valid_mask import ValidityRule
 
     path = tmp_path / "i.png"
     Image.fromarray(noise(100, 100).transpose(1, 2, 0)).save(path)
@@ -268,7 +268,7 @@ def test_the_check_refuses_what_the_training_refuses(
     def first_step(*_: object) -> None:
         raise ReachedStep
 
-    monkeypatch.setattr("agriseg.jobs.train.fit", first_step)
+    monkeypatch.setattr("agriseg.training.run.fit", first_step)
     checked, why = call("labels", "check", image, labels, "--classes", ",".join(CLASSES), *flags)
     config = {"classes": list(CLASSES), "arch": "fcn_small", "data": {"images": image, "labels": labels, **data}}
     plan = {"validation": {"block": 32, "buffer": 0, "share": 0.4}, "recipe": {"steps": 1, "chip": 32, "batch": 2}}

@@ -15,11 +15,11 @@ from rasterio.warp import transform_geom
 
 from agriseg.cli import main
 from agriseg.errors import DataError
-from agriseg.jobs.label_pairs import label_raster, take_labels
-from agriseg.jobs.label_set import LabelRequest
-from agriseg.jobs.labels import Drawn
+from agriseg.labels.label_set import LabelRequest
+from agriseg.labels.labelled_images import label_raster, take_labels
+from agriseg.labels.rasterize import Drawn
 from agriseg.legend import Legend
-from agriseg.vectors.polygons import read_polygons
+from agriseg.vectors.read import read_polygons
 
 LEGEND = Legend.from_names(["soil", "crop", "weed"])
 UTM = CRS.from_epsg(32632)
@@ -115,7 +115,7 @@ def test_unlabelled_ground_is_background_only_where_all_was_labelled(tmp_path: P
 def test_strips_are_one_picture(tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = ogr(tmp_path / "p.gpkg", SHAPES)
     burn(image, path, "class", LEGEND, tmp_path / "whole.tif")
-    monkeypatch.setattr("agriseg.jobs.labels._ROWS", 13)
+    monkeypatch.setattr("agriseg.labels.rasterize._ROWS", 13)
     burn(image, path, "class", LEGEND, tmp_path / "strips.tif")
     np.testing.assert_array_equal(read(tmp_path / "whole.tif"), read(tmp_path / "strips.tif"))
 

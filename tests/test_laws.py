@@ -20,17 +20,17 @@ from runs import Nursery
 from trials import POINTWISE, Trial, expected, paint, trial
 
 from agriseg import load_model, segment
-from agriseg.config import RunOptions
-from agriseg.engine.crew import Crew
-from agriseg.engine.device import Forward
-from agriseg.jobs.archive import Archive
-from agriseg.jobs.outputs import Outputs
-from agriseg.jobs.prepare import Prepared, prepare
-from agriseg.jobs.segment import Manner, run
-from agriseg.jobs.spread import _parts
-from agriseg.jobs.stretch import run_stretch
-from agriseg.jobs.working import Working
-from agriseg.raster.place import Folder
+from agriseg.inference.device import Forward
+from agriseg.inference.workers import Crew
+from agriseg.mapping.checkpoint import Archive
+from agriseg.mapping.distribute import _parts
+from agriseg.mapping.local import run_stretch
+from agriseg.mapping.outputs import Outputs
+from agriseg.mapping.prepare import Prepared, prepare
+from agriseg.mapping.run import Manner, run
+from agriseg.mapping.working_folder import Working
+from agriseg.options import RunOptions
+from agriseg.storage.base import Folder
 
 Tries = Callable[[int, int], int]
 

@@ -15,10 +15,10 @@ from conftest import UTM, blocks, read, write_raster
 from maps import finished
 from runs import Ended
 
+from agriseg.analysis.area_interval import Agreement
+from agriseg.analysis.options import LayerOptions
+from agriseg.analysis.run import make_layers
 from agriseg.errors import AgrisegError, DataError, OutputError, UsageError
-from agriseg.jobs.layers import make_layers
-from agriseg.layers.adjusted import Agreement
-from agriseg.layers.options import LayerOptions
 
 TRANSFORM = UTM["transform"]
 Cli = Callable[..., Ended]

@@ -14,11 +14,11 @@ from test_fit import GREY, never, quiet
 
 from agriseg import SegmentationModel, load_model
 from agriseg.errors import DataError, ModelError
-from agriseg.jobs.evaluate import evaluate
-from agriseg.jobs.gather import gather
-from agriseg.jobs.train import train
+from agriseg.evaluation.evaluate import evaluate
+from agriseg.labels.learnt_images import LearntGround, LearntImages
 from agriseg.training.config import TrainConfig
-from agriseg.training.learnt import LearntGround, LearntImages
+from agriseg.training.dataset import gather
+from agriseg.training.run import train
 
 NOWHERE = {"crs": None, "transform": rasterio.Affine.identity()}
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -22,19 +22,19 @@ from rasterio.crs import CRS
 from test_layers import boundaries
 
 from agriseg import segment
+from agriseg.analysis.options import LayerOptions
+from agriseg.analysis.run import make_layers
+from agriseg.demo.reference_models import nearest_level
 from agriseg.errors import DataError
-from agriseg.indices import find_index
-from agriseg.jobs.index import IndexOptions, write_indices
-from agriseg.jobs.layers import make_layers
-from agriseg.jobs.legends import write_slds
-from agriseg.jobs.oracle import nearest_level
-from agriseg.layers.options import LayerOptions
+from agriseg.export.sld_files import write_slds
 from agriseg.legend import Legend
-from agriseg.raster.sidecars import confidence_style, probability_style, qgis_style, ramp_style
+from agriseg.maps.index_maps import IndexOptions, write_indices
+from agriseg.raster.qml import confidence_style, probability_style, qgis_style, ramp_style
 from agriseg.vectors.features import Features
+from agriseg.vectors.qml import categorized_style, graduated_style, outline_style, points_style
 from agriseg.vectors.sld import sld_of
-from agriseg.vectors.styles import categorized_style, graduated_style, outline_style, points_style
 from agriseg.vectors.write import write_features
+from agriseg.vegetation.formulas import find_index
 
 PYTHON = Path("/usr/bin/python3")
 """Debian's own; its package python3-qgis is for it alone."""

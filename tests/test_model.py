@@ -15,12 +15,12 @@ from torchvision.models import resnet18
 from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
 
 from agriseg import Legend, SegmentationModel, load_model, segment
+from agriseg.demo.reference_models import random_network
 from agriseg.errors import ModelError
-from agriseg.jobs.oracle import random_network
 from agriseg.legend import LegendClass
 from agriseg.model import read_torchvision_state
 from agriseg.networks import ARCHITECTURES, architecture, last_bias, plain, widen
-from agriseg.networks.adopt import adopt
+from agriseg.networks.pretrained import adopt
 from agriseg.normalize import Normalization
 
 RGB = ("red", "green", "blue")

@@ -15,10 +15,10 @@ import pytest
 from conftest import blocks, write_raster
 
 from agriseg import SegmentationModel, segment
-from agriseg.engine.crew import Crew
+from agriseg.batch.state_db import Ledger
+from agriseg.demo.reference_models import random_network
 from agriseg.files import locked
-from agriseg.jobs.ledger import Ledger
-from agriseg.jobs.oracle import random_network
+from agriseg.inference.workers import Crew
 
 Tries = Callable[[int, int], int]
 

@@ -18,15 +18,15 @@ from torchvision.models.segmentation import deeplabv3_resnet50, lraspp_mobilenet
 
 from agriseg import Legend, SegmentationModel, load_model, segment
 from agriseg.cli import main
+from agriseg.demo.reference_models import random_network
 from agriseg.errors import GridError, ModelError, UsageError
-from agriseg.jobs.oracle import random_network
-from agriseg.jobs.start import start
-from agriseg.jobs.train import train
 from agriseg.networks import ARCHITECTURES, Architecture, architecture, factor_of, plain
-from agriseg.networks.adopt import adopt
-from agriseg.networks.cost import multiply_adds, parameters
-from agriseg.networks.stem import widen
+from agriseg.networks.first_conv import widen
+from agriseg.networks.flops import multiply_adds, parameters
+from agriseg.networks.pretrained import adopt
 from agriseg.training.config import TrainConfig
+from agriseg.training.initial_weights import start
+from agriseg.training.run import train
 
 RGB = ("red", "green", "blue")
 

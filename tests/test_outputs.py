@@ -17,13 +17,13 @@ from rio_cogeo import cog_validate
 
 from agriseg import Legend, SegmentationModel, segment
 from agriseg.errors import DataError, OutputError, StorageError, UsageError
-from agriseg.jobs.index import write_indices
-from agriseg.jobs.verify import verify
-from agriseg.layers.picture import save_picture
+from agriseg.figures.panels import save_picture
+from agriseg.mapping.verify import verify
+from agriseg.maps.index_maps import write_indices
 from agriseg.raster import cog
-from agriseg.raster.info import Georeference, RasterInfo
+from agriseg.raster.header import Georeference, RasterInfo
 from agriseg.raster.reader import Source
-from agriseg.raster.validity import ValidityRule
+from agriseg.raster.valid_mask import ValidityRule
 
 
 def two_class(scale_to: float = 128.0) -> SegmentationModel:

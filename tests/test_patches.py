@@ -15,15 +15,15 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from maps import finished
 from scipy import ndimage
 
+from agriseg.analysis import components as patching
+from agriseg.analysis import polygonize as outlining
+from agriseg.analysis import postprocess as cleaning
+from agriseg.analysis.components import Patches
+from agriseg.analysis.polygonize import polygonize
+from agriseg.analysis.postprocess import clean
 from agriseg.errors import DataError, UsageError
-from agriseg.layers import clean as cleaning
-from agriseg.layers import patches as patching
-from agriseg.layers import polygonize as outlining
-from agriseg.layers.clean import clean
-from agriseg.layers.finished import FinishedMap
-from agriseg.layers.patches import Patches
-from agriseg.layers.polygonize import polygonize
-from agriseg.raster.ground import pixel_areas
+from agriseg.maps.reader import FinishedMap
+from agriseg.raster.geodesy import pixel_areas
 
 NODATA = 255
 PIXEL = 0.01  # m2, UTM at 10 cm

@@ -19,16 +19,16 @@ from playwright.sync_api import Browser, Page
 from rasterio.warp import transform as warp
 
 from agriseg import Legend, SegmentationModel, segment
+from agriseg.analysis.options import LayerOptions
+from agriseg.analysis.run import make_layers
 from agriseg.cli import main
 from agriseg.errors import InputMissing, OutputError, UsageError
-from agriseg.jobs.handover import Handover
-from agriseg.jobs.layers import make_layers
-from agriseg.jobs.report import write_report
-from agriseg.layers.map_picture import MapPicture
-from agriseg.layers.options import LayerOptions
-from agriseg.layers.patterns import pattern
-from agriseg.layers.quicklook import shrunk
-from agriseg.layers.words import Words, catalogue
+from agriseg.export.exports import Handover
+from agriseg.figures.quicklook import shrunk
+from agriseg.reports.map_figure import MapPicture
+from agriseg.reports.patterns import pattern
+from agriseg.reports.report import write_report
+from agriseg.reports.translations import Words, catalogue
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = ("<img src=x onerror=alert(1)>", '"><script>alert(2)</script>', "javascript:alert(3)")

@@ -17,17 +17,17 @@ from conftest import blocks, layer_bytes, record_of, write_raster
 
 from agriseg import SegmentationModel, segment
 from agriseg.cli import main
-from agriseg.cli.signals import end_on_signals
-from agriseg.config import RunOptions
-from agriseg.engine.answers import Answers
-from agriseg.engine.device import Forward
+from agriseg.cli.common.signals import end_on_signals
 from agriseg.errors import BusyError, OutputError, StorageError
 from agriseg.files import locked
-from agriseg.jobs.outputs import Outputs
-from agriseg.jobs.prepare import prepare
-from agriseg.jobs.segment import run
-from agriseg.raster.journal import Journal
-from agriseg.raster.place import Folder
+from agriseg.inference.device import Forward
+from agriseg.mapping.outputs import Outputs
+from agriseg.mapping.prepare import prepare
+from agriseg.mapping.run import run
+from agriseg.options import RunOptions
+from agriseg.storage.base import Folder
+from agriseg.storage.logits_cache import Answers
+from agriseg.storage.progress_log import Journal
 
 TILE = {"tile": 96, "overlap": 48, "margin": 16}
 
@@ -182,7 +182,7 @@ def test_another_run_takes_nothing_over(
             dataset.write_mask(hidden)
         spare.with_name("spare.tif.msk").rename(image.with_name("a.tif.msk"))
     elif change == "model":
-        from agriseg.jobs.oracle import random_network
+        from agriseg.demo.reference_models import random_network
 
         model = random_network("fcn_small", seed=3)
     else:

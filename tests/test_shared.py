@@ -18,11 +18,11 @@ from runs import Nursery
 
 from agriseg import SegmentationModel, segment
 from agriseg.cli import main
+from agriseg.demo.reference_models import LEVELS, nearest_level
 from agriseg.grid import Window
-from agriseg.jobs.oracle import LEVELS, nearest_level
-from agriseg.raster.info import RasterInfo
+from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Reader, Source
-from agriseg.raster.validity import ValidityRule
+from agriseg.raster.valid_mask import ValidityRule
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 """Large rasters that do not come with the repository; tried with `--long` where they are."""

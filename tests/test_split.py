@@ -10,10 +10,10 @@ from conftest import write_raster
 from test_fit import GREY, scene
 
 from agriseg.errors import DataError
-from agriseg.training.blocks import BlockCounts, BlockSplit, Draw
+from agriseg.labels.scene import Scene
+from agriseg.labels.spatial_split import BlockCounts, BlockSplit, Draw
 from agriseg.training.config import TrainConfig
-from agriseg.training.scenes import Scene
-from agriseg.training.split import Counted, Division, divide
+from agriseg.training.holdout import Counted, Division, divide
 
 NAMES = ["soil", "crop", "weed"]
 

@@ -20,13 +20,13 @@ from conftest import blocks, layer_bytes, record_of, started_with, write_raster
 from runs import Nursery
 
 from agriseg import load_model
-from agriseg.config import RunOptions
-from agriseg.engine.crew import Crew, Failure
 from agriseg.errors import AgrisegError, DeviceError, DeviceMemoryError, UsageError, WorkerLost
-from agriseg.jobs.outputs import Outputs
-from agriseg.jobs.prepare import prepare
-from agriseg.jobs.segment import Manner, run
-from agriseg.jobs.spread import _parts
+from agriseg.inference.workers import Crew, Failure
+from agriseg.mapping.distribute import _parts
+from agriseg.mapping.outputs import Outputs
+from agriseg.mapping.prepare import prepare
+from agriseg.mapping.run import Manner, run
+from agriseg.options import RunOptions
 
 TILES = {"tile": 64, "overlap": 32, "margin": 8}
 FLAGS = ["--tile", "64", "--overlap", "32", "--margin", "8", "--cpu-threads", "1"]
@@ -120,9 +120,9 @@ def test_a_run_stopped_with_workers_goes_on_without_and_the_other_way_round(
     tmp_path: Path, image: Path, model_file: Path, crew: Crew, one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What one kind has done is taken up by the other, wherever the gaps are."""
-    from agriseg.jobs import segment as jobs
-    from agriseg.jobs import spread as spreading
-    from agriseg.jobs import stretch
+    from agriseg.mapping import distribute as spreading
+    from agriseg.mapping import local
+    from agriseg.mapping import run as jobs
 
     expected = mapped(image, model_file, tmp_path / "straight")
 
@@ -133,7 +133,7 @@ def test_a_run_stopped_with_workers_goes_on_without_and_the_other_way_round(
         """Does some of the bands, and is stopped."""
 
         def part(prepared: Any, archive: Any, indices: Any, *rest: Any) -> int:
-            stretch.run_stretch(prepared, archive, wanted, *rest)
+            local.run_stretch(prepared, archive, wanted, *rest)
             raise Stop
 
         return part
@@ -249,9 +249,9 @@ def patched(folder: Path, act: str) -> dict[str, str]:
         "import os, sys, time, importlib.abc\n"
         "class After(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, fullname, path=None, target=None):\n"
-        "        if fullname != 'agriseg.jobs.spread': return None\n"
+        "        if fullname != 'agriseg.mapping.distribute': return None\n"
         "        sys.meta_path.remove(self)\n"
-        "        from agriseg.engine import answers\n"
+        "        from agriseg.storage import logits_cache as answers\n"
         "        begin = answers.Answers.begin\n"
         "        def note(self, tile):\n"
         "            begin(self, tile)\n"
@@ -326,7 +326,7 @@ def test_a_worker_that_would_make_other_bytes_is_refused(image: Path, model_file
 
 
 def _as_of_another_machine(image: str, model: str) -> Any:
-    from agriseg.jobs.spread import Stretch, work_on
+    from agriseg.mapping.distribute import Stretch, work_on
 
     return work_on(Stretch(Path(image), Path(model), RunOptions.of(tile=64), "/nowhere", "another", 1, range(1)))
 
@@ -341,7 +341,7 @@ def test_a_cluster_that_goes_away(
     tmp_path: Path, image: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All workers, for good: said after a while, and what is done is kept."""
-    from agriseg.engine import crew as crews
+    from agriseg.inference import workers as crews
 
     monkeypatch.setattr(crews, "_ALONE", 1.0)
     with cluster(tmp_path, workers=1) as file, Crew(0, str(file)) as crew:
@@ -355,7 +355,7 @@ def test_a_cluster_that_goes_away(
 
 def test_workers_whose_nanny_gives_up_are_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """As some do when their worker dies while it starts."""
-    from agriseg.engine import crew as crews
+    from agriseg.inference import workers as crews
 
     monkeypatch.setattr(crews, "_ALONE", 20.0)
     with Crew(1) as crew:

@@ -23,10 +23,10 @@ from pystac.validation import GetSchemaError, JsonSchemaSTACValidator
 
 import agriseg
 from agriseg import SegmentationModel
+from agriseg.analysis.options import LayerOptions
+from agriseg.analysis.run import make_layers
 from agriseg.errors import DataError, UsageError
-from agriseg.jobs.layers import make_layers
-from agriseg.jobs.stac import write_collection, write_item, write_model_item
-from agriseg.layers.options import LayerOptions
+from agriseg.export.stac import write_collection, write_item, write_model_item
 
 HOSTILE = ("<script>alert(1)</script>", '"quoted" \\', "=1+1", "../..", "two lines", "Rüben")
 RECORD: dict[str, Any] = {
@@ -468,6 +468,6 @@ def test_what_is_no_item_and_no_record_is_said(tmp_path: Path) -> None:
 
 def test_without_pystac_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pystac", None)
-    monkeypatch.delitem(sys.modules, "agriseg.jobs.stac")
+    monkeypatch.delitem(sys.modules, "agriseg.export.stac")
     with pytest.raises(UsageError, match=r"^STAC needs the package pystac; install agriseg\[stac\]$"):
-        importlib.import_module("agriseg.jobs.stac")
+        importlib.import_module("agriseg.export.stac")

@@ -11,19 +11,19 @@ from conftest import blocks, write_raster
 from test_layers import boundaries
 
 from agriseg import SegmentationModel, files, segment
-from agriseg.config import Limits, RunOptions, Standard
+from agriseg.analysis.options import FORMATS, LayerOptions
+from agriseg.analysis.run import make_layers
+from agriseg.change.compare import make_change
 from agriseg.errors import OutputError, StorageError
-from agriseg.jobs.change import make_change
-from agriseg.jobs.handover import Handover
-from agriseg.jobs.index import write_indices
-from agriseg.jobs.layers import make_layers
-from agriseg.jobs.outputs import Outputs
-from agriseg.jobs.prepare import prepare
-from agriseg.jobs.segment import run
-from agriseg.jobs.stem import Stem
-from agriseg.jobs.verdict import COLOURS
-from agriseg.jobs.verify import verify
-from agriseg.layers.options import FORMATS, LayerOptions
+from agriseg.export.exports import Handover
+from agriseg.mapping.outputs import Outputs
+from agriseg.mapping.prepare import prepare
+from agriseg.mapping.run import run
+from agriseg.mapping.verdict import COLOURS
+from agriseg.mapping.verify import verify
+from agriseg.maps.index_maps import write_indices
+from agriseg.maps.stem import Stem
+from agriseg.options import Limits, RunOptions, Standard
 
 ALL = {"affected": "bright", "mmu": "0.3m2", "zones": 2, "formats": FORMATS, "cell": "1m"}
 MINE = {"field_notes.txt": "a", "field_2_severity.tif": "b", "field_classes_old.qml": "c", "other_layers.json": "{}"}

@@ -13,18 +13,18 @@ from conftest import blocks, write_raster
 from PIL import Image
 from test_fit import GREY, config, field, fitted, never, quiet, scene, weights
 
-import agriseg.jobs.gather
-import agriseg.training.labels
+import agriseg.labels.raster
+import agriseg.training.dataset
 from agriseg import load_model
 from agriseg.cli import main
 from agriseg.errors import DataError, ModelError, UsageError
-from agriseg.jobs.gather import gather
-from agriseg.jobs.train import cross_validate, train
-from agriseg.layers import charts
+from agriseg.figures import training_charts
 from agriseg.legend import Legend
 from agriseg.normalize import Normalization
 from agriseg.training.augment import Augmentation, Samples
 from agriseg.training.config import TrainConfig
+from agriseg.training.dataset import gather
+from agriseg.training.run import cross_validate, train
 from agriseg.training.sampling import take_census
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -35,8 +35,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 def test_a_cache_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = fitted(tmp_path, "straight")
-    monkeypatch.setattr(agriseg.jobs.gather, "_HELD_BYTES", 0)
-    monkeypatch.setattr(agriseg.jobs.gather, "_DEAR", 0)
+    monkeypatch.setattr(agriseg.training.dataset, "_HELD_BYTES", 0)
+    monkeypatch.setattr(agriseg.training.dataset, "_DEAR", 0)
     cached = fitted(tmp_path, "cached")
     assert (cached / "cache" / "1" / "zarr.json").exists()
     assert weights(cached) == weights(straight)
@@ -65,7 +65,7 @@ def test_what_a_chip_decodes(tmp_path: Path) -> None:
 def test_a_census_in_strips_is_one_in_a_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = scene(field(tmp_path))
     whole = take_census([one], 3, seed=0)
-    monkeypatch.setattr(agriseg.training.labels, "_AT_ONCE", 7 * 260)
+    monkeypatch.setattr(agriseg.labels.raster, "_AT_ONCE", 7 * 260)
     strips = take_census([one], 3, seed=0)
     assert strips.counts.tolist() == whole.counts.tolist()
     ids = one.all().ids
@@ -277,11 +277,13 @@ def test_the_log_has_the_loss_of_every_step(tmp_path: Path) -> None:
 
 def test_charts_show_any_name_without_a_warning(tmp_path: Path) -> None:
     """A name whose letters no font has is shown by its number; matplotlib would warn, and draw boxes."""
-    assert charts._shown("土壤\U0010ffff", 3) == "class 3"
-    assert charts._shown("a$b", 0) == r"a\$b"
-    charts.save_confusion(tmp_path / "c.png", np.eye(2, dtype=int), Legend.from_names(["\U0010ffff", "$weed$"]))
+    assert training_charts._shown("土壤\U0010ffff", 3) == "class 3"
+    assert training_charts._shown("a$b", 0) == r"a\$b"
+    training_charts.save_confusion(
+        tmp_path / "c.png", np.eye(2, dtype=int), Legend.from_names(["\U0010ffff", "$weed$"])
+    )
     lines = [{"step": 1, "loss": 1.0, "miou": 0.5, "iou": {"\U0010ffff": 0.5, "$weed$": None}}]
-    charts.save_curves(tmp_path / "d.png", lines, Legend.from_names(["\U0010ffff", "$weed$"]))
+    training_charts.save_curves(tmp_path / "d.png", lines, Legend.from_names(["\U0010ffff", "$weed$"]))
 
 
 # the command

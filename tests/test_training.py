@@ -9,13 +9,13 @@ from conftest import noise, write_raster
 
 from agriseg.errors import DataError, InputMissing, ModelError, UsageError
 from agriseg.grid import Window
+from agriseg.labels.pairs import find_pairs
+from agriseg.labels.raster import Labels, misfit
+from agriseg.labels.spatial_split import BlockSplit, Draw
 from agriseg.metrics import confusion, iou
-from agriseg.raster.info import RasterInfo
-from agriseg.training.balance import best_offsets
-from agriseg.training.blocks import BlockSplit, Draw
-from agriseg.training.labels import Labels, misfit
+from agriseg.raster.header import RasterInfo
+from agriseg.training.logit_adjustment import best_offsets
 from agriseg.training.losses import cross_entropy, dice, focal, ohem, weighted_sum
-from agriseg.training.pairs import find_pairs
 
 # labels
 

@@ -12,7 +12,7 @@ from rasterio.crs import CRS
 
 from agriseg.errors import DataError
 from agriseg.vectors.features import LONLAT
-from agriseg.vectors.polygons import is_vector, read_fields, read_polygons
+from agriseg.vectors.read import is_vector, read_fields, read_polygons
 
 UTM = CRS.from_epsg(32632)
 BOXES = [shapely.box(500_000 + 10 * k, 5_400_000, 500_008 + 10 * k, 5_400_010) for k in range(3)]

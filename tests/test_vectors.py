@@ -27,8 +27,8 @@ from agriseg.legend import Legend
 from agriseg.vectors import write as writing
 from agriseg.vectors.features import LONLAT, Features
 from agriseg.vectors.ogr import pyogrio
-from agriseg.vectors.polygons import Field, read_fields, read_polygons
-from agriseg.vectors.styles import categorized_style, graduated_style, outline_style, points_style
+from agriseg.vectors.qml import categorized_style, graduated_style, outline_style, points_style
+from agriseg.vectors.read import Field, read_fields, read_polygons
 from agriseg.vectors.write import write_features, write_geopackage
 
 UTM = CRS.from_epsg(32632)
@@ -518,7 +518,7 @@ def test_a_database_that_is_no_geopackage_is_refused_by_drivers_that_name_no_oth
     with closing(sqlite3.connect(tmp_path / "a.gpkg")) as database, database:
         database.execute("CREATE TABLE fields (name TEXT, GEOMETRY BLOB)")
     told = (
-        "import sys, pathlib; from agriseg.vectors.polygons import read_fields; from rasterio.crs import CRS\n"
+        "import sys, pathlib; from agriseg.vectors.read import read_fields; from rasterio.crs import CRS\n"
         "import pyogrio; assert not {'OGR_VRT', 'SQLite', 'HTTP', 'WMS', 'GDALG'} & set(pyogrio.list_drivers())\n"
         "try: read_fields(pathlib.Path(sys.argv[1]), CRS.from_epsg(32632))\n"
         "except ValueError as error: print(type(error).__name__)"

@@ -11,12 +11,12 @@ import pytest
 from conftest import DATA, blocks, record_of, write_raster
 
 from agriseg import Report, SegmentationModel, load_model, segment
-from agriseg.cli.options import bundled_model
-from agriseg.config import NOT_JUDGED, Limits, RunOptions
+from agriseg.cli.common.options import bundled_model
 from agriseg.errors import DataError, ModelError, UsageError
-from agriseg.jobs.prepare import prepare
-from agriseg.jobs.verdict import distance
-from agriseg.raster import sample
+from agriseg.mapping.prepare import prepare
+from agriseg.mapping.verdict import distance
+from agriseg.options import NOT_JUDGED, Limits, RunOptions
+from agriseg.raster import pixel_sample
 
 FIELD = Path(__file__).parents[1] / "examples" / "polygon_field" / "field.tif"
 
@@ -144,7 +144,7 @@ def test_numbers_of_another_scale_are_never_green(
 ) -> None:
     """Wherever the field lies, and however small it is: refused, or not green."""
     for name, value in {"_ALL_PIXELS": 1000, "_PATCH": 4, "ENOUGH": 128}.items():
-        monkeypatch.setattr(sample, name, value)
+        monkeypatch.setattr(pixel_sample, name, value)
     rng = np.random.default_rng(seed)
     side, width = 500, int(rng.choice([3, 20, 60]))
     top, left = rng.integers(0, side - width, 2)
@@ -163,7 +163,7 @@ def test_numbers_of_another_scale_are_never_green(
             assert name == "wrong"
             continue
         told = [cause["what"] for cause in verdict["causes"]]
-        seen = sample.take_sample(prepare(path, model, RunOptions()).contract.source)
+        seen = pixel_sample.take_sample(prepare(path, model, RunOptions()).contract.source)
         assert ("sample_small" in told) == (not seen.enough)
 
 

@@ -16,9 +16,9 @@ from rasterio.crs import CRS
 import agriseg
 from agriseg import SegmentationModel
 from agriseg.errors import DataError, InputMissing, OutputError, StorageError
-from agriseg.jobs import zarr_map
-from agriseg.jobs.zarr_map import machine_names, write_zarr
-from agriseg.layers.finished import FinishedMap, MapStrip
+from agriseg.export import zarr as zarr_export
+from agriseg.export.zarr import machine_names, write_zarr
+from agriseg.maps.reader import FinishedMap, MapStrip
 
 HOSTILE = ("<script>alert(1)</script>", '"quoted" \\', "=1+1", "../..", "two lines")
 
@@ -220,7 +220,7 @@ def test_a_disk_that_does_not_take_it_is_said_in_one_line(tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     finished(tmp_path, *noisy(50, 60))
-    monkeypatch.setattr(zarr_map.os, "fsync", full)
+    monkeypatch.setattr(zarr_export.os, "fsync", full)
     with pytest.raises(StorageError, match="No space left on device"):
         write_zarr(tmp_path / "field_run.json")
     assert not (tmp_path / "field.zarr").exists()

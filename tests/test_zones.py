@@ -15,15 +15,15 @@ from pyproj import Geod, Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import transform_bounds
 
+from agriseg.analysis.clip import Clipped
+from agriseg.analysis.components import Patches
+from agriseg.analysis.metric_grid import CellGrid, field_heading
+from agriseg.analysis.polygonize import polygonize
+from agriseg.analysis.scouting import scout
+from agriseg.analysis.severity import Severity, mean_of
+from agriseg.analysis.zones import Zones, natural_breaks
 from agriseg.errors import AgrisegError, DataError, UsageError
-from agriseg.layers.cells import CellGrid, field_heading
-from agriseg.layers.clip import Clipped
-from agriseg.layers.finished import FinishedMap
-from agriseg.layers.patches import Patches
-from agriseg.layers.polygonize import polygonize
-from agriseg.layers.scout import scout
-from agriseg.layers.severity import Severity, mean_of
-from agriseg.layers.zones import Zones, natural_breaks
+from agriseg.maps.reader import FinishedMap
 from agriseg.raster.cog import Layer, write_cog
 
 WEED = {"weed": 100.0}

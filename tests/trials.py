@@ -13,8 +13,8 @@ from rasterio.enums import ColorInterp
 from reference import Made, Tiling, blended, normalised
 
 from agriseg import Legend, SegmentationModel
-from agriseg.jobs.oracle import nearest_level, random_network
-from agriseg.networks.receptive import Reach
+from agriseg.demo.reference_models import nearest_level, random_network
+from agriseg.networks.receptive_field import Reach
 
 POINTWISE = ("levels", "points", "points of 4", "points of 6")
 CONVOLUTIONAL = ("fcn_small", "unet_small", "fcn_small/2", "fcn_small/3", "stride 8", "stride 3")

@@ -7,8 +7,8 @@ https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from agriseg.annotations.members import Malformed, base_name, counts, member, number, whole
 from agriseg.annotations.shapes import Annotated, Runs, Shape, polygon
-from agriseg.annotations.tree import Malformed, base_name, counts, member, number, whole
 
 
 def read_coco(tree: Any) -> list[Annotated]:

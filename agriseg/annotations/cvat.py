@@ -8,8 +8,8 @@ from xml.etree.ElementTree import Element
 
 import shapely
 
+from agriseg.annotations.members import Malformed, base_name, counts, number, whole
 from agriseg.annotations.shapes import Annotated, Runs, Shape, box, ellipse, line, point, polygon
-from agriseg.annotations.tree import Malformed, base_name, counts, number, whole
 
 _SHAPES = ("polygon", "box", "ellipse", "mask", "polyline", "points")
 _OTHERS = ("cuboid", "skeleton")

@@ -11,12 +11,12 @@ from agriseg.annotations.coco import read_coco
 from agriseg.annotations.cvat import read_cvat
 from agriseg.annotations.label_studio import read_label_studio
 from agriseg.annotations.labelme import read_labelme
+from agriseg.annotations.members import Malformed, parsed_json
 from agriseg.annotations.shapes import Annotated
-from agriseg.annotations.tree import Malformed, parsed_json
 from agriseg.errors import DataError
-from agriseg.raster.door import check_regular
+from agriseg.raster.safe_open import check_regular
 from agriseg.vectors.geojson import SHAPES
-from agriseg.vectors.xml import parsed_xml
+from agriseg.vectors.safe_xml import parsed_xml
 
 
 @dataclass(frozen=True)

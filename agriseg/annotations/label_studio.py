@@ -11,8 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 import shapely
 
+from agriseg.annotations.members import Malformed, base_name, member, number, points, whole
 from agriseg.annotations.shapes import Annotated, Runs, Shape, box, ellipse, point, polygon
-from agriseg.annotations.tree import Malformed, base_name, member, number, points, whole
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
 _IMAGES = (".tif", ".tiff", ".jpg", ".jpeg", ".png")

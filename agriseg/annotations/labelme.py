@@ -14,8 +14,8 @@ import numpy as np
 import shapely
 from PIL import Image
 
+from agriseg.annotations.members import Malformed, base_name, member, points, whole
 from agriseg.annotations.shapes import Annotated, Runs, Shape, box, ellipse, line, point, polygon
-from agriseg.annotations.tree import Malformed, base_name, member, points, whole
 
 _PIXELS = 100_000_000  # of a mask
 

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import click
 
-from agriseg.cli.edge import ProcessEdge
+from agriseg.cli.common.errors import ProcessEdge
 
 _COMMANDS = (
     "run", "batch", "layers", "report", "change", "index", "verify", "inspect", "labels", "train", "evaluate", "model",

@@ -10,18 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.edge import one_line
-from agriseg.cli.options import chosen_model, config_option, run_flags, run_options, scheduler_of, warn, worker_options
-from agriseg.cli.progress import Progress
-from agriseg.cli.signals import end_on_signals, stoppable
+from agriseg.cli.common.errors import one_line
+from agriseg.cli.common.options import (
+    chosen_model,
+    config_option,
+    run_flags,
+    run_options,
+    scheduler_of,
+    warn,
+    worker_options,
+)
+from agriseg.cli.common.progress import Progress
+from agriseg.cli.common.signals import end_on_signals, stoppable
 from agriseg.errors import ModelError, UsageError
 from agriseg.json_text import json_line
 from agriseg.units import seconds
 
 if TYPE_CHECKING:
-    from agriseg.jobs.diary import Diary
-    from agriseg.jobs.night import Night
-    from agriseg.jobs.queue import Job, Rules
+    from agriseg.batch.queue import Job, Rules
+    from agriseg.batch.run import Night
+    from agriseg.batch.summary import Diary
 
 _PATTERN = r"Regular expression on the path below FOLDER: (?P<field>[^/]+)/(?P<date>\d{8})."
 _SETTLE = "A file changed less than this ago may still be growing and waits; 30s if not given."
@@ -70,7 +78,7 @@ def command(
       agriseg batch night.toml -o maps --shard 1/4
     """
     end_on_signals()
-    from agriseg.jobs.night import Night
+    from agriseg.batch.run import Night
 
     path, folder = Path(source), Path(out)
     jobs = _jobs(path, folder, model, globs, pattern, run_flags(given), quiet=quiet)
@@ -94,10 +102,10 @@ def _jobs(
     quiet: bool,
 ) -> "list[Job]":  # fmt: skip
     """The jobs of a file, or the one of a folder."""
-    from agriseg.config import RunOptions
-    from agriseg.jobs.discover import GLOBS, discover
-    from agriseg.jobs.joblist import read_jobs
-    from agriseg.jobs.queue import Job
+    from agriseg.batch.job_file import read_jobs
+    from agriseg.batch.queue import Job
+    from agriseg.maps.discover import GLOBS, discover
+    from agriseg.options import RunOptions
 
     if source.suffix.lower() == ".toml":
         if model or globs or pattern or flags:
@@ -111,8 +119,8 @@ def _jobs(
 
 
 def _rules(given: dict[str, Any]) -> "Rules":
-    from agriseg.config import Limits
-    from agriseg.jobs.queue import Rules
+    from agriseg.batch.queue import Rules
+    from agriseg.options import Limits
 
     Limits.of(given["limits"])  # a wrong one is said before the first raster
     return Rules(
@@ -143,10 +151,10 @@ def _day(text: str | None) -> date | None:
 
 def _write_collection(folder: Path) -> None:
     """Items of the maps that are published, and the collection; not by workers, who would share a model's item."""
-    from agriseg.jobs.leftovers import WITHDRAWN
-    from agriseg.jobs.queue import QUARANTINE
-    from agriseg.jobs.stac import write_collection, write_item, write_model_item
-    from agriseg.layers.finished import RECORD, find_records
+    from agriseg.batch.queue import QUARANTINE
+    from agriseg.batch.withdrawn import WITHDRAWN
+    from agriseg.export.stac import write_collection, write_item, write_model_item
+    from agriseg.maps.reader import RECORD, find_records
 
     if not any(folder.rglob(f"*{RECORD}")):
         return

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.options import config_option, warn
-from agriseg.cli.signals import end_on_signals, stoppable
+from agriseg.cli.common.options import config_option, warn
+from agriseg.cli.common.signals import end_on_signals, stoppable
 from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
-    from agriseg.jobs.publish import Made
+    from agriseg.maps.publish import Made
 
 _LATER = "The image of the later map, if it lies elsewhere now."
 _FARTHEST = "Longest shift to take out; 3 m or 30 px if not given, whichever is more."
@@ -45,9 +45,9 @@ def command(
     """
     end_on_signals()
     from agriseg import units
-    from agriseg.jobs.change import make_change
-    from agriseg.jobs.legends import write_slds
-    from agriseg.jobs.stem import Stem
+    from agriseg.change.compare import make_change
+    from agriseg.export.sld_files import write_slds
+    from agriseg.maps.stem import Stem
 
     with stoppable(Path(out), "run the same command again"):
         made = make_change(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from agriseg.cli.options import bundled_model
-from agriseg.cli.progress import Progress
+from agriseg.cli.common.options import bundled_model
+from agriseg.cli.common.progress import Progress
 
 
 @click.command("demo", short_help="Map a synthetic field and compare with its truth.")
@@ -20,7 +20,7 @@ def command(out: str, width: int, height: int, seed: int) -> None:
     Example:
       agriseg demo -o demo
     """
-    from agriseg.jobs.demo import run_demo
+    from agriseg.demo.demo import run_demo
     from agriseg.model import load_model
 
     model = load_model(bundled_model("demo"))

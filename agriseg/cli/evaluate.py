@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.label_options import class_names, label_options, label_request
-from agriseg.cli.options import run_flags, run_options, warn
+from agriseg.cli.common.label_options import class_names, label_options, label_request
+from agriseg.cli.common.options import run_flags, run_options, warn
 from agriseg.errors import OutputError, UsageError
 from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
-    from agriseg.jobs.evaluate import Evaluation
+    from agriseg.evaluation.evaluate import Evaluation
 
 
 @click.command("evaluate", short_help="Score a model, or a finished map, against labels.")
@@ -42,9 +42,9 @@ def command(image: str, labels: str, out: str | None, model: str | None, *, as_j
         raise OutputError(f"{out}: holds something; choose another -o")
     import tempfile
 
-    from agriseg.cli.show import show_evaluation
+    from agriseg.cli.common.format import show_evaluation
     from agriseg.files import make_folder
-    from agriseg.jobs.train import save_evaluation
+    from agriseg.training.run import save_evaluation
 
     with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
         folder = Path(out or spare)
@@ -61,11 +61,11 @@ def command(image: str, labels: str, out: str | None, model: str | None, *, as_j
 def _evaluated(
     image: str, labels: str, model: str | None, given: dict[str, Any], flags: dict[str, Any], folder: Path
 ) -> "Evaluation":
-    from agriseg.config import RunOptions
-    from agriseg.jobs.evaluate import evaluate_labelled, score, tally
-    from agriseg.jobs.label_pairs import take_labels
+    from agriseg.evaluation.evaluate import evaluate_labelled, score, tally
+    from agriseg.labels.labelled_images import take_labels
     from agriseg.legend import Legend
     from agriseg.model import load_model
+    from agriseg.options import RunOptions
 
     loaded = None if model is None else load_model(model)
     legend = loaded.legend if loaded else Legend.from_names(list(class_names(given["classes"])))

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.options import config_option, warn
-from agriseg.cli.signals import end_on_signals, stoppable
+from agriseg.cli.common.options import config_option, warn
+from agriseg.cli.common.signals import end_on_signals, stoppable
 from agriseg.errors import UsageError
 from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
-    from agriseg.jobs.index import IndexLayer
+    from agriseg.maps.index_maps import IndexLayer
 
 _BANDS = "Which band is which: red=3,nir=4; alpha=5 marks a validity band. Else the file's tags say it."
 _SENSOR = "Camera whose bands these are, instead of --bands: m3m, rededge, sentinel2, ...; see --list."
@@ -22,8 +22,8 @@ def _show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> Non
     """Print what there is, and leave."""
     if not wanted or ctx.resilient_parsing:
         return
-    from agriseg.indices import INDICES
-    from agriseg.sensors import SENSORS
+    from agriseg.vegetation.formulas import INDICES
+    from agriseg.vegetation.sensors import SENSORS
 
     for index in INDICES.values():
         click.echo(f"  {index.name:6} {index.long_name}: {index.range}; greener is {_way(index.greener)}")
@@ -68,9 +68,9 @@ def command(
       agriseg index --list
     """
     end_on_signals()
-    from agriseg.jobs.index import IndexOptions, write_indices
-    from agriseg.jobs.legends import write_slds
-    from agriseg.jobs.outputs import default_folder
+    from agriseg.export.sld_files import write_slds
+    from agriseg.mapping.outputs import default_folder
+    from agriseg.maps.index_maps import IndexOptions, write_indices
 
     path = Path(image)
     options = IndexOptions(**{**flags, "bands": _roles(flags["bands"])})

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from agriseg.cli.options import chosen_model, config_option, run_flags, run_options
+from agriseg.cli.common.options import chosen_model, config_option, run_flags, run_options
 
 
 @click.command("inspect", short_help="Print what run would do with a raster.")
@@ -20,12 +20,12 @@ def command(image: str, model: str | None, *, as_json: bool, **flags: Any) -> No
     Example:
       agriseg inspect field.tif -m weeds.safetensors
     """
-    from agriseg.cli.show import show_prepared, show_raster
-    from agriseg.config import RunOptions
+    from agriseg.cli.common.format import show_prepared, show_raster
     from agriseg.errors import DataError
-    from agriseg.jobs.prepare import prepare
+    from agriseg.mapping.prepare import prepare
     from agriseg.model import load_model
-    from agriseg.raster.info import RasterInfo
+    from agriseg.options import RunOptions
+    from agriseg.raster.header import RasterInfo
 
     options = RunOptions.of(**run_flags(flags))
     file, said = chosen_model(model)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.label_options import class_names, label_options, label_request
-from agriseg.cli.options import warn
+from agriseg.cli.common.label_options import class_names, label_options, label_request
+from agriseg.cli.common.options import warn
 from agriseg.errors import OutputError, UsageError
 from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
-    from agriseg.jobs.label_set import LabelSet
+    from agriseg.labels.label_set import LabelSet
 
 
 @click.group("labels", short_help="Look at labels before training; polygons to label rasters.")
@@ -37,7 +37,7 @@ def check(images: str, labels: str, classes: str, *, as_json: bool, **given: Any
       agriseg labels check field.tif field.gpkg --column class --classes crop,weed
       agriseg labels check photos annotations.json --classes soil,crop,weed --rest soil
     """
-    from agriseg.jobs.label_pairs import take_labels
+    from agriseg.labels.labelled_images import take_labels
 
     request = label_request(images, labels, class_names(classes), given)
     with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
@@ -77,7 +77,7 @@ def rasterize(image: str, labels: str, classes: str, out: str, *, overwrite: boo
         raise OutputError(f"{path}: exists and is not overwritten; add --overwrite or choose another -o")
     if path.resolve() in (Path(image).resolve(), Path(labels).resolve()):
         raise UsageError(f"-o {path} is an input; choose another")
-    from agriseg.jobs.label_pairs import label_raster
+    from agriseg.labels.labelled_images import label_raster
 
     request = label_request(image, labels, class_names(classes), given)
     drawn = label_raster(Path(image), Path(labels), request, path)

@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from agriseg.cli.layer_options import layer_flags, layer_options
-from agriseg.cli.options import config_option, warn
-from agriseg.cli.report_options import handover, handover_options, open_page
-from agriseg.cli.signals import end_on_signals, stoppable
+from agriseg.cli.common.export_options import handover, handover_options, open_page
+from agriseg.cli.common.layer_options import layer_flags, layer_options
+from agriseg.cli.common.options import config_option, warn
+from agriseg.cli.common.signals import end_on_signals, stoppable
 from agriseg.json_text import json_line
 
 
@@ -32,10 +32,10 @@ def command(places: tuple[str, ...], *, overwrite: bool, open_: bool, as_json: b
       agriseg layers maps --plots trial.geojson --plot-buffer -0.1m
     """
     end_on_signals()
-    from agriseg.cli.show import show_layers
-    from agriseg.jobs.layers import make_layers
-    from agriseg.layers.finished import find_records
-    from agriseg.layers.options import LayerOptions
+    from agriseg.analysis.options import LayerOptions
+    from agriseg.analysis.run import make_layers
+    from agriseg.cli.common.format import show_layers
+    from agriseg.maps.reader import find_records
 
     options, wanted = LayerOptions.of(**layer_flags(flags)), handover(flags)
     for record in [record for place in places for record in find_records(Path(place))]:

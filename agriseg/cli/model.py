@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from agriseg.cli.options import warn
+from agriseg.cli.common.options import warn
 from agriseg.errors import UsageError
 from agriseg.json_text import json_line
 
@@ -37,7 +37,7 @@ def list_(*, as_json: bool) -> None:
       agriseg model list
     """
     from agriseg.networks import ARCHITECTURES
-    from agriseg.networks.cost import multiply_adds, parameters
+    from agriseg.networks.flops import multiply_adds, parameters
 
     facts: dict[str, dict[str, Any]] = {
         name: {
@@ -90,10 +90,10 @@ def init(
     from agriseg import units
     from agriseg.errors import OutputError
     from agriseg.files import make_folder
-    from agriseg.jobs.start import start
     from agriseg.legend import Legend
     from agriseg.model import SegmentationModel
     from agriseg.networks import architecture
+    from agriseg.training.initial_weights import start
 
     path = Path(out)
     if path.exists() and not overwrite:

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from agriseg.cli.layer_options import layer_flags, layer_options, refuse_without_layers
-from agriseg.cli.options import config_option, warn
-from agriseg.cli.progress import Progress
-from agriseg.cli.report_options import handover, handover_options, open_page
-from agriseg.cli.signals import end_on_signals, stoppable
+from agriseg.cli.common.export_options import handover, handover_options, open_page
+from agriseg.cli.common.layer_options import layer_flags, layer_options, refuse_without_layers
+from agriseg.cli.common.options import config_option, warn
+from agriseg.cli.common.progress import Progress
+from agriseg.cli.common.signals import end_on_signals, stoppable
 from agriseg.errors import UsageError
 from agriseg.json_text import json_line
 
@@ -46,9 +46,9 @@ def command(
       agriseg report may june july -o season.html
     """
     end_on_signals()
-    from agriseg.jobs.discover import expression_of
-    from agriseg.jobs.season import Flight, write_season
-    from agriseg.layers.finished import find_records
+    from agriseg.maps.discover import expression_of
+    from agriseg.maps.reader import find_records
+    from agriseg.reports.timeline import Flight, write_season
 
     expression = expression_of(pattern)
     chosen = refuse_without_layers(layer_flags(flags), wanted=layers)
@@ -92,8 +92,8 @@ def _shared_folder(records: Sequence[Path]) -> Path:
 
 
 def _make_layers(records: Sequence[Path], chosen: dict[str, Any], *, quiet: bool) -> None:
-    from agriseg.jobs.layers import make_layers, options_of
-    from agriseg.layers.options import LayerOptions
+    from agriseg.analysis.options import LayerOptions
+    from agriseg.analysis.run import make_layers, options_of
 
     given = LayerOptions.of(**chosen) if chosen else None
     with Progress("layers", quiet=quiet, unit="maps") as progress:
@@ -106,8 +106,8 @@ def _make_layers(records: Sequence[Path], chosen: dict[str, Any], *, quiet: bool
 
 
 def _collection(records: Sequence[Path]) -> Path:
-    from agriseg.jobs.stac import write_collection
-    from agriseg.layers.finished import RECORD
+    from agriseg.export.stac import write_collection
+    from agriseg.maps.reader import RECORD
 
     items = [record.with_name(f"{record.name.removesuffix(RECORD)}_stac.json") for record in records]
     return write_collection(_shared_folder(records), items)

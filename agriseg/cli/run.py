@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.layer_options import layer_flags, layer_options, refuse_without_layers
-from agriseg.cli.options import (
+from agriseg.cli.common.export_options import handover, handover_options, open_page
+from agriseg.cli.common.layer_options import layer_flags, layer_options, refuse_without_layers
+from agriseg.cli.common.options import (
     chosen_model,
     config_option,
     run_flags,
@@ -17,17 +18,16 @@ from agriseg.cli.options import (
     warn,
     worker_options,
 )
-from agriseg.cli.progress import Progress
-from agriseg.cli.report_options import handover, handover_options, open_page
-from agriseg.cli.signals import end_on_signals, stoppable
+from agriseg.cli.common.progress import Progress
+from agriseg.cli.common.signals import end_on_signals, stoppable
 from agriseg.errors import UsageError
 from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
-    from agriseg.engine.crew import Crew
-    from agriseg.jobs.publish import Made
-    from agriseg.jobs.segment import Report
-    from agriseg.layers.options import LayerOptions
+    from agriseg.analysis.options import LayerOptions
+    from agriseg.inference.workers import Crew
+    from agriseg.mapping.run import Report
+    from agriseg.maps.publish import Made
 
 _WORK = "Keep what the run needs while it lasts in a bucket, for workers without a common disk."
 
@@ -66,12 +66,12 @@ def command(
     end_on_signals()
     paths = [_local(image, out) if allow_remote else Path(image) for image in images]
     _refuse_clashes(images, paths, out)
-    from agriseg.cli.show import show_prepared
-    from agriseg.config import RunOptions
-    from agriseg.jobs.outputs import Outputs, default_folder
-    from agriseg.jobs.prepare import prepare
-    from agriseg.jobs.segment import Manner, run
+    from agriseg.cli.common.format import show_prepared
+    from agriseg.mapping.outputs import Outputs, default_folder
+    from agriseg.mapping.prepare import prepare
+    from agriseg.mapping.run import Manner, run
     from agriseg.model import load_model
+    from agriseg.options import RunOptions
 
     options = RunOptions.of(**run_flags(flags))
     wanted, page = _layers(layer_flags(flags), wanted=layers), handover(flags)
@@ -113,14 +113,14 @@ def _layers(chosen: dict[str, Any], *, wanted: bool) -> "LayerOptions | None":
     if not wanted:
         refuse_without_layers(chosen, wanted=False)
         return None
-    from agriseg.layers.options import LayerOptions
+    from agriseg.analysis.options import LayerOptions
 
     return LayerOptions.of(**chosen)
 
 
 def _made(report: "Report", options: "LayerOptions", *, overwrite: bool, quiet: bool) -> "Made":
     """The layers of a map that has just been finished."""
-    from agriseg.jobs.layers import make_layers
+    from agriseg.analysis.run import make_layers
 
     with stoppable(report.record, "the map is finished; make its layers with 'agriseg layers'"):
         made = make_layers(report.record, options, overwrite=overwrite)
@@ -130,7 +130,7 @@ def _made(report: "Report", options: "LayerOptions", *, overwrite: bool, quiet: 
 
 
 def _show(report: "Report", made: "Made | None", pages: list[Path], *, as_json: bool, open_: bool) -> None:
-    from agriseg.cli.show import show_layers, show_report
+    from agriseg.cli.common.format import show_layers, show_report
 
     if as_json:
         layers = {} if made is None else {"layers": made.as_dict()}
@@ -147,8 +147,8 @@ def _crew(flags: dict[str, Any], device: str, *, dry_run: bool) -> "Iterator[Cre
     """The workers that the user wants, checked; None for this process alone."""
     import torch
 
-    from agriseg.engine.crew import Crew, gpu_count
-    from agriseg.jobs.versions import versions
+    from agriseg.inference.workers import Crew, gpu_count
+    from agriseg.maps.versions import versions
 
     scheduler = scheduler_of(flags["scheduler"], flags["scheduler_file"])
     gpus = gpu_count() if device in ("auto", "cuda") else 0
@@ -165,8 +165,8 @@ def _crew(flags: dict[str, Any], device: str, *, dry_run: bool) -> "Iterator[Cre
 
 def _local(image: str, out: str | None) -> Path:
     """The name of the file on this machine; what is behind an address is fetched into the folder of the outputs."""
-    from agriseg.jobs.fetch import is_address, local_name
-    from agriseg.jobs.outputs import default_folder
+    from agriseg.mapping.outputs import default_folder
+    from agriseg.storage.download import is_address, local_name
 
     if not is_address(image):
         return Path(image)
@@ -176,7 +176,7 @@ def _local(image: str, out: str | None) -> Path:
 
 def _fetch(images: Sequence[str], paths: Sequence[Path], *, quiet: bool) -> None:
     """Fetch the images that are addresses."""
-    from agriseg.jobs.fetch import fetch, is_address
+    from agriseg.storage.download import fetch, is_address
 
     for image, path in zip(images, paths, strict=True):
         if not is_address(image):

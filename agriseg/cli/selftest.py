@@ -15,8 +15,8 @@ def command(*, quiet: bool) -> None:
     Example:
       agriseg selftest
     """
+    from agriseg.demo.selftest import run_selftest
     from agriseg.errors import PredictionError
-    from agriseg.jobs.selftest import run_selftest
 
     checks = []
     with tempfile.TemporaryDirectory(prefix="agriseg-selftest-") as folder:

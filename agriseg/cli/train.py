@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.label_options import class_names, label_options, label_values, renamed
-from agriseg.cli.options import warn
-from agriseg.cli.signals import ask_on_signals, stoppable
+from agriseg.cli.common.label_options import class_names, label_options, label_values, renamed
+from agriseg.cli.common.options import warn
+from agriseg.cli.common.signals import ask_on_signals, stoppable
 from agriseg.errors import ModelError, OutputError, UsageError
 from agriseg.units import seconds
 
 if TYPE_CHECKING:
-    from agriseg.jobs.train import Trained
+    from agriseg.training.run import Trained
 
 _DEFAULT_MINUTES = 30.0
 _DATA = ("images", "labels", "label_suffix", "column", "area", "rest", "point_radius", "nodata", "alpha")
@@ -53,7 +53,7 @@ def command(
       agriseg train --image field.tif --labels weeds.gpkg --column class --classes soil,weed -o weeds
       torchrun --nproc-per-node 2 -m agriseg train field.toml -o weeds
     """
-    from agriseg.training.ranks import assists
+    from agriseg.training.distributed import assists
 
     folder, helper = Path(out), assists()
     if not helper and folder.exists() and any(folder.iterdir()) and not resume:
@@ -62,9 +62,9 @@ def command(
     teller = _Teller(_board(folder) if tensorboard and not helper else None, quiet=quiet)
     asked = ask_on_signals()
 
-    from agriseg.cli.show import show_evaluation
-    from agriseg.jobs.train import assist, cross_validate, train
+    from agriseg.cli.common.format import show_evaluation
     from agriseg.training.config import TrainConfig
+    from agriseg.training.run import assist, cross_validate, train
 
     how: dict[str, Any] = {"device": device, "skip_bad": skip_bad, "stopped": asked}
     chosen = TrainConfig.of(tables, base)

@@ -25,7 +25,7 @@ def command(out: str, image: str | None, model: str | None, *, tiles: int, seed:
       agriseg verify maps
       agriseg verify maps/field_run.json --input /mnt/field.tif --tiles 20
     """
-    from agriseg.jobs.verify import Finding, verify
+    from agriseg.mapping.verify import Finding, verify
 
     found: list[Finding] = []
     places = Path(image) if image else None, Path(model) if model else None

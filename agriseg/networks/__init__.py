@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from agriseg.errors import ModelError
-from agriseg.networks import deeplab, fcn, fcn8s, lraspp, reduced, segnet, small, unet_small
-from agriseg.networks.receptive import Reach
-from agriseg.networks.reduced import Reduced, factor_of, plain
-from agriseg.networks.stem import widen
+from agriseg.networks import deeplab, fcn, fcn8s, fcn_small, input_downsampling, lraspp, segnet, unet_small
+from agriseg.networks.first_conv import widen
+from agriseg.networks.input_downsampling import Reduced, factor_of, plain
+from agriseg.networks.receptive_field import Reach
 
 __all__ = [
     "ARCHITECTURES", "NAMED_STARTS", "Architecture", "architecture", "factor_of", "last_bias", "plain", "plain_name",
@@ -64,7 +64,7 @@ class Architecture:
         """The same over means of `factor` x `factor` pixels, named with `/factor` at its end."""
         return replace(
             self, name=f"{self.name}/{factor}", make=lambda *shape: Reduced(self.make(*shape), factor),
-            reach=reduced.reach(self.reach, factor), align=self.align * factor,
+            reach=input_downsampling.reach(self.reach, factor), align=self.align * factor,
         )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ _ALL = (
         },
     ),
     Architecture("unet_small", unet_small.UNetSmall, unet_small.reach(), align=16, heads=("score",)),
-    Architecture("fcn_small", small.FCNSmall, small.reach(), align=2, heads=(f"{small.LAST}.",)),
+    Architecture("fcn_small", fcn_small.FCNSmall, fcn_small.reach(), align=2, heads=(f"{fcn_small.LAST}.",)),
 )  # fmt: skip
 ARCHITECTURES: Mapping[str, Architecture] = {each.name: each for each in _ALL}
 

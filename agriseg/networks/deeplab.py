@@ -6,8 +6,8 @@ Chen, Papandreou, Schroff and Adam 2017, "Rethinking Atrous Convolution for Sema
 
 from torchvision.models.segmentation import deeplabv3_resnet50
 
-from agriseg.networks.dilated import DilatedResNet, body_reach
-from agriseg.networks.receptive import Reach
+from agriseg.networks.receptive_field import Reach
+from agriseg.networks.torchvision_dilated import DilatedResNet, body_reach
 
 _WIDEST = 36  # largest dilation of the pyramid
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
 
-from agriseg.networks.dilated import DilatedResNet, body_reach
-from agriseg.networks.receptive import Reach
+from agriseg.networks.receptive_field import Reach
+from agriseg.networks.torchvision_dilated import DilatedResNet, body_reach
 
 
 class FCNResNet(DilatedResNet):

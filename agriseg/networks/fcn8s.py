@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torchvision.models import resnet18, resnet34, resnet50
 
-from agriseg.networks.receptive import Reach
-from agriseg.networks.stem import for_bands
+from agriseg.networks.first_conv import for_bands
+from agriseg.networks.receptive_field import Reach
 
 Depth = Literal[18, 34, 50]
 

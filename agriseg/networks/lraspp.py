@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
-from agriseg.networks.receptive import Reach
-from agriseg.networks.stem import for_bands
+from agriseg.networks.first_conv import for_bands
+from agriseg.networks.receptive_field import Reach
 
 
 class LRASPP(nn.Module):

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torchvision.models import vgg16_bn
 
-from agriseg.networks.receptive import Reach
-from agriseg.networks.stem import for_bands
+from agriseg.networks.first_conv import for_bands
+from agriseg.networks.receptive_field import Reach
 
 _ENCODER = (2, 2, 3, 3, 3)  # convolutions before each pooling
 _DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64,))

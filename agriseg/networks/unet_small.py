@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from agriseg.networks.receptive import Reach
+from agriseg.networks.receptive_field import Reach
 
 _WIDTHS = (32, 64, 128, 192)  # at strides 2, 4, 8, 16
 

@@ -1,1 +1,4 @@
-"""The only door to raster files."""
+"""The only code that opens raster files: header, validity, windows, resampling, geodesy, Cloud-Optimised GeoTIFFs.
+
+Imports root modules.
+"""

@@ -21,10 +21,10 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from agriseg.errors import StorageError
-from agriseg.raster.gdal import gdal_calls
-from agriseg.raster.info import Georeference
+from agriseg.raster.gdal_env import gdal_calls
+from agriseg.raster.header import Georeference
 from agriseg.raster.pam import PAM
-from agriseg.raster.sidecars import where_it_lies
+from agriseg.raster.qml import where_it_lies
 
 BLOCK = 512
 """Rows and columns of a block of the published files."""

@@ -9,7 +9,7 @@ from rasterio.errors import CRSError
 from rasterio.warp import transform as warp
 
 from agriseg.json_text import json_line
-from agriseg.raster.gdal import GDAL_ERRORS
+from agriseg.raster.gdal_env import GDAL_ERRORS
 
 _STILL = 1e-9  # of a coordinate, by which rounding may move it from one CRS to another
 _LONGEST = 60  # characters of a name

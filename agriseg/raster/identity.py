@@ -18,8 +18,8 @@ import rasterio
 from agriseg.errors import AgrisegError
 from agriseg.files import reading_error
 from agriseg.json_text import json_line
-from agriseg.raster.door import open_raster
 from agriseg.raster.pam import PAM, meaning
+from agriseg.raster.safe_open import open_raster
 
 _BEHIND = (".msk", ".ovr", PAM, ".aux", ".rrd")  # behind the whole name: masks, overviews, PAM, overviews of ERDAS
 _WORLD = (".wld", ".tfw", ".tifw", ".tiffw", ".jgw", ".jpw", ".jpgw", ".jpegw", ".pgw", ".pngw")

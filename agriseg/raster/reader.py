@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from agriseg.errors import DataError
 from agriseg.grid import Window, intersection
-from agriseg.raster.door import open_raster
-from agriseg.raster.gdal import gdal_calls, grow_block_cache
-from agriseg.raster.info import Georeference, RasterInfo
+from agriseg.raster.gdal_env import gdal_calls, grow_block_cache
+from agriseg.raster.header import Georeference, RasterInfo
 from agriseg.raster.resample import Taps, resample
-from agriseg.raster.validity import ValidityRule
+from agriseg.raster.safe_open import open_raster
+from agriseg.raster.valid_mask import ValidityRule
 
 _CHUNK_BYTES = 64 * 2**20  # of source pixels resampled at once, as float64
 

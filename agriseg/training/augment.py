@@ -10,10 +10,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn import functional
 
+from agriseg.labels.scene import Scene
 from agriseg.legend import NODATA
 from agriseg.normalize import Normalization
 from agriseg.training.sampling import Census, Place, draw_place, draw_rarest
-from agriseg.training.scenes import Scene
 
 Sample = tuple[torch.Tensor, torch.Tensor]
 

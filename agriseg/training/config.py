@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agriseg.config import RunOptions
 from agriseg.errors import ModelError
+from agriseg.labels.raster import Value
 from agriseg.networks import NAMED_STARTS
-from agriseg.training.labels import Value
+from agriseg.options import RunOptions
 from agriseg.training.recipe import Recipe
 
 Split = Literal["block", "file", "random", "list"]

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agriseg.errors import DataError
+from agriseg.labels.scene import Scene
 from agriseg.legend import NODATA
-from agriseg.training.scenes import Scene
 
 Place = tuple[int, int, int]
 """Scene, row and column."""

@@ -1,1 +1,4 @@
-"""Fields, plots and labels in; polygons and points out."""
+"""Vector files: features in; features and their styles out.
+
+Imports `raster` and root modules.
+"""

@@ -13,7 +13,7 @@ from rasterio.warp import transform as warp
 
 from agriseg.errors import DataError
 from agriseg.raster.crs import crs_name
-from agriseg.raster.gdal import gdal_calls
+from agriseg.raster.gdal_env import gdal_calls
 
 GeometryType = Literal["Point", "Polygon", "MultiPolygon", "Unknown"]
 

@@ -12,7 +12,7 @@ import shapely
 
 from agriseg.errors import DataError
 from agriseg.vectors.features import LONLAT, Features, check_count
-from agriseg.vectors.xml import parsed_xml
+from agriseg.vectors.safe_xml import parsed_xml
 
 _SHAPES = ("Polygon", "Point", "LineString", "LinearRing", "Model", "Track", "MultiTrack")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import agriseg.raster.gdal  # noqa: F401  (sets what both obey: no network, no plugins)
+import agriseg.raster.gdal_env  # noqa: F401  (sets what both obey: no network, no plugins)
 
 # Read when pyogrio registers its drivers, so set before it is imported. These open what a file names.
 os.environ["OGR_SKIP"] = "SQLite,MBTiles,OGR_VRT,GDALG"
@@ -17,8 +17,8 @@ import shapely
 from rasterio.crs import CRS
 
 from agriseg.errors import DataError
-from agriseg.vectors.encoding import encoding_of, undecided
 from agriseg.vectors.features import Features
+from agriseg.vectors.shapefile_encoding import encoding_of, undecided
 
 OGR_ERRORS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError)
 _BYTES = "ISO-8859-1"  # each byte is a letter; what GDAL cannot convert it would leave out

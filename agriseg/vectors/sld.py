@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree as Xml
 
 from agriseg.errors import DataError
-from agriseg.raster.sidecars import QML
+from agriseg.raster.qml import QML
 
 _PIXEL = 0.28  # mm, the size of a pixel that OGC 02-070 and WMS assume
 _POINT = 25.4 / 72  # mm
@@ -22,7 +22,7 @@ def sld_of(style: str, name: str) -> str:
     """What a style of QGIS shows, as GeoServer reads it; to NAME.sld, or into `styleSLD` of a GeoPackage's styles.
 
     Args:
-        style: QML, by `agriseg.raster.sidecars` or `agriseg.vectors.styles`.
+        style: QML, by `agriseg.raster.qml` or `agriseg.vectors.qml`.
         name: of the layer.
 
     Raises:

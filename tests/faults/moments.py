@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import agriseg.files
-from agriseg.engine.device import Forward
-from agriseg.raster.place import Folder
-from agriseg.raster.store import BlockStore
+from agriseg.inference.device import Forward
+from agriseg.storage.base import Folder
+from agriseg.storage.blocks import BlockStore
 
 DEEDS = [(Forward, "__call__"), (Folder, "put"), (Folder, "drop"), (BlockStore, "write"), (agriseg.files, "commit")]
 

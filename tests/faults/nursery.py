@@ -20,18 +20,8 @@ from typing import Any
 import patches
 from PIL import Image
 
-import agriseg.cli.batch
-import agriseg.cli.evaluate
-import agriseg.cli.inspect
-import agriseg.cli.run
-import agriseg.cli.train
-import agriseg.jobs.evaluate
-import agriseg.jobs.handover
-import agriseg.jobs.segment
-import agriseg.jobs.train
-import agriseg.jobs.verify  # noqa: F401  (all of these are here to be there in the forks)
 from agriseg.cli import main
-from agriseg.layers.report_page import template
+from agriseg.reports.report_page import template
 
 Image.init()
 template("report.html.j2")  # compiled once

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from moments import Moments
 
-from agriseg.engine.answers import Answers
-from agriseg.engine.crew import _guarded
-from agriseg.engine.device import Forward
+from agriseg.batch import dispatcher, worker
 from agriseg.errors import WorkerLost
-from agriseg.jobs import row, segment, shift
+from agriseg.inference.device import Forward
+from agriseg.inference.workers import _guarded
+from agriseg.mapping import run as mapping_run
+from agriseg.storage.logits_cache import Answers
 
 PROBE = 64
 """Side of the input that agriseg tries a network with (px); tiles of the tests are larger."""
@@ -90,7 +91,7 @@ class _Forks:
 
 def forks() -> None:
     """Rasters of a night are mapped in forks, not in Dask's workers."""
-    shift.Crew = _Forks  # type: ignore[assignment, misc]
+    dispatcher.Crew = _Forks  # type: ignore[assignment, misc]
 
 
 def before_tile(name: str, act: str) -> None:
@@ -103,14 +104,14 @@ def before_tile(name: str, act: str) -> None:
             exec(act, {**globals(), "window": tile.window})
 
     mapped: list[str] = []
-    plain = segment.run
+    plain = mapping_run.run
 
     def run(prepared: Any, *rest: Any, **flags: Any) -> Any:
         mapped.append(prepared.info.path.name)
         return plain(prepared, *rest, **flags)
 
     Answers.begin = note  # type: ignore[method-assign]
-    row.run = run
+    worker.run = run
 
 
 def dies_at(place: str, number: int) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from conftest import TIMED, blocks, layer_bytes, nearest, write_raster
 
-from agriseg.jobs.oracle import random_network
+from agriseg.demo.reference_models import random_network
 
 TILE = ["--tile", "96", "--overlap", "48", "--margin", "16"]
 """Tiles larger than the trial input of a network, many on a small raster."""

@@ -18,9 +18,9 @@ from runs import TILE, Nursery, Subject
 from agriseg import SegmentationModel, segment
 from agriseg.errors import DataError
 from agriseg.grid import Window
-from agriseg.raster.info import RasterInfo
+from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Reader, Source
-from agriseg.raster.validity import ValidityRule
+from agriseg.raster.valid_mask import ValidityRule
 
 Tries = Callable[[int, int], int]
 

@@ -12,12 +12,12 @@ from conftest import blocks, layer_bytes, read, record_of, write_raster
 from runs import Nursery, Subject
 
 from agriseg import SegmentationModel
-from agriseg.config import RunOptions
-from agriseg.engine.device import Forward
 from agriseg.errors import DeviceMemoryError
-from agriseg.jobs.outputs import Outputs
-from agriseg.jobs.prepare import prepare, smaller
-from agriseg.jobs.segment import run
+from agriseg.inference.device import Forward
+from agriseg.mapping.outputs import Outputs
+from agriseg.mapping.prepare import prepare, smaller
+from agriseg.mapping.run import run
+from agriseg.options import RunOptions
 
 
 @pytest.fixture

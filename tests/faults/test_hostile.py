@@ -21,7 +21,7 @@ import torch
 from conftest import DATA, blocks, layer_bytes, write_raster
 from runs import Ended, Nursery, Subject
 
-from agriseg.jobs.oracle import random_network
+from agriseg.demo.reference_models import random_network
 
 ROOT = Path(__file__).parents[2]
 Traced = Callable[..., Ended]

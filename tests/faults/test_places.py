@@ -304,7 +304,7 @@ def test_thin_rasters_with_overviews(
 @pytest.mark.parametrize("height", [1, 31, 63, 64, 65, 80, 96, 127, 128, 129, 160, 200])
 def test_sizes_around_the_tile(tmp_path: Path, small: SegmentationModel, height: int) -> None:
     """Twelve heights by twelve widths, exact against one untiled forward."""
-    from agriseg.jobs.selftest import whole_forward
+    from agriseg.demo.selftest import whole_forward
 
     wrong: list[Any] = []
     for width in (1, 31, 63, 64, 65, 80, 96, 127, 128, 129, 160, 200):

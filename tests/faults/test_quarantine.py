@@ -12,13 +12,13 @@ import pytest
 from conftest import UTM
 from runs import Ended, Nursery
 
-from agriseg.jobs.oracle import random_network
+from agriseg.demo.reference_models import random_network
 
 Tries = Callable[[int, int], int]
 
 LIMITS = ["--limit", "doubtful=99%:99.9%", "--limit", "distance=1:2"]
 STATES = ("green", "green", "red", "cut", "vanished", "same")
-PLACES = ("agriseg.files:commit", "agriseg.jobs.segment:describe_run", "agriseg.jobs.shift:Entry", "shutil:rmtree")
+PLACES = ("agriseg.files:commit", "agriseg.mapping.run:describe_run", "agriseg.batch.dispatcher:Entry", "shutil:rmtree")
 """Calls at which a night or one of its workers dies: names of outputs and summaries, records, the ledger, clearing away."""
 
 

@@ -1,0 +1,186 @@
+"""Scout points: the few places of a map that are worth a walk."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.warp import transform as warp
+
+from agriseg.analysis.metric_grid import ground_plane
+from agriseg.analysis.polygonize import Polygons
+from agriseg.errors import DataError, UsageError
+from agriseg.maps.reader import MaskSource
+from agriseg.raster.gdal_env import GDAL_ERRORS
+
+DISTANCE_SHARE = 0.05
+"""Least distance of two points, of the map's diagonal."""
+_DECIMALS = 7  # of degrees: 1.1 cm
+_SQUARE_METRES = 10_000.0  # per hectare
+
+
+@dataclass(frozen=True)
+class ScoutPoint:
+    """A place to walk to.
+
+    Args:
+        number: from 1, the most worth it.
+        class_name: what it is in.
+        area_m2: of the patch it stands for, square metres.
+        confidence: mean of that patch, 0 to 1.
+        x, y: in the map's CRS; the widest place of the patch.
+        lon, lat: OGC:CRS84, degrees to 7 decimals.
+    """
+
+    number: int
+    class_name: str
+    area_m2: float
+    confidence: float
+    x: float
+    y: float
+    lon: float
+    lat: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Columns of its feature, but for its place in the map's CRS."""
+        return {
+            "number": self.number,
+            "class": self.class_name,
+            "area_m2": self.area_m2,
+            "confidence": self.confidence,
+            "lon": self.lon,
+            "lat": self.lat,
+            "name": f"{self.number} {self.class_name}",
+            "desc": f"{_area(self.area_m2)} of {self.class_name}, {100 * self.confidence:.0f} % sure",
+        }
+
+
+@dataclass(frozen=True)
+class Scouting:
+    """Where to go.
+
+    Args:
+        points: the most worth a walk first.
+        distance: metres that they lie apart at least.
+        reason: why there are none; None if there are.
+    """
+
+    points: tuple[ScoutPoint, ...]
+    distance: float
+    reason: str | None
+
+
+def scout(
+    source: MaskSource, polygons: Polygons, affected: Collection[int], count: int = 5, distance: float | None = None
+) -> Scouting:
+    """Choose places by what a walk there would show: patches with the largest product of area and mean confidence.
+
+    From the best on, a patch is taken unless its point lies too near to one that was taken. There may be fewer points
+    than asked for. Distances are metres by the GSD in the middle of the map.
+
+    Args:
+        source: the map.
+        polygons: of its patches.
+        affected: ids of the classes that are looked for.
+        count: points at most.
+        distance: metres that they lie apart at least; None is 5 % of the map's diagonal.
+
+    Raises:
+        UsageError: a count below 1, or a distance below 0.
+        DataError: the map's ground is unknown, or its CRS has no way to longitude and latitude.
+    """
+    plane = ground_plane(source)
+    if distance is None:
+        distance = DISTANCE_SHARE * float(np.hypot(*(plane @ (source.width, source.height))))
+    if count < 1 or not distance >= 0:
+        raise UsageError(f"{count} scout points {distance:g} m apart, expected 1 or more, and 0 m or more")
+    columns, transform = polygons.columns, source.georeference.transform
+    sought = np.flatnonzero(np.isin(columns["class_id"], list(affected)))
+    if not len(sought):
+        names = ", ".join(source.legend.names[k] for k in sorted(affected))
+        return Scouting((), distance, f"the map shows no patch of {names}")
+    score = columns["area_m2"][sought] * columns["mean_confidence"][sought]
+    order = sought[np.argsort(-score, kind="stable")]
+    taken, spots = _spread(_moved(polygons.shapes[order], plane @ ~transform), count, distance)
+    return Scouting(_points(source, polygons, order[taken], spots), distance, None)
+
+
+def largest(source: MaskSource, polygons: Polygons, affected: Collection[int]) -> ScoutPoint | None:
+    """The patch of these classes with the most ground; None if the map shows none.
+
+    Raises:
+        DataError: as `scout`.
+    """
+    sought = np.flatnonzero(np.isin(polygons.columns["class_id"], list(affected)))
+    if not len(sought):
+        return None
+    patch = sought[[np.argmax(polygons.columns["area_m2"][sought])]]
+    (shape,) = _moved(polygons.shapes[patch], ground_plane(source) @ ~source.georeference.transform)
+    return _points(source, polygons, patch, _widest_place(shape)[None])[0]
+
+
+def _points(
+    source: MaskSource, polygons: Polygons, patches: NDArray[np.intp], spots: NDArray[np.float64]
+) -> tuple[ScoutPoint, ...]:
+    """Patches with the places (P, 2) in them, metres in the plane of the map's middle."""
+    columns = polygons.columns
+    x, y = source.georeference.transform @ (~ground_plane(source) @ spots.T)
+    lon, lat = _lonlat(source.georeference.crs, x, y)
+    return tuple(
+        ScoutPoint(
+            number, str(columns["class_name"][patch]), float(columns["area_m2"][patch]),
+            float(columns["mean_confidence"][patch]), *map(float, place),
+        )
+        for number, (patch, *place) in enumerate(zip(patches, x, y, lon, lat, strict=True), 1)
+    )  # fmt: skip
+
+
+def _spread(shapes: NDArray[np.object_], count: int, distance: float) -> tuple[list[int], NDArray[np.float64]]:
+    """Greedily, the first shapes whose widest places lie apart: their indices, and (P, 2) these places."""
+    taken: list[int] = []
+    spots = np.empty((0, 2))
+    bounds = shapely.bounds(shapes)
+    near = np.zeros(len(shapes), bool)  # as a whole to a place that is taken: no need to look for the widest one
+    for index, shape in enumerate(shapes):
+        if len(taken) == count:
+            break
+        if near[index]:
+            continue
+        spot = _widest_place(shape)
+        if (np.hypot(*(spots - spot).T) >= distance).all():
+            taken.append(index)
+            spots = np.vstack([spots, spot])
+            reach = np.maximum(abs(bounds[:, :2] - spot), abs(bounds[:, 2:] - spot))
+            near |= np.hypot(*reach.T) < distance
+    return taken, spots
+
+
+def _widest_place(shape: shapely.Geometry) -> NDArray[np.float64]:
+    """(2,) centre of the largest circle in a shape."""
+    return np.asarray(shapely.get_coordinates(shapely.maximum_inscribed_circle(shape))[0])
+
+
+def _moved(shapes: NDArray[np.object_], to: Any) -> NDArray[np.object_]:
+    return np.asarray(shapely.transform(shapes, lambda xy: np.stack(to @ (xy[:, 0], xy[:, 1]), axis=1)), object)
+
+
+def _lonlat(crs: CRS, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2, N) degrees."""
+    try:
+        found = np.round(warp(crs, "OGC:CRS84", x, y), _DECIMALS)
+    except (CRSError, *GDAL_ERRORS) as error:
+        raise DataError("the map's CRS is not tied to the Earth, so no phone finds its scout points") from error
+    if not np.isfinite(found).all():
+        raise DataError("scout points have no longitude and latitude in the map's CRS; is it the right one?")
+    return np.asarray(found)
+
+
+def _area(square_metres: float) -> str:
+    """For a reader: `3.2 m2`, `140 m2`, `1.2 ha`."""
+    if square_metres >= _SQUARE_METRES:
+        return f"{square_metres / _SQUARE_METRES:.1f} ha"
+    return f"{square_metres:.0f} m2" if square_metres >= 10 else f"{square_metres:.2g} m2"

@@ -1,0 +1,182 @@
+"""Severity on a grid: percent of the ground, and of the plants on it, that is affected.
+
+Plant pathology tells severity, the share of plant tissue that is affected, from incidence, the share of plants that
+are. A map of pixels shows severity; it counts no plants. Bare ground is no tissue, so the share of the field alone
+would be wrong for a pathologist, and both denominators are given.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agriseg.analysis.area_table import class_id
+from agriseg.analysis.metric_grid import CellGrid, blocks, ground_areas
+from agriseg.errors import DataError, UsageError
+from agriseg.grid import Window
+from agriseg.legend import NODATA, Legend
+from agriseg.maps.reader import MaskSource
+from agriseg.raster.crs import same_horizontal_crs
+from agriseg.raster.header import Georeference, RasterInfo
+from agriseg.raster.reader import Reader, Source
+from agriseg.raster.valid_mask import ValidityRule
+
+LEAST_SHARE = 0.1
+"""Of a cell's square metres that must be valid; less is no data."""
+_ROWS = 512  # of a raster of numbers, read at a time
+_APART = 0.5  # px that the corners of a raster and a map may lie apart
+
+
+@dataclass(frozen=True)
+class Severity:
+    """Percent affected of each cell; `agriseg.raster.cog.Rows`, band 1 by field and band 2 by canopy.
+
+    Args:
+        grid: the cells.
+        percent: (2, rows, cols) float32, 0 to 100: of the valid ground, and of the plants; NaN is no data.
+        square_metres: (rows, cols) valid in each cell.
+        field, canopy: percent of the whole map, with what lies in cells of no data; NaN without any such ground.
+    """
+
+    grid: CellGrid
+    percent: NDArray[np.float32]
+    square_metres: NDArray[np.float64]
+    field: float
+    canopy: float
+    bands = 2
+    dtype = "float32"
+    nodata = math.nan
+
+    @classmethod
+    def of(
+        cls,
+        source: MaskSource,
+        grid: CellGrid,
+        weights: Mapping[str, float],
+        ground: Collection[int],
+        least_share: float = LEAST_SHARE,
+    ) -> "Severity":
+        """Measure it.
+
+        Args:
+            source: the map.
+            grid: cells over it.
+            weights: class to percent of its area that counts as affected; a class that is not named counts 0.
+            ground: ids of the classes that are no plants; all others are the canopy.
+            least_share: of a cell that must be valid.
+
+        Raises:
+            UsageError: no such class, a weight outside 0 to 100, no weight, or one of a class that is no plant.
+            DataError: the map's ground is unknown, or a block cannot be decoded.
+        """
+        adds = _adds(source.legend, weights, ground)
+        found = np.zeros((*grid.shape, 3))
+        other = len(source.legend)  # what is no class
+        for strip in source.strips():
+            areas = ground_areas(source, strip.rows)[:, None]
+            for cols in blocks(source.width):
+                kind = np.minimum(strip.mask[:, cols.start : cols.stop], other)
+                if (kind < other).any():
+                    place, by_class = grid.sums(strip.rows, cols, kind, other + 1, areas)
+                    found[place] += by_class @ adds
+        total = found.sum((0, 1))
+        few = found[..., 0] < least_share * grid.side**2
+        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, no data
+            percent = np.stack([found[..., 2] / found[..., whole] for whole in (0, 1)])
+            field, canopy = total[2] / total[:2]
+        percent[:, few] = math.nan
+        return cls(grid, percent.astype(np.float32), found[..., 0].copy(), float(field), float(canopy))
+
+    def of_field_alone(self) -> "Severity":
+        """The same without shares of a canopy, where nobody knows what is ground."""
+        return replace(
+            self, percent=np.stack([self.percent[0], np.full_like(self.percent[1], math.nan)]), canopy=math.nan
+        )
+
+    @property
+    def height(self) -> int:
+        """Rows of cells."""
+        return self.grid.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of cells."""
+        return self.grid.shape[1]
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Rows `[start, stop)` of cells, (2, stop - start, width)."""
+        return self.percent[:, start:stop]
+
+
+def mean_of(
+    path: Path, source: MaskSource, grid: CellGrid, least_share: float = LEAST_SHARE
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean of a raster of numbers, such as an index, in each cell of a map.
+
+    Args:
+        path: of the raster; its first band counts. It covers the ground of the map, in pixels of any size.
+        source: the map; only its valid pixels count.
+        grid: cells over it.
+        least_share: of a cell that must be valid in both.
+
+    Returns:
+        (rows, cols) means over the ground, NaN is no data; (rows, cols) square metres they are taken over.
+
+    Raises:
+        DataError: the raster does not cover the same ground or cannot be read, or the map's ground is unknown.
+    """
+    info = RasterInfo.read(path)
+    _check_ground(info, source)
+    found = np.zeros((*grid.shape, 2))
+    with Reader(Source(info, (1,), ValidityRule.of(info), source.width, source.height)) as reader:
+        for strip in source.strips(_ROWS):
+            areas = ground_areas(source, strip.rows)[:, None]
+            numbers = reader.read(Window(0, strip.row_off, source.width, len(strip.mask)))
+            valid = numbers.valid & (strip.mask != NODATA)
+            for cols in blocks(source.width):
+                part = slice(cols.start, cols.stop)
+                if (here := valid[:, part]).any():
+                    value = np.where(here, numbers.pixels[0, :, part], 0).astype(np.float64)
+                    for index, weight in enumerate((areas, areas * value)):
+                        place, sums = grid.sums(strip.rows, cols, here.view(np.uint8), 2, weight)
+                        found[(*place, index)] += sums[..., 1]
+    with np.errstate(invalid="ignore"):
+        mean = found[..., 1] / found[..., 0]
+    mean[found[..., 0] < least_share * grid.side**2] = math.nan
+    return mean, found[..., 0].copy()
+
+
+def _adds(legend: Legend, weights: Mapping[str, float], ground: Collection[int]) -> NDArray[np.float64]:
+    """What a square metre of each class adds, (K + 1, 3): to the field, to the canopy, percent to the affected."""
+    adds = np.zeros((len(legend) + 1, 3))
+    adds[:-1, :2] = 1
+    adds[list(ground), 1] = 0
+    if not any(weights.values()):
+        raise UsageError("no class is affected, so there is no severity; name one, such as weed or rust=30%")
+    for name, percent in weights.items():
+        k = class_id(legend, name, "severity")
+        if not 0 <= percent <= 100:
+            raise UsageError(f"{name}={percent:g}%, expected 0 to 100 percent of its area that counts as affected")
+        if percent and k in ground:
+            raise UsageError(f"{name} is ground and no plant, so it cannot be affected; leave it out of one of the two")
+        adds[k, 2] = percent
+    return adds
+
+
+def _check_ground(info: RasterInfo, source: MaskSource) -> None:
+    """Refuse a raster whose corners are not those of the map."""
+    there, here = info.georeference, source.georeference
+    corners = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+    cols, rows = ~here.transform @ (there.transform @ (corners[0] * info.width, corners[1] * info.height))
+    apart = np.hypot(cols - corners[0] * source.width, rows - corners[1] * source.height).max()
+    if not _same_crs(here, there) or not apart <= _APART:
+        raise DataError(f"{info.path}: does not cover the ground of the map, as it should; make it from the same image")
+
+
+def _same_crs(here: Georeference, there: Georeference) -> bool:
+    if here.crs is None or there.crs is None:
+        return here.crs is there.crs
+    return same_horizontal_crs(here.crs, there.crs, [here.transform @ (0, 0), here.transform @ (1, 1)])

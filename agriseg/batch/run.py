@@ -1,0 +1,191 @@
+"""Many rasters in one night: each in a worker process, none of them able to stop the others."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from agriseg import files
+from agriseg.batch.queue import GONE, Item, Job, Rules, same_content, stamp
+from agriseg.batch.state_db import Ledger
+from agriseg.batch.summary import Diary
+from agriseg.batch.withdrawn import is_there, rows_of_gone
+from agriseg.errors import AgrisegError, ModelError, UsageError
+from agriseg.json_text import json_line
+from agriseg.maps.discover import Candidate
+from agriseg.raster.identity import Listing, listing
+
+FINAL = (2, 3, 65, 78)
+"""Exit codes of what will fail again however often it is tried: the raster, the model and the flags stay the same."""
+_PACKAGES = ("agriseg", "torch", "rasterio", "numpy", "zarr")
+
+
+@dataclass(frozen=True)
+class Night:
+    """What is to be done, and where it goes; `run` does it.
+
+    Args:
+        jobs: at least one.
+        out: folder of the outputs, the ledger and the summaries.
+        rules: how.
+        tell: called with rasters settled and rasters in all.
+        complain: called with each raster that fails, and why.
+    """
+
+    jobs: Sequence[Job]
+    out: Path
+    rules: Rules
+    tell: Callable[[int, int], None] = lambda _done, _all: None
+    complain: Callable[[str, str], None] = lambda _name, _why: None
+
+    def run(self) -> Diary:
+        """Map what is not mapped yet.
+
+        Returns:
+            The diary of the night, closed; its exit code is that of the command.
+
+        Raises:
+            BusyError: another night writes there.
+            AgrisegError: what no raster is to blame for.
+        """
+        files.make_folder(self.out)
+        with files.locked(self.out / f".agriseg-batch{self._suffix}.lock"):
+            items, passed_over = self._items()
+            with Ledger(self.out / f"ledger{self._suffix}.sqlite") as ledger:
+                gone = {row["name"]: row for row in rows_of_gone(ledger, {item.name for item in items})}
+                names = [*(item.name for item in items), *gone]
+                with Diary(self.out, self._suffix, names, passed_over, self.complain) as diary:
+                    self._go(items, gone, ledger, diary)
+                return diary
+
+    def _go(self, items: list[Item], gone: dict[str, dict[str, Any]], ledger: Ledger, diary: Diary) -> None:
+        for name, row in gone.items():
+            diary.settle(name, row)
+        left = [item for item in items if not self._settled(item, ledger, diary)]
+        if left:
+            diary.write()
+            from agriseg.batch.dispatcher import Shift  # loads Dask, which a night without work does without
+
+            Shift(self.rules, self.out, ledger, diary, left, self.tell).work()
+
+    def plan(self) -> list[tuple[str, str]]:
+        """Each raster's name and what would become of it: nothing is written."""
+        items, _ = self._items()
+        place = self.out / f"ledger{self._suffix}.sqlite"
+        with Ledger(place) if place.exists() else nullcontext() as ledger:
+            return [(item.name, self._prospect(item, ledger)) for item in items]
+
+    def _prospect(self, item: Item, ledger: Ledger | None) -> str:
+        known = ledger and self._known(item, ledger)
+        return "refused" if item.refusal else "unchanged" if known else "to map"
+
+    @property
+    def _suffix(self) -> str:
+        part, parts = self.rules.shard
+        return f"-{part}of{parts}" if parts > 1 else ""
+
+    def _items(self) -> tuple[list[Item], dict[str, int]]:
+        """The rasters of this shard, and how many files were passed over, by kind."""
+        passed_over: dict[str, int] = {}
+        items: list[Item] = []
+        names = cache(listing)  # a folder of 10,000 rasters is listed once
+        for job in self.jobs:
+            key = _key(job, self.rules)
+            items += [_item(job, candidate, key, names) for candidate in job.found.rasters if self._is_asked(candidate)]
+            for kind, number in job.found.passed_over.items():
+                passed_over[kind] = passed_over.get(kind, 0) + number
+        items = [self._checked(item) for item in _without_clashes(items)]
+        unseen = [_unseen(job, *each) for job in self.jobs for each in job.found.unseen.items()]
+        return [item for item in items + unseen if self._is_ours(item)], passed_over
+
+    def _is_ours(self, item: Item) -> bool:
+        """Whether this shard has the raster; the same one every night, whatever comes beside it."""
+        part, parts = self.rules.shard
+        return crc32(item.name.encode("utf-8", "surrogateescape")) % parts == part - 1
+
+    def _is_asked(self, candidate: Candidate) -> bool:
+        if self.rules.since is None:
+            return True
+        with suppress(OSError):  # it has gone, and says so when its turn comes
+            return candidate.day is None or candidate.day >= self.rules.since
+        return True
+
+    def _checked(self, item: Item) -> Item:
+        """A raster whose date cannot be compared says so."""
+        date = item.candidate.date
+        if self.rules.since is None or date is None or item.candidate.day is not None:
+            return item
+        why = (
+            f"{item.candidate.path}: {date!r} is no day, or may be two, so --since cannot be applied; write 2026-05-01"
+        )
+        return replace(item, refusal=UsageError(why))
+
+    def _settled(self, item: Item, ledger: Ledger, diary: Diary) -> bool:
+        """Whether nothing is to be done for a raster: it is mapped, or is known to be bad."""
+        if item.refusal:
+            outcome = item.row("failed", str(item.refusal), item.refusal.exit_code)
+        elif known := self._known(item, ledger):
+            ledger.restamp(item.name, item.stamp.text)
+            outcome = {**known, "unchanged": True}
+        else:
+            return False
+        diary.settle(item.name, outcome)
+        return True
+
+    def _known(self, item: Item, ledger: Ledger) -> dict[str, Any] | None:
+        """What became of just this raster in an earlier night; None if it is to be mapped."""
+        entry = ledger.find(item.name)
+        if entry is None or entry.key != item.key or not same_content(item, entry):
+            return None
+        is_final = entry.outcome["status"] == "done" or entry.outcome["code"] in FINAL
+        return entry.outcome if is_final and is_there(self.out, entry.outcome) else None
+
+
+def _item(job: Job, candidate: Candidate, key: str, names: Callable[[Path], Listing]) -> Item:
+    name = f"{job.title}/{candidate.name}" if job.title else candidate.name
+    return Item(name, candidate, job, stamp(candidate.path, names), key)
+
+
+def _unseen(job: Job, name: str, why: AgrisegError) -> Item:
+    """What could not be looked into is told as a raster is that fails."""
+    title = f"{job.title}/{name}" if job.title else name
+    return Item(title, Candidate(Path(name), name, name, None), job, GONE, "", why)
+
+
+def _without_clashes(items: list[Item]) -> list[Item]:
+    """Rasters whose outputs would have the names of another's say so."""
+    first: dict[str, str] = {}
+    marked = []
+    for item in items:
+        stem = str(Path(item.name).with_suffix(""))
+        if stem in first:
+            why = f"{first[stem]} would write the same files; give one of them another name"
+            item = replace(item, refusal=UsageError(why))
+        marked.append(item)
+        first.setdefault(stem, item.name)
+    return marked
+
+
+def _key(job: Job, rules: Rules) -> str:
+    """Of everything beside the raster that decides a map."""
+    if not job.model.is_file():
+        raise ModelError(f"{job.model}: no such model file; check the name")
+    decisive = {
+        "model": _sha256(job.model), "flags": {name: repr(value) for name, value in job.flags.items()},
+        "rules": [rules.cpu_threads, rules.limits, rules.refused],
+        "versions": {name: version(name) for name in _PACKAGES},
+    }  # fmt: skip
+    return hashlib.sha256(json_line(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise files.reading_error(path, error) from error

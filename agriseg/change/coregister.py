@@ -1,0 +1,208 @@
+"""How far one picture of a field lies from another: the error of position between two flights.
+
+Patches of both pictures are compared by phase correlation (Kuglin and Hines 1975), which looks at where things are
+and not at how bright they are. It sees the strength of edges instead of grey, so that a crop which was darker than
+its soil and is brighter now has its edges where they were. Patches must agree: two pictures of different ground
+have a best shift for each patch too, but another one each time.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion, gaussian_gradient_magnitude
+
+from agriseg.change.regrid import Picture
+from agriseg.errors import DataError
+from agriseg.grid import Window
+from agriseg.raster.geodesy import pixel_sides
+from agriseg.raster.header import Georeference
+from agriseg.raster.reader import Source
+
+LEAST_SIDE = 128
+"""Pixels that two pictures must share along each side."""
+LEAST_PATCHES = 5
+LEAST_AGREEMENT = 0.5
+"""Patches that must agree, and their share; of different ground one in eight does at most."""
+AGREE_PX = 2.0
+"""How far from the others' a patch's shift may be: orthomosaics are a little distorted."""
+
+_PER_SIDE = 6  # patches; 36 at most are read of a raster of any size
+_PATCH, _SMALL_PATCH = 512, 64  # px
+_COARSE = 4  # px that are one in the first look, which finds shifts up to a third of a patch of these
+_RADIUS = 16  # px around what the first look has found
+_SIGMA = 1.0  # px of the Gaussian under the gradient
+_EDGE = 4  # px from nodata within which a gradient shows the border of the picture
+_LEAST_VALID = 0.5  # of a patch, in both pictures
+_FINE = 20  # parts of a pixel
+_FAINT = 1e-6  # of the strongest frequency; what is fainter is rounding
+
+_NOT_AHEAD = np.zeros(2)
+Spectrum = NDArray[np.complex64]
+
+
+class NoCommonGround(DataError):
+    """Two pictures do not tell how they lie to each other. Exit code 65."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What is at a place in the earlier picture lies this much further on in the later one.
+
+    Args:
+        cols, rows: pixels of the grid, rightwards and downwards.
+        metres_east, metres_north: the same on the ground; None where that is unknown.
+        agreement: share of the patches that show it, within 2 px of each other.
+        patches: that were compared.
+        spread: median distance of their shifts from this one, pixels: how well it is known, and how distorted the
+            pictures are.
+    """
+
+    cols: float
+    rows: float
+    metres_east: float | None
+    metres_north: float | None
+    agreement: float
+    patches: int
+    spread: float
+
+    @property
+    def pixels(self) -> float:
+        """Its length."""
+        return math.hypot(self.cols, self.rows)
+
+    @property
+    def metres(self) -> float | None:
+        """Its length on the ground."""
+        if self.metres_east is None or self.metres_north is None:
+            return None
+        return math.hypot(self.metres_east, self.metres_north)
+
+
+def measure_shift(earlier: Source, later: Source, grid: Georeference, window: Window) -> Shift:
+    """Compare two pictures.
+
+    Args:
+        earlier, later: the pictures, of any grid; their bands are averaged.
+        grid: in whose pixels the shift is told.
+        window: of that grid, which both pictures cover, at least partly.
+
+    Raises:
+        NoCommonGround: the window is too small, or too few patches agree.
+        DataError: a block cannot be decoded.
+    """
+    short = min(window.width, window.height)
+    both = f"{earlier.info.path.name}, {later.info.path.name}"
+    if short < LEAST_SIDE:
+        raise NoCommonGround(
+            f"{both}: share {window.width} x {window.height} px, expected {LEAST_SIDE} each way to measure how they "
+            "lie; --no-align takes them as they lie"
+        )
+    pair = _Pair(earlier, later, grid, window)
+    coarse = min(_COARSE, short // LEAST_SIDE)
+    rough = coarse * _rough(pair.spectra(coarse))
+    found = rough + np.array([_peak(each, _RADIUS) for each in pair.spectra(1, rough)]).reshape(-1, 2)
+    agreeing = _agreeing(found)
+    if agreeing.sum() < max(LEAST_PATCHES, LEAST_AGREEMENT * len(found)):
+        raise NoCommonGround(
+            f"{both}: the two images do not show the same ground, or too much has changed: {agreeing.sum()} of "
+            f"{len(found)} patches agree on a shift; --no-align takes them as they lie"
+        )
+    rows, cols = (float(axis) for axis in np.median(found[agreeing], axis=0).round(3) + 0.0)  # no -0
+    spread = float(np.median(np.hypot(*(found[agreeing] - (rows, cols)).T)))
+    east, north = _on_the_ground(grid, window, rows, cols)
+    return Shift(cols, rows, east, north, float(agreeing.mean()), len(found), spread)
+
+
+class _Pair:
+    """Two pictures on one grid, patch by patch."""
+
+    def __init__(self, earlier: Source, later: Source, grid: Georeference, window: Window) -> None:
+        self._earlier, self._later, self._grid, self._window = earlier, later, grid, window
+
+    def spectra(self, factor: int, ahead: NDArray[np.float64] = _NOT_AHEAD) -> Iterator[Spectrum]:
+        """Cross-power spectra of all patches that show enough.
+
+        Args:
+            factor: pixels of the grid that are one of a patch.
+            ahead: rows and columns of the grid by which the later picture is read further on.
+        """
+        window, grid = self._window, self._grid.shifted(0, 0, factor, factor)
+        top, left, height, width = (n // factor for n in (window.row_off, window.col_off, window.height, window.width))
+        side = min(_PATCH, max(min(height, width) // 3, _SMALL_PATCH))
+        middle = top + height / 2, left + width / 2
+        with Picture(self._earlier, grid, middle) as one, Picture(self._later, grid, middle) as two:
+            for row, col in product(_starts(top, height, side), _starts(left, width, side)):
+                rows, cols = row + np.arange(side, dtype=np.float64), col + np.arange(side, dtype=np.float64)
+                first = _edges(*one.read(rows, cols))
+                second = _edges(*two.read(rows + ahead[0] / factor, cols + ahead[1] / factor))
+                if first is not None and second is not None:
+                    yield _spectrum(first, second)
+
+
+def _starts(start: int, length: int, side: int) -> list[int]:
+    """Where patches begin along an axis; neighbours share half of each at most."""
+    count = min(_PER_SIDE, 1 + (length - side) // (side // 2))
+    return [start + int(place) for place in np.linspace(0, length - side, count)]
+
+
+def _edges(grey: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32] | None:
+    """Strength of edges, around 0 and fading to the border; None where too little is to be seen.
+
+    The square root keeps a few strong edges, such as shadows and roofs, from drowning the many weak ones.
+    """
+    inner = binary_erosion(valid, iterations=_EDGE, border_value=1)
+    if inner.mean() < _LEAST_VALID:
+        return None
+    strength = np.sqrt(gaussian_gradient_magnitude(grey, _SIGMA))
+    strength = np.where(inner, strength - strength[inner].mean(), 0)
+    fade = np.hanning(len(grey)).astype(np.float32)
+    return strength * fade[:, None] * fade if strength.any() else None
+
+
+def _spectrum(one: NDArray[np.float32], two: NDArray[np.float32]) -> Spectrum:
+    """(n, n) cross-power spectrum, each frequency of length 1: only its phase counts."""
+    power = np.conj(scipy.fft.fft2(one)) * scipy.fft.fft2(two)
+    length = np.abs(power)
+    return np.asarray(power / (length + _FAINT * length.max()), np.complex64)
+
+
+def _rough(spectra: Iterator[Spectrum]) -> NDArray[np.float64]:
+    """Where the patches together are most alike; in whole pixels of theirs."""
+    stacked = sum(spectra, start=np.zeros((1, 1), np.complex64))
+    return np.rint(_peak(stacked, len(stacked) // 3))
+
+
+def _peak(spectrum: Spectrum, radius: int) -> NDArray[np.float64]:
+    """Row and column by which the second picture lies further on, to a twentieth of a pixel.
+
+    Around the highest whole pixel within the radius the correlation is summed up anew in finer steps, as Fourier
+    series (Guizar-Sicairos, Thurman and Fienup 2008, "Efficient subpixel image registration algorithms").
+    """
+    around = np.roll(scipy.fft.ifft2(spectrum).real, (radius, radius), (0, 1))[: 2 * radius + 1, : 2 * radius + 1]
+    highest = np.array(np.unravel_index(around.argmax(), around.shape)) - radius
+    steps = np.arange(-_FINE, _FINE + 1) / _FINE
+    turns = 2j * np.pi * scipy.fft.fftfreq(len(spectrum))
+    row, col = (np.exp(np.outer(place + steps, turns)) for place in highest)
+    fine = (row @ spectrum @ col.T).real
+    return highest + steps[np.array(np.unravel_index(fine.argmax(), fine.shape))]
+
+
+def _agreeing(found: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which shifts (P, 2) are near the one that has most others near it."""
+    near = np.hypot(*(found[:, None] - found[None]).transpose(2, 0, 1)) <= AGREE_PX
+    return near[near.sum(1).argmax()] if len(found) else np.zeros(0, bool)
+
+
+def _on_the_ground(grid: Georeference, window: Window, rows: float, cols: float) -> tuple[float | None, float | None]:
+    """Metres east and north."""
+    middle = np.array([window.col_off + window.width / 2]), np.array([window.row_off + window.height / 2])
+    sides = pixel_sides(grid.crs, grid.transform, *middle)
+    if sides is None:
+        return None, None
+    east, north = np.array([cols, rows]) @ sides[0]
+    return round(float(east), 6), round(float(north), 6)

@@ -1,0 +1,172 @@
+"""Two finished maps, their images, and whether they can be compared."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agriseg.change.regrid import overlap
+from agriseg.errors import DataError, InputMissing, UsageError
+from agriseg.files import file_hash
+from agriseg.grid import Window
+from agriseg.maps.reader import FinishedMap, find_records
+from agriseg.raster.geodesy import gsd
+from agriseg.raster.header import Georeference, RasterInfo
+from agriseg.raster.reader import Source
+from agriseg.raster.valid_mask import ValidityRule
+from agriseg.units import human_metres
+
+_GSD_RATIO = 1.25  # of pixels that are told to differ
+
+
+@dataclass(frozen=True)
+class Date:
+    """One of two dates.
+
+    Args:
+        record: of the run.
+        map: that the run has made.
+        image: that it has mapped.
+    """
+
+    record: Path
+    map: FinishedMap
+    image: Path
+
+    @classmethod
+    def of(cls, place: Path, image: Path | None, name: str) -> "Date":
+        """The one map in a folder, or that of a record.
+
+        Args:
+            place: of it.
+            image: where it is now; None takes the record's word.
+            name: earlier or later.
+
+        Raises:
+            UsageError: several maps are there.
+            InputMissing: no map, or no image.
+            DataError: the record is damaged.
+        """
+        records = find_records(place)
+        if len(records) > 1:
+            raise UsageError(f"{place}: holds {len(records)} maps; name the record of one, such as {records[0].name}")
+        map_ = FinishedMap.of(records[0])
+        told = _part(map_.record, "input").get("path") if image is None else image
+        if told is None or not Path(told).is_file():
+            raise InputMissing(f"{told}: the image of {records[0]} is not there; say where it is with --{name}-image")
+        return cls(records[0], map_, Path(told))
+
+    @property
+    def bands(self) -> dict[str, int]:
+        """Band of each role that the run used."""
+        return dict(_part(_part(self.map.record, "parameters"), "bands"))
+
+    def source(self, roles: Sequence[str]) -> Source:
+        """The image, in the bands of some roles; without any, in all that the run used, or has.
+
+        Raises:
+            DataError: it is not the image that was mapped.
+        """
+        info = RasterInfo.read(self.image)
+        told = _part(self.map.record, "input")
+        found = {"width": info.width, "height": info.height, "bytes": info.stamp.size}
+        for name, value in found.items():
+            if told.get(name, value) != value:
+                raise DataError(
+                    f"{self.image}: {name} {value}, the image that was mapped had {told[name]}; name that one"
+                )
+        if (info.georeference.crs is None) != (self.map.georeference.crs is None):
+            raise DataError(
+                f"{self.image}: it or its map has a CRS, the other has none; name the image that was mapped"
+            )
+        parameters = _part(self.map.record, "parameters")
+        alpha = tuple(parameters.get("alpha_bands", ()))
+        rule = ValidityRule.of(info, alpha=alpha)
+        if "nodata" in parameters:
+            rule = replace(rule, nodata=tuple((band, float(value)) for band, value in parameters["nodata"]))
+        bands = [self.bands[role] for role in roles] or list(self.bands.values())
+        bands = bands or [band for band in range(1, info.count + 1) if band not in rule.alpha]
+        if max(bands) > info.count:
+            raise DataError(f"{self.image}: {info.count} bands, the image that was mapped had more; name that one")
+        return Source(info, tuple(bands), rule, info.width, info.height)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "record": str(self.record.resolve()),
+            "sha256": file_hash(self.record),
+            "image": str(self.image.resolve()),
+        }
+
+
+def shared_window(before: FinishedMap, after: FinishedMap) -> Window:
+    """The part of the earlier map that the later one covers, if they can be laid on each other."""
+    one, two = before.georeference, after.georeference
+    both = f"{before.classes.name}, {after.classes.name}"
+    if one.gcps or two.gcps:
+        raise DataError(f"{both}: lie by ground control points alone; rectify the images with gdalwarp and run again")
+    sizes = (before.width, before.height), (after.width, after.height)
+    if (one.crs is None) != (two.crs is None):
+        raise DataError(f"{both}: one has a CRS and one has none; give the image without one its CRS and run again")
+    if one.crs is None and sizes[0] != sizes[1]:
+        raise DataError(f"{both}: have no CRS, and {sizes[0]} and {sizes[1]} px; expected one size, or a CRS for both")
+    window = overlap(one, sizes[0], two, sizes[1])
+    if window is None:
+        raise DataError(f"{both}: share no ground{_apart(one, two)}; name two maps of one field")
+    return window
+
+
+def check_trend(before: FinishedMap, after: FinishedMap) -> None:
+    """Refuse a trend between maps that show no one field, other classes, or days in the wrong order.
+
+    Raises:
+        DataError: so it is; the distance, the classes or the days are named.
+    """
+    shared_window(before, after)
+    names = [sorted(each.legend.names) for each in (before, after)]
+    if names[0] != names[1]:
+        raise DataError(
+            f"{before.classes.name}, {after.classes.name}: classes {', '.join(names[0])} and {', '.join(names[1])}; "
+            "only maps of the same classes make a trend"
+        )
+    days = [str(_part(each.record, "input").get("acquired") or "") for each in (before, after)]
+    if all(days) and days[0] > days[1]:
+        raise DataError(
+            f"{before.classes.name} is of {days[0]}, later than {after.classes.name} of {days[1]}; "
+            "name an earlier map with --previous"
+        )
+
+
+def _apart(one: Georeference, two: Georeference) -> str:
+    """How far the corners of two maps in one metric CRS lie apart; empty where that is unknown."""
+    if one.crs is None or one.crs != two.crs or not one.crs.is_projected:
+        return ""
+    unit = one.crs.linear_units_factor[1]
+    metres = unit * math.hypot(one.transform.c - two.transform.c, one.transform.f - two.transform.f)
+    return f", their corners lie {metres:,.0f} m apart"
+
+
+def differences(before: FinishedMap, after: FinishedMap) -> list[str]:
+    """What of the two maps may look like a change of the field."""
+    warnings = []
+    scales = [
+        gsd(each.georeference.crs, each.georeference.transform, each.width, each.height) for each in (before, after)
+    ]
+    if scales[0] and scales[1]:
+        sides = [math.sqrt(scale[0] * scale[1]) for scale in scales if scale]
+        if max(sides) > _GSD_RATIO * min(sides):
+            warnings.append(
+                f"pixels of {human_metres(sides[0])} and of {human_metres(sides[1])}: what only the finer map shows "
+                "looks like change; run both with one --gsd"
+            )
+    models = [(each.record.get("model") or {}).get("fingerprint") for each in (before, after)]
+    if models[0] != models[1]:
+        warnings.append("mapped by two models: where they see things differently it looks like change")
+    return warnings
+
+
+def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of a record; empty if it is not there."""
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,289 @@
+"""From class to class between two dates: how much ground, and a layer that shows where."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from agriseg.change.regrid import PixelMap
+from agriseg.errors import DataError
+from agriseg.legend import NODATA, Legend
+from agriseg.maps.reader import FinishedMap
+from agriseg.raster.cog import BLOCK
+from agriseg.raster.gdal_env import gdal_calls
+from agriseg.raster.header import Georeference
+from agriseg.raster.safe_open import open_raster
+
+MOST_CLASSES = 15
+"""All transitions of so many fit into one byte, with unchanged and nodata."""
+UNCHANGED = "unchanged"
+
+_COLS = 1024  # columns worked on at once
+_PAIRS = 256  # of classes at two dates, nodata counted as a class, are so many at most
+_OF_LATER = 0.75  # share of the later class in the colour of a transition
+_UNSURE = 0.45  # px: half a pixel less what a shift is known to; farther from a later pixel's centre it may be the next
+_SQUARE_METRES = 10_000.0  # per hectare
+
+
+def transition_legend(legend: Legend) -> Legend:
+    """Names and colours of the layer's values: 0 unchanged, `from * K + to + 1` for a transition."""
+    names, colours = [UNCHANGED], ["#d9d9d9"]
+    for one, two in product(legend, legend):
+        mixed = np.average([one.rgb, two.rgb], axis=0, weights=[1 - _OF_LATER, _OF_LATER])
+        names.append(f"{one.name} -> {two.name}")
+        colours.append("#" + bytes(mixed.round().astype(int).tolist()).hex())
+    return Legend.from_names(names, colours)
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """What became of what. Index K stands for no data at that date.
+
+    Args:
+        legend: of the K classes.
+        pixels: (K + 1, K + 1) int64, [from, to], on the earlier grid.
+        square_metres: the same on the ground; None where that is unknown.
+        edge_pixels: changed ones that lie along an edge which both dates show: a neighbour has the earlier class at
+            the later date, another the later class at the earlier one. A displacement of one pixel explains them.
+    """
+
+    legend: Legend
+    pixels: NDArray[np.int64]
+    square_metres: NDArray[np.float64] | None
+    edge_pixels: int
+
+    @property
+    def valid_pixels(self) -> int:
+        """With data at both dates."""
+        return int(self.pixels[:-1, :-1].sum())
+
+    @property
+    def changed_pixels(self) -> int:
+        """With data at both dates, and another class."""
+        return self.valid_pixels - int(self.pixels[:-1, :-1].trace())
+
+    @property
+    def unchanged_share(self) -> float:
+        """Share of the ground with data at both dates that has the same class, 0 to 1."""
+        both = (self.pixels if self.square_metres is None else self.square_metres)[:-1, :-1]
+        return float(both.trace() / both.sum())
+
+    def pairs(self) -> list[dict[str, Any]]:
+        """From, to, pixels and hectares, for any two classes."""
+        hectares = self._hectares
+        return [
+            {
+                "from": one.name, "to": two.name, "pixels": int(self.pixels[one.id, two.id]),
+                "ha": None if hectares is None else _rounded(hectares[one.id, two.id]),
+            }
+            for one, two in product(self.legend, self.legend)
+        ]  # fmt: skip
+
+    def classes(self) -> list[dict[str, Any]]:
+        """Hectares of each class at each date, gained, lost, and gained less lost; where both dates have data."""
+        names = ("earlier_ha", "later_ha", "gain_ha", "loss_ha", "net_ha")
+        if self._hectares is None:
+            return [{"class": entry.name, **dict.fromkeys(names)} for entry in self.legend]
+        both = self._hectares[:-1, :-1]
+        before, after, same = both.sum(1), both.sum(0), both.diagonal()
+        table = np.stack([before, after, after - same, before - same, after - before], axis=1)
+        return [
+            {"class": entry.name, **dict(zip(names, map(_rounded, row), strict=True))}
+            for entry, row in zip(self.legend, table, strict=True)
+        ]
+
+    def one_date(self) -> dict[str, dict[str, Any]]:
+        """Pixels and hectares of the earlier grid with data at one date only; they are no change."""
+        told = {}
+        for name, place in (("earlier", np.s_[:-1, -1]), ("later", np.s_[-1, :-1])):
+            area = None if self._hectares is None else _rounded(self._hectares[place].sum())
+            told[name] = {"pixels": int(self.pixels[place].sum()), "ha": area}
+        return told
+
+    @property
+    def _hectares(self) -> NDArray[np.float64] | None:
+        return None if self.square_metres is None else self.square_metres / _SQUARE_METRES
+
+
+class TwoDates:
+    """What is where at two dates, on the earlier grid; as `agriseg.raster.cog.Rows`. Use it as a context.
+
+    The later class of a pixel is that of the later pixel whose centre is nearest. Where a pixel lies between two of
+    them, either may be meant: along an edge that the earlier map shows too, the one is taken that changes nothing.
+    Else each edge of the field would be gain on its one side and loss on the other.
+
+    Args:
+        earlier, later: the maps, of the same classes in any order.
+        shift: rows and columns of the earlier grid by which the later map lies further on.
+
+    Raises:
+        DataError: they have other classes, or more than 15.
+    """
+
+    bands = 1
+    dtype = "uint8"
+    nodata = float(NODATA)
+
+    def __init__(self, earlier: FinishedMap, later: FinishedMap, shift: tuple[float, float]) -> None:
+        self._earlier, self._later, self._shift = earlier, later, shift
+        self._size = size = len(earlier.legend)
+        self._ids = np.array([_ids(earlier, earlier.legend), _ids(later, earlier.legend)])
+        self._map = PixelMap(earlier.georeference, later.georeference)
+        values = np.arange(size * size, dtype=np.uint8).reshape(size, size) + 1
+        np.fill_diagonal(values, 0)
+        self._values = np.pad(values, (0, 1), constant_values=NODATA).ravel()
+        self._open = open_raster(earlier.classes), open_raster(later.classes)
+
+    def __enter__(self) -> "TwoDates":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for dataset in self._open:
+            dataset.close()
+
+    @property
+    def height(self) -> int:
+        """Rows of the earlier map."""
+        return self._earlier.height
+
+    @property
+    def width(self) -> int:
+        """Columns of the earlier map."""
+        return self._earlier.width
+
+    @property
+    def georeference(self) -> Georeference:
+        """Of the earlier map."""
+        return self._earlier.georeference
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows `[start, stop)` of the layer, (1, stop - start, width): values of `transition_legend`, 255 nodata."""
+        parts = [self._values[self._pair(range(start, stop), cols)] for cols in self._blocks]
+        return np.concatenate(parts, axis=1)[None]
+
+    def count(self) -> Transitions:
+        """Count it all.
+
+        Raises:
+            DataError: a block cannot be decoded, or a value is no class.
+        """
+        size = self._size + 1
+        pixels, metres, edges, known = np.zeros(_PAIRS, np.int64), np.zeros(_PAIRS), 0, True
+        for start in range(0, self.height, BLOCK):
+            rows = range(start, min(start + BLOCK, self.height))
+            areas = self._earlier.areas(rows)
+            known &= areas is not None
+            for cols in self._blocks:
+                pair = self._pair(_around(rows), _around(cols))
+                by_row = _by_row(pair[1:-1, 1:-1])
+                pixels += by_row.sum(0)
+                metres += 0 if areas is None else areas @ by_row
+                edges += self._edges(pair)
+        shape = (size, size)
+        square_metres = metres[: size**2].reshape(shape) if known else None
+        return Transitions(self._earlier.legend, pixels[: size**2].reshape(shape), square_metres, edges)
+
+    @property
+    def _blocks(self) -> list[range]:
+        return [range(start, min(start + _COLS, self.width)) for start in range(0, self.width, _COLS)]
+
+    def _pair(self, rows: range, cols: range) -> NDArray[np.uint8]:
+        """`from * (K + 1) + to` of some pixels; they may lie beyond the grid."""
+        around = self._before(_around(rows), _around(cols))
+        was = around[1:-1, 1:-1]
+        places = self._map.cross(np.array(rows) + self._shift[0], np.array(cols) + self._shift[1])
+        became = self._after(*places)
+        doubtful = (was != became) & (was < self._size) & (became < self._size) & (_beside(around) == became).any(0)
+        if doubtful.any():
+            row, col = (np.broadcast_to(axis, was.shape)[doubtful] for axis in places)
+            near = [self._after(row + down, col + right) for down, right in product((-_UNSURE, _UNSURE), repeat=2)]
+            became[doubtful] = np.where((np.array(near) == was[doubtful]).any(0), was[doubtful], became[doubtful])
+        return was * np.uint8(self._size + 1) + became
+
+    def _before(self, rows: range, cols: range) -> NDArray[np.uint8]:
+        """Earlier classes, K for no data."""
+        inner = _within(rows, self.height), _within(cols, self.width)
+        beyond = [
+            (part.start - axis.start, axis.stop - part.stop) for part, axis in zip(inner, (rows, cols), strict=True)
+        ]
+        return np.pad(self._classes(0, *inner), beyond, constant_values=self._size)
+
+    def _after(self, row: NDArray[np.float64], col: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """Later classes at places of the later grid, in arrays that broadcast; K for no data."""
+        down, right = np.floor(row + 0.5).astype(np.int64), np.floor(col + 0.5).astype(np.int64)
+        rows = _within(range(down.min(), down.max() + 1), self._later.height)
+        cols = _within(range(right.min(), right.max() + 1), self._later.width)
+        if not rows or not cols:
+            return np.full(np.broadcast_shapes(row.shape, col.shape), self._size, np.uint8)
+        found = self._classes(1, rows, cols)
+        inside = (down >= rows.start) & (down < rows.stop) & (right >= cols.start) & (right < cols.stop)
+        down, right = np.clip(down - rows.start, 0, len(rows) - 1), np.clip(right - cols.start, 0, len(cols) - 1)
+        return np.asarray(np.where(inside, found[down, right], self._size), np.uint8)
+
+    def _classes(self, date: int, rows: range, cols: range) -> NDArray[np.uint8]:
+        """Classes of a map as the earlier legend counts them."""
+        path = (self._earlier, self._later)[date].classes
+        window = rasterio.windows.Window(cols.start, rows.start, len(cols), len(rows))
+        with gdal_calls(f"{path}: rows {rows.start} to {rows.stop} cannot be read; run agriseg run again"):
+            stored = self._open[date].read(1, window=window)
+        ids = self._ids[date][stored]
+        if ids.max() > self._size:
+            raise DataError(f"{path}: holds {stored[ids > self._size][0]}, which is no class; run agriseg run again")
+        return np.asarray(ids)
+
+    def _edges(self, pair: NDArray[np.uint8]) -> int:
+        """Changed pixels along an edge of both dates; `pair` has one more pixel all around."""
+        before, after = np.divmod(pair, np.uint8(self._size + 1))
+        was, became = before[1:-1, 1:-1], after[1:-1, 1:-1]
+        changed = (was != became) & (was < self._size) & (became < self._size)
+        return (
+            int((changed & (_beside(after) == was).any(0) & (_beside(before) == became).any(0)).sum())
+            if changed.any()
+            else 0
+        )
+
+
+def _beside(around: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(4, h, w) the neighbours of (h + 2, w + 2) pixels without their border."""
+    return np.stack([around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]])
+
+
+def _ids(map_: FinishedMap, legend: Legend) -> NDArray[np.uint8]:
+    """From a map's values to the ids of a legend with the same names, (256,); K for nodata, more for what is none."""
+    names, expected = map_.legend.names, legend.names
+    if set(names) != set(expected):
+        raise DataError(
+            f"{map_.classes}: classes {', '.join(names)}, the earlier map has {', '.join(expected)}; "
+            "only maps of the same classes can be compared"
+        )
+    if len(names) > MOST_CLASSES:
+        raise DataError(
+            f"{map_.classes}: {len(names)} classes, expected at most {MOST_CLASSES}, so that each change has a value"
+        )
+    table = np.full(_PAIRS, NODATA, np.uint8)
+    table[: len(names)] = [expected.index(name) for name in names]
+    table[NODATA] = len(names)
+    return table
+
+
+def _within(part: range, length: int) -> range:
+    """Those of an axis's places that are on it."""
+    start = min(max(part.start, 0), length)
+    return range(start, max(start, min(part.stop, length)))
+
+
+def _around(part: range) -> range:
+    return range(part.start - 1, part.stop + 1)
+
+
+def _by_row(pair: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(h, 256) how often each pair is in each row."""
+    place = np.arange(len(pair))[:, None] * _PAIRS + pair
+    return np.bincount(place.ravel(), minlength=len(pair) * _PAIRS).reshape(len(pair), _PAIRS)
+
+
+def _rounded(hectares: float) -> float:
+    return round(float(hectares), 8)

@@ -1,0 +1,4 @@
+"""Options, messages, progress and signals that several commands share.
+
+Imports any room.
+"""

@@ -1,0 +1,151 @@
+"""What commands print for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agriseg.json_text import json_line
+from agriseg.units import human_bytes, human_metres
+
+if TYPE_CHECKING:
+    from agriseg.mapping.prepare import Prepared
+    from agriseg.mapping.run import Report
+    from agriseg.maps.publish import Made
+    from agriseg.raster.header import RasterInfo
+
+
+def show_report(report: "Report") -> str:
+    """The hectares, the account and the files of a run."""
+    lines = [f"  {'class':20} {'share':>7} {'pixels':>14} {'hectares':>12}"]
+    predicted = max(1, report.pixels["predicted"])
+    for count in report.counts:
+        area = "unknown" if count.hectares is None else f"{count.hectares:,.4f}"
+        lines.append(f"  {count.name:20} {count.pixels / predicted:7.2%} {count.pixels:14,} {area:>12}")
+    account = ", ".join(f"{name} {pixels:,}" for name, pixels in report.pixels.items())
+    lines.append(f"  pixels: {account}; {report.tiles} tiles run")
+    lines.append(f"  verdict: {report.verdict['colour']}")
+    lines += [f"    {reason}" for reason in report.verdict["reasons"]]
+    lines += [f"    not checked: {what}" for what in report.verdict["unchecked"]]
+    lines += [str(path) for path in report.files]
+    return "\n".join(lines)
+
+
+def show_layers(made: "Made") -> str:
+    """Hectares of each class and field, severity, zones, where to walk, and the files."""
+    facts = made.facts
+    lines = [f"  {'field':20} {'class':20} {'area':>14} {'by validation, 95 %':>40} {'share':>7}"]
+    for row in facts["areas"]:
+        ends = [_area(row[name]) for name in ("adjusted_ha", "low_ha", "high_ha")]
+        span = "" if row["adjusted_ha"] is None else "{} ({} to {})".format(*ends)
+        share = "" if row["share_of_field"] is None else f"{row['share_of_field']:.2%}"
+        lines.append(f"  {row['field']:20} {row['class']:20} {_area(row['hectares']):>14} {span:>40} {share:>7}")
+    if severity := facts.get("severity"):
+        told = [
+            f"{severity[f'{of}_percent']:.2f} % of the {of}" for of in ("field", "canopy") if severity[f"{of}_percent"]
+        ]
+        lines.append(f"  affected: {', '.join(told) or 'nothing'}")
+    for zone in facts.get("zones", []):
+        lines.append(f"  zone {zone['number']}: {_area(zone['hectares'])}, mean {zone['mean']:.3g}")
+    for point in facts.get("scout", []):
+        lines.append(f"  walk to {point['number']}: {point['lat']:.6f}, {point['lon']:.6f}: {point['desc']}")
+    return "\n".join([*lines, *(str(path) for path in made.files)])
+
+
+def _area(hectares: float | None) -> str:
+    """Hectares, or square metres where these are few."""
+    if hectares is None:
+        return "unknown"
+    return f"{hectares:,.3f} ha" if hectares >= 0.1 or hectares == 0 else f"{10_000 * hectares:,.2f} m2"
+
+
+def show_raster(info: "RasterInfo") -> list[tuple[str, str]]:
+    """Facts of a raster's header, as name and text."""
+    from agriseg.raster.crs import crs_name
+
+    where = info.georeference
+    bands = [f"{i} {d or c.name}" for i, (d, c) in enumerate(zip(info.descriptions, info.colours, strict=True), 1)]
+    gsd = "unknown" if info.gsd is None else " x ".join(human_metres(side) for side in info.gsd)
+    geodesic = where.crs is not None and where.crs.is_geographic
+    return [
+        ("raster", f"{info.path}, {info.width} x {info.height} px, {info.dtype}"),
+        ("bands", ", ".join(bands)),
+        ("CRS", crs_name(where.crs) if where.crs else "none"),
+        ("GSD", f"{gsd} per pixel{' (geodesic, at the middle)' if geodesic else ''}"),
+    ]
+
+
+def show_prepared(prepared: "Prepared", *, as_json: bool) -> None:
+    """Print what a run would do."""
+    from agriseg.mapping.record import describe_model, describe_plan, describe_raster
+
+    sample = prepared.contract.sample
+    if as_json:
+        record: dict[str, Any] = {
+            "input": describe_raster(prepared.info), "model": describe_model(prepared),
+            "parameters": describe_plan(prepared), "warnings": prepared.warnings,
+            "valid_share": sample.valid_share, "valid_share_is_exact": sample.complete,
+            "hectares": prepared.hectares,
+        }  # fmt: skip
+        click.echo(json_line(record))
+        return
+    for name, text in [*show_raster(prepared.info), *_plan_lines(prepared)]:
+        click.echo(f"{name:>8}  {text}")
+    for text in prepared.warnings:
+        click.echo(f"{'warning':>8}  {text}")
+
+
+def _plan_lines(prepared: "Prepared") -> list[tuple[str, str]]:
+    plan, model, contract = prepared.plan, prepared.model, prepared.contract
+    rows, memory, sample = plan.grid.rows, plan.memory, prepared.contract.sample
+    about = "" if sample.complete else "about "
+    area = (
+        ""
+        if prepared.hectares is None
+        else f", {about}{prepared.hectares * sample.valid_share:,.2f} of {prepared.hectares:,.2f} ha"
+    )
+    mapping = ", ".join(f"{role} from band {number}" for role, number in contract.mapping.items())
+    working = f"{contract.source.width} x {contract.source.height} px"
+    resampled = (
+        "its own resolution"
+        if contract.source.native
+        else f"resampled by {contract.factor[0]:.3g} x {contract.factor[1]:.3g}"
+    )
+    blend = "equal to an untiled run" if plan.exact else "blended"
+    parts = ", ".join(f"{name} {human_bytes(size)}" for name, size in vars(memory).items())
+    return [
+        ("valid", f"{about}{sample.valid_share:.1%}{area}"),
+        ("model", f"{model.name}: {', '.join(model.legend.names)}"),
+        ("mapping", mapping),
+        ("grid", f"{working}, {resampled}"),
+        ("tiles", f"{plan.tiles} of {rows.tile} px, overlap {rows.overlap}, margin {rows.margin}, {blend}"),
+        ("device", f"{prepared.forward.device}, {prepared.forward.precision}, batches of {plan.batch}"),
+        ("memory", f"{human_bytes(memory.total)} above the program ({parts})"),
+    ]  # fmt: skip
+
+
+def show_evaluation(scores: Mapping[str, Any]) -> str:
+    """The scores of a map as a table, the rarest class first."""
+    lines = [f"  {'class':<18}{'IoU':>7}{'95 %':>17}{'prec.':>8}{'recall':>8}{'F1':>8}{'edge IoU':>10}{'pixels':>13}"]
+    for entry in scores["classes"]:
+        numbers = [entry[key] for key in ("precision", "recall", "f1")]
+        lines.append(
+            f"  {entry['name']:<18}{_score(entry['iou']):>7}{_interval(entry['iou_95']):>17}"
+            + "".join(f"{_score(number):>8}" for number in numbers)
+            + f"{_score(entry['boundary_iou']):>10}{entry['support']:>13,}"
+        )
+    some = f" of {scores['miou_classes']} of {len(scores['classes'])} classes" if scores["absent"] else ""
+    lines.append(
+        f"  mIoU {_score(scores['miou'])}{some} ({_interval(scores['miou_95'])} by {scores['blocks']} blocks), "
+        f"calibration error {_score(scores['expected_calibration_error'])}"
+    )
+    return "\n".join(lines)
+
+
+def _interval(ends: Sequence[float | None]) -> str:
+    """Of 95 %; too few blocks of ground give none."""
+    return "no interval" if None in ends else " to ".join(map(_score, ends))
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

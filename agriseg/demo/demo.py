@@ -1,0 +1,75 @@
+"""The demonstration: a field with known truth, mapped with the bundled model, compared."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+from agriseg import files
+from agriseg.options import RunOptions
+from agriseg.analysis.run import make_layers
+from agriseg.mapping.outputs import Outputs
+from agriseg.mapping.prepare import prepare
+from agriseg.reports.report import write_report
+from agriseg.mapping.run import Progress, Report, run
+from agriseg.demo.synthetic import TROUBLE, grow_field, write_field
+from agriseg.maps.area import Area
+from agriseg.analysis.options import LayerOptions
+from agriseg.figures.panels import save_picture
+from agriseg.metrics import confusion, iou
+from agriseg.model import SegmentationModel
+from agriseg.seams import ClassChanges
+
+
+@dataclass(frozen=True)
+class Demo:
+    """How the map of the demonstration compares with the truth.
+
+    Args:
+        report: of the run.
+        true_hectares: per class.
+        iou: per class, 0 to 1.
+        true_seams: what the truth has for a seam ratio: rows of crop, but no seams.
+        picture: PNG.
+        page: the report, with the layers of the classes that are trouble.
+    """
+
+    report: Report
+    true_hectares: tuple[float, ...]
+    iou: tuple[float, ...]
+    true_seams: float | None
+    picture: Path
+    page: Path
+
+
+def run_demo(
+    folder: Path, model: SegmentationModel, *, height: int, width: int, seed: int, progress: Progress | None = None
+) -> Demo:
+    """Grow a field in `folder`, map it, compare.
+
+    Args:
+        folder: gets the field, its truth, the maps and the picture; those of an earlier run are replaced.
+        model: the bundled one.
+        height, width: of the field (px of 5 cm).
+        seed: of the field.
+        progress: as in `segment`.
+    """
+    files.make_folder(folder)
+    image, _ = write_field(folder, field := grow_field(height, width, seed))
+    options = RunOptions(tile=512)
+    prepared = prepare(image, model, options)
+    report = run(prepared, Outputs(folder, image.stem, with_probabilities=False, overwrite=True), progress)
+    with rasterio.open(report.classes) as dataset:
+        mask = dataset.read(1)
+    per_row = [np.count_nonzero(field.truth == k, axis=1) for k in range(len(model.legend))]
+    grown = Area.of_rows(prepared.georeference, width, 0, np.stack(per_row, axis=1)).hectares
+    truth = np.full(len(model.legend), np.nan) if grown is None else grown
+    changes, grid = ClassChanges(width), prepared.plan.grid
+    changes.add(field.truth)
+    true_seams = changes.ratio(grid.cols.seams, grid.rows.seams)
+    make_layers(report.record, LayerOptions(affected=dict.fromkeys(TROUBLE, 100.0)), overwrite=True)
+    picture = folder / "demo.png"
+    save_picture(picture, prepared.contract.source, report.classes, report.confidence, model.legend)
+    scores = iou(confusion(field.truth, mask, len(model.legend)))
+    return Demo(report, tuple(truth.tolist()), tuple(scores.tolist()), true_seams, picture, write_report(report.record))

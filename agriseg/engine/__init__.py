@@ -1,1 +1,0 @@
-"""The engine: plan, forward, sweep, decide, and where it runs."""

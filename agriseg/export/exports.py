@@ -1,0 +1,62 @@
+"""What is made of a finished map beside its layers: the report, styles for GeoServer, STAC, zarr."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agriseg.maps.reader import RECORD, find_records
+from agriseg.reports.report import write_report
+from agriseg.reports.translations import Words
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What is wanted of finished maps; the fields are flags of `agriseg report`.
+
+    Args:
+        lang: of the report: en or zh.
+        previous: folder or record of an earlier map of the field.
+        sld: styles for GeoServer.
+        stac: items of the map and of its model.
+        zarr: the map as zarr.
+    """
+
+    lang: str = "en"
+    previous: Path | None = None
+    sld: bool = False
+    stac: bool = False
+    zarr: bool = False
+
+    def __post_init__(self) -> None:
+        Words(self.lang)
+        if self.previous is not None:
+            find_records(self.previous)  # what is not there is said before the map is made, not after it
+        if self.stac:
+            import agriseg.export.stac  # noqa: F401  (says so if its package is not installed)
+
+    def since(self, previous: Path | None) -> "Handover":
+        """The same with an earlier map, unless the user has named one."""
+        return self if self.previous or previous is None else replace(self, previous=previous)
+
+    def make(self, record: Path) -> list[Path]:
+        """Make it, over what was made of the same map before.
+
+        Returns:
+            The files, the report first.
+
+        Raises:
+            AgrisegError: its children say what went wrong.
+        """
+        made = [write_report(record, self.lang, self.previous)]
+        if self.sld:
+            from agriseg.export.sld_files import write_slds
+
+            made += write_slds(record.parent, record.name.removesuffix(RECORD))
+        if self.zarr:
+            from agriseg.export.zarr import write_zarr
+
+            made.append(write_zarr(record, overwrite=True))
+        if self.stac:
+            from agriseg.export.stac import write_item, write_model_item
+
+            made += [write_model_item(record), write_item(record)]
+        return made

@@ -1,0 +1,151 @@
+"""Quick looks: small pictures of the image, the mask and the confidence on one grid, that need no GIS to be seen.
+
+Their grid is that of an overview of the map, so a pixel of the mask's picture is the class that most of its ground has,
+as the published file holds it. The mask and the confidence are indexed PNGs whose numbers are those of the layers.
+"""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from agriseg.grid import Window
+from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
+from agriseg.raster.reader import Reader, Source
+from agriseg.raster.safe_open import open_raster
+
+SIDE = 1600
+"""Longest side of a quick look (px)."""
+CONFIDENCE_COUNTS = 5
+"""Counts of the confidence layer (0.02) that share a number in its picture; what is seen is the same, its size half."""
+_STRIP_PIXELS = 2**22  # of the image read at once
+_LOW, _HIGH = np.array([122, 4, 64]), np.array([255, 244, 190])  # colours of confidence 1/K and 1
+_THUMBNAIL = 96  # px
+_SPAN = (1.0, 99.0)  # percentiles of an image that are shown as black and white
+
+
+def shrunk(width: int, height: int) -> tuple[int, int]:
+    """Columns and rows of the quick look of a map: those of its finest overview of at most `SIDE` px a side."""
+    factor = 1
+    while max(width, height) > SIDE * factor:
+        factor *= 2
+    return -(-width // factor), -(-height // factor)
+
+
+def shown_roles(roles: tuple[str, ...]) -> tuple[int, ...]:
+    """Which of the bands that a model reads make the picture: red, green and blue, or else the first three, or one."""
+    colours = ("red", "green", "blue")
+    if all(role in roles for role in colours):
+        return tuple(roles.index(role) for role in colours)
+    return (0, 1, 2) if len(roles) >= 3 else (0, 0, 0)
+
+
+def class_picture(classes: Path, legend: Legend) -> bytes:
+    """PNG of a mask; its index is the class id, its palette the legend, 255 is transparent."""
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(legend)] = [entry.rgb for entry in legend]
+    return _indexed(overview(classes), palette)
+
+
+def confidence_picture(confidence: Path, classes: int) -> bytes:
+    """PNG of a confidence layer; its index is the layer's count in steps of `CONFIDENCE_COUNTS`, 255 is transparent."""
+    counts = overview(confidence)
+    stepped = np.where(counts == NODATA, NODATA, counts // CONFIDENCE_COUNTS * CONFIDENCE_COUNTS).astype(np.uint8)
+    return _indexed(stepped, glow(np.arange(256, dtype=np.uint8), classes))
+
+
+def glow(counts: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
+    """Colours (..., 3) of confidence, from a guess among so many classes (dark) to certainty (bright)."""
+    guess = 1 / classes
+    share = np.clip((counts * CONFIDENCE_STEP - guess) / max(1 - guess, 1e-9), 0, 1)[..., None]
+    return np.asarray((_LOW + (_HIGH - _LOW) * share).astype(np.uint8))
+
+
+def photograph(source: Source, roi: Window, roles: tuple[str, ...]) -> bytes:
+    """PNG of the image under a map, stretched between its 1st and 99th percentile; transparent where it has no data.
+
+    Args:
+        source: the image as the model reads it.
+        roi: what is mapped of it, in its working grid.
+        roles: of the source's bands.
+    """
+    shown = replace(source, bands=tuple(source.bands[index] for index in shown_roles(roles)))
+    width, height = shrunk(roi.width, roi.height)
+    if (roi.width, roi.height) == (source.width, source.height):
+        shown, roi = replace(shown, width=width, height=height), Window(0, 0, width, height)
+    pixels, valid = _averaged(shown, roi, width, height)
+    low, high = np.percentile(pixels[:, valid], _SPAN) if valid.any() else (0.0, 1.0)
+    stretched = (np.clip((pixels - low) / max(high - low, 1e-9), 0, 1) * 255).round().astype(np.uint8)
+    stretched[:, ~valid] = 0
+    alpha = np.where(valid, 255, 0).astype(np.uint8)
+    layers = stretched if valid.all() else np.concatenate([stretched, alpha[None]])
+    return _png(Image.fromarray(np.ascontiguousarray(layers.transpose(1, 2, 0))))
+
+
+def thumbnail(*pictures: Path) -> bytes:
+    """A small PNG of quick looks side by side, each at most 96 px a side."""
+    small = []
+    for path in pictures:
+        with Image.open(path) as picture:
+            shown = picture.convert("RGBA")
+        shown.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        small.append(shown)
+    sheet = Image.new("RGBA", (sum(each.width for each in small), max(each.height for each in small)))
+    left = 0
+    for each in small:
+        sheet.paste(each, (left, 0))
+        left += each.width
+    return _png(sheet.quantize(64))  # an eighth of the bytes
+
+
+def _averaged(source: Source, roi: Window, width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Means (C, height, width) over the valid pixels of each cell, and which cells have any."""
+    cols = np.arange(width + 1) * roi.width // width
+    rows = np.arange(height + 1) * roi.height // height
+    means = np.zeros((len(source.bands), height, width), np.float32)
+    valid = np.zeros((height, width), bool)
+    at_once = max(1, _STRIP_PIXELS // roi.width * height // roi.height)
+    with Reader(source) as reader:
+        for start in range(0, height, at_once):
+            stop = min(start + at_once, height)
+            top, bottom = int(rows[start]), int(rows[stop])
+            strip = reader.read(Window(roi.col_off, roi.row_off + top, roi.width, bottom - top))
+            edges = rows[start:stop] - top, cols[:-1]
+            count = _summed(strip.valid, *edges)
+            valid[start:stop] = count > 0
+            for band, values in enumerate(strip.pixels):
+                known = np.where(strip.valid, values, 0)
+                means[band, start:stop] = _summed(known, *edges) / np.maximum(count, 1)
+    return means, valid
+
+
+def _summed(
+    values: NDArray[np.generic], rows: NDArray[np.intp], cols: NDArray[np.intp]
+) -> NDArray[np.float64]:  # fmt: skip
+    """Sums over the cells that begin at these rows and columns."""
+    if values.shape == (len(rows), len(cols)):
+        return values.astype(np.float64)
+    return np.add.reduceat(np.add.reduceat(values, rows, axis=0, dtype=np.float64), cols, axis=1)
+
+
+def overview(path: Path) -> NDArray[np.uint8]:
+    """The quick look's pixels (h, w) of a published layer, as its overview has them."""
+    with open_raster(path) as dataset:
+        width, height = shrunk(dataset.width, dataset.height)
+        pixels: NDArray[np.uint8] = dataset.read(1, out_shape=(height, width))
+    return pixels
+
+
+def _indexed(numbers: NDArray[np.uint8], palette: NDArray[np.uint8]) -> bytes:
+    picture = Image.fromarray(numbers)
+    picture.putpalette(palette.tobytes())
+    return _png(picture, transparency=NODATA)
+
+
+def _png(picture: Image.Image, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", **options)
+    return buffer.getvalue()

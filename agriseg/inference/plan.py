@@ -1,0 +1,285 @@
+"""What a run will do, decided before the first pixel is read: tiles, batch, memory."""
+
+from dataclasses import dataclass, replace
+
+from agriseg.errors import GridError, UsageError
+from agriseg.grid import Axis, TileGrid, Window
+from agriseg.inference.device import Probe
+from agriseg.model import SegmentationModel
+from agriseg.networks import factor_of
+from agriseg.options import RunOptions
+from agriseg.raster.reader import Source
+from agriseg.units import human_bytes
+
+_TILE = 512  # sides in pixels of the network: one that takes means gets so many times as much of the raster
+_ONE_TILE = 1024  # up to this side a raster is one tile: four of `_TILE` would compute up to 2.5 times as much
+_EXACT_CORE = 1024
+_FIXED_BYTES = 96 * 2**20  # libraries that load at first use, the writers: measured, benchmarks/memory.py
+_GPU_BATCH = 8
+_PACKED = 50  # no layer of a real field has become smaller than a fiftieth
+AHEAD = 2
+"""Bands that may be read before the network gets to them."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Consecutive tile rows: the unit of work.
+
+    Args:
+        tiles: rows of the grid to run.
+        rows: raster rows that they decide, half-open.
+        again: how many of the first tile rows belong to bands above and are only there to be added again.
+        is_afresh: whether it starts without the sums of the band above.
+    """
+
+    tiles: range
+    rows: tuple[int, int]
+    again: int = 0
+    is_afresh: bool = False
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes a run takes above the program and the weights; none depends on the raster's height."""
+
+    strips: int
+    blending: int
+    network: int
+    deciding: int
+    fixed: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.strips + self.blending + self.network + self.deciding + self.fixed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a raster is cut and run.
+
+    Args:
+        grid: tiles over the whole raster, whatever part of it is mapped.
+        roi: the window that is mapped, in the working grid.
+        batch: tiles per forward.
+        band_rows: tile rows per task.
+        layers: names of the output layers and their bands.
+        memory: expected bytes.
+        exact: whether the margin covers what the network sees, so that tiled equals untiled.
+    """
+
+    grid: TileGrid
+    roi: Window
+    batch: int
+    band_rows: int
+    layers: dict[str, int]
+    memory: Memory
+    exact: bool
+
+    @property
+    def tile_rows(self) -> range:
+        """Rows of the grid that the mapped window needs."""
+        return self.grid.rows.tiles(self.roi.row_off, self.roi.row_stop)
+
+    @property
+    def tile_cols(self) -> range:
+        """Columns of the grid that the mapped window needs."""
+        return self.grid.cols.tiles(self.roi.col_off, self.roi.col_stop)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles to run if none is skipped."""
+        return len(self.tile_rows) * len(self.tile_cols)
+
+    def row_stop(self, row: int) -> int:
+        """First raster row that the tile rows up to `row` do not decide."""
+        return _stop(self.grid.rows, row, self.tile_rows, self.roi.row_stop)
+
+    def col_stop(self, col: int) -> int:
+        """First raster column that the tile columns up to `col` do not decide."""
+        return _stop(self.grid.cols, col, self.tile_cols, self.roi.col_stop)
+
+    def decided(self, row: int, col: int) -> Window | None:
+        """What a tile decides of the mapped window; these parts make up the window."""
+        top, bottom = max(self.roi.row_off, self.row_stop(row - 1)), self.row_stop(row)
+        left, right = max(self.roi.col_off, self.col_stop(col - 1)), self.col_stop(col)
+        return Window(left, top, right - left, bottom - top) if left < right and top < bottom else None
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block of the store: the distance between the cuts of the tile rows."""
+        return min(self.grid.rows.step, self.roi.height + self.lead)
+
+    @property
+    def lead(self) -> int:
+        """Rows by which the first block boundary of the store lies before the mapped window."""
+        return (self.roi.row_off + self.grid.rows.lead) % self.grid.rows.step
+
+    def least_disk(self, classes: int) -> int:
+        """Bytes that the run surely takes on disk: answers of the tile rows under way, and layers packed hard."""
+        rows, cols = self.grid.rows, self.grid.cols
+        answer = 4 * classes * (rows.length // rows.stride) * (cols.length // cols.stride)
+        under_way = min(self.band_rows + 1, len(self.tile_rows)) * len(self.tile_cols) * answer
+        return under_way + sum(self.layers.values()) * self.roi.width * self.roi.height // _PACKED
+
+    def bands(self) -> list[Band]:
+        """The run in order: every tile row once, every mapped row decided once."""
+        first, last = self.tile_rows.start, self.tile_rows.stop
+        starts = range(first, last, self.band_rows)
+        bands = []
+        done = self.roi.row_off
+        for start in starts:
+            tiles = range(start, min(start + self.band_rows, last))
+            bands.append(Band(tiles, (done, max(done, self.row_stop(tiles.stop - 1)))))
+            done = bands[-1].rows[1]
+        return bands
+
+    def afresh(self, band: Band) -> Band:
+        """The band for a start without the sums of the band above: with all tile rows that have weight in it."""
+        row = min(band.rows[0], self.roi.row_stop - 1)
+        first = min(band.tiles.start, self.grid.rows.tiles(row, row + 1).start)
+        first = max(first, self.tile_rows.start)
+        return replace(band, tiles=range(first, band.tiles.stop), again=band.tiles.start - first, is_afresh=True)
+
+    def strip(self, band: Band) -> Window:
+        """What a band reads: its tiles, and half a cell more, where pixels still lean on their cells."""
+        top, bottom = _covered(self.grid.rows, band.tiles)
+        left, right = _covered(self.grid.cols, self.tile_cols)
+        return Window(left, top, right - left, bottom - top)
+
+
+def make_plan(
+    source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: Probe, device: str
+) -> Plan:
+    """Choose what the user left open, and fit it into the memory allowed.
+
+    Raises:
+        GridError: tile, overlap and margin contradict each other or the network.
+        UsageError: the run does not fit into `max_memory`, with what would.
+    """
+    # On a CPU a batch gains nothing (measured: benchmarks/engine_cost.py --batch), and oneDNN adds in another
+    # order for some batch sizes: one tile at a time keeps the bytes the same.
+    batch = 1 if device == "cpu" else options.batch or _GPU_BATCH
+    plan = _shaped(source, model, options, roi, probe, batch)
+    if options.max_memory is None or plan.memory.total <= options.max_memory:
+        return plan
+    if options.batch is None and batch > 1:
+        plan = _shaped(source, model, options, roi, probe, 1)
+    while plan.memory.total > options.max_memory:
+        smaller = replace(options, tile=_halved(plan.grid.rows.tile, model.step))
+        if options.tile is not None or smaller.tile == plan.grid.rows.tile:
+            raise UsageError(_does_not_fit(plan, options.max_memory))
+        try:
+            plan = _shaped(source, model, smaller, roi, probe, plan.batch)
+        except GridError as error:
+            raise UsageError(_does_not_fit(plan, options.max_memory)) from error
+    return plan
+
+
+def geometry(model: SegmentationModel, options: RunOptions, longest: int) -> tuple[int, int, int]:
+    """Tile, overlap and margin in pixels, from the preset and what the user gave.
+
+    Args:
+        model: its stride, align and halo count.
+        options: what the user chose.
+        longest: longer side of the raster (px); a tile that covers it needs no overlap.
+
+    Raises:
+        GridError: the exact preset with a network that sees the whole input.
+    """
+    align, stride = model.step, model.stride
+    exact = options.blend == "exact"
+    if exact and model.halo is None:
+        raise GridError(f"model {model.name!r} sees the whole image, so no tiling is exact; use --blend smooth")
+    sight = _up(model.halo or 0, stride)
+    share = {"exact": 0.0, "smooth": 1 / 4, "fast": 1 / 8}[options.blend]
+    overlap = options.overlap
+    if overlap is None and exact:
+        overlap = _up(2 * sight, align)
+    tile = options.tile
+    if tile is None:
+        side, whole = (factor_of(model.network) * each for each in (_TILE, _ONE_TILE))
+        wide = isinstance(overlap, int) and overlap > side // 2
+        tile = _up(int(overlap or 0) + _EXACT_CORE if wide else side, align)
+        tile = _up(longest, align) if tile < longest <= whole and options.overlap is None else tile
+    if overlap is None:
+        overlap = share
+    if isinstance(overlap, float) and overlap < 1:
+        overlap = int(tile * overlap) // align * align
+    overlap = int(overlap)
+    if options.overlap is None and options.margin is None and tile >= _up(longest, align):
+        return tile, 0, 0
+    if exact and options.tile is not None and 2 * overlap > tile:
+        raise GridError(
+            f"tile {tile} is too small for an exact map: the network sees {sight} px around a pixel; "
+            f"use --tile {2 * overlap} or more"
+        )
+    if options.margin is not None:
+        return tile, overlap, options.margin
+    trusted = overlap // 2 if options.blend in ("exact", "fast") else overlap * 3 // 8
+    least = trusted if model.halo is None or exact else min(sight, trusted)
+    return tile, overlap, least // stride * stride
+
+
+def _shaped(
+    source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: Probe, batch: int
+) -> Plan:
+    tile, overlap, margin = geometry(model, options, max(source.height, source.width))
+    grid = TileGrid.over(
+        source.height, source.width, tile=tile, overlap=overlap, margin=margin, stride=model.stride, align=model.step
+    )
+    layers = {"classes": 1, "confidence": 1} | ({"probabilities": len(model.legend)} if options.probabilities else {})
+    exact = len(grid) == 1 or (model.halo is not None and margin >= model.halo)
+    batch = min(batch, len(grid.cols))
+    unsized = Plan(grid, roi, batch, options.band_rows, layers, Memory(0, 0, 0, 0, 0), exact)
+    return replace(unsized, memory=_memory(unsized, source, len(model.legend), len(model.bands), probe))
+
+
+def _memory(plan: Plan, source: Source, classes: int, bands: int, probe: Probe) -> Memory:
+    """The formula: every term is a product of widths, tile sides, bands and classes."""
+    rows, cols = plan.grid.rows, plan.grid.cols
+    strip = plan.strip(plan.bands()[0])
+    # pixels as read and as picked, and validity; those read ahead, the one at work
+    strips = (AHEAD + 1) * strip.width * strip.height * (2 * bands * source.item_bytes + 1)
+    # the moving patch, old and new, and the carries from above and to below; float32
+    high, wide = ((axis.length + axis.overlap) // axis.stride + 2 for axis in (rows, cols))
+    carried = rows.overlap // rows.stride + 2
+    blending = 4 * classes * 2 * (high * wide + carried * (strip.width // cols.stride + 2))
+    network = int(plan.batch * rows.length * cols.length * (8 * bands + 4 * classes + probe.bytes_per_pixel))
+    core = min(rows.length, rows.step + 2 * rows.stride) * min(cols.length, cols.step + 2 * cols.stride)
+    rows_out = min(plan.band_rows * rows.step + rows.overlap, rows.size)
+    deciding = core * 4 * (2 * classes + 6) + (AHEAD + 1) * sum(plan.layers.values()) * rows_out * plan.roi.width
+    fixed = _FIXED_BYTES + source.info.cache_bytes
+    return Memory(strips, blending, network, deciding, fixed)
+
+
+def _stop(axis: Axis, index: int, tiles: range, roi_stop: int) -> int:
+    """First pixel that the tiles up to `index` do not decide; the last of them decides the window to its end.
+
+    Where that end lies in the margin of the next tile, no tile but this one has weight there.
+    """
+    return roi_stop if index + 1 == tiles.stop else min(axis.cut(index + 1), roi_stop)
+
+
+def _covered(axis: Axis, tiles: range) -> tuple[int, int]:
+    """Raster pixels under some tiles of an axis and half a cell around them."""
+    half = axis.stride // 2
+    return (
+        max(0, axis.origin(tiles.start) - half),
+        min(axis.size, axis.origin(tiles.stop - 1) + axis.length + half),
+    )
+
+
+def _does_not_fit(plan: Plan, allowed: int) -> str:
+    return (
+        f"--max-memory {human_bytes(allowed)}: tiles of {plan.grid.rows.tile} px in batches of {plan.batch} need "
+        f"{human_bytes(plan.memory.total)}; allow that much, or give a smaller --tile or --batch"
+    )
+
+
+def _up(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+def _halved(tile: int, align: int) -> int:
+    return max(align, tile // 2 // align * align)

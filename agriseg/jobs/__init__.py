@@ -1,1 +1,0 @@
-"""Jobs: one raster end to end, the demonstration, the self-test."""

@@ -1,0 +1,112 @@
+"""What is wrong with label rasters, in sentences: problems stop a training, remarks are for a person to look at."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from agriseg.labels.raster import Labels, Survey, Value, value_text
+from agriseg.legend import NODATA
+
+_SHOWN = 5  # values that are no class in one message
+
+
+def problems_of(labels: Labels, survey: Survey, classes: Sequence[str]) -> list[str]:
+    """Numbers that are no class, and classes that the file itself declares to be no data."""
+    return [*_strange(labels, survey), *_declared(labels, survey, classes)]
+
+
+def remarks_of(labels: Labels, survey: Survey, classes: Sequence[str]) -> list[str]:
+    """Pixels of a class that are transparent, and numbers that a lossy file may have changed."""
+    told = [
+        f"{labels.info.path}: {count:,} px of class {name} are transparent (alpha or mask) and count as unlabelled"
+        for name, value, count in zip(classes, labels.values, survey.hidden.tolist(), strict=True)
+        if count and not _is_nodata(value, labels)
+    ]
+    if labels.info.driver == "JPEG":
+        told.append(f"{labels.info.path}: a JPEG, whose loss may have changed labels at their edges; better a PNG")
+    return told
+
+
+def veiled(surveys: Sequence[Survey], classes: Sequence[str]) -> list[str]:
+    """The problem that all pixels of a class are transparent."""
+    seen, hidden = (
+        np.sum([getattr(each, kind) for each in surveys], axis=0, dtype=np.int64) for kind in ("pixels", "hidden")
+    )
+    return [
+        f"all {count:,} px of class {name} are transparent (alpha or mask), so they count as unlabelled; save the "
+        f"labels without transparency, or leave {name} out"
+        for name, there, count in zip(classes, np.atleast_1d(seen), np.atleast_1d(hidden), strict=True)
+        if count and not there
+    ]
+
+
+def too_few(pixels: Mapping[str, int], least: int, hint: str) -> list[str]:
+    """The problem that fewer than `least` classes have pixels."""
+    there = [name for name, count in pixels.items() if count]
+    if len(there) >= least:
+        return []
+    if not there:
+        return [f"no labelled pixel{hint}"]
+    return [f"only one class, {there[0]}, is labelled; a training needs at least two{hint}"]
+
+
+def untrained(pixels: Mapping[str, int], hint: str) -> list[str]:
+    """The problem that a training has nothing of a class."""
+    lost = ", ".join(f"{name} (0 px held back)" for name, count in pixels.items() if not count)
+    told = f"no labelled pixel to train on: {lost}; label some, or take it out of classes, with values for the others"
+    return [f"{told}{hint}"] if lost else []
+
+
+def nowhere(pixels: Mapping[str, int], hint: str) -> list[str]:
+    """Remarks on classes that no label has."""
+    return [f"class {name} is nowhere: no label has it{hint}" for name, count in pixels.items() if not count]
+
+
+def reserved_hint(pixels: Mapping[str, int], values: Sequence[Value], reserved: int) -> str:
+    """What a stored 255 may have meant; empty where there is none."""
+    if not reserved:
+        return ""
+    missing = [name for name, count in pixels.items() if not count]
+    if len(missing) != 1:
+        return f" ({reserved:,} px are {NODATA}, which means unlabelled; a class of that number needs --values)"
+    meant = [NODATA if name == missing[0] else value for name, value in zip(pixels, values, strict=True)]
+    return (
+        f" ({reserved:,} px are {NODATA}, which means unlabelled; if they are {missing[0]}, give --values "
+        f"{','.join(map(value_text, meant))})"
+    )
+
+
+def _strange(labels: Labels, survey: Survey) -> list[str]:
+    if not survey.unknown:
+        return []
+    common = survey.unknown.most_common(_SHOWN)
+    listed = ", ".join(f"{value_text(value)} ({count:,} px)" for value, count in common)
+    told = f"{labels.info.path}: no class has {listed}"
+    if labels.info.driver == "JPEG":
+        return [f"{told}; a JPEG's loss changes numbers: export the labels as PNG or TIFF"]
+    if len(survey.unknown) > NODATA:
+        return [
+            f"{labels.info.path}: more than {NODATA} numbers that are no class, as pictures have; are these the labels?"
+        ]
+    if any(isinstance(value, float) and not value.is_integer() for value in survey.unknown):
+        return [f"{told}; classes are whole numbers: export the labels as such"]
+    unlabelled = ",".join(value_text(value) for value, _ in common)
+    return [f"{told}; give each class its --values, or what nobody labelled with --unlabelled {unlabelled}"]
+
+
+def _declared(labels: Labels, survey: Survey, classes: Sequence[str]) -> list[str]:
+    path = labels.info.path
+    unset = f"rio edit-info --unset-nodata {path.name}"
+    if labels.info.driver != "GTiff":
+        unset = f"gdal_translate -a_nodata none {path.name} {path.stem}.tif"
+    return [
+        f"{path}: class {name} is {value_text(value)}, which the file declares nodata, so its {count:,} px count as "
+        f"unlabelled; if they are {name}: {unset}; if not, give {name} another of the --values"
+        for name, value, count in zip(classes, labels.values, survey.hidden.tolist(), strict=True)
+        if count and _is_nodata(value, labels)
+    ]
+
+
+def _is_nodata(value: Value, labels: Labels) -> bool:
+    bands = value if isinstance(value, tuple) else (value,)
+    return all(number == declared for number, declared in zip(bands, labels.info.nodata, strict=False))

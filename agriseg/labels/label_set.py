@@ -1,0 +1,154 @@
+"""What labels a person asks for, and what was found: images with their labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agriseg.errors import DataError
+from agriseg.labels.check import nowhere, reserved_hint, too_few, untrained, veiled
+from agriseg.labels.pairs import Pair
+from agriseg.labels.raster import Labels, Survey, Value
+from agriseg.raster.header import RasterInfo
+
+
+@dataclass(frozen=True)
+class LabelRequest:
+    """Which labels belong to which images, and what they mean.
+
+    Args:
+        images, labels, suffix: as `find_pairs`; or one image and polygons.
+        classes: names in order.
+        values: for each class its number or its red, green and blue in label rasters; None for 0, 1, 2, ...
+        unlabelled: numbers or colours that mean that nobody knows, beside 255.
+        column: of polygons, that holds names or numbers of classes.
+        area: polygons within which all was labelled.
+        rest: class of what no shape covers, where all was labelled: within `area`, or on the whole image. None leaves
+            it unlabelled, and within `area` it is the first class.
+        rename: names of classes in annotations or polygons, and what to call them; empty for unlabelled.
+        point_radius: of the discs that points become, and half the width of lines, such as `8px` or `5cm`.
+        reproject: lay label rasters of another grid or CRS on their images', by the nearest label.
+        least: classes that must have pixels; a training needs two.
+    """
+
+    images: Path
+    labels: Path
+    classes: tuple[str, ...]
+    suffix: str = ""
+    values: tuple[Value, ...] | None = None
+    unlabelled: tuple[Value, ...] = ()
+    column: str | None = None
+    area: Path | None = None
+    reproject: bool = False
+    least: int = 2
+    rest: str | None = None
+    rename: tuple[tuple[str, str], ...] = ()
+    point_radius: str | None = None
+
+    @property
+    def stored(self) -> tuple[Value, ...]:
+        """Label value of each class."""
+        return tuple(range(len(self.classes))) if self.values is None else self.values
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image with its label raster, and what a look at them gave.
+
+    Args:
+        pair: the image, its label raster and the file that a person gave.
+        info: the image's header.
+        labels: on the image's grid, unless a problem says otherwise.
+        survey: what the labels store.
+        problems: what stops a training or an evaluation.
+        remarks: what a person should look at.
+    """
+
+    pair: Pair
+    info: RasterInfo
+    labels: Labels
+    survey: Survey
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """All images with their labels, and what a look at them gave.
+
+    Args:
+        request: what was asked for.
+        images: in the order of their names.
+        bad_images: why images cannot be read.
+        bad_labels: why labels cannot be read.
+        unmatched: what is said of images without annotations, and annotations without images.
+    """
+
+    request: LabelRequest
+    images: tuple[LabelledImage, ...]
+    bad_images: tuple[str, ...] = ()
+    bad_labels: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What stops a training or an evaluation."""
+        found = [*self.bad_images, *self.bad_labels, *(text for each in self.images for text in each.problems)]
+        if not found and self.images:
+            found = veiled([each.survey for each in self.images], self.request.classes)
+        found = found or too_few(self.pixels, self.request.least, self._hint)
+        return tuple(found or (untrained(self.pixels, self._hint) if self.request.least > 1 else ()))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should look at."""
+        found = (*self.unmatched, *(text for each in self.images for text in each.remarks))
+        return (*found, *self.nowhere)
+
+    @property
+    def nowhere(self) -> tuple[str, ...]:
+        """Those of the remarks that tell of classes without a label."""
+        return tuple(nowhere(self.pixels, self._hint)) if self.images else ()
+
+    @property
+    def pixels(self) -> dict[str, int]:
+        """Class name to labelled pixels."""
+        counts = np.sum([each.survey.pixels for each in self.images], axis=0, initial=0, dtype=np.int64)
+        counts = np.broadcast_to(counts, len(self.request.classes))
+        return dict(zip(self.request.classes, counts.tolist(), strict=True))
+
+    @property
+    def _hint(self) -> str:
+        """What may be meant where a class has no pixel."""
+        reserved = sum(each.survey.reserved for each in self.images)
+        return reserved_hint(self.pixels, self.request.stored, reserved)
+
+    @property
+    def ignored(self) -> int:
+        """Pixels that nobody labelled."""
+        return sum(each.survey.ignored for each in self.images)
+
+    def refuse(self) -> None:
+        """Stop where there are problems.
+
+        Raises:
+            DataError: tells them all.
+        """
+        if self.problems:
+            raise DataError("; ".join(self.problems))
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "problems": list(self.problems), "remarks": list(self.remarks), "pixels": self.pixels,
+            "ignored": self.ignored,
+            "files": [
+                {
+                    "image": str(each.pair.image), "labels": str(each.pair.given),
+                    "pixels": dict(zip(self.request.classes, each.survey.pixels.tolist(), strict=True)),
+                    "ignored": each.survey.ignored,
+                }
+                for each in self.images
+            ],
+        }  # fmt: skip

@@ -1,0 +1,173 @@
+"""Images with their labels, as people have them: the one look that `labels check`, `train` and `evaluate` share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from agriseg import files
+from agriseg.annotations.shapes import Annotated
+from agriseg.errors import DataError, UsageError
+from agriseg.labels.annotated import annotation_files, find_annotated
+from agriseg.labels.check import problems_of, remarks_of
+from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
+from agriseg.labels.pairs import Pair, find_pairs
+from agriseg.labels.raster import Labels, check_values, misfit, turned, turned_under_shapes
+from agriseg.labels.rasterize import Drawn, align, burn
+from agriseg.labels.shapes import annotations_on, polygons_on
+from agriseg.legend import Legend
+from agriseg.raster.header import RasterInfo
+from agriseg.vectors.read import is_vector
+
+_UNLABELLED = "nothing of it is labelled; --rest CLASS says what it is"
+
+
+def take_labels(request: LabelRequest, folder: Path) -> LabelSet:
+    """Find the labels of images, make label rasters of those that are none, and look at every pixel of them.
+
+    Args:
+        request: which labels, and what they mean.
+        folder: for label rasters that are made; exists as soon as there is one.
+
+    Raises:
+        UsageError: options that contradict the labels or each other.
+        InputMissing: a path that does not exist, or a folder without rasters.
+        DataError: images without labels or labels without images, all at once.
+    """
+    Legend.from_names(list(request.classes))  # refuses what no mask holds, before the labels are read
+    if len(request.stored) != len(request.classes):
+        raise UsageError(f"{len(request.stored)} values for {len(request.classes)} classes; give each class one")
+    check_values(request.stored, request.unlabelled)
+    given = _given(request)
+    images, bad_images, bad_labels = [], [], []
+    for pair in given.pairs:
+        try:
+            info = RasterInfo.read(pair.image)
+        except DataError as error:
+            bad_images.append(str(error))
+            continue
+        try:
+            images.append(_looked(pair, info, given, folder))
+        except DataError as error:
+            bad_labels.append(str(error))
+    return LabelSet(request, tuple(images), tuple(bad_images), tuple(bad_labels), given.remarks)
+
+
+def label_raster(image: Path, given: Path, request: LabelRequest, out: Path) -> Drawn:
+    """Make a label raster on an image's grid of a file that is none.
+
+    Args:
+        image: gives the grid.
+        given: polygons, or a file of annotations that names the image.
+        request: the classes and what tells them.
+        out: the GeoTIFF to write: class ids, 255 where nobody knows.
+
+    Raises:
+        DataError: the file cannot be read, or does not label this image.
+    """
+    asked = replace(request, images=image, labels=given)
+    found = _given(asked)
+    if not found.drawn:
+        raise UsageError(f"{given}: a label raster already; agriseg labels check looks at it")
+    return _burnt(found.pairs[0], RasterInfo.read(image), found, out)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Images with the files that label them, of any kind.
+
+    Args:
+        request: what was asked for.
+        pairs: in the order of the images' names.
+        drawn: whether the files hold shapes.
+        annotated: what a tool for annotation says of an image.
+        remarks: images that one side alone has.
+    """
+
+    request: LabelRequest
+    pairs: Sequence[Pair]
+    drawn: bool = False
+    annotated: Mapping[Path, Annotated] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+
+def _given(request: LabelRequest) -> _Given:
+    """Find what labels what.
+
+    Raises:
+        UsageError: options of another kind of labels.
+        InputMissing, DataError: as `take_labels`.
+    """
+    if files_there := annotation_files(request.images, request.labels, request.suffix):
+        _check_drawn(request)
+        if request.column is not None:
+            raise UsageError(f"{request.labels}: annotations, which name their classes; leave --column out")
+        found = find_annotated(request.images, files_there)
+        pairs = [Pair(image, file, file) for image, (file, _) in found.drawn.items()]
+        annotated = {image: each for image, (_, each) in found.drawn.items()}
+        return _Given(request, pairs, drawn=True, annotated=annotated, remarks=found.remarks)
+    if is_vector(request.labels):
+        _check_drawn(request)
+        if request.column is None:
+            raise UsageError(f"{request.labels}: polygons; name the column that holds the class")
+        return _Given(request, [Pair(request.images, request.labels, request.labels)], drawn=True)
+    for flag, value in (
+        ("column", request.column), ("area", request.area), ("rest", request.rest), ("rename", request.rename or None),
+        ("point-radius", request.point_radius),
+    ):  # fmt: skip
+        if value is not None:
+            raise UsageError(f"{request.labels}: no polygons and no annotations, so leave --{flag} out")
+    return _Given(request, find_pairs(request.images, request.labels, request.suffix))
+
+
+def _check_drawn(request: LabelRequest) -> None:
+    """Refuse options of label rasters."""
+    if request.reproject:
+        raise UsageError(f"{request.labels}: shapes, which are laid on the image anyway; leave --reproject-labels out")
+    if any(isinstance(value, tuple) for value in (*request.stored, *request.unlabelled)):
+        raise UsageError(f"{request.labels}: shapes have no colours; give numbers as --values, or leave them out")
+
+
+def _looked(pair: Pair, image: RasterInfo, given: _Given, folder: Path) -> LabelledImage:
+    """Look at one image and its labels."""
+    request = given.request
+    pair, remarks = _on_grid(pair, image, given, folder)
+    if given.drawn:
+        labels = Labels.of(pair.labels, range(len(request.classes)))
+        place = turned_under_shapes(image, pair.given)
+    else:
+        labels = Labels.of(pair.labels, request.stored, unlabelled=request.unlabelled)
+        place = turned(image, labels.info) or misfit(image, labels.info)
+    survey = labels.survey()
+    problems = (*([place] if place else []), *problems_of(labels, survey, request.classes))
+    return LabelledImage(
+        pair, image, labels, survey, problems, (*remarks, *remarks_of(labels, survey, request.classes))
+    )
+
+
+def _burnt(pair: Pair, image: RasterInfo, given: _Given, out: Path) -> Drawn:
+    """Burn the shapes of an image; of several images, remarks say which."""
+    request, alone = given.request, len(given.pairs) == 1
+    annotated = given.annotated.get(pair.image)
+    if annotated is None:
+        drawing = polygons_on(image, pair.given, request)
+    else:
+        drawing = annotations_on(image, pair.given, annotated, request)
+    drawn = burn(image, drawing, Legend.from_names(list(request.classes)), out, alone=alone)
+    nothing = [] if drawing.shapes else ["no shape; " + (f"all is {request.rest}" if request.rest else _UNLABELLED)]
+    remarks = [text if alone else f"{pair.image.name}: {text}" for text in (*nothing, *drawn.remarks)]
+    return Drawn(drawn.pixels, tuple(remarks))
+
+
+def _on_grid(pair: Pair, image: RasterInfo, given: _Given, folder: Path) -> tuple[Pair, Sequence[str]]:
+    """The pair with a label raster on the image's grid, made in `folder` where the labels are none; and remarks."""
+    request, out = given.request, folder / f"{pair.image.stem}_labels.tif"
+    if given.drawn:
+        files.make_folder(folder)
+        return Pair(pair.image, out, pair.given), _burnt(pair, image, given, out).remarks
+    there = RasterInfo.read(pair.labels)
+    placed = image.georeference.crs is not None and there.georeference.crs is not None
+    if request.reproject and placed and misfit(image, there) is not None:
+        files.make_folder(folder)
+        align(pair.image, pair.labels, out)
+        return Pair(pair.image, out, pair.given), ()
+    return pair, ()

@@ -1,0 +1,288 @@
+"""Label rasters: which class each pixel of an image belongs to, or that nobody knows (255)."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+
+from agriseg.errors import DataError, UsageError
+from agriseg.grid import Window
+from agriseg.legend import NODATA
+from agriseg.raster.crs import crs_name, same_horizontal_crs
+from agriseg.raster.gdal_env import gdal_calls
+from agriseg.raster.header import RasterInfo
+from agriseg.raster.reader import Reader, Source
+from agriseg.raster.safe_open import open_raster
+from agriseg.raster.valid_mask import ValidityRule
+
+Value = float | tuple[int, int, int]
+Keep = Callable[[Window], NDArray[np.bool_]]
+
+_AT_ONCE = 16_000_000  # pixels
+_COLOURS = 3  # bands: red, green, blue
+_SHOWN = 5  # colours in a message
+_LOOKED_AT = 1_000_000  # pixels, for the colours of a picture
+_KINDS = 1000  # values that are no class of which the count is kept
+_SHIFT = 0.01  # of a pixel, by which labels may lie beside their image
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a whole label raster stores.
+
+    Args:
+        pixels: (K,) int64 pixels of each class.
+        hidden: (K,) int64 pixels that store a class where the file says that there is no data.
+        ignored: pixels that nobody labelled: 255, no data, or a value that means so; those of `hidden` too.
+        reserved: those of them that store 255, though nobody has said what it means.
+        unknown: stored values that are no class, with their pixels; the commonest thousand.
+    """
+
+    pixels: NDArray[np.int64]
+    hidden: NDArray[np.int64]
+    ignored: int
+    reserved: int
+    unknown: Counter[Value]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A raster of labels on the grid of its image.
+
+    Args:
+        info: its header.
+        values: for each class in order its stored number, or its red, green and blue.
+        keep: which pixels of a window count; the others are 255. None keeps all.
+        unlabelled: stored numbers or colours that mean that nobody knows, beside 255.
+    """
+
+    info: RasterInfo
+    values: tuple[Value, ...]
+    keep: Keep | None = None
+    unlabelled: tuple[Value, ...] = ()
+
+    @classmethod
+    def of(
+        cls, path: Path, values: Sequence[Value], keep: Keep | None = None, unlabelled: Sequence[Value] = ()
+    ) -> "Labels":
+        """Open label raster `path`.
+
+        Raises:
+            UsageError: a value means two things; see `check_values`.
+            DataError: its bands are not those of `values`: one of numbers, or red, green, blue.
+        """
+        check_values(values, unlabelled)
+        info = RasterInfo.read(path)
+        _check_bands(info, coloured=_coloured(values))
+        return cls(info, tuple(values), keep, tuple(unlabelled))
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Class ids (h, w) of a window; 255 where nobody knows, or where `keep` says so.
+
+        Raises:
+            DataError: a number that is no class; all of them are told by `unknown`.
+        """
+        ids, strange = self._decode(*self._stored(window))
+        if strange.any():
+            raise DataError(f"{self.info.path}: {window} has numbers that are no class; see agriseg labels check")
+        if self.keep is not None:
+            ids[~self.keep(window)] = NODATA
+        return ids
+
+    def windows(self) -> Iterator[Window]:
+        """The whole raster in strips of bounded size."""
+        rows = max(1, _AT_ONCE // self.info.width)
+        for top in range(0, self.info.height, rows):
+            yield Window(0, top, self.info.width, min(rows, self.info.height - top))
+
+    def survey(self) -> Survey:
+        """Count what the whole raster stores, whatever `keep` says."""
+        pixels, hidden = np.zeros((2, len(self.values)), np.int64)
+        ignored, reserved, unknown = 0, 0, Counter[Value]()
+        told = NODATA in (*self.values, *self.unlabelled) or _coloured(self.values)
+        for window in self.windows():
+            stored, valid = self._stored(window)
+            ids, strange = self._decode(stored, valid)
+            found = np.bincount(ids.ravel(), minlength=NODATA + 1)
+            pixels += found[: len(pixels)]
+            ignored += int(found[NODATA] - strange.sum())
+            reserved += 0 if told else int(np.count_nonzero((stored[0] == NODATA) & valid))
+            lost = stored[:, ~valid]
+            hidden += [np.count_nonzero(_equals(lost, value)) for value in self.values]
+            unknown = _commonest(unknown + _kinds(stored[:, strange]))
+        return Survey(pixels, hidden, ignored, reserved, unknown)
+
+    def unknown(self) -> Counter[Value]:
+        """Stored values that are no class, with their pixels."""
+        return self.survey().unknown
+
+    def _decode(
+        self, stored: NDArray[np.generic], valid: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Class ids with 255 where there is none, and where the stored value is no class."""
+        ids = np.full(valid.shape, NODATA, np.uint8)
+        known = ~valid if len(stored) > 1 else ~valid | (stored[0] == NODATA)
+        for value in self.unlabelled:
+            known |= _equals(stored, value)
+        for class_id, value in enumerate(self.values):
+            hit = _equals(stored, value) & valid
+            ids[hit] = class_id
+            known |= hit
+        return ids, ~known
+
+    def _stored(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+        bands = (1, 2, 3) if _coloured(self.values) else (1,)
+        source = Source(self.info, bands, ValidityRule.of(self.info), self.info.width, self.info.height)
+        with Reader(source) as reader:
+            strip = reader.read(window)
+        return strip.pixels, strip.valid
+
+
+def check_values(values: Sequence[Value], unlabelled: Sequence[Value] = ()) -> None:
+    """Refuse values of which one means two things, or numbers beside colours.
+
+    Raises:
+        UsageError: says which.
+    """
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise UsageError(f"values: {value_text(twice[0])} is of two classes; give each class a value of its own")
+    both = [value for value in unlabelled if value in values]
+    if both:
+        raise UsageError(f"{value_text(both[0])} is a class and unlabelled; give the class another of the values")
+    if len({isinstance(value, tuple) for value in (*values, *unlabelled)}) > 1:
+        raise UsageError("values and unlabelled: numbers beside colours; give all as numbers, or all as #rrggbb")
+
+
+def value_text(value: Value) -> str:
+    """A stored value as a person writes it: a number, or `#rrggbb`."""
+    return "#{:02x}{:02x}{:02x}".format(*value) if isinstance(value, tuple) else f"{value:.10g}"
+
+
+def _check_bands(info: RasterInfo, *, coloured: bool) -> None:
+    """Refuse a picture where numbers are expected, and the other way round."""
+    count = info.count - len(info.alpha)
+    if coloured and count != _COLOURS:
+        told = _palette(info) or "give class numbers with --values"
+        raise DataError(f"{info.path}: bands: {count}, but the values are colours (red, green, blue); {told}")
+    if coloured or count == 1:
+        return
+    told = f"take it out: gdal_translate -b 1 {info.path.name} {info.path.stem}_labels.tif"
+    raise DataError(
+        f"{info.path}: {count} bands, expected one with class numbers; {_colours(info) if count == _COLOURS else told}"
+    )
+
+
+def _palette(info: RasterInfo) -> str | None:
+    """What the numbers of a picture with a palette stand for."""
+    if info.colours[0] is not ColorInterp.palette:
+        return None
+    with open_raster(info.path) as dataset:
+        shown = list(dataset.colormap(1).items())[:_SHOWN]
+    listed = ", ".join(f"{number} is {value_text((red, green, blue))}" for number, (red, green, blue, _) in shown)
+    return f"its palette says {listed}: give these numbers as --values"
+
+
+def _colours(info: RasterInfo) -> str:
+    """What to do about a coloured picture, by the colours of its first rows."""
+    rows = min(info.height, max(1, _LOOKED_AT // info.width))
+    with gdal_calls(f"{info.path}: damaged, cannot be read; copy it again"), open_raster(info.path) as dataset:
+        found = _kinds(dataset.read((1, 2, 3), window=((0, rows), (0, info.width))).reshape(3, -1))
+    if len(found) > NODATA:
+        lossy = "; a JPEG's loss changes colours: export the labels as PNG" if info.driver == "JPEG" else ""
+        return f"it has more than {NODATA} colours, as photographs have{lossy or '; are these the labels?'}"
+    listed = ",".join(value_text(value) for value, _ in found.most_common(_SHOWN))
+    return f"a coloured picture needs a colour for each class, such as --values {listed}, in the order of the classes"
+
+
+def _coloured(values: Sequence[Value]) -> bool:
+    return any(isinstance(value, tuple) for value in values)
+
+
+def _equals(stored: NDArray[np.generic], value: Value) -> NDArray[np.bool_]:
+    """Where the bands (B, ...) hold a number or a colour."""
+    bands = zip(stored, value if isinstance(value, tuple) else (value,), strict=True)
+    return np.asarray(np.logical_and.reduce([band == number for band, number in bands]), bool)
+
+
+def _kinds(stored: NDArray[np.generic]) -> Counter[Value]:
+    """How often each value occurs in (B, N) pixels."""
+    kinds, counts = np.unique(stored, axis=1, return_counts=True)
+    return Counter({
+        kind[0] if len(kind) == 1 else tuple(kind): count
+        for kind, count in zip(kinds.T.tolist(), counts.tolist(), strict=True)
+    })  # fmt: skip
+
+
+def _commonest(found: Counter[Value]) -> Counter[Value]:
+    """A picture taken for labels has millions of values; what is kept of them has a bound."""
+    return found if len(found) <= _KINDS else Counter(dict(found.most_common(_KINDS)))
+
+
+def misfit(image: RasterInfo, labels: RasterInfo) -> str | None:
+    """Why labels do not lie on their image's grid; None if they do. Photographs have no place on the ground."""
+    here, there = image.georeference, labels.georeference
+    placed = here.crs is not None and there.crs is not None
+    if (image.width, image.height) != (labels.width, labels.height):
+        return _other_size(image, labels, placed=placed)
+    if rasterio.Affine.identity() in (here.transform, there.transform):
+        return None
+    corners = [(0, 0), (image.width, image.height)]
+    places = [there.transform @ corner for corner in corners]
+    if here.crs and there.crs and not same_horizontal_crs(there.crs, here.crs, places):
+        return (
+            f"{labels.path}: CRS {crs_name(there.crs)}, but {image.path.name} has {crs_name(here.crs)}; "
+            "--reproject-labels lays them there"
+        )
+    shift = np.abs(np.subtract([(~here.transform) @ place for place in places], corners)).max()
+    if shift <= _SHIFT:
+        return None
+    told = f"{labels.path}: lies {shift:.2f} px beside {image.path.name}"
+    if placed:
+        return f"{told}; --reproject-labels lays them there"
+    bare = labels.path if there.crs is None else image.path
+    return f"{told}, and {bare.name} has no CRS; give it the other's: rio edit-info --crs CODE {bare.name}"
+
+
+def turned(image: RasterInfo, labels: RasterInfo) -> str | None:
+    """Why labels do not lie on their image as viewers show both; None if they do, or a CRS places both."""
+    placed = image.georeference.crs is not None and labels.georeference.crs is not None
+    if image.orientation == labels.orientation or placed:
+        return None
+    one, other = (image, labels) if image.orientation != 1 else (labels, image)
+    return (
+        f"{labels.path}: viewers turn {one.path.name} (orientation tag {one.orientation}), but {other.path.name} not so"
+        f" ({other.orientation}); turn its pixels: mogrify -auto-orient {one.path.name}, or, if the labels lie on the "
+        f"pixels as stored, drop the tag: exiftool -Orientation= {one.path.name}"
+    )
+
+
+def turned_under_shapes(image: RasterInfo, given: Path) -> str | None:
+    """Why shapes in pixels do not lie on their image as viewers show it; None if they do, or a CRS places them."""
+    if image.orientation == 1 or image.georeference.crs is not None:
+        return None
+    name = image.path.name
+    return (
+        f"{given}: viewers turn {name} (orientation tag {image.orientation}), so shapes may lie elsewhere on it; "
+        f"turn its pixels: mogrify -auto-orient {name}, or, if shapes lie on them as stored, drop the tag: exiftool "
+        f"-Orientation= {name}"
+    )
+
+
+def _other_size(image: RasterInfo, labels: RasterInfo, *, placed: bool) -> str:
+    """What to do about labels of another size."""
+    size = f"{image.width} x {image.height}"
+    told = f"{labels.path}: {labels.width} x {labels.height} px, but {image.path.name} has {size}"
+    if placed:
+        return f"{told}; --reproject-labels lays them there"
+    if abs(labels.width * image.height - labels.height * image.width) > max(image.width, image.height):
+        return f"{told}, another shape; do they belong together? Export the labels at {size} px"
+    return (
+        f"{told}; export the labels at that size, or make them so: gdal_translate -r nearest -outsize {image.width} "
+        f"{image.height} {labels.path.name} FULL/{labels.path.name}"
+    )

@@ -1,0 +1,146 @@
+"""An image with its labels, read by windows that may reach beyond it."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from agriseg.files import storage_error
+from agriseg.grid import Window
+from agriseg.labels.raster import Labels
+from agriseg.legend import NODATA
+from agriseg.raster.reader import Reader, Source
+
+_BLOCK = 256  # side of a cached block (px)
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One piece of a scene.
+
+    Args:
+        pixels: (C, h, w) as stored, bands in the model's order; 0 beyond the raster.
+        valid: (h, w) bool.
+        ids: (h, w) uint8 class ids; 255 where unknown, not valid, or beyond the raster.
+    """
+
+    pixels: NDArray[np.generic]
+    valid: NDArray[np.bool_]
+    ids: NDArray[np.uint8]
+
+
+class Scene:
+    """An image and its labels on one grid.
+
+    Args:
+        source: the image, at its own resolution.
+        labels: on the same grid.
+    """
+
+    def __init__(self, source: Source, labels: Labels) -> None:
+        self.source = source
+        self.labels = labels
+        self._held: Chip | None = None
+        self._cached: zarr.Group | None = None
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory."""
+        return self.source.width * self.source.height * (len(self.source.bands) * self.source.item_bytes + 2)
+
+    def decoded(self, side: int) -> float:
+        """Pixels that its file decodes for each pixel of a chip of this side, if it is neither held nor cached."""
+        sizes = self.source.height, self.source.width
+        stored = self.source.info.block if self.source.info.driver == "GTiff" else sizes  # PNG, JPEG: from the top
+        touched = [
+            min(-(-side // block) + 1, -(-size // block)) * block for block, size in zip(stored, sizes, strict=True)
+        ]
+        return touched[0] * touched[1] / side**2
+
+    def hold(self) -> None:
+        """Read it once and keep it in memory."""
+        self._held = self.all()
+
+    def cache(self, folder: Path, identity: str) -> None:
+        """Read it once and keep it on disk in small blocks; what an earlier sitting of the same run kept is taken.
+
+        Args:
+            folder: of the zarr store.
+            identity: fingerprint of the run; a cache of another one is replaced.
+
+        Raises:
+            StorageError: the disk did not take it.
+        """
+        try:
+            if folder.exists() and zarr.open_group(folder).attrs.get("complete") == identity:
+                self._cached = zarr.open_group(folder, mode="r")
+                return
+            shutil.rmtree(folder, ignore_errors=True)
+            group = zarr.create_group(folder)
+            self._fill(group)
+            group.attrs["complete"] = identity
+        except OSError as error:
+            raise storage_error(folder, error) from error
+        self._cached = group
+
+    def all(self) -> Chip:
+        """The whole scene."""
+        return self._inside(Window(0, 0, self.source.width, self.source.height))
+
+    def windows(self) -> Iterator[Window]:
+        """The whole scene in strips of bounded size."""
+        return self.labels.windows()
+
+    def read(self, top: int, left: int, height: int, width: int) -> Chip:
+        """The pixels from row `top` and column `left` on, wherever that lies.
+
+        Raises:
+            DataError: it cannot be read, or holds labels that are no class.
+        """
+        bands, shape = len(self.source.bands), (height, width)
+        padded = Chip(
+            np.zeros((bands, *shape), self.source.info.dtype), np.zeros(shape, bool), np.full(shape, NODATA, np.uint8)
+        )
+        first_row, first_col = max(0, top), max(0, left)
+        rows, cols = min(self.source.height, top + height) - first_row, min(self.source.width, left + width) - first_col
+        if rows > 0 and cols > 0:
+            inner = self._inside(Window(first_col, first_row, cols, rows))
+            place = slice(first_row - top, first_row - top + rows), slice(first_col - left, first_col - left + cols)
+            padded.pixels[(slice(None), *place)], padded.valid[place] = inner.pixels, inner.valid
+            padded.ids[place] = inner.ids
+        return padded
+
+    def _inside(self, window: Window) -> Chip:
+        kept: Any = vars(self._held) if self._held is not None else self._cached
+        if kept is None:
+            return self._read(window)
+        rows, cols = slice(window.row_off, window.row_stop), slice(window.col_off, window.col_stop)
+        return Chip(
+            np.asarray(kept["pixels"][:, rows, cols]), np.asarray(kept["valid"][rows, cols]),
+            np.asarray(kept["ids"][rows, cols]),
+        )  # fmt: skip
+
+    def _read(self, window: Window) -> Chip:
+        with Reader(self.source) as reader:
+            strip = reader.read(window)
+        ids = self.labels.read(window)
+        ids[~strip.valid] = NODATA
+        return Chip(strip.pixels, strip.valid, ids)
+
+    def _fill(self, group: zarr.Group) -> None:
+        """Copy the scene into arrays of a fresh group."""
+        shape, bands = (self.source.height, self.source.width), len(self.source.bands)
+        sides = tuple(min(_BLOCK, side) for side in shape)
+        pixels = group.create_array(
+            "pixels", shape=(bands, *shape), chunks=(bands, *sides), dtype=self.source.info.dtype
+        )
+        valid = group.create_array("valid", shape=shape, chunks=sides, dtype="bool")
+        ids = group.create_array("ids", shape=shape, chunks=sides, dtype="uint8")
+        for window in self.windows():
+            chip, rows = self._read(window), slice(window.row_off, window.row_stop)
+            pixels[:, rows], valid[rows], ids[rows] = chip.pixels, chip.valid, chip.ids

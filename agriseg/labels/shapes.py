@@ -1,0 +1,191 @@
+"""Shapes that label an image, of any file that people draw with, in pixels of that image."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from agriseg import units
+from agriseg.annotations.shapes import Annotated, Runs
+from agriseg.errors import DataError, UsageError
+from agriseg.labels.raster import value_text
+from agriseg.legend import NODATA
+from agriseg.raster.header import RasterInfo
+from agriseg.vectors.affine import moved
+from agriseg.vectors.read import Polygon, read_polygons, read_shapes
+
+if TYPE_CHECKING:
+    from agriseg.labels.label_set import LabelRequest
+
+_DECIMALS = 6  # of a pixel; what differs less is the rounding of a change of coordinates
+_ABOVE = 1.0  # pixels beyond an edge, where a person may click
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Shapes on an image, in its pixels: x to the right, y down, (0, 0) the outer corner of the first.
+
+    Args:
+        given: the file that they come from.
+        shapes: polygons in their order; a later one lies over an earlier one.
+        ids: (N,) uint8 class of each; 255 where it means that nobody knows.
+        inside: polygons within which all was labelled.
+        rest: class id of what no shape covers within them.
+    """
+
+    given: Path
+    shapes: tuple[Polygon, ...]
+    ids: NDArray[np.uint8]
+    inside: tuple[shapely.Geometry, ...]
+    rest: int
+
+
+def polygons_on(info: RasterInfo, given: Path, request: "LabelRequest") -> Drawing:
+    """Shapes of a vector file, laid on an image by its place on the ground.
+
+    Where the image has no place, coordinates are pixels: x counts columns; y counts rows downward, or, where the shapes
+    lie below 0 as in QGIS, upward.
+
+    Raises:
+        InputMissing, DataError: as `read_shapes`; or a class that is none.
+    """
+    return _drawing(info, given, _in_pixels(info, given, request.column), request)
+
+
+def annotations_on(info: RasterInfo, given: Path, annotated: Annotated, request: "LabelRequest") -> Drawing:
+    """What a tool for annotation says of an image.
+
+    Raises:
+        DataError: drawn on an image of another size, or a class that is none.
+    """
+    size = annotated.size or (info.width, info.height)
+    if size != (info.width, info.height):
+        raise DataError(
+            f"{given}: drawn on {annotated.names[0]} of {size[0]} x {size[1]} px, but {info.path.name} has "
+            f"{info.width} x {info.height}; give the image that was drawn on, or annotate this one"
+        )
+    shapes = []
+    for number, each in enumerate(annotated.shapes, 1):
+        form = each.form
+        if isinstance(form, Runs):
+            if form.left + form.width > info.width or form.top + form.height > info.height:
+                raise DataError(
+                    f"{given}: mask {number} of {annotated.names[0]} reaches beyond the image; draw it again"
+                )
+            form = form.outline()
+        shapes.append(Polygon(number, form, each.label))
+    return _drawing(info, given, shapes, request)
+
+
+def _drawing(info: RasterInfo, given: Path, shapes: Sequence[Polygon], request: "LabelRequest") -> Drawing:
+    area = request.area
+    inside = [each.shape for each in _in_pixels(info, area, None)] if area else []
+    rest = 0
+    if request.rest is not None:
+        if request.rest not in request.classes:
+            raise UsageError(f"--rest {request.rest} is no class; expected one of {', '.join(request.classes)}")
+        rest = request.classes.index(request.rest)
+        inside = inside or [shapely.box(0, 0, info.width, info.height)]
+    ids = _class_ids(shapes, given, request)
+    return Drawing(given, tuple(_widened(info, given, shapes, request.point_radius)), ids, tuple(inside), rest)
+
+
+def _in_pixels(info: RasterInfo, given: Path, column: str | None) -> list[Polygon]:
+    where = info.georeference
+    if where.crs is None:
+        return _upright(given, read_shapes(given, None, column))
+    read = read_polygons if column is None else read_shapes
+    shapes = read(given, where.crs, column)
+    return [replace(each, shape=_rounded(moved(each.shape, ~where.transform))) for each in shapes]
+
+
+def _upright(given: Path, shapes: list[Polygon]) -> list[Polygon]:
+    """Rows downward; QGIS counts them upward from 0 where an image has no place on the ground."""
+    y = shapely.get_coordinates([each.shape for each in shapes])[:, 1]
+    if not y.size or y.min() >= -_ABOVE:
+        return shapes
+    if y.max() > _ABOVE:
+        raise DataError(
+            f"{given}: y from {y.min():g} to {y.max():g}, expected pixels, all from 0 up or all from 0 down"
+        )
+    return [replace(each, shape=shapely.transform(each.shape, lambda xy: xy * (1, -1))) for each in shapes]
+
+
+def _rounded(shape: shapely.Geometry) -> shapely.Geometry:
+    return shapely.transform(shape, lambda xy: np.round(xy, _DECIMALS))
+
+
+def _widened(info: RasterInfo, given: Path, shapes: Sequence[Polygon], radius: str | None) -> list[Polygon]:
+    """The same with points and lines as wide as the radius says."""
+    thin = [each for each in shapes if "Polygon" not in each.shape.geom_type]
+    if not thin:
+        return list(shapes)
+    if radius is None:
+        raise DataError(
+            f"{given}: feature {thin[0].number} is a {thin[0].shape.geom_type}, expected polygons; --point-radius 8px "
+            "(or 5cm) makes discs of points and strips of lines"
+        )
+    across, down = _radii(info, radius)
+    wide = []
+    for each in shapes:
+        shape = each.shape
+        if "Polygon" not in shape.geom_type:
+            round_ = shapely.buffer(shapely.transform(shape, lambda xy: xy / (across, down)), 1, quad_segs=32)
+            shape = shapely.transform(round_, lambda xy: xy * (across, down))
+        wide.append(replace(each, shape=shape))
+    return wide
+
+
+def _radii(info: RasterInfo, radius: str) -> tuple[float, float]:
+    """The radius in columns and rows (px)."""
+    length, in_pixels = units.pixels_or_metres(radius)
+    if in_pixels:
+        return length, length
+    if info.gsd is None:
+        raise UsageError(
+            f"--point-radius {radius}, but nobody knows how large a pixel of {info.path} is; write it as 8px"
+        )
+    return length / info.gsd[0], length / info.gsd[1]
+
+
+def _class_ids(shapes: Sequence[Polygon], given: Path, request: "LabelRequest") -> NDArray[np.uint8]:
+    """(N,) class of each shape: by its name, or by its number among the values; 255 for what is unlabelled."""
+    known = {name: number for number, name in enumerate(request.classes)}
+    known |= {value_text(value): number for number, value in enumerate(request.values or ())}
+    known |= {value_text(value): NODATA for value in request.unlabelled}
+    known |= {old: known[new] if new else NODATA for old, new in _renamed(request)}
+    labels = [(each.label or "").strip() for each in shapes]
+    strange = Counter(label for label in labels if label not in known)
+    if strange:
+        raise DataError(f"{given}: {_strange(strange, request)}")
+    return np.array([known[label] for label in labels], np.uint8)
+
+
+def _renamed(request: "LabelRequest") -> list[tuple[str, str]]:
+    for old, new in request.rename:
+        if new and new not in request.classes:
+            raise UsageError(f"--rename {old}={new}: {new} is no class; expected one of {', '.join(request.classes)}")
+    return list(request.rename)
+
+
+def _strange(strange: Counter[str], request: "LabelRequest") -> str:
+    """What to do about names and numbers that are no class."""
+    listed = ", ".join(f"{_shown(name) or 'without a name'} ({count:,})" for name, count in strange.most_common(4))
+    more = f" and {len(strange) - 4} more" if len(strange) > 4 else ""
+    first, target = _shown(next(iter(strange))), request.classes[-1][:20]
+    told = f"class {listed}{more} is not in the legend ({', '.join(request.classes)[:40]})"
+    if request.values is None and all(re.fullmatch(r"-?\d+", name) for name in strange):
+        numbers = ",".join(map(str, range(len(request.classes))))
+        return f"{told}; say each class's number, such as --values {numbers}"
+    return f"{told}; --rename {first}={target} makes it one, --rename {first}= leaves it unlabelled"
+
+
+def _shown(name: str) -> str:
+    """As much of a name as a line has room for, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:20])

@@ -1,0 +1,175 @@
+"""Splitting one field honestly: whole blocks of ground are held back, with a belt around them that nobody uses.
+
+Neighbouring pixels are alike. A random split lets a network see the neighbours of every pixel it is tested on, and
+flatters it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agriseg.errors import UsageError
+from agriseg.grid import Window
+from agriseg.labels.scene import Scene
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which of some things, blocks or images, are held back.
+
+    Args:
+        seed: of the order in which they are drawn.
+        share: held back: at least one thing and never all.
+        folds: number of parts, instead of a share; every thing is in one of them.
+        fold: the part that is held back.
+        number: of the draw, where the first does not serve.
+    """
+
+    seed: int
+    share: float
+    folds: int | None = None
+    fold: int = 0
+    number: int = 0
+
+    def __call__(self, count: int) -> NDArray[np.bool_]:
+        """(count,) bool: held back."""
+        order = np.random.default_rng([self.seed, self.number] if self.number else self.seed).permutation(count)
+        held = np.zeros(count, bool)
+        if self.folds is None:
+            held[order[: min(max(1, round(self.share * count)), count - 1)]] = True
+        else:
+            held[order[self.fold :: self.folds]] = True
+        return held
+
+
+@dataclass(frozen=True)
+class BlockSplit:
+    """Which pixels of one raster are held back for validation.
+
+    Args:
+        side: of a square block (px).
+        buffer: width of the belt around a held-back block that is in neither part (px), at most `side`.
+        held: (block rows, block columns) bool.
+    """
+
+    side: int
+    buffer: int
+    held: NDArray[np.bool_]
+
+    @classmethod
+    def draw(cls, height: int, width: int, draw: "Draw", *, side: int, buffer: int) -> "BlockSplit":
+        """Hold back some of the blocks of a raster.
+
+        Raises:
+            UsageError: fewer than two blocks, or a belt wider than a block.
+        """
+        shape = -(-height // side), -(-width // side)
+        count = shape[0] * shape[1]
+        if count < 2:
+            raise UsageError(
+                f"blocks of {side} px on {width} x {height} px leave one block; use smaller ones, or split by file"
+            )
+        if not 0 <= buffer <= side:
+            raise UsageError(f"buffer {buffer} px, expected 0 to the block's {side}")
+        return cls(side, buffer, draw(count).reshape(shape))
+
+    def validation(self, window: Window) -> NDArray[np.bool_]:
+        """(h, w) bool: held back."""
+        return self._held(window, 0, 0)
+
+    def training(self, window: Window) -> NDArray[np.bool_]:
+        """(h, w) bool: neither held back nor in the belt."""
+        # a belt no wider than a block touches only blocks in which one of these nine points lies
+        steps = (-self.buffer, 0, self.buffer)
+        near: NDArray[np.bool_] = np.logical_or.reduce([self._held(window, dr, dc) for dr in steps for dc in steps])
+        return ~near
+
+    def _held(self, window: Window, row_step: int, col_step: int) -> NDArray[np.bool_]:
+        rows = (np.arange(window.row_off, window.row_stop) + row_step) // self.side
+        cols = (np.arange(window.col_off, window.col_stop) + col_step) // self.side
+        inside = ((rows >= 0) & (rows < self.held.shape[0]))[:, None] & ((cols >= 0) & (cols < self.held.shape[1]))
+        last_row, last_col = self.held.shape[0] - 1, self.held.shape[1] - 1
+        held: NDArray[np.bool_] = self.held[np.clip(rows, 0, last_row)[:, None], np.clip(cols, 0, last_col)]
+        return np.asarray(held & inside, bool)
+
+
+@dataclass(frozen=True)
+class BlockCounts:
+    """Labelled pixels of each class by block, apart for those that may come to lie in the belt of a neighbour.
+
+    Args:
+        side, buffer: as `BlockSplit`.
+        pixels: (R, 3, C, 3, K) int64: rows of blocks and, in each, its first `buffer` rows, those between, and its
+            last; columns alike. Where the belt is wider than half a block, those between are in both belts.
+    """
+
+    side: int
+    buffer: int
+    pixels: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, scene: Scene, classes: int, side: int, buffer: int, heed: Callable[[bytes], None] | None = None
+    ) -> "BlockCounts":
+        """Read a scene once.
+
+        Args:
+            scene: labelled.
+            classes: number of them, K.
+            side, buffer: of the blocks.
+            heed: given the bytes of the pixels, strip by strip.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        rows, cols = (-(-length // side) for length in (scene.source.height, scene.source.width))
+        shape = (rows * 3, cols * 3)
+        counts = np.zeros((classes, shape[0] * shape[1]), np.int64)
+        for window in scene.windows():
+            chip = scene.read(window.row_off, window.col_off, window.height, window.width)
+            if heed is not None:
+                heed(chip.pixels.tobytes())
+            down = _zones(window.row_off, window.height, side, buffer)
+            across = _zones(window.col_off, window.width, side, buffer)
+            zones = down[:, None] * shape[1] + across
+            for k in range(classes):
+                counts[k] += np.bincount(zones[chip.ids == k], minlength=counts.shape[1])
+        return cls(side, buffer, np.moveaxis(counts.reshape(classes, rows, 3, cols, 3), 0, -1))
+
+    @property
+    def totals(self) -> NDArray[np.int64]:
+        """(K,) labelled pixels."""
+        return np.asarray(self.pixels.sum((0, 1, 2, 3)), np.int64)
+
+    def parts(self, held: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """(2, K) labelled pixels to train on, and held back, where these blocks (R, C) are."""
+        return np.stack([self._trained(held).sum((0, 1, 2, 3)), self.pixels.sum((1, 3))[held].sum(0)])
+
+    def cells(self, held: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(R, C) bool: blocks with a pixel to train on, where these are held back."""
+        return np.asarray(self._trained(held).any((1, 3, 4)), bool)
+
+    def _trained(self, held: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """(R, 3, C, 3, K) pixels to train on."""
+        beside = np.pad(held, 1)
+        rows, cols = held.shape
+        near = np.zeros(self.pixels.shape[:4], bool)
+        for (i, down), (j, across) in product(enumerate(self._reach), repeat=2):
+            for r, c in product(down, across):
+                near[:, i, :, j] |= beside[1 + r : 1 + r + rows, 1 + c : 1 + c + cols]
+        return np.where(near[..., None], 0, self.pixels)
+
+    @property
+    def _reach(self) -> tuple[tuple[int, ...], ...]:
+        """Of each third of a block, the blocks in whose belt it may lie: itself, the one before, the one after."""
+        return (0, -1), ((0, -1, 1) if 2 * self.buffer > self.side else (0,)), (0, 1)
+
+
+def _zones(start: int, length: int, side: int, buffer: int) -> NDArray[np.int64]:
+    """(length,) third of which block each row or column from `start` on is in."""
+    block, place = np.divmod(np.arange(start, start + length), side)
+    ends = sorted((buffer, side - buffer))
+    return np.asarray(3 * block + np.searchsorted(ends, place, side="right"), np.int64)

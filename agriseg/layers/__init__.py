@@ -1,1 +1,0 @@
-"""What a grower reads: hectares, pictures."""

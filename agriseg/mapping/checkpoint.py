@@ -1,0 +1,170 @@
+"""What is done of a map while it is being made: rows in the block store, an entry in the journal, answers.
+
+Whoever knows the place and the key works on it: the run itself, the next one after a kill, workers of a cluster.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agriseg.errors import BusyError
+from agriseg.grid import Window
+from agriseg.inference.predict import Decided
+from agriseg.json_text import json_line
+from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL
+from agriseg.mapping.pixel_counts import Account, windows
+from agriseg.mapping.prepare import Prepared
+from agriseg.mapping.record import describe_model, describe_plan
+from agriseg.maps.area import Area
+from agriseg.options import Standard
+from agriseg.storage.base import UNDER_WAY, Place
+from agriseg.storage.blocks import BlockStore
+from agriseg.storage.logits_cache import Answers, forget_all_but
+from agriseg.storage.progress_log import Journal
+
+_PACKAGES = ("agriseg", "torch", "rasterio", "numpy", "zarr")
+
+
+class Archive:
+    """Finished bands of one run.
+
+    Args:
+        prepared: the run.
+        place: where they are.
+
+    Raises:
+        one of `spoilt`: nothing of this run is there, or it is damaged.
+    """
+
+    def __init__(self, prepared: Prepared, place: Place) -> None:
+        plan = self._plan = prepared.plan
+        self.place = place
+        self.bands = plan.bands()
+        self._classes = len(prepared.model.legend)
+        self._where = prepared.georeference
+        self._key = key_of(prepared)
+        self._journal = Journal(place, self._key)
+        if not self._journal.is_mine:
+            raise ValueError("what is kept there is of another run")
+        self.store = BlockStore(place, plan.layers, plan.lead)
+
+    @classmethod
+    def create(cls, prepared: Prepared, place: Place) -> "Archive":
+        """An empty one, in the stead of what is there.
+
+        Raises:
+            StorageError: the place did not take it.
+        """
+        plan = prepared.plan
+        clear(place)
+        try:
+            BlockStore.create(
+                place, plan.layers, plan.roi.height, plan.roi.width, block_rows=plan.block_rows, lead=plan.lead
+            )
+        except place.troubles as error:
+            raise place.failed(error) from error
+        Journal(place, key_of(prepared)).start()
+        return cls(prepared, place)
+
+    def answers(self, who: str) -> Answers:
+        """What the network has answered, for one that works in this place."""
+        rows, cols = self._plan.grid.rows, self._plan.grid.cols
+        shape = (self._classes, rows.length // rows.stride, cols.length // cols.stride)
+        return Answers(self.place, shape, self._key, who)
+
+    def rows_of(self, band: int) -> range:
+        """Tile rows that lie under a band, those above it with weight in it too."""
+        return self._plan.afresh(self.bands[band]).tiles
+
+    def forget(self, missing: list[int]) -> None:
+        """Drop the answers that none of the bands still missing leans on."""
+        if missing:
+            forget_all_but(self.place, range(self.rows_of(missing[0]).start, self._plan.tile_rows.stop))
+
+    def write(self, index: int, decided: Decided) -> Account:
+        """Store a band and record it.
+
+        Raises:
+            StorageError: the place did not take it.
+            BusyError: the run is over.
+        """
+        if not self._journal.is_mine:  # a run that was told to end, and whose worker was not
+            raise BusyError(f"{self.place.address}: another run works there by now")
+        row_off = decided.band.rows[0] - self._plan.roi.row_off
+        for name, rows in decided.layers.items():
+            if rows.shape[1]:
+                self.store.write(name, row_off, rows)
+        checks = {name: _checksum(rows) for name, rows in decided.layers.items()}
+        area, lost = self._area(index, decided.class_pixels), self._on_map(decided.lost)
+        done = Account(area, decided.tiles, _doubtful(decided.layers), lost)
+        self._journal.add(index, {"tiles": done.tiles, "lost": done.lost_windows, "blake2b": checks})
+        return done
+
+    @property
+    def recorded(self) -> list[int]:
+        """Bands that have an entry, whether it checks or not."""
+        return [index for index in self._journal.numbers if index < len(self.bands)]
+
+    def find(self, index: int) -> Account | None:
+        """What a recorded band shows, counted anew; None if it is not recorded or its rows are not what was written."""
+        entry = self._journal.find(index)
+        if entry is None:
+            return None
+        start, stop = (row - self._plan.roi.row_off for row in self.bands[index].rows)
+        layers = {name: self.store.read(name, start, stop) for name in self._plan.layers}
+        if {name: _checksum(rows) for name, rows in layers.items()} != entry["blake2b"]:
+            return None
+        counts = [np.count_nonzero(layers["classes"][0] == k, axis=1) for k in range(self._classes)]
+        area = self._area(index, np.stack(counts, axis=1).astype(np.int64))
+        return Account(area, int(entry["tiles"]), _doubtful(layers), windows(entry["lost"]))
+
+    def _on_map(self, lost: tuple[Window, ...]) -> tuple[Window, ...]:
+        """Windows of the working grid as windows of the map."""
+        roi = self._plan.roi
+        return tuple(replace(w, col_off=w.col_off - roi.col_off, row_off=w.row_off - roi.row_off) for w in lost)
+
+    def _area(self, index: int, class_pixels: NDArray[np.int64]) -> Area:
+        roi = self._plan.roi
+        return Area.of_rows(self._where, roi.width, self.bands[index].rows[0] - roi.row_off, class_pixels)
+
+
+def clear(place: Place) -> None:
+    """Delete all that an archive keeps; first what says that it is one."""
+    for name in ("journal", "blocks", "answers", UNDER_WAY):
+        place.drop(name)
+
+
+def spoilt(place: Place) -> tuple[type[BaseException], ...]:
+    """What zarr and JSON let out over a place that a kill or a disk has spoilt."""
+    return (*place.troubles, RuntimeError, ValueError, KeyError, TypeError)  # RuntimeError: a cut block, by numcodecs
+
+
+def key_of(prepared: Prepared) -> str:
+    """Input, model, parameters and versions: what decides every byte of the map."""
+    key = {
+        "input": [prepared.info.path.name, prepared.info.stamp.text],
+        "model": prepared.model.fingerprint, "legend": describe_model(prepared), "plan": describe_plan(prepared),
+        "threads": torch.get_num_threads(),  # sums are made in as many parts
+        "versions": {name: version(name) for name in _PACKAGES},
+    }  # fmt: skip
+    return hashlib.sha256(json_line(key, sort_keys=True).encode()).hexdigest()
+
+
+def name_of(prepared: Prepared, standard: Standard) -> str:
+    """Of this very run: also by what its map is judged, and where it may be published. The record has it."""
+    told = [key_of(prepared), asdict(standard.limits), list(standard.refused)]
+    return hashlib.sha256(json_line(told).encode()).hexdigest()
+
+
+def _doubtful(layers: Mapping[str, NDArray[np.uint8]]) -> int:
+    """Pixels with little confidence; no data has the highest number of all."""
+    return int(np.count_nonzero(layers["confidence"] < round(DOUBTFUL / CONFIDENCE_STEP)))
+
+
+def _checksum(rows: NDArray[np.uint8]) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(rows).tobytes(), digest_size=16).hexdigest()

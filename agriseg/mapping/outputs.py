@@ -1,0 +1,139 @@
+"""The files of one run: their names, and whether they may be written."""
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agriseg.errors import OutputError, UsageError
+from agriseg.options import Standard
+from agriseg.storage.base import UNDER_WAY
+from agriseg.units import human_bytes
+
+PUBLISHING = "publishing"
+"""File in the working folder that says: what has an output's name was put there by the run that was stopped."""
+_LEGENDS = ("classes.qml", "classes.tif.aux.xml", "confidence.qml")
+_PICTURES = ("image.png", "classes.png", "confidence.png")
+ALONE = "alone"
+"""Who works on a raster that is not spread over workers."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the map of one raster goes.
+
+    Args:
+        folder: of the outputs.
+        stem: first part of each name: the raster's name without its suffix.
+        probabilities: whether there is a layer of them.
+        overwrite: whether what lies there already may be replaced.
+        with_pictures: whether there are quick looks.
+    """
+
+    folder: Path
+    stem: str
+    with_probabilities: bool
+    overwrite: bool = False
+    with_pictures: bool = True
+
+    def layer(self, name: str) -> Path:
+        """The GeoTIFF of a layer."""
+        return self.named(f"{name}.tif")
+
+    def named(self, name: str) -> Path:
+        """The output that is called so but for the stem, such as `classes.tif`."""
+        return self.folder / f"{self.stem}_{name}"
+
+    def places(self, standard: Standard) -> "list[Outputs]":
+        """Where the map may come to lie: here, or in the quarantine of a standard."""
+        elsewhere = [] if standard.quarantine is None else [replace(self, folder=standard.quarantine)]
+        return [self, *elsewhere]
+
+    @property
+    def record(self) -> Path:
+        """The record of the run."""
+        return self.named("run.json")
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the map; made of the other files, when they are finished."""
+        return self.named("report.html")
+
+    @property
+    def working(self) -> Path:
+        """Folder of the block store while the run lasts."""
+        return self.folder / f".{self.stem}.agriseg"
+
+    @property
+    def died_in(self) -> str | None:
+        """The window that was in the network when the run died; None if it ended, or died elsewhere."""
+        try:
+            return (self.working / UNDER_WAY / ALONE).read_text("utf-8") or None
+        except OSError:
+            return None
+
+    @property
+    def lock(self) -> Path:
+        """Held by the run that writes these files."""
+        return self.folder / f".{self.stem}.agriseg.lock"
+
+    @property
+    def files(self) -> list[Path]:
+        """All files of the run, the record last."""
+        names = ["classes.tif", "confidence.tif", *_LEGENDS, *(_PICTURES if self.with_pictures else ())]
+        if self.with_probabilities:
+            names += ["probabilities.tif", "probabilities.qml"]
+        return [*map(self.named, names), self.record]
+
+    def holds(self, name: str) -> bool:
+        """Whether a whole map is there whose record names this very run; see `archive.name_of`."""
+        try:
+            told = json.loads(self.record.read_text("utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(told, dict) and told.get("run") == name and all(path.is_file() for path in self.files)
+
+    def check(self, image: Path) -> None:
+        """Refuse, before any work, what would overwrite something.
+
+        Raises:
+            UsageError: an output is the input.
+            OutputError: an output exists and may not be replaced, or the folder is a file.
+        """
+        for path in (self.folder, *self.files):
+            if path.exists() and image.exists() and path.samefile(image):
+                raise UsageError(f"{path}: the output is the input itself; choose another folder with -o")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"{self.folder}: a file stands where the output folder should be; choose another with -o")
+        if self.working.is_symlink():
+            raise OutputError(f"{self.working}: a link where the run works; remove it, or choose another -o")
+        present = [path for path in self.files if path.exists()]
+        if any(path.is_dir() for path in present):
+            raise OutputError(f"{self.folder}: a folder has the name of an output; choose another with -o")
+        if present and not self.overwrite and not (self.working / PUBLISHING).exists():
+            raise self.exists(present[0])
+
+    def exists(self, path: Path) -> OutputError:
+        """What to say of an output that is there already."""
+        return OutputError(f"{path}: exists and is not overwritten; add --overwrite or choose another -o")
+
+    def require_space(self, needed: int) -> None:
+        """Refuse to begin what cannot fit on the disk.
+
+        Args:
+            needed: bytes.
+
+        Raises:
+            OutputError: fewer are free.
+        """
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise OutputError(
+                f"{self.folder}: the run needs at least {human_bytes(needed)} there and {human_bytes(free)} are free; "
+                "make room, or choose another disk with -o"
+            )
+
+
+def default_folder(image: Path) -> Path:
+    """`<stem>_agriseg` in the current folder."""
+    return Path(f"{image.stem}_agriseg")

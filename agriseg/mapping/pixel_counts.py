@@ -1,0 +1,70 @@
+"""What a map came to: nothing of it is unaccounted for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agriseg.grid import Window
+from agriseg.maps.area import Area
+
+
+@dataclass(frozen=True)
+class Account:
+    """Some rows of a map, or all of it.
+
+    Args:
+        area: pixels and ground of each class.
+        tiles: tiles that went through the network.
+        doubtful: pixels with a confidence below 0.7.
+        lost: windows of the map whose pixels could not be read; those of neighbours may share pixels.
+    """
+
+    area: Area
+    tiles: int
+    doubtful: int
+    lost: tuple[Window, ...]
+
+    def __add__(self, other: "Account") -> "Account":
+        return Account(
+            self.area + other.area, self.tiles + other.tiles, self.doubtful + other.doubtful, self.lost + other.lost
+        )  # fmt: skip
+
+    def pixels(self, total: int) -> dict[str, int]:
+        """Pixels with total = predicted + nodata + failed."""
+        predicted, failed = int(self.area.pixels.sum()), _covered(self.lost)
+        return {"total": total, "predicted": predicted, "nodata": total - predicted - failed, "failed": failed}
+
+    @property
+    def lost_windows(self) -> list[list[int]]:
+        """`lost` as JSON values: column, row, width, height."""
+        return [[each.col_off, each.row_off, each.width, each.height] for each in self.lost]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know of it."""
+        if not self.lost:
+            return []
+        return [
+            f"{_covered(self.lost):,} pixels could not be read and are no data on the map, in {len(self.lost)} places, "
+            f"the first at {self.lost[0]}; copy the raster again and run with --overwrite"
+        ]
+
+
+def windows(listed: list[Any]) -> tuple[Window, ...]:
+    """Windows from `Account.lost_windows`."""
+    return tuple(Window(*each) for each in listed)
+
+
+def _covered(parts: tuple[Window, ...]) -> int:
+    """Pixels under windows, each once."""
+    if not parts:
+        return 0
+    # Corners of all windows cut the plane into cells that are wholly inside a window or outside.
+    cols = np.unique([edge for part in parts for edge in (part.col_off, part.col_stop)])
+    rows = np.unique([edge for part in parts for edge in (part.row_off, part.row_stop)])
+    inside = np.zeros((len(rows) - 1, len(cols) - 1), bool)
+    for part in parts:
+        down = slice(*np.searchsorted(rows, (part.row_off, part.row_stop)))
+        inside[down, slice(*np.searchsorted(cols, (part.col_off, part.col_stop)))] = True
+    return int(np.diff(rows) @ inside @ np.diff(cols))

@@ -1,0 +1,105 @@
+"""Everything that is decided before the first tile: for `run`, for `run --dry-run` and for `inspect`."""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from agriseg.errors import DeviceMemoryError, UsageError
+from agriseg.inference.device import Forward, choose_device, choose_precision, probe
+from agriseg.inference.plan import Plan, make_plan
+from agriseg.mapping.compatibility import Contract, agree
+from agriseg.maps.area import hectares
+from agriseg.model import SegmentationModel
+from agriseg.options import RunOptions
+from agriseg.raster.header import Georeference, RasterInfo
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A raster, a model, and how one will be run over the other.
+
+    Args:
+        info: the raster's header.
+        model: what maps it.
+        options: what the user chose.
+        contract: how the model reads the raster.
+        plan: how the raster is cut.
+        forward: the network on its device.
+        notes: what had to be changed for want of memory.
+    """
+
+    info: RasterInfo
+    model: SegmentationModel
+    options: RunOptions
+    contract: Contract
+    plan: Plan
+    forward: Forward
+    notes: tuple[str, ...] = ()
+
+    @property
+    def georeference(self) -> Georeference:
+        """Of the mapped window."""
+        roi = self.plan.roi
+        return self.contract.source.georeference.shifted(roi.col_off, roi.row_off)
+
+    @property
+    def hectares(self) -> float | None:
+        """Ground under the mapped window, valid or not; None where it is unknown."""
+        return hectares(self.georeference, self.plan.roi.width, self.plan.roi.height)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader should know before trusting the map."""
+        said = [*self.contract.warnings, *self.notes]
+        plan, halo = self.plan, self.model.halo
+        if self.options.blend == "exact" and not plan.exact:
+            said.append(
+                f"margin {plan.grid.rows.margin} is less than the {halo} px the network sees: the map is not exact"
+            )
+        if (self.options.batch or 1) > 1 and self.forward.device.type == "cpu":
+            said.append("on a CPU the network takes one tile at a time, whatever --batch says: same speed, same bytes")
+        return said
+
+
+def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> Prepared:
+    """Check a raster against a model and plan the run.
+
+    Raises:
+        AgrisegError: whatever would stop the run before its first tile.
+    """
+    info = RasterInfo.read(image)
+    contract = agree(info, model, options)
+    device = choose_device(options.device)
+    forward = Forward(model, device, choose_precision(options.precision, device, model))
+    measured = probe(model, forward)
+    plan = make_plan(contract.source, model, options, contract.roi, measured, device.type)
+    return Prepared(info, model, options, contract, plan, forward)
+
+
+def smaller(prepared: Prepared, error: DeviceMemoryError) -> Prepared:
+    """The same run with half the tile, or else on the CPU; only what the user has left open is changed.
+
+    Raises:
+        DeviceMemoryError: the given error, when nothing is left open.
+    """
+    options, tile = prepared.options, prepared.plan.grid.rows.tile
+    half = tile // 2 // prepared.model.step * prepared.model.step
+    if options.tile is None and half:
+        with suppress(UsageError):  # half is too small for the overlap
+            return _again(prepared, replace(options, tile=half), f"in tiles of {half} px instead of {tile}")
+    if options.device == "auto" and prepared.forward.device.type != "cpu":
+        return _again(prepared, replace(options, device="cpu"), f"on the CPU instead of {prepared.forward.device}")
+    raise error
+
+
+def _again(prepared: Prepared, options: RunOptions, how: str) -> Prepared:
+    """The same raster and model with other options."""
+    fresh = prepare(prepared.info.path, prepared.model, options)
+    return replace(fresh, notes=(*prepared.notes, f"the device's memory was too small: mapped {how}"))
+
+
+def device_name(device: torch.device) -> str:
+    """The device for a reader: its type and, for a GPU, its product name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,143 @@
+"""The files of a map, made and verified in the working folder before any of them gets its name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+
+from agriseg import files
+from agriseg.errors import StorageError
+from agriseg.figures.quicklook import class_picture, confidence_picture, photograph
+from agriseg.legend import CONFIDENCE_STEP, NODATA
+from agriseg.mapping.prepare import Prepared
+from agriseg.raster.cog import Layer, Rows, beside, write_cog
+from agriseg.raster.pam import PAM
+from agriseg.raster.qml import category_names, confidence_style, probability_style, qgis_style
+from agriseg.seams import ClassChanges
+from agriseg.storage.blocks import BlockStore
+
+BIN_COUNTS = 10
+"""Counts of the confidence layer (0.04) in a bin of its histogram; 25 bins, the last with certainty itself."""
+_CERTAIN = round(1 / CONFIDENCE_STEP)
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """What is ready to get its name.
+
+    Args:
+        files: in the working folder; each is called as the output is, but for the stem.
+        seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
+        histogram: pixels by confidence, in bins of 0.04 from 0 to 1.
+    """
+
+    files: tuple[Path, ...]
+    seam_ratio: float | None
+    histogram: tuple[int, ...]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What the record holds of it."""
+        return {
+            "seam_ratio": self.seam_ratio,
+            "confidence": {"bin": BIN_COUNTS * CONFIDENCE_STEP, "pixels": list(self.histogram)},
+        }
+
+
+def draft(prepared: Prepared, store: BlockStore, folder: Path, pixels: dict[str, int], *, pictures: bool) -> Drafts:
+    """Make the layers, their legends and the quick looks of a map.
+
+    Args:
+        prepared: the run.
+        store: its finished rows.
+        folder: where drafts are made.
+        pixels: the account, which the layers must come to.
+        pictures: whether there are quick looks.
+
+    Raises:
+        StorageError: a layer does not hold what was sent.
+    """
+    legend, changes, counts = prepared.model.legend, ClassChanges(store.width), np.zeros(256, np.int64)
+
+    def count(rows: NDArray[np.uint8]) -> None:
+        counts[:] += np.bincount(rows.ravel(), minlength=256)
+
+    seen: dict[str, Callable[[NDArray[np.uint8]], None]] = {"classes": changes.add, "confidence": count}
+    made = []
+    for layer in _layers(prepared):
+        rows: Rows = store.layer(layer.name)
+        made.append(_verified(_Seen(rows, seen[layer.name]) if layer.name in seen else rows, layer, folder, pixels))
+    classes, confidence = made[:2]
+    contents = {
+        "classes.qml": qgis_style(legend).encode(),
+        f"classes.tif{PAM}": category_names(legend, classes).encode(),
+        "confidence.qml": confidence_style().encode(),
+    }
+    if "probabilities" in prepared.plan.layers:
+        contents["probabilities.qml"] = probability_style().encode()
+    if pictures:
+        contents["image.png"] = photograph(prepared.contract.source, prepared.plan.roi, prepared.model.bands)
+        contents["classes.png"] = class_picture(classes, legend)
+        contents["confidence.png"] = confidence_picture(confidence, len(legend))
+    for name, data in contents.items():
+        files.write_bytes(folder / name, data)
+        made.append(folder / name)
+    made += [pam for path in made[1:] if path.suffix == ".tif" and (pam := beside(path)).exists()]
+    grid = prepared.plan.grid
+    seams = changes.ratio(grid.cols.seams, grid.rows.seams)
+    return Drafts(tuple(made), seams, tuple(_binned(counts).tolist()))
+
+
+class _Seen:
+    """Rows that are shown to somebody the first time they are read, from top to bottom."""
+
+    def __init__(self, rows: Rows, show: Callable[[NDArray[np.uint8]], None]) -> None:
+        self.height, self.width, self.bands, self.dtype, self.nodata = (
+            rows.height, rows.width, rows.bands, rows.dtype, rows.nodata,
+        )  # fmt: skip
+        self._rows, self._show, self._next = rows, show, 0
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        pixels = self._rows.read(start, stop)
+        if start == self._next:
+            self._show(pixels[0])
+            self._next = stop
+        return pixels
+
+
+def _verified(rows: Rows, layer: Layer, folder: Path, pixels: dict[str, int]) -> Path:
+    """A file whose nodata pixels are those of the account."""
+    path, nodata = write_cog(rows, layer, folder, torch.get_num_threads())
+    expected = pixels["nodata"] + pixels["failed"]
+    if nodata != expected:
+        raise StorageError(f"{path.name}: {nodata} pixels without data, expected {expected}; check the disk")
+    return path
+
+
+def _layers(prepared: Prepared) -> list[Layer]:
+    """How each layer becomes a file."""
+    model, where = prepared.model, prepared.georeference
+    names = {f"CLASS_{entry.id}": entry.name for entry in model.legend}
+    tags = {"AREA_OR_POINT": "Area", "AGRISEG_MODEL": model.name, "AGRISEG_MODEL_FINGERPRINT": model.fingerprint}
+    layers = [
+        Layer("classes", where, ("class",), Resampling.mode, model.legend.colormap, tags=tags, band_tags=names),
+        Layer("confidence", where, ("confidence",), Resampling.average, scale=CONFIDENCE_STEP, tags=tags),
+    ]
+    if "probabilities" in prepared.plan.layers:
+        bands = model.legend.names
+        layers.append(Layer("probabilities", where, bands, Resampling.average, scale=CONFIDENCE_STEP, tags=tags))
+    return layers
+
+
+def _binned(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pixels in each bin, of pixels by count; certainty belongs to the last bin, nodata to none."""
+    known = counts[: _CERTAIN + 1].copy()
+    known[_CERTAIN - 1] += known[_CERTAIN]
+    if counts[_CERTAIN + 1 : NODATA].any():
+        raise StorageError("the confidence layer holds numbers above 250; check the disk")
+    return np.asarray(known[:_CERTAIN].reshape(-1, BIN_COUNTS).sum(1), np.int64)

@@ -1,0 +1,292 @@
+"""One raster end to end: read, map, publish, record."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agriseg import files
+from agriseg.errors import DeviceMemoryError, Terminated, WorkerLost
+from agriseg.inference.malloc import release_heap, share_heap
+from agriseg.inference.predict import Watch
+from agriseg.inference.workers import Crew
+from agriseg.legend import Legend
+from agriseg.mapping.checkpoint import name_of
+from agriseg.mapping.distribute import spread
+from agriseg.mapping.local import run_stretch
+from agriseg.mapping.outputs import ALONE, Outputs, default_folder
+from agriseg.mapping.prepare import Prepared, prepare, smaller
+from agriseg.mapping.products import draft
+from agriseg.mapping.record import describe_run
+from agriseg.mapping.verdict import Verdict, as_values, judge
+from agriseg.mapping.working_folder import Working
+from agriseg.maps.area import Area
+from agriseg.maps.stem import Stem
+from agriseg.model import SegmentationModel, load_model
+from agriseg.options import RunOptions, Standard
+from agriseg.raster.identity import InputIdentity
+from agriseg.storage.base import Folder, Place, place_at
+
+Progress = Callable[[int, int], None]
+_ANY_MAP = Standard()
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """What the map shows of one class. `hectares` is None where the ground is unknown."""
+
+    id: int
+    name: str
+    pixels: int
+    hectares: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run made.
+
+    Args:
+        classes: the mask, uint8, 255 nodata.
+        confidence: uint8, steps of 0.004, 255 nodata.
+        probabilities: uint8, one band per class, or None.
+        record: the JSON record.
+        pixels: account with total = predicted + nodata + failed.
+        counts: per class.
+        tiles: tiles that went through the network; the others held no data.
+        warnings: what a reader should know before trusting the map.
+        verdict: its colour (green, amber, red), the reasons, and what was measured.
+        seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
+        files: all that was written, the record last.
+    """
+
+    classes: Path
+    confidence: Path
+    probabilities: Path | None
+    record: Path
+    pixels: dict[str, int]
+    counts: tuple[ClassCount, ...]
+    tiles: int
+    warnings: tuple[str, ...]
+    verdict: dict[str, Any]
+    seam_ratio: float | None
+    files: tuple[Path, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "files": [str(path) for path in self.files],
+            "pixels": self.pixels,
+            "classes": [asdict(count) for count in self.counts],
+            "tiles_run": self.tiles,
+            "warnings": list(self.warnings),
+            "verdict": self.verdict,
+            "seam_ratio": self.seam_ratio,
+        }
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a run goes about its work; none of it changes the map.
+
+    Args:
+        crew: workers that share the bands; None for this process alone.
+        work: address of a bucket for what a run keeps while it lasts; None for a folder beside the outputs.
+        resume: take up what an earlier run has left.
+        watch: shown the logits that decide, each once, in this process; so no earlier run is taken up.
+    """
+
+    crew: Crew | None = None
+    work: str | None = None
+    resume: bool = True
+    watch: Watch | None = None
+
+    def place(self, outputs: Outputs) -> Place:
+        """Where finished bands of a run are kept."""
+        if self.work is None:
+            return Folder(outputs.working)
+        return place_at(f"{self.work.rstrip('/')}/{outputs.stem}.agriseg")
+
+
+def segment(
+    image: Path | str,
+    model: SegmentationModel | Path | str,
+    out: Path | str | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **flags: Any,
+) -> Report:
+    """Map a raster.
+
+    Args:
+        image: the raster.
+        model: a model or its file.
+        out: folder of the outputs; `<stem>_agriseg` in the current one if None.
+        overwrite: replace outputs that exist.
+        progress: called with tiles done and tiles in all.
+        flags: fields of `RunOptions`, as numbers or as people write them.
+
+    Returns:
+        The outputs' paths and what they hold. They exist only when they are complete and verified.
+
+    Raises:
+        AgrisegError: its children say what went wrong; nothing is left half-written.
+    """
+    options = RunOptions.of(**flags)
+    image = Path(image)
+    folder = default_folder(image) if out is None else Path(out)
+    outputs = Outputs(folder, image.stem, options.probabilities, overwrite)
+    outputs.check(image)
+    if not isinstance(model, SegmentationModel):
+        model = load_model(model)
+    return run(prepare(image, model, options), outputs, progress)
+
+
+def run(
+    prepared: Prepared, outputs: Outputs, progress: Progress | None = None, manner: Manner = Manner(), *,
+    standard: Standard = _ANY_MAP,
+) -> Report:  # fmt: skip
+    """Map a prepared raster; see `segment`. A map that the standard refuses is published in its quarantine.
+
+    When the device's memory holds not even one tile, tiles become smaller, or the CPU takes over, as far as the user
+    has left that open.
+    """
+    share_heap()
+    while True:
+        try:
+            return _run(prepared, outputs, progress or _silent, manner, standard)
+        except DeviceMemoryError as error:
+            if manner.watch is not None:
+                raise
+            prepared = smaller(prepared, error)
+
+
+def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manner, standard: Standard) -> Report:
+    began = time.monotonic()
+    plan, legend = prepared.plan, prepared.model.legend
+    name = name_of(prepared, standard)
+    with _working(prepared, outputs.places(standard), name, manner) as working:
+        if found := working.finished:
+            return _report(found, json.loads(found.record.read_text("utf-8")))
+        said = _map(prepared, working, progress, manner)
+        prepared.info.check_unchanged()
+        mapped_input = InputIdentity.of(prepared.info.path)
+        prepared.info.check_unchanged()  # while its content was read for the record, too
+        account = working.account
+        release_heap()
+        mapped = time.monotonic()
+        pixels = account.pixels(plan.roi.width * plan.roi.height)
+        verdict = judge(prepared, pixels, account.doubtful, standard.limits)
+        home, outputs = outputs, _place(outputs, standard, verdict)
+        drafts = draft(prepared, working.archive.store, working.folder, pixels, pictures=outputs.with_pictures)
+        if outputs.overwrite:
+            _drop_older(prepared.info.path, outputs, home.places(standard))
+        working.publishing()
+        for path in drafts.files:
+            files.commit(path, outputs.named(path.name))
+        outcome = {
+            "run": name,
+            "pixels": pixels,
+            "classes": [asdict(count) for count in _counts(legend, account.area)],
+            "lost_windows": account.lost_windows,
+            "tiles_run": account.tiles,
+            "verdict": as_values(verdict),
+            **drafts.figures,
+            "warnings": [*prepared.warnings, *said, *account.warnings],
+            "seconds": {"map": round(mapped - began, 3), "publish": round(time.monotonic() - mapped, 3)},
+        }
+        made = [outputs.named(path.name) for path in drafts.files]
+        files.write_text(outputs.record, describe_run(prepared, mapped_input, outcome, made))
+    return _report(outputs, outcome)
+
+
+def _place(outputs: Outputs, standard: Standard, verdict: Verdict) -> Outputs:
+    """Where a map goes that is thought of like that."""
+    if standard.quarantine is None or verdict.colour not in standard.refused:
+        return outputs
+    files.make_folder(standard.quarantine)
+    return replace(outputs, folder=standard.quarantine)
+
+
+def _drop_older(image: Path, outputs: Outputs, places: Sequence[Outputs]) -> None:
+    """Delete what an older run has left and what was made of it; a map that was thought of otherwise lies elsewhere."""
+    for each in places:
+        Stem(each.folder, each.stem).drop_map(image, outputs.files if each.folder == outputs.folder else ())
+
+
+def _report(outputs: Outputs, outcome: dict[str, Any]) -> Report:
+    """What a finished run has found, as its record has it."""
+    return Report(
+        outputs.layer("classes"), outputs.layer("confidence"),
+        outputs.layer("probabilities") if outputs.with_probabilities else None,
+        outputs.record, outcome["pixels"], tuple(ClassCount(**entry) for entry in outcome["classes"]),
+        outcome["tiles_run"], tuple(outcome["warnings"]), outcome["verdict"], outcome["seam_ratio"],
+        tuple(outputs.files),
+    )  # fmt: skip
+
+
+def _map(prepared: Prepared, working: Working, progress: Progress, manner: Manner) -> list[str]:
+    """Run the bands that are not done; returns what to say about the way there."""
+    plan, missing = prepared.plan, working.missing
+    finished = plan.tiles - sum(len(working.archive.bands[index].tiles) for index in missing) * len(plan.tile_cols)
+
+    def tell(tiles: int) -> None:
+        nonlocal finished
+        finished += tiles
+        progress(finished, plan.tiles)
+
+    if manner.crew is None:
+        batch = run_stretch(prepared, working.archive, missing, working.settle, tell, ALONE, manner.watch)
+    else:
+        batch = spread(prepared, working, manner.crew, tell)
+    return [f"the device's memory held {batch} tiles at a time instead of {plan.batch}"] if batch < plan.batch else []
+
+
+@contextmanager
+def _working(prepared: Prepared, places: Sequence[Outputs], name: str, manner: Manner) -> Iterator[Working]:
+    """The working folder: kept for the next run if this one is stopped, or fails when some outputs have their names.
+
+    Otherwise it goes, and so does a folder made for nothing.
+    """
+    outputs = places[0]
+    made = not outputs.folder.exists()
+    files.make_folder(outputs.folder)
+    try:
+        with files.locked(outputs.lock):
+            if not outputs.working.exists():
+                outputs.require_space(prepared.plan.least_disk(len(prepared.model.legend)))
+            place = manner.place(outputs)
+            working = Working(prepared, places, name, place, resume=manner.resume and manner.watch is None)
+            through = stopped = False
+            try:
+                if outputs.record.exists() and not (outputs.overwrite or working.finished):
+                    raise outputs.exists(outputs.record)  # of a run of another kind that was killed when it was through
+                yield working
+                through = True
+            except (KeyboardInterrupt, Terminated, WorkerLost):
+                stopped = True
+                raise
+            finally:
+                if through or not (stopped or working.is_publishing):
+                    working.remove()
+    finally:
+        if made:
+            with suppress(OSError):  # it holds something
+                outputs.folder.rmdir()
+
+
+def _counts(legend: Legend, area: Area) -> tuple[ClassCount, ...]:
+    hectares = area.hectares
+    return tuple(
+        ClassCount(
+            entry.id, entry.name, int(area.pixels[entry.id]), None if hectares is None else float(hectares[entry.id])
+        )
+        for entry in legend
+    )
+
+
+def _silent(_done: int, _total: int) -> None:
+    pass

@@ -1,0 +1,265 @@
+"""Is a finished map still what its record says, and does the model still give it?
+
+Everything a record vouches for is looked at again: the files' hashes, every block and overview, the account of
+pixels, and tiles drawn by chance, which go through the network once more.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from numpy.typing import NDArray
+
+from agriseg.errors import DataError
+from agriseg.files import file_hash
+from agriseg.grid import Window, intersection
+from agriseg.inference.predict import Sweep
+from agriseg.json_text import json_line
+from agriseg.legend import NODATA
+from agriseg.mapping.prepare import Prepared, prepare
+from agriseg.mapping.record import describe_plan
+from agriseg.maps.reader import RECORD, find_records, read_record
+from agriseg.maps.stem import CHANGE, INDEX, LAYERS, Stem
+from agriseg.maps.versions import versions
+from agriseg.model import load_model
+from agriseg.options import RunOptions
+from agriseg.raster.gdal_env import gdal_calls
+from agriseg.raster.identity import InputIdentity, files_beside
+from agriseg.raster.reader import Reader
+from agriseg.raster.safe_open import open_raster
+from agriseg.vectors.identity import file_content
+
+_SAME_MACHINE = 0.0
+_OTHER_MACHINE = 1e-3
+"""Share of a tile's pixels that another version, device or number of threads may decide otherwise."""
+_ROWS = 512  # read at once
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        what: a file, the account, a tile.
+        wrong: what is not as recorded; None if all is well.
+    """
+
+    what: str
+    wrong: str | None = None
+
+
+def verify(
+    folder: Path, *, image: Path | None = None, model: Path | None = None, tiles: int = 4, seed: int = 0
+) -> Iterator[Finding]:
+    """Check every map in a folder against its record.
+
+    Args:
+        folder: of the outputs of `agriseg run`, or one record in it.
+        image, model: where the input and the model are now, if not where the record says.
+        tiles: how many to run again; 0 reads files alone.
+        seed: of their choice.
+
+    Yields:
+        What was looked at, as soon as it was.
+
+    Raises:
+        InputMissing: no record there.
+        DataError: a record that cannot be read.
+    """
+    for path in find_records(folder):
+        record = read_record(path)
+        damaged = False
+        for finding in _files(path, record):
+            damaged |= finding.wrong is not None
+            yield finding
+        yield from _strays(Stem.of(path))
+        if damaged:
+            continue  # what a map should be cannot be learnt from files that are not it
+        stem = path.name.removesuffix(RECORD)
+        yield _account(path.with_name(f"{stem}_classes.tif"), record)
+        yield from _made_of(path, record)
+        if tiles:
+            yield from _tiles(path, record, image, model, tiles, seed)
+
+
+def _strays(stem: Stem) -> Iterator[Finding]:
+    """Files that look like a part of the map, and are of no record."""
+    for path in stem.strays():
+        yield Finding(str(path), "no record vouches for it, it may be of an older map; make it again, or move it away")
+
+
+def _made_of(run: Path, record: dict[str, Any]) -> Iterator[Finding]:
+    """The files of layers, changes and indices, and whether they are of the map and of the raster as these are now."""
+    now, raster = {"sha256": file_hash(run)}, {"files": record["input"]["files"]}
+    expected = {
+        LAYERS: ("run", now, "are of an earlier run"),
+        CHANGE: ("later", now, "are of an earlier run"),
+        INDEX: ("input", raster, "are not of the raster that was mapped"),
+    }
+    for end, (source, expected_of, wrong) in expected.items():
+        path = Stem.of(run).path(end)
+        if path.is_file():
+            told = read_record(path)
+            yield from _files(path, told)
+            same = all(told[source].get(name) == value for name, value in expected_of.items())
+            yield Finding(f"{path}: what {run.name} tells of", None if same else f"{wrong}; make them again")
+
+
+def _files(path: Path, record: dict[str, Any]) -> Iterator[Finding]:
+    """Each file of the record: there, unchanged, and readable in every block and overview."""
+    for name, told in record["outputs"].items():
+        file = path.with_name(Path(name).name)
+        if not file.is_file():
+            yield Finding(str(file), "is gone")
+        elif name in record["contents"]:
+            yield _said(file, told, record["contents"][name])
+        elif file_hash(file) != told:
+            yield Finding(str(file), "is not what was written: its SHA-256 is another")
+        elif file.suffix == ".tif":
+            yield from _strangers(file, record["outputs"])
+            try:
+                levels = _read_all(file)
+                yield Finding(f"{file}: every block, {levels} overviews")
+            except DataError as error:
+                yield Finding(str(file), str(error))
+        else:
+            yield Finding(str(file))
+
+
+def _said(file: Path, told: str, content: str) -> Finding:
+    """A file that viewers write to when they only look; what counts is what it says of the map."""
+    if file_content(file) != content:
+        return Finding(str(file), "does not say what was written: another legend, place, scale or feature")
+    return Finding(str(file) if file_hash(file) == told else f"{file}: written to by a viewer, and says the same")
+
+
+def _strangers(raster: Path, outputs: Mapping[str, str]) -> Iterator[Finding]:
+    """Files that no record vouches for, and that GDAL reads as a part of a layer."""
+    for each in files_beside(raster):
+        if each.name not in outputs and file_content(each) is not None:
+            yield Finding(str(each), f"is none of the run's, and is read with {raster.name}; move it away")
+
+
+def _read_all(path: Path) -> int:
+    """Decode every block of every level; returns the number of overviews."""
+    with gdal_calls(f"{path}: cannot be read"):
+        with open_raster(path) as dataset:
+            levels = len(dataset.overviews(1))
+        for level in (None, *range(levels)):
+            with open_raster(path, **({} if level is None else {"overview_level": level})) as dataset:
+                for _ in _strips(dataset):
+                    pass
+    return levels
+
+
+def _strips(dataset: rasterio.DatasetReader) -> Iterator[NDArray[np.uint8]]:
+    for row in range(0, dataset.height, _ROWS):
+        height = min(_ROWS, dataset.height - row)
+        yield dataset.read(window=rasterio.windows.Window(0, row, dataset.width, height))
+
+
+def _account(classes: Path, record: dict[str, Any]) -> Finding:
+    """Pixels of each class and without data, counted anew."""
+    counts = np.zeros(256, np.int64)
+    with open_raster(classes) as dataset:
+        for rows in _strips(dataset):
+            counts += np.bincount(rows.ravel(), minlength=256)
+    pixels = record["pixels"]
+    told = np.zeros(256, np.int64)
+    for entry in record["classes"]:
+        told[entry["id"]] = entry["pixels"]
+    told[NODATA] = pixels["nodata"] + pixels["failed"]
+    what = f"{classes}: the account of {pixels['total']:,} pixels"
+    if pixels["total"] != pixels["predicted"] + told[NODATA] or pixels["predicted"] != told[:NODATA].sum():
+        return Finding(what, "the record's own numbers do not add up")
+    if not np.array_equal(counts, told):
+        value = int(np.flatnonzero(counts != told)[0])
+        return Finding(what, f"{counts[value]:,} pixels of value {value}, the record says {told[value]:,}")
+    return Finding(what)
+
+
+def _tiles(
+    path: Path, record: dict[str, Any], image: Path | None, model: Path | None, count: int, seed: int
+) -> Iterator[Finding]:
+    """Run some tiles again, and compare the classes."""
+    image = image or Path(record["input"]["path"])
+    if (wrong := _other_input(image, record)) is not None:
+        yield Finding(str(image), wrong)
+        return
+    known = model or (record["model"]["path"] and Path(record["model"]["path"]))
+    if not known:
+        yield Finding("the model", "the record does not say where it was; name it with -m")
+        return
+    loaded = load_model(known)
+    if loaded.fingerprint != record["model"]["fingerprint"]:
+        yield Finding(str(known), "is not the model that made the map; say where that is with -m")
+        return
+    prepared = prepare(image, loaded, _options(record))
+    if change := _differs(describe_plan(prepared), record["parameters"]):
+        yield Finding(str(image), f"would be run with another {change} today")
+        return
+    same = record["versions"] == versions() and record["machine"]["torch_threads"] == torch.get_num_threads()
+    same &= record["parameters"]["device"] == describe_plan(prepared)["device"]
+    stem = path.name.removesuffix(RECORD)
+    for window in _drawn(prepared, count, seed):
+        yield _again(prepared, window, path.with_name(f"{stem}_classes.tif"), _SAME_MACHINE if same else _OTHER_MACHINE)
+
+
+def _other_input(image: Path, record: dict[str, Any]) -> str | None:
+    """What is not as it was of the raster that was mapped, or of the files beside it; None if nothing is."""
+    if not image.is_file() or file_hash(image) != record["input"]["sha256"]:
+        return "is not the raster that was mapped; say where that is with --input"
+    odd = InputIdentity.of(image).differs(InputIdentity.from_record(record["input"]["files"]))
+    return odd and f"{odd} beside it is not what it was when it was mapped; put it back, or map the raster again"
+
+
+def _options(record: dict[str, Any]) -> RunOptions:
+    """Those of the run, with what was chosen for the user; on any device."""
+    told, parameters = record["options"], record["parameters"]
+    chosen = {"tile": parameters["tile_px"], "overlap": parameters["overlap_px"], "margin": parameters["margin_px"]}
+    return RunOptions.of(**{**told, **chosen, "batch": parameters["batch"], "max_memory": None, "device": "auto"})
+
+
+def _differs(now: dict[str, Any], told: dict[str, Any]) -> str | None:
+    """The first parameter that is another, of those that decide the map."""
+    decisive = [name for name in told if name not in ("device", "batch", "expected_memory_bytes")]
+    return next((name for name in decisive if json.loads(json_line(now.get(name))) != told[name]), None)
+
+
+def _drawn(prepared: Prepared, count: int, seed: int) -> list[Window]:
+    """Windows of the working grid, each all that a tile has a say in: its own pixels, and those it shares."""
+    plan = prepared.plan
+    places = [(row, col) for row in plan.tile_rows for col in plan.tile_cols]
+    chosen = np.random.default_rng(seed).choice(len(places), size=min(count, len(places)), replace=False)
+    parts = []
+    for row, col in (places[index] for index in sorted(chosen)):
+        (top, bottom), (left, right) = plan.grid.rows.support(row), plan.grid.cols.support(col)
+        parts.append(intersection(Window(left, top, right - left, bottom - top), plan.roi))
+    return [part for part in parts if part]
+
+
+def _again(prepared: Prepared, window: Window, classes: Path, allowed: float) -> Finding:
+    """Map one window anew and compare it with the map."""
+    plan = replace(prepared.plan, roi=window)
+    sweep = Sweep(plan, prepared.model, prepared.forward, lambda _tiles: None)
+    carry, parts = None, []
+    with Reader(prepared.contract.source) as reader:
+        for band in plan.bands():
+            decided = sweep.run(band, reader.read(plan.strip(band)), carry)
+            carry = decided.carry
+            parts.append(decided.layers["classes"][0])
+    fresh = np.concatenate(parts)
+    roi = prepared.plan.roi
+    col, row = window.col_off - roi.col_off, window.row_off - roi.row_off
+    with open_raster(classes) as dataset:
+        kept = dataset.read(1, window=rasterio.windows.Window(col, row, window.width, window.height))
+    wrong = int(np.count_nonzero(fresh != kept))
+    what = f"{classes}: {Window(col, row, window.width, window.height)}, run again"
+    if wrong <= allowed * fresh.size and np.array_equal(fresh == NODATA, kept == NODATA):
+        return Finding(what if allowed == _SAME_MACHINE else f"{what} (on another machine: {wrong} pixels differ)")
+    return Finding(what, f"{wrong:,} of {fresh.size:,} pixels are of another class")

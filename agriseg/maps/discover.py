@@ -1,0 +1,277 @@
+"""Which files of a folder are rasters to map: images once; sidecars, hidden files and agriseg's own rasters never."""
+
+import datetime as dt
+import re
+import stat
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+from agriseg.errors import AccessError, AgrisegError, InputMissing, UsageError
+from agriseg.files import reading_error
+from agriseg.raster.tags import metadata
+
+GLOBS = ("*.tif", "*.tiff")
+_YEAR, _MONTH, _DAY = r"(?:19|20)\d\d", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
+DATE = re.compile(
+    rf"""(?<!\d)(?:
+        (?P<year>{_YEAR})(?P<sep>[-_./]?)(?P<month>{_MONTH})(?P=sep)(?P<day>{_DAY})  # 2026-05-01, 20260501
+        (?:(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?)?  # 20260501063000, as DJI has it
+        |
+        (?P<one>\d\d?)(?P<mark>(?P<point>\.)|[-_/])(?P<two>\d\d?)(?P=mark)(?P<last>{_YEAR})  # 01.05.2026
+        (?!(?P=mark){_MONTH}(?P=mark){_DAY}(?!\d))(?(point)|(?!-{_MONTH}-{_DAY}(?!\d)))  # but not 7_3_2026-05-01
+        |
+        (?P<dd>[0-3]\d)(?P<mm>[0-3]\d)(?P<yyyy>{_YEAR})  # 01052026
+    )(?!\d)""",
+    re.VERBOSE,
+)
+"""What looks like a day in a name."""
+_PICTURE = re.compile(r"(.+)_(?:image|classes|confidence)\.png", re.IGNORECASE)
+_MARK = b"AGRISEG_"  # begins the names of the metadata tags that each of agriseg's GeoTIFFs carries
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A raster that is to be mapped.
+
+    Args:
+        path: of the file.
+        name: its path below the folder that was searched, with `/`.
+        field: what the farm calls it: the pattern's group `field`, or the file's stem.
+        date: of the flight, ISO 8601: the pattern's group `date`, or the day in the nearest name; what cannot be read
+            as one day is there as it was found; None without anything that looks like one.
+    """
+
+    path: Path
+    name: str
+    field: str
+    date: str | None
+
+    @property
+    def day(self) -> dt.date | None:
+        """The day of the flight, or of the file's last change, in the machine's time zone, where no name has one.
+
+        None where the date that was found is not one day.
+
+        Raises:
+            OSError: the file is not there any more.
+        """
+        if self.date is None:
+            return dt.datetime.fromtimestamp(self.path.stat().st_mtime, dt.UTC).astimezone().date()
+        return dt.date.fromisoformat(self.date) if first_day(self.date) == self.date else None
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What a folder holds.
+
+    Args:
+        rasters: to map, in the order of their names.
+        passed_over: how many other files there are, by kind.
+        unseen: folders and links that could not be looked into: name below the folder, and why.
+    """
+
+    rasters: tuple[Candidate, ...]
+    passed_over: dict[str, int]
+    unseen: dict[str, AgrisegError] = field(default_factory=dict)
+
+
+def discover(
+    folder: Path, globs: Sequence[str] = GLOBS, pattern: str | None = None, leave_out: Path | None = None
+) -> Discovery:
+    """Search a folder and those below it, also those behind links; each once.
+
+    Args:
+        folder: where to look.
+        globs: names to take, in any case; one with `/` is compared with the path below the folder.
+        pattern: regular expression with the groups `field` and `date`, searched in the path below the folder.
+        leave_out: a folder that is not entered: that of the outputs.
+
+    Raises:
+        InputMissing: no such folder.
+        AccessError: it may not be read.
+        UsageError: a pattern that is no regular expression, or has neither group.
+    """
+    if not folder.is_dir():
+        raise InputMissing(f"{folder}: no such folder; name the one that holds the rasters")
+    expression = expression_of(pattern)
+    walk = _Walk(folder, leave_out)
+    rasters = []
+    for path in walk.files():
+        name = path.relative_to(folder).as_posix()
+        if kind := _other(path, name, globs):
+            walk.passed_over[kind] += 1
+        else:
+            rasters.append(_candidate(path, name, expression))
+    if "." in walk.unseen:
+        raise walk.unseen["."]
+    return Discovery(tuple(sorted(rasters, key=lambda each: each.name)), dict(walk.passed_over), walk.unseen)
+
+
+def flight_date(path: Path) -> str | None:
+    """The day of a flight, ISO 8601, in the file's name or those of the two folders above; or of folders 2026/05/01."""
+    return _nearest_day([path.name, path.parent.name, path.parent.parent.name, "/".join(path.parts[-4:])])
+
+
+def first_day(text: str) -> str | None:
+    """The first day of the calendar in a text, ISO 8601.
+
+    With points between the numbers the day comes first. With other marks, or none, a year at the end leaves open
+    whether it is the day or the month: 15-05-2026 is one day, 05-06-2026 may be two and is none. 2026-02-31 is none.
+    """
+    return next(filter(None, map(_day_of, DATE.finditer(text))), None)
+
+
+def _nearest_day(names: Iterable[str]) -> str | None:
+    return next(filter(None, map(first_day, names)), None)
+
+
+def _day_of(found: re.Match[str]) -> str | None:
+    """The one day that a match of `DATE` can be."""
+    if found["year"]:
+        return _iso(found["year"], found["month"], found["day"])
+    one, two, year = found.group("one", "two", "last") if found["mark"] else found.group("dd", "mm", "yyyy")
+    days = {_iso(year, two, one), None if found["point"] else _iso(year, one, two)} - {None}
+    return days.pop() if len(days) == 1 else None
+
+
+def _iso(year: str, month: str, day: str) -> str | None:
+    with suppress(ValueError):
+        return dt.date(int(year), int(month), int(day)).isoformat()
+    return None
+
+
+class _Walk:
+    """All files of a folder and of those below it; folders behind links come last, each folder comes once.
+
+    Args:
+        folder: where it begins.
+        leave_out: a folder that is not entered.
+    """
+
+    def __init__(self, folder: Path, leave_out: Path | None) -> None:
+        self._folder = folder
+        above = [folder.resolve(), *folder.resolve().parents]  # a link to one of these leads back
+        self._seen = {_identity(each) for each in above}
+        self._closed = _identity(leave_out) if leave_out and leave_out.is_dir() else None
+        self._left, self._links = [folder], deque[Path]()
+        self.passed_over = Counter[str]()
+        self.unseen: dict[str, AgrisegError] = {}
+
+    def files(self) -> Iterator[Path]:
+        """Everything that is no folder."""
+        while self._left or self._links:
+            if not self._left:
+                self._enter(self._links.popleft())
+                continue
+            for path in self._entries(self._left.pop()):
+                yield from self._look(path)
+
+    def _entries(self, folder: Path) -> list[Path]:
+        try:
+            return sorted(folder.iterdir())
+        except OSError as error:
+            self._miss(folder, error)
+            return []
+
+    def _look(self, path: Path) -> Iterator[Path]:
+        """A file is handed on, a folder has its turn later."""
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except OSError as error:
+            self._miss(path, error)
+            return
+        if not is_folder:
+            yield path
+        elif path.name.startswith("."):
+            self.passed_over["hidden folders"] += 1
+        elif path.is_symlink():
+            self._links.append(path)
+        else:
+            self._enter(path)
+
+    def _enter(self, folder: Path) -> None:
+        """Let a folder have its turn, unless it is that of the outputs or has one under another name."""
+        who = _identity(folder)
+        if who in self._seen:
+            self.passed_over["links to folders that are searched anyway"] += 1
+        elif who != self._closed:
+            self._seen.add(who)
+            self._left.append(folder)
+
+    def _miss(self, path: Path, error: OSError) -> None:
+        """Take note that there may be rasters that nobody sees."""
+        name = path.relative_to(self._folder).as_posix()
+        if path.name.startswith("."):
+            self.passed_over["hidden files"] += 1
+        elif isinstance(error, PermissionError):
+            self.unseen[name] = AccessError(f"{path}: may not be looked into; change its permissions")
+        elif path.is_symlink():
+            self.passed_over["dangling links and special files"] += 1
+            self.unseen[name] = InputMissing(f"{path}: a link that leads nowhere; mount its disk, or remove the link")
+        else:
+            self.unseen[name] = reading_error(path, error)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """The same for a folder under any name."""
+    state = folder.stat()
+    return state.st_dev, state.st_ino
+
+
+def _other(path: Path, name: str, globs: Sequence[str]) -> str | None:
+    """Why a file is not to be mapped; None if it is."""
+    if path.name.startswith("."):
+        return "hidden files"
+    if not any(fnmatch((name if "/" in glob else path.name).lower(), glob.lower()) for glob in globs):
+        return "sidecars and other files"
+    if not path.is_file():
+        return "dangling links and special files"
+    return "maps of agriseg" if _is_output(path) else None
+
+
+def _is_output(path: Path) -> bool:
+    """Whether agriseg has made it: a GeoTIFF that carries its mark, or a quick look beside a record."""
+    if picture := _PICTURE.fullmatch(path.name):
+        return path.with_name(f"{picture[1]}_run.json").is_file()
+    try:
+        return _MARK in metadata(path)
+    except AgrisegError:
+        return False  # it will say so itself when its turn comes
+
+
+def _candidate(path: Path, name: str, expression: re.Pattern[str] | None) -> Candidate:
+    what, date = field_and_date(name, expression)
+    return Candidate(path, name, what, date or flight_date(path.absolute()))
+
+
+def expression_of(pattern: str | None) -> re.Pattern[str] | None:
+    """A pattern with the groups `field` and `date`, compiled.
+
+    Raises:
+        UsageError: no regular expression, or it has neither group.
+    """
+    if pattern is None:
+        return None
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"--pattern {pattern}: no regular expression ({error})") from error
+    if not {"field", "date"} & set(expression.groupindex):
+        raise UsageError(rf"--pattern {pattern}: it names nothing; write such as (?P<field>[^/]+)/(?P<date>\d+)")
+    return expression
+
+
+def field_and_date(name: str, expression: re.Pattern[str] | None) -> tuple[str, str | None]:
+    """What a path below a folder tells: the field, and the date of the flight; see `Candidate`."""
+    found = expression.search(name) if expression else None
+    groups = found.groupdict() if found else {}
+    field = groups.get("field") or Path(name).stem
+    if told := groups.get("date"):
+        return field, first_day(told) or told
+    names = [*reversed(Path(name).parts), name]  # the file's own first; the whole path has days such as 2026/05/01
+    odd = next(filter(None, map(DATE.search, names)), None)
+    return field, _nearest_day(names) or (odd[0] if odd else None)

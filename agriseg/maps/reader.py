@@ -1,0 +1,247 @@
+"""A finished map: mask and confidence on one grid, read in strips of rows."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from agriseg.errors import AgrisegError, DataError, InputMissing
+from agriseg.legend import NODATA, Legend
+from agriseg.raster.gdal_env import gdal_calls
+from agriseg.raster.geodesy import pixel_areas
+from agriseg.raster.header import Georeference, RasterInfo
+from agriseg.raster.safe_open import open_raster
+
+ROWS = 1024
+"""Rows of a strip; two rows of blocks of the published files."""
+RECORD = "_run.json"
+"""End of the name of a run's record."""
+
+
+@dataclass(frozen=True)
+class MapStrip:
+    """Whole rows of a map.
+
+    Args:
+        row_off: first row, in the map.
+        mask: (h, width) uint8 class ids, 255 nodata.
+        confidence: (h, width) uint8 in steps of 0.004, 255 nodata.
+    """
+
+    row_off: int
+    mask: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+
+    @property
+    def rows(self) -> range:
+        """Its rows, in the map."""
+        return range(self.row_off, self.row_off + len(self.mask))
+
+
+class MaskSource(Protocol):
+    """A mask and its confidence, as a run has made them or clipped or cleaned up since; on one grid."""
+
+    @property
+    def legend(self) -> Legend:
+        """Of the mask."""
+
+    @property
+    def georeference(self) -> Georeference:
+        """Of the grid."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+
+    def strips(self, rows: int = ROWS) -> Iterator[MapStrip]:
+        """From top to bottom, `rows` at a time."""
+
+    def read(self, start: int, stop: int) -> MapStrip:
+        """Rows `[start, stop)`."""
+
+    def areas(self, rows: range) -> NDArray[np.float64] | None:
+        """Square metres of one pixel of each of these rows; None where the ground is unknown."""
+
+
+@dataclass(frozen=True)
+class FinishedMap:
+    """What a run has made.
+
+    Args:
+        classes, confidence: the layers' files.
+        legend: of the mask.
+        georeference: of both.
+        width, height: pixels.
+        record: of the run, JSON values; empty for a map that has none.
+    """
+
+    classes: Path
+    confidence: Path
+    legend: Legend
+    georeference: Georeference
+    width: int
+    height: int
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: Path) -> "FinishedMap":
+        """The map of a record.
+
+        Raises:
+            InputMissing: a layer is not there.
+            DataError: the record or a layer is damaged, or they are not of one run.
+        """
+        told = read_record(record)
+        stem = record.name.removesuffix(RECORD)
+        classes, confidence = (record.with_name(f"{stem}_{name}.tif") for name in ("classes", "confidence"))
+        for path in (classes, confidence):
+            if not path.is_file():
+                raise InputMissing(f"{path}: is gone, the record {record.name} has it; run agriseg run again")
+        try:
+            names = [str(entry["name"]) for entry in told["classes"]]
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{record}: names no classes; run agriseg run again") from error
+        info, sure = (RasterInfo.read(path) for path in (classes, confidence))
+        if (info.width, info.height) != (sure.width, sure.height):
+            raise DataError(f"{confidence}: of another size than {classes.name}; run agriseg run again")
+        with open_raster(classes) as dataset:
+            colours = dataset.colormap(1)
+        legend = Legend.from_names(names, ["#{:02x}{:02x}{:02x}".format(*colours[k]) for k in range(len(names))])
+        return cls(classes, confidence, legend, info.georeference, info.width, info.height, told)
+
+    @property
+    def stem(self) -> str:
+        """First part of the names of the run's files."""
+        return self.classes.name.removesuffix("_classes.tif")
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        return self.classes.parent
+
+    @property
+    def doubts(self) -> list[str]:
+        """What to say of a map whose own verdict is not green; what is made of it is no better."""
+        verdict = self.record.get("verdict") or {}
+        if verdict.get("colour", "green") == "green":
+            return []
+        return [f"the verdict of {self.stem} is {verdict['colour']}: {'; '.join(verdict['reasons'])}"]
+
+    def strips(self, rows: int = ROWS) -> Iterator[MapStrip]:
+        """The map from its top to its bottom, `rows` at a time.
+
+        Raises:
+            DataError: a block cannot be decoded.
+        """
+        with open_raster(self.classes) as mask, open_raster(self.confidence) as confidence:
+            for start in range(0, self.height, rows):
+                yield self._strip(mask, confidence, start, min(start + rows, self.height))
+
+    def read(self, start: int, stop: int) -> MapStrip:
+        """Rows `[start, stop)`.
+
+        Raises:
+            DataError: a block cannot be decoded.
+        """
+        with open_raster(self.classes) as mask, open_raster(self.confidence) as confidence:
+            return self._strip(mask, confidence, start, stop)
+
+    def areas(self, rows: range) -> NDArray[np.float64] | None:
+        """Square metres of one pixel of each of these rows; None where the ground is unknown."""
+        return pixel_areas(self.georeference.crs, self.georeference.transform, self.width, rows)
+
+    def _strip(
+        self, mask: rasterio.DatasetReader, confidence: rasterio.DatasetReader, start: int, stop: int
+    ) -> MapStrip:
+        window = rasterio.windows.Window(0, start, self.width, stop - start)
+        with gdal_calls(f"{self.classes}: rows {start} to {stop} cannot be read; run agriseg run again"):
+            classes, sure = mask.read(1, window=window), confidence.read(1, window=window)
+        sure[classes == NODATA] = NODATA
+        return MapStrip(start, classes, sure)
+
+
+@dataclass(frozen=True)
+class OnSameGrid:
+    """What is on the grid of a source, and has its legend.
+
+    Args:
+        source: that it is made of.
+    """
+
+    source: MaskSource
+
+    @property
+    def legend(self) -> Legend:
+        """Of the mask."""
+        return self.source.legend
+
+    @property
+    def georeference(self) -> Georeference:
+        """Of the grid."""
+        return self.source.georeference
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.source.width
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.source.height
+
+    def areas(self, rows: range) -> NDArray[np.float64] | None:
+        """Square metres of one pixel of each of these rows; None where the ground is unknown."""
+        return self.source.areas(rows)
+
+
+@dataclass(frozen=True)
+class MaskRows(OnSameGrid):
+    """The mask of a source as a layer to publish; `raster.cog.Rows`."""
+
+    bands = 1
+    dtype = "uint8"
+    nodata = float(NODATA)
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows `[start, stop)`, (1, stop - start, width)."""
+        return self.source.read(start, stop).mask[None]
+
+
+def find_records(place: Path) -> list[Path]:
+    """Records of finished runs: the one that is named, or all in a folder and those below it, but for hidden ones.
+
+    Raises:
+        InputMissing: none there.
+    """
+    records = [place] if place.is_file() else sorted(place.rglob(f"*{RECORD}"))
+    records = [each for each in records if not any(part.startswith(".") for part in each.relative_to(place).parts[:-1])]
+    if not records:
+        raise InputMissing(f"{place}: no record of a run (*{RECORD}); name the folder that agriseg run wrote")
+    return records
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record of a run, JSON values.
+
+    Raises:
+        DataError: damaged, or of another format.
+    """
+    try:
+        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if record["format"] != 1:
+            raise DataError(f"{path}: format {record['format']}, expected 1; use the agriseg that wrote it")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, AgrisegError):
+            raise
+        raise DataError(f"{path}: no record of a run, or damaged; run agriseg run again") from error
+    return record

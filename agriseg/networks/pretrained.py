@@ -1,0 +1,94 @@
+"""Weights of a like network as a start: other bands, other classes, or the body alone."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from agriseg.errors import ModelError
+from agriseg.networks import Architecture, plain
+from agriseg.networks.first_conv import RGB, widen
+
+_CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's and timm's networks for whole pictures
+_COUNTER = "num_batches_tracked"  # not in weights that were saved before torch 0.4.1
+
+State = Mapping[str, torch.Tensor]
+
+
+def adopt(
+    network: nn.Module, design: Architecture, given: State, bands: Sequence[str], trained_on: Sequence[str] = RGB,
+    *, keep_heads: bool = True,
+) -> list[str]:  # fmt: skip
+    """Start a network from other weights.
+
+    They are those of a whole network of the same architecture, or of a network that tells pictures apart, as
+    torchvision and timm name its tensors (ResNet, VGG-16-BN, MobileNetV3): that becomes the backbone, which is the
+    transplant of the article. The first convolution is widened (see `widen`). What depends on the classes keeps its
+    random weights where their number differs.
+
+    Args:
+        network: built by `design`.
+        design: its architecture.
+        given: name to tensor.
+        bands: roles of the network's input.
+        trained_on: roles of the bands that the given weights take.
+        keep_heads: whether to take over what depends on the classes, where its shape is the same.
+
+    Returns:
+        Names of the tensors that keep their random weights.
+
+    Raises:
+        ModelError: a tensor is missing, unknown or of another shape; the first is named.
+    """
+    network = plain(network)
+    own = network.state_dict()
+    whole = _is_whole(own, given)
+    state = dict(given) if whole else _as_backbone(own, given)
+    first = next(key for key, value in own.items() if value.dim() == 4)
+    if first in state and state[first].dim() == 4 and state[first].shape[1] == len(trained_on):
+        state[first] = widen(state[first], bands, trained_on)
+    loose = _heads(design, state) if whole else tuple(key for key in own if not key.startswith("backbone."))
+    fresh = [
+        key for key in own if key.startswith(loose) and not (keep_heads and key in state and _alike(state, own, key))
+    ]
+    _check(own, state, fresh, design.name)
+    network.load_state_dict({key: own[key] if key in fresh else state.get(key, own[key]) for key in own})
+    return [key for key in fresh if not key.endswith(_COUNTER)]
+
+
+def _check(own: State, state: State, fresh: Sequence[str], name: str) -> None:
+    """All that is to be taken over must be there, in its shape, and nothing else."""
+    for key in (key for key in own if key not in fresh):
+        if key not in state and not key.endswith(_COUNTER):
+            raise ModelError(f"the state lacks {key}; it is not of {name}")
+        if key in state and not _alike(state, own, key):
+            raise ModelError(
+                f"the state has {key} of shape {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
+            )
+    extra = next((key for key in state if key not in own), None)
+    if extra is not None:
+        raise ModelError(f"the state has {extra}, unknown to {name}")
+
+
+def _heads(design: Architecture, state: State) -> tuple[str, ...]:
+    """What may keep random weights; torchvision's networks are also saved without their auxiliary head."""
+    helped = any(key.startswith("aux_classifier.") for key in state)
+    return design.heads if helped else (*design.heads, "aux_classifier.")
+
+
+def _alike(state: State, own: State, key: str) -> bool:
+    return state[key].shape == own[key].shape
+
+
+def _is_whole(own: State, given: State) -> bool:
+    """Whether weights are of a whole network; those of a body lack the prefix that the backbone has."""
+    has_backbone = any(key.startswith("backbone.") for key in own)
+    return not has_backbone or any(key.startswith("backbone.") for key in given)
+
+
+def _as_backbone(own: State, given: State) -> dict[str, torch.Tensor]:
+    """The weights of a classification network under the names of the backbone."""
+    body = {key: value for key, value in given.items() if not key.startswith(_CLASSIFIERS)}
+    if not any(key.startswith("backbone.features.") for key in own):  # torchvision takes MobileNet's features out of it
+        body = {key.removeprefix("features."): value for key, value in body.items()}
+    return {f"backbone.{key}": value for key, value in body.items()}

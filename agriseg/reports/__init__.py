@@ -1,0 +1,4 @@
+"""HTML pages of finished maps.
+
+Imports `analysis`, `change`, `figures`, `maps` and what lies below them.
+"""

@@ -1,0 +1,247 @@
+"""The map of a report: image, one picture a class, what is doubtful, and where on the ground each pixel lies.
+
+Everything is of one size, the grid of the quick looks, and fits into a page that may be sent by mail.
+"""
+
+import io
+import math
+from base64 import b64encode
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from PIL import Image
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.warp import transform as warp
+
+from agriseg.figures.quicklook import overview
+from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL, NODATA, LegendClass
+from agriseg.maps.reader import FinishedMap
+from agriseg.raster.gdal_env import GDAL_ERRORS
+from agriseg.raster.geodesy import gsd, pixel_sides
+from agriseg.reports.patterns import TILE, ink, pattern
+from agriseg.vectors.affine import moved
+
+MOST_BYTES = 1_900_000
+"""Of all pictures together; in base64, with the page around them, they stay below 3 MB."""
+_CLASS_BYTES = 1_100_000  # of them for classes and doubt, which no quality makes smaller
+_QUALITIES = (84, 72, 60, 45)  # of the image, WebP
+_HATCH = 6  # px between the lines over what is doubtful
+_NODES = (3, 5, 9, 17, 33)  # a side of the grid of longitudes and latitudes
+_STANDS_OUT = 0.7  # px by which outlines are simplified
+_SWATCH = 3 * TILE, 2 * TILE  # columns and rows of the legend's samples (px)
+_BAR_SHARE = 0.2  # of the map's width that a scale bar takes, about
+
+
+@dataclass(frozen=True)
+class ClassPicture:
+    """A class on the map.
+
+    Args:
+        entry: of the legend.
+        picture: data URI of a PNG, transparent where the map has another class.
+        lines: the same of its pattern alone.
+        swatch: data URI of a sample of its colour and pattern.
+    """
+
+    entry: LegendClass
+    picture: str
+    lines: str
+    swatch: str
+
+
+@dataclass(frozen=True)
+class MapPicture:
+    """What a page shows as map.
+
+    Args:
+        width, height: of the pictures (px).
+        columns, rows: of the map (px).
+        photo: data URI of the image; None where its quick look is gone.
+        classes: those that occur, in the legend's order.
+        doubt: data URI of a hatch where the confidence is low.
+        place: what a script needs to tell coordinates: `transform` (six numbers), `crs`, `lon` and `lat` of a square
+            grid of nodes over the map, or None where the CRS has no way to them.
+        gsd: metres along a row and along a column, in the middle; None where unknown.
+        north: degrees clockwise from up; None where unknown.
+    """
+
+    width: int
+    height: int
+    columns: int
+    rows: int
+    photo: str | None
+    classes: tuple[ClassPicture, ...]
+    doubt: str
+    place: dict[str, Any]
+    gsd: tuple[float, float] | None
+    north: float | None
+
+    @classmethod
+    def of(cls, run: FinishedMap, mask: Path, photo: Path | None) -> "MapPicture":
+        """Draw it.
+
+        Args:
+            run: the map.
+            mask: that is shown: the run's own, or the one that its layers are made of.
+            photo: quick look of the image, or None.
+        """
+        ids, counts = overview(mask), overview(run.confidence)
+        doubtful = (ids != NODATA) & (counts < round(DOUBTFUL / CONFIDENCE_STEP))
+        present = [entry for entry in run.legend if (ids == entry.id).any()]
+        drawn = _drawn(ids, doubtful, present)
+        while sum(map(len, drawn)) > _CLASS_BYTES:
+            ids, doubtful = ids[::2, ::2], doubtful[::2, ::2]
+            drawn = _drawn(ids, doubtful, present)
+        height, width = ids.shape
+        left = MOST_BYTES - sum(map(len, drawn))
+        return cls(
+            width, height, run.width, run.height, None if photo is None else _photo(photo, left),
+            tuple(
+                ClassPicture(entry, *(_uri(data, "png") for data in (area, lines, _swatch(entry))))
+                for entry, area, lines in zip(present, drawn[1::2], drawn[2::2], strict=True)
+            ),
+            _uri(drawn[0], "png"), _place(run), _gsd(run), _north(run),
+        )  # fmt: skip
+
+    @property
+    def scale_bar(self) -> tuple[float, float] | None:
+        """Metres of a round length, and its share of the map's width; None where the ground is unknown."""
+        if self.gsd is None:
+            return None
+        extent = self.gsd[0] * self.columns
+        power = 10.0 ** math.floor(math.log10(extent * _BAR_SHARE))
+        length = max(step * power for step in (1, 2, 5) if step * power <= extent * _BAR_SHARE)
+        return length, length / extent
+
+
+def spots(run: FinishedMap, lonlat: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Shares of the map's width and height at which places lie; of degrees, OGC:CRS84."""
+    if not lonlat:
+        return []
+    lon, lat = zip(*lonlat, strict=True)
+    x, y = warp("OGC:CRS84", run.georeference.crs, lon, lat)
+    cols, rows = ~run.georeference.transform @ (np.array(x), np.array(y))
+    return list(zip((cols / run.width).tolist(), (rows / run.height).tolist(), strict=True))
+
+
+def outline(run: FinishedMap, shape: shapely.Geometry, width: int, height: int) -> str:
+    """A polygon of the map's CRS as the path of an SVG of so many pixels."""
+    to_picture = rasterio.Affine.scale(width / run.width, height / run.height) @ ~run.georeference.transform
+    simple = shapely.simplify(moved(shape, to_picture), _STANDS_OUT)
+    rings = shapely.get_rings(shapely.get_parts(simple))
+    return " ".join(
+        "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in shapely.get_coordinates(ring)[:-1]) + "Z" for ring in rings
+    )
+
+
+def _drawn(ids: NDArray[np.uint8], doubtful: NDArray[np.bool_], present: list[LegendClass]) -> list[bytes]:
+    """PNGs: of the doubt, then of each class and its lines."""
+    row, col = np.arange(ids.shape[0])[:, None], np.arange(ids.shape[1])[None]
+    line = (row + col) % _HATCH
+    hatch = np.where(line == 0, 1, np.where(line == 1, 2, 0)) * doubtful
+    drawn = [_few_colours(hatch, [(0, 0, 0), (20, 20, 20), (255, 255, 255)])]
+    for entry in present:
+        member = ids == entry.id
+        drawn.append(_few_colours(member, [(0, 0, 0), entry.rgb]))
+        drawn.append(_few_colours(member & pattern(entry, *ids.shape), [(0, 0, 0), ink(entry)]))
+    return drawn
+
+
+def _few_colours(numbers: NDArray[np.integer] | NDArray[np.bool_], palette: list[tuple[int, int, int]]) -> bytes:
+    """PNG of up to four colours; 0 is transparent."""
+    picture = Image.fromarray(numbers.astype(np.uint8))
+    picture.putpalette([channel for colour in palette for channel in colour])
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", transparency=0, bits=1 if len(palette) == 2 else 2, optimize=True)
+    return buffer.getvalue()
+
+
+def _swatch(entry: LegendClass) -> bytes:
+    width, height = _SWATCH
+    return _few_colours(1 + pattern(entry, height, width), [(0, 0, 0), entry.rgb, ink(entry)])
+
+
+def _photo(path: Path, most: int) -> str:
+    """The image as WebP of at most so many bytes, the best of some qualities that fits."""
+    with Image.open(path) as opened:
+        picture = opened.convert("RGBA" if opened.mode == "RGBA" else "RGB")
+    while True:
+        for quality in _QUALITIES:
+            buffer = io.BytesIO()
+            picture.save(buffer, "WEBP", quality=quality, method=4)
+            if buffer.tell() <= most:
+                return _uri(buffer.getvalue(), "webp")
+        picture = picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)))
+
+
+def _uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{b64encode(data).decode()}"
+
+
+def _gsd(run: FinishedMap) -> tuple[float, float] | None:
+    return gsd(run.georeference.crs, run.georeference.transform, run.width, run.height)
+
+
+def _north(run: FinishedMap) -> float | None:
+    """Where north is in the middle of the map."""
+    where = run.georeference
+    middle = np.array([(run.width - 1) / 2]), np.array([(run.height - 1) / 2])
+    sides = pixel_sides(where.crs, where.transform, *middle)
+    if where.crs is None or sides is None:
+        return None
+    (along_row, along_column) = sides[0]
+    across, down = np.linalg.solve(np.stack([along_row, along_column], axis=1), [0.0, 1.0])
+    return float(np.degrees(np.arctan2(across, -down)))
+
+
+def _place(run: FinishedMap) -> dict[str, Any]:
+    where = run.georeference
+    found: dict[str, Any] = {"transform": list(where.transform)[:6], "crs": None, "nodes": None}
+    if where.crs is None:
+        return found
+    found["crs"] = ":".join(where.crs.to_authority() or ()) or where.crs.to_wkt().split('"')[1]
+    return found | _nodes(where.crs, where.transform, run.width, run.height)
+
+
+def _nodes(crs: CRS, transform: rasterio.Affine, width: int, height: int) -> dict[str, Any]:
+    """Degrees at the nodes of a square grid, as few as give each pixel's place to half a pixel by bilinear means."""
+    for count in _NODES:
+        fine = np.linspace(0, 1, 2 * count - 1)
+        lonlat = _lonlat(crs, transform, fine * width, fine * height)
+        if lonlat is None:
+            return {"nodes": None}
+        nodes = lonlat[:, ::2, ::2]
+        even = np.array([np.cos(np.radians(lonlat[1].mean())), 1.0])[:, None, None]  # degrees of one length
+        across = even * np.diff(lonlat, axis=2)
+        pixel = np.hypot(*across).max() * 2 * (count - 1) / width
+        if _bilinear_error(even * lonlat, even * nodes) <= pixel / 2 or count == _NODES[-1]:
+            break
+    lon, lat = nodes.round(9).tolist()
+    return {"nodes": count, "lon": lon, "lat": lat}
+
+
+def _bilinear_error(fine: NDArray[np.float64], nodes: NDArray[np.float64]) -> float:
+    """Degrees by which means of the nodes miss the places halfway between them."""
+    across = np.repeat(nodes, 2, axis=2)[:, :, :-1]
+    across[:, :, 1::2] = (nodes[:, :, :-1] + nodes[:, :, 1:]) / 2
+    both = np.repeat(across, 2, axis=1)[:, :-1]
+    both[:, 1::2] = (across[:, :-1] + across[:, 1:]) / 2
+    return float(np.hypot(*(fine - both)).max())
+
+
+def _lonlat(
+    crs: CRS, transform: rasterio.Affine, cols: NDArray[np.float64], rows: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """(2, rows, cols) degrees, OGC:CRS84; None where the CRS has no way to them."""
+    x, y = transform @ (np.broadcast_to(cols, (len(rows), len(cols))), rows[:, None])
+    try:
+        found = np.array(warp(crs, "OGC:CRS84", x.ravel().tolist(), np.broadcast_to(y, x.shape).ravel().tolist()))
+    except (CRSError, *GDAL_ERRORS):  # not tied to the Earth
+        return None
+    return found.reshape(2, *x.shape) if np.isfinite(found).all() else None

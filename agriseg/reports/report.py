@@ -1,0 +1,133 @@
+"""The report of a finished map, made of its files."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agriseg import files
+from agriseg.change.pair import check_trend
+from agriseg.errors import DataError, OutputError, UsageError
+from agriseg.files import file_hash
+from agriseg.maps.reader import FinishedMap, find_records
+from agriseg.maps.stem import LAYERS
+from agriseg.reports.map_figure import MapPicture, outline, spots
+from agriseg.reports.map_summary import Snapshot
+from agriseg.reports.report_page import GENERATOR, Outline, Story, report_page
+from agriseg.reports.translations import Words
+from agriseg.vectors.ogr import OGR_ERRORS, read_layer, reason
+
+_HEAD = 4096  # bytes of a page in which its generator is named
+_MOST_OUTLINES = 2000
+"""Of fields and zones on a map; more are no help to the eye, and a page of megabytes."""
+
+
+def write_report(record: Path, lang: str = "en", previous: Path | None = None) -> Path:
+    """Write the page of a finished map beside it, over an earlier one.
+
+    It is made of the run's files alone, so the same run gives the same bytes, wherever its image is.
+
+    Args:
+        record: of the run.
+        lang: en or zh.
+        previous: folder or record of an earlier map of the field.
+
+    Raises:
+        InputMissing: a file of the map is gone, or there is no earlier map.
+        DataError: a file is damaged.
+        OutputError: a file that is no report has the report's name.
+    """
+    run, layers, warnings = finished_run(record)
+    page = run.folder / f"{run.stem}_report.html"
+    if page.exists() and not is_page(page):
+        raise OutputError(f"{page}: exists and is no report of agriseg's; move it away")
+    picture = MapPicture.of(run, _mask(run, layers), _photo(run))
+    scout = (layers or {}).get("scout") or []
+    story = Story(
+        Snapshot.of(run, layers), run.record, layers, picture,
+        spots(run, [(point["lon"], point["lat"]) for point in scout]),
+        tuple(_outlines(run, layers, picture, warnings)), _earlier(previous, record, run, warnings), warnings,
+    )  # fmt: skip
+    files.write_text(page, report_page(story, Words(lang)))
+    return page
+
+
+def finished_run(record: Path) -> tuple[FinishedMap, dict[str, Any] | None, list[str]]:
+    """A finished map, the record of its layers if they are of this run, and what to say if they are not.
+
+    Raises:
+        InputMissing, DataError: as `FinishedMap.of`; or the layers' record is damaged.
+    """
+    run = FinishedMap.of(record)
+    path = run.folder / f"{run.stem}{LAYERS}"
+    if not path.is_file():
+        return run, None, []
+    try:
+        layers: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        same = layers["run"]["sha256"] == file_hash(record)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no record of layers, or damaged; make them again with --layers") from error
+    if not same:
+        return run, None, [f"the layers {path.name} are of an earlier run and left out; make them again with --layers"]
+    return run, layers, []
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that agriseg has written."""
+    try:
+        with path.open("rb") as file:
+            return GENERATOR.encode() in file.read(_HEAD)
+    except OSError as error:
+        raise files.reading_error(path, error) from error
+
+
+def _mask(run: FinishedMap, layers: Mapping[str, Any] | None) -> Path:
+    """What is drawn: the mask that the layers' hectares are counted on."""
+    cleaned = f"{run.stem}_clean.tif"
+    return run.folder / cleaned if layers and cleaned in layers["outputs"] else run.classes
+
+
+def _photo(run: FinishedMap) -> Path | None:
+    path = run.folder / f"{run.stem}_image.png"
+    return path if path.is_file() else None
+
+
+def _earlier(place: Path | None, record: Path, now: FinishedMap, warnings: list[str]) -> Snapshot | None:
+    if place is None:
+        return None
+    records = find_records(place)
+    if len(records) > 1:
+        raise UsageError(f"--previous {place}: holds {len(records)} maps; name the record of one, such as {records[0]}")
+    if records[0].samefile(record):
+        raise UsageError(f"--previous {place}: is the map itself; name that of an earlier date")
+    run, layers, _ = finished_run(records[0])
+    check_trend(run, now)
+    days = [(each.record.get("input") or {}).get("acquired") for each in (run, now)]
+    if not all(days) or days[0] == days[1]:
+        warnings.append("the days of the two maps are unknown or the same: which of them is the earlier is your word")
+    return Snapshot.of(run, layers)
+
+
+def _outlines(
+    run: FinishedMap, layers: Mapping[str, Any] | None, picture: MapPicture, warnings: list[str]
+) -> Iterator[Outline]:
+    """Fields and zones of the GeoPackage."""
+    if layers is None:
+        return
+    has_fields = len(layers["areas"]) > len(run.legend)
+    for layer, kind, wanted in (("fields", "field", has_fields), ("zones", "zone", bool(layers.get("zones")))):
+        if wanted:
+            shapes, names = _named_shapes(run.folder / f"{run.stem}.gpkg", layer)
+            if len(shapes) > _MOST_OUTLINES:
+                warnings.append(f"{len(shapes):,} {layer} are in the GeoPackage; the map on this page leaves them out")
+                continue
+            for shape, name in zip(shapes, names, strict=True):
+                yield Outline(kind, name, outline(run, shape, picture.width, picture.height))
+
+
+def _named_shapes(package: Path, layer: str) -> tuple[Sequence[Any], Sequence[str]]:
+    try:
+        features = read_layer(package, layer)
+        return list(features.shapes), [str(name) for name in features.columns["name"]]
+    except (KeyError, *OGR_ERRORS) as error:
+        raise DataError(f"{package}: {reason(package, error)}; make the layers again with --layers") from error

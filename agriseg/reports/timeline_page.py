@@ -1,0 +1,148 @@
+"""The page of a season: fields by dates, with small maps, and how what is affected has come and gone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from agriseg.legend import Legend
+from agriseg.reports.map_summary import Snapshot
+from agriseg.reports.report_page import render
+from agriseg.reports.translations import NOTHING, Words
+
+_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 900, 300, 70, 14, 20, 34  # of the chart (px)
+_MOST_LINES = 12
+"""In the chart; of more fields those with the largest numbers."""
+_DASHES = ("", "8 4", "2 4", "12 3 2 3")
+_TICKS = 4
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One flight over one field.
+
+    Args:
+        field: its name.
+        day: of the flight; where no name tells it, of the map.
+        is_flight: whether it is the flight's.
+        numbers: of the map.
+        picture: data URI of a small map.
+        page: address of its report from the folder of this page, or None.
+    """
+
+    field: str
+    day: date
+    is_flight: bool
+    numbers: Snapshot
+    picture: str
+    page: str | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the chart: `points` and `path` in its pixels."""
+
+    name: str
+    colour: str
+    dash: str
+    path: str
+    points: tuple[tuple[float, float], ...]
+    end: float
+
+
+def season_page(visits: Sequence[Visit], words: Words) -> str:
+    """HTML; every name in it is escaped.
+
+    Args:
+        visits: at least one; of each field in any order.
+        words: the language.
+    """
+    ordered = sorted(visits, key=lambda visit: (visit.field, visit.day, visit.numbers.made or ""))
+    fields = list(dict.fromkeys(visit.field for visit in ordered))
+    days = sorted({visit.day for visit in ordered})
+    cells = {(field, day): [v for v in ordered if (v.field, v.day) == (field, day)] for field in fields for day in days}
+    return render(
+        "season.html.j2", words, fields=fields, days=days, cells=cells, visits=ordered, chart=_chart(ordered, words),
+        table=_table(ordered, words),
+    )  # fmt: skip
+
+
+def _series(visits: Sequence[Visit]) -> dict[str, dict[date, float]]:
+    """Hectares by day: of what is affected in each field; where that was not said, of each class in all fields."""
+    found: dict[str, dict[date, float]] = {}
+    told = any(visit.numbers.affected for visit in visits)
+    for visit in visits:
+        numbers = visit.numbers
+        if told:
+            values: Mapping[str, float | None] = {visit.field: numbers.affected_hectares}
+        else:
+            values = {row["class"]: row["hectares"] for row in numbers.rows}
+        for name, hectares in values.items():
+            if hectares is not None:
+                line = found.setdefault(name, {})
+                line[visit.day] = hectares + (0 if told else line.get(visit.day, 0))
+    tallest = sorted(found, key=lambda name: -max(found[name].values()))[:_MOST_LINES]
+    return {name: found[name] for name in found if name in tallest}
+
+
+def _chart(visits: Sequence[Visit], words: Words) -> dict[str, Any] | None:
+    """Lines over the days, in hectares; None where nothing is known on two days."""
+    series = _series(visits)
+    days = sorted({day for line in series.values() for day in line})
+    highest = max((value for line in series.values() for value in line.values()), default=0.0)
+    if len(days) < 2 or highest == 0:
+        return None
+    first, span = days[0], (days[-1] - days[0]).days
+
+    def place(day: date, value: float) -> tuple[float, float]:
+        across = _LEFT + (_WIDTH - _LEFT - _RIGHT) * (day - first).days / span
+        return round(across, 1), round(_TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - value / highest), 1)
+
+    colours = [entry.colour for entry in Legend.from_names([str(k) for k in range(len(series))])]
+    lines = []
+    for index, (name, values) in enumerate(series.items()):
+        points = tuple(place(day, values[day]) for day in sorted(values))
+        path = "M" + "L".join(f"{x} {y}" for x, y in points)
+        lines.append(Line(name, colours[index], _DASHES[index // 7 % len(_DASHES)], path, points, points[-1][1]))
+    ticks = [(place(first, highest * k / _TICKS)[1], words.area(highest * k / _TICKS)) for k in range(_TICKS + 1)]
+    return {
+        "width": _WIDTH, "height": _HEIGHT, "left": _LEFT, "right": _WIDTH - _RIGHT, "bottom": _HEIGHT - _BOTTOM,
+        "lines": lines, "ticks": ticks, "days": _apart([(place(day, 0)[0], day.isoformat()) for day in days]),
+        "affected": any(visit.numbers.affected for visit in visits),
+    }  # fmt: skip
+
+
+def _apart(labels: list[tuple[float, str]], least: float = 80) -> list[tuple[float, str]]:
+    """Those labels that have room beside the ones before."""
+    kept: list[tuple[float, str]] = []
+    for place, text in labels:
+        if not kept or place - kept[-1][0] >= least:
+            kept.append((place, text))
+    return kept
+
+
+def _table(visits: Sequence[Visit], words: Words) -> dict[str, Any]:
+    """All numbers, a row a visit, with the change since the one before."""
+    head = [
+        words("Field"),
+        words("Date"),
+        words("Mapped"),
+        words("Affected"),
+        words("Share"),
+        words("Change (percentage points)"),
+    ]
+    rows: list[list[tuple[Any, str]]] = []
+    before: Visit | None = None
+    for visit in visits:
+        numbers = visit.numbers
+        share = numbers.affected_share
+        earlier = before.numbers.affected_share if before and before.field == visit.field else None
+        change = None if share is None or earlier is None else share - earlier
+        rows.append([
+            (visit.field, visit.field), (visit.day.isoformat(), visit.day.isoformat()),
+            (numbers.hectares, words.area(numbers.hectares)),
+            (numbers.affected_hectares, words.area(numbers.affected_hectares) if numbers.affected else NOTHING),
+            (share, words.percent(share)), (change, "" if change is None else f"{100 * change:+.1f}"),
+        ])  # fmt: skip
+        before = visit
+    return {"head": head, "rows": rows}

@@ -1,0 +1,130 @@
+"""Where a network's first weights come from: chance, torchvision by name, an address, a file, another model."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+from torch import nn
+from torchvision.models import get_weight
+
+from agriseg.errors import AgrisegError, ModelError
+from agriseg.model import SegmentationModel, is_model_file, load_model, read_torchvision_state
+from agriseg.networks import NAMED_STARTS, Architecture, plain, plain_name
+from agriseg.networks.pretrained import adopt
+from agriseg.storage.download import fetch
+
+_HASH = re.compile(r"-([0-9a-f]{8,})\.")  # torchvision's file names end in the first digits of their SHA-256
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network before training.
+
+    Args:
+        network: with its first weights.
+        origin: where they come from, for the record.
+        fresh: names of tensors that keep random weights although others were given.
+        model: of agriseg that they come from, or None.
+    """
+
+    network: nn.Module
+    origin: str
+    fresh: tuple[str, ...] = ()
+    model: SegmentationModel | None = None
+
+    @property
+    def note(self) -> str | None:
+        """What a person should know who gave weights: what of the network stays random."""
+        if not self.fresh:
+            return None
+        layers = dict.fromkeys(key.rpartition(".")[0] for key in self.fresh)
+        return f"from {self.origin}; random weights stay in {', '.join(layers)}"
+
+
+def start(
+    design: Architecture, bands: Sequence[str], classes: Sequence[str], seed: int, source: str | None = None
+) -> Start:
+    """Build a network and give it its first weights.
+
+    Args:
+        design: which network.
+        bands: roles of its input.
+        classes: names, in channel order.
+        seed: of random weights.
+        source: `imagenet` or `coco` (torchvision's weights, from the folder where torch keeps them), an http(s)
+            address of such a file, a file of torchvision's or timm's weights, or a model file of agriseg; None
+            for random weights.
+
+    Raises:
+        ModelError: no such weights, or they do not fit.
+    """
+    network = design.build(len(bands), len(classes), seed)
+    if source is None:
+        return Start(network, "random weights")
+    path, origin = _file(design, source)
+    if is_model_file(path):
+        model = load_model(path)
+        if plain_name(model.architecture or "") != plain_name(design.name):
+            raise ModelError(
+                f"{path}: a {model.architecture}, expected {design.name}; set arch to the one or the other"
+            )
+        same = model.legend.names == tuple(classes)
+        fresh = adopt(network, design, plain(model.network).state_dict(), bands, model.bands, keep_heads=same)
+        return Start(network, f"model {model.name!r} ({model.fingerprint[:12]})", tuple(fresh), model)
+    state = read_torchvision_state(path)
+    try:
+        fresh = adopt(network, design, state, bands, keep_heads=source not in NAMED_STARTS)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return Start(network, f"{origin} ({_sha256(path)[:12]})", tuple(fresh))
+
+
+def _file(design: Architecture, source: str) -> tuple[Path, str]:
+    """The file of a source, and what to call it."""
+    if source in NAMED_STARTS:
+        if source not in design.pretrained:
+            known = " or ".join(design.pretrained) or "a model file of agriseg"
+            raise ModelError(f"{design.name} has no weights by the name {source}; start from {known}, or from none")
+        name = design.pretrained[source]
+        url = get_weight(name).url
+        path = _kept(url)
+        if not path.exists():
+            raise ModelError(
+                f"{source} weights of {design.name} are not on this machine; fetch {url} to {path}, "
+                "or give that address in place of the name"
+            )
+        return path, name
+    if source.startswith(("http://", "https://")):
+        return _fetched(source), urlsplit(source)._replace(query="", fragment="").geturl()
+    return Path(source), Path(source).name
+
+
+def _kept(url: str) -> Path:
+    """Where torch keeps a file of weights."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
+
+
+def _fetched(url: str) -> Path:
+    """The file behind an address that a person gave; fetched again if the server has another by now."""
+    path = _kept(url)
+    digits = _HASH.search(path.name)
+    if digits is None:  # two addresses may end in one name
+        path = path.with_name(f"{hashlib.sha256(url.encode()).hexdigest()[:12]}_{path.name}")
+    elif path.exists() and _sha256(path).startswith(digits.group(1)):
+        return path  # its name says what it is
+    try:
+        fetch(url, path, lambda _done, _all: None)
+    except AgrisegError as error:
+        raise ModelError(f"{error}"[:250]) from error
+    if digits and not _sha256(path).startswith(digits.group(1)):
+        path.unlink()
+        raise ModelError(f"{url} cannot be fetched (invalid hash); fetch it elsewhere and put it at {path}")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,259 @@
+"""The training loop, top to bottom."""
+
+import copy
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from agriseg import files
+from agriseg.errors import PredictionError, Terminated
+from agriseg.inference.device import choose_precision
+from agriseg.json_text import json_line
+from agriseg.model import SegmentationModel
+from agriseg.networks import last_bias, plain
+from agriseg.training.augment import Sample, Samples, stacked
+from agriseg.training.checkpoint import State
+from agriseg.training.distributed import Ranks
+from agriseg.training.logit_adjustment import fit_offsets
+from agriseg.training.losses import Loss, weighted_sum
+from agriseg.training.recipe import Recipe
+
+Scores = Mapping[str, Any]
+Validate = Callable[[SegmentationModel], Scores]
+Batch = tuple[torch.Tensor, torch.Tensor]
+Tell = Callable[[Mapping[str, Any]], None]
+
+_AHEAD = 2  # batches made while the network works
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run is made of.
+
+    Args:
+        model: untrained; its network is the one that is trained.
+        samples: what it is trained on.
+        recipe: how.
+        validate: scores of a model; `miou` decides which is best.
+        folder: gets `best.safetensors`, `state.safetensors` and `metrics.jsonl`.
+        identity: fingerprint of recipe, classes and data.
+        ranks: this process, its device, and those that train with it.
+        tell: told of every step and every validation.
+        stopped: asked before each step whether to save and leave.
+    """
+
+    model: SegmentationModel
+    samples: Samples
+    recipe: Recipe
+    validate: Validate
+    folder: Path
+    identity: str
+    ranks: Ranks
+    tell: Tell
+    stopped: Callable[[], bool]
+
+
+def fit(run: Run) -> SegmentationModel:
+    """Train from the folder's state if there is one, else from the start; returns the last averaged model.
+
+    Raises:
+        PredictionError: the loss is no number any more; the best model so far is kept.
+        Terminated: asked to stop; the state is saved.
+        ModelError: the state in the folder is of another run.
+    """
+    recipe, ranks = run.recipe, run.ranks
+    network = ranks.join(run.model.network).to(memory_format=torch.channels_last)
+    loss_of = weighted_sum(recipe.loss, _class_weights(run) if recipe.class_weights else None)
+    precision = choose_precision(recipe.precision, ranks.device, run.model)
+    state = State(network, _optimiser(network, recipe), copy.deepcopy(network.state_dict()), processes=ranks.world)
+    path = run.folder / "state.safetensors"
+    if path.exists():
+        state.load(path, run.identity)
+    if ranks.first:
+        _forget_later(run.folder / "metrics.jsonl", state.step)
+    began = time.monotonic() - state.seconds
+    batches = _batches(run, state.step * recipe.accumulate)
+    ended = state.stale >= recipe.patience > 0
+    while not ended and (done := _progress(state, recipe)) < 1:
+        if ranks.largest(run.stopped()):
+            _save(run, state, path)
+            raise Terminated(f"stopped after step {state.step}, the state is saved")
+        rate = _rate(done, recipe)
+        for group in state.optimiser.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(hash((recipe.seed, state.step)) + ranks.rank)  # dropout
+        loss = _step(network.train(), state.optimiser, loss_of, batches, run, precision)
+        if not math.isfinite(loss):
+            raise PredictionError(
+                f"the loss is {loss} at step {state.step}; lower the rate (now {rate:.2g}), then start anew"
+            )
+        state.step += 1
+        state.losses += loss
+        state.counted += 1
+        _average(state, recipe.average)
+        state.seconds = ranks.largest(time.monotonic() - began)
+        run.tell({"step": state.step, "done": _progress(state, recipe), "loss": loss, "rate": rate})
+        if state.step % recipe.validate_every == 0 or _progress(state, recipe) >= 1:
+            ended = bool(ranks.largest(ranks.first and _validate(run, state)))
+            state.seconds = ranks.largest(time.monotonic() - began)
+            _save(run, state, path)
+    return _averaged(run.model, state)
+
+
+def _save(run: Run, state: State, path: Path) -> None:
+    if run.ranks.first:
+        state.save(path, run.identity)
+
+
+def _step(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    loss_of: Loss,
+    batches: Iterator[Batch],
+    run: Run,
+    precision: str,
+) -> float:
+    """One optimiser step over `accumulate` batches; returns the mean loss."""
+    total = 0.0
+    for _ in range(run.recipe.accumulate):
+        x, ids = (part.to(run.ranks.device, non_blocking=True) for part in next(batches))
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            outputs = _heads(network, x, run.recipe.auxiliary)
+        ids = run.ranks.whole(ids)
+        wholes = [(share, run.ranks.whole(logits.float())) for share, logits in outputs]
+        losses = [share * loss_of(_at_full_size(logits, ids), ids) for share, logits in wholes]
+        loss = torch.stack(losses).sum() / run.recipe.accumulate
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.item()
+    run.ranks.sum_gradients(network)
+    optimiser.step()
+    optimiser.zero_grad()
+    return total
+
+
+def _heads(network: nn.Module, x: torch.Tensor, auxiliary: float) -> list[tuple[float, torch.Tensor]]:
+    """Logits of each head with the share of its loss, for samples that are means already."""
+    network = plain(network)
+    both = getattr(network, "forward_with_auxiliary", None)
+    if both is None or not auxiliary:
+        return [(1.0, network(x))]
+    main, helper = both(x)
+    return [(1.0, main), (auxiliary, helper)]
+
+
+def _at_full_size(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    return functional.interpolate(logits, size=ids.shape[1:], mode="bilinear", align_corners=False)
+
+
+def _validate(run: Run, state: State) -> bool:
+    """Score the averaged weights, keep them if they are the best so far; whether patience has run out."""
+    model = _balanced(_averaged(run.model, state), run)
+    scores = run.validate(model)
+    better = scores["miou"] > state.best
+    state.best, state.stale = (scores["miou"], 0) if better else (state.best, state.stale + 1)
+    if better:
+        replace(model, about={**model.about, "validation": dict(scores), "step": state.step}).save(
+            run.folder / "best.safetensors"
+        )
+    loss = state.losses / max(1, state.counted)
+    state.losses, state.counted = 0.0, 0
+    line = {"step": state.step, "seconds": round(state.seconds, 1), "loss": loss, "best": better, **scores}
+    with (run.folder / "metrics.jsonl").open("a") as log:
+        log.write(json_line(line) + "\n")
+    run.tell(line)
+    return state.stale >= run.recipe.patience > 0
+
+
+def _batches(run: Run, first: int) -> Iterator[Batch]:
+    """This process's share of the batches from number `first` on, each sample made in a thread.
+
+    On a GPU's behalf they are made ahead. Where the network itself takes the CPU, its threads and these would wait
+    for each other, so samples are made by all threads while it rests (`benchmarks/training.py`).
+    """
+    size, ahead = run.recipe.batch, 0 if run.ranks.device.type == "cpu" else _AHEAD
+    share = run.ranks.share(size)
+    waiting: deque[list[Future[Sample]]] = deque()
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, "agriseg-samples", initializer=torch.set_num_threads, initargs=(1,)) as makers:
+        try:
+            for number in count(first):
+                begin = number * size + run.ranks.rank * share
+                waiting.append([makers.submit(run.samples.__getitem__, begin + k) for k in range(share)])
+                if len(waiting) > ahead:
+                    yield stacked([sample.result() for sample in waiting.popleft()])
+        finally:
+            for sample in chain.from_iterable(waiting):
+                sample.cancel()
+
+
+def _forget_later(log: Path, step: int) -> None:
+    """Drop lines that a killed run wrote after its last saved state; they will be written again."""
+    if log.exists():
+        lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
+        files.write_text(log, "".join(f"{line}\n" for line in lines))
+
+
+def _progress(state: State, recipe: Recipe) -> float:
+    """Share of the training that is done."""
+    return state.step / recipe.steps if recipe.steps else state.seconds / (60 * (recipe.minutes or 1))
+
+
+def _rate(done: float, recipe: Recipe) -> float:
+    """Learning rate: a linear rise, then a cosine to 0 (Loshchilov and Hutter 2017, arXiv 1608.03983)."""
+    if done < recipe.warm_up:
+        return recipe.rate * (done + 1e-3) / (recipe.warm_up + 1e-3)
+    return recipe.rate * 0.5 * (1 + math.cos(math.pi * (done - recipe.warm_up) / (1 - recipe.warm_up)))
+
+
+def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters = list(network.parameters())
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(parameters, recipe.rate, momentum=0.9, weight_decay=recipe.decay)
+    kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
+    return kind(parameters, recipe.rate, weight_decay=recipe.decay, fused=True)
+
+
+def _class_weights(run: Run) -> torch.Tensor:
+    """1 / sqrt(share), mean 1 over the classes that occur; 0 for one that does not."""
+    shares = torch.from_numpy(run.samples.census.shares)
+    weights = torch.where(shares > 0, shares.clamp(min=1e-12).rsqrt(), 0)
+    return (weights / weights[shares > 0].mean()).float().to(run.ranks.device)
+
+
+@torch.no_grad()
+def _average(state: State, decay: float) -> None:
+    """Exponential running average of the weights; it follows faster while the run is young."""
+    keep = min(decay, state.step / (state.step + 9))
+    now = state.network.state_dict()
+    floats = [key for key, value in now.items() if value.dtype.is_floating_point]
+    torch._foreach_lerp_([state.average[key] for key in floats], [now[key] for key in floats], 1 - keep)
+    for key in now.keys() - set(floats):
+        state.average[key] = now[key].clone()
+
+
+def _balanced(model: SegmentationModel, run: Run) -> SegmentationModel:
+    """The model with its last bias moved by fitted offsets."""
+    if not run.recipe.balance:
+        return model
+    offsets = fit_offsets(plain(model.network), run.samples, run.ranks.device)
+    with torch.no_grad():
+        last_bias(model.network).add_(torch.tensor(offsets, device=run.ranks.device))
+    return replace(model, about={**model.about, "offsets": dict(zip(model.legend.names, offsets, strict=True))})
+
+
+def _averaged(model: SegmentationModel, state: State) -> SegmentationModel:
+    """The model with the averaged weights, a copy."""
+    network = copy.deepcopy(state.network)
+    network.load_state_dict(state.average)
+    return replace(model, network=network.eval())

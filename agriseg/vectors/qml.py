@@ -1,0 +1,134 @@
+"""Styles of vector layers that QGIS (3.18 and later) reads by itself: by class, by range, outlines or points.
+
+A style is a QML text: goes to NAME.qml beside a file, or into a GeoPackage's table `layer_styles`.
+"""
+
+from collections.abc import Sequence
+from xml.etree import ElementTree as Xml
+
+from agriseg.errors import UsageError
+from agriseg.legend import Legend
+from agriseg.raster.qml import QML
+
+_DARK, _WHITE, _RED = "35,35,35,255", "255,255,255,255", "213,94,0,255"
+_POINT, _POLYGON = 0, 2  # QGIS's numbers of geometry types
+_HORIZONTAL, _AROUND = 4, 6  # QGIS's numbers of placements of a label: within a polygon, around a point
+
+
+def categorized_style(legend: Legend, column: str) -> str:
+    """Polygons in the colours of their class: exactly the legend's entries.
+
+    Args:
+        legend: the classes.
+        column: that holds class names.
+    """
+    root, renderer = _style("categorizedSymbol", _POLYGON, attr=column)
+    categories, symbols = Xml.SubElement(renderer, "categories"), Xml.SubElement(renderer, "symbols")
+    for entry in legend:
+        key = str(entry.id)
+        Xml.SubElement(categories, "category", value=entry.name, label=entry.name, symbol=key, render="true")
+        _fill(symbols, key, entry.colour)
+    return _text(root)
+
+
+def graduated_style(column: str, breaks: Sequence[float], colours: Sequence[str]) -> str:
+    """Polygons in the colours of ranges of a number, such as a severity in percent.
+
+    Args:
+        column: that holds the number.
+        breaks: ends of the ranges, ascending, one more than there are colours; a value on a break is of the lower one.
+        colours: `#rrggbb`, one a range.
+
+    Raises:
+        UsageError: breaks that do not ascend, or of another number.
+    """
+    if len(breaks) != len(colours) + 1 or list(breaks) != sorted(set(breaks)):
+        raise UsageError(f"{len(breaks)} breaks, {len(colours)} colours; expected ascending breaks, one more of them")
+    root, renderer = _style("graduatedSymbol", _POLYGON, attr=column, graduatedMethod="GraduatedColor")
+    ranges, symbols = Xml.SubElement(renderer, "ranges"), Xml.SubElement(renderer, "symbols")
+    for index, (lower, upper, colour) in enumerate(zip(breaks[:-1], breaks[1:], colours, strict=True)):
+        key, label = str(index), f"{lower:g} to {upper:g}"
+        Xml.SubElement(
+            ranges, "range", lower=repr(float(lower)), upper=repr(float(upper)), label=label, symbol=key, render="true"
+        )
+        _fill(symbols, key, colour)
+    return _text(root)
+
+
+def points_style(column: str = "number") -> str:
+    """Points to walk to, with their number beside them.
+
+    Args:
+        column: that holds the number.
+    """
+    root, renderer = _style("singleSymbol", _POINT)
+    look = {
+        "name": "circle", "size": "3.5", "size_unit": "MM", "color": _RED, "outline_color": _WHITE,
+        "outline_width": "0.4", "outline_width_unit": "MM", "outline_style": "solid",
+    }  # fmt: skip
+    _symbol(Xml.SubElement(renderer, "symbols"), "0", "marker", "SimpleMarker", look)
+    _label(root, column, _AROUND)
+    return _text(root)
+
+
+def outline_style(column: str = "name") -> str:
+    """Outlines, such as of fields, that leave what is within to be seen; each with its name.
+
+    Args:
+        column: that holds the name.
+    """
+    root, renderer = _style("singleSymbol", _POLYGON)
+    look = {"style": "no", "outline_color": _DARK, "outline_style": "solid", "outline_width": "0.5"}
+    _symbol(Xml.SubElement(renderer, "symbols"), "0", "fill", "SimpleFill", look | {"outline_width_unit": "MM"})
+    _label(root, column, _HORIZONTAL)
+    return _text(root)
+
+
+def _style(renderer: str, geometry: int, **attributes: str) -> tuple[Xml.Element, Xml.Element]:
+    """The document and its renderer."""
+    root = Xml.Element("qgis", version="3.22.0", styleCategories="Symbology|Labeling", labelsEnabled="0")
+    plain = {"type": renderer, "forceraster": "0", "symbollevels": "0", "enableorderby": "0"}
+    found = Xml.SubElement(root, "renderer-v2", plain | attributes)
+    Xml.SubElement(root, "layerGeometryType").text = str(geometry)
+    return root, found
+
+
+def _fill(symbols: Xml.Element, name: str, colour: str) -> None:
+    """A filled polygon with a thin dark line."""
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    look = {
+        "color": f"{red},{green},{blue},255", "style": "solid", "outline_color": _DARK, "outline_style": "solid",
+        "outline_width": "0.1", "outline_width_unit": "MM",
+    }  # fmt: skip
+    _symbol(symbols, name, "fill", "SimpleFill", look)
+
+
+def _label(root: Xml.Element, column: str, placement: int) -> None:
+    """What a column holds, beside each feature or within it."""
+    root.set("labelsEnabled", "1")
+    settings = Xml.SubElement(Xml.SubElement(root, "labeling", type="simple"), "settings", calloutType="simple")
+    text = Xml.SubElement(
+        settings, "text-style", fieldName=column, isExpression="0", fontSize="11", fontSizeUnit="Point",
+        fontWeight="75", textColor=_DARK, textOpacity="1",
+    )  # fmt: skip
+    Xml.SubElement(
+        text, "text-buffer", bufferDraw="1", bufferSize="1", bufferSizeUnits="MM", bufferColor=_WHITE,
+        bufferOpacity="1", bufferNoFill="1",
+    )  # fmt: skip
+    Xml.SubElement(settings, "placement", placement=str(placement), dist="1", distUnits="MM", priority="5")
+    crowded = "1" if placement == _AROUND else "0"  # a point's number is shown in any case; a name where it has room
+    Xml.SubElement(settings, "rendering", displayAll=crowded, scaleVisibility="0", obstacle="1")
+
+
+def _symbol(symbols: Xml.Element, name: str, kind: str, layer: str, look: dict[str, str]) -> None:
+    symbol = Xml.SubElement(symbols, "symbol", name=name, type=kind, alpha="1", clip_to_extent="1", force_rhr="0")
+    options = Xml.SubElement(
+        Xml.SubElement(symbol, "layer", {"class": layer, "enabled": "1", "pass": "0", "locked": "0"}), "Option",
+        type="Map",
+    )  # fmt: skip
+    for key, value in look.items():
+        Xml.SubElement(options, "Option", name=key, type="QString", value=value)
+
+
+def _text(root: Xml.Element) -> str:
+    return QML + Xml.tostring(root, encoding="unicode") + "\n"

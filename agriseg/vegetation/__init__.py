@@ -1,0 +1,4 @@
+"""Vegetation indices: formulas, cameras, reflectance, rows of an index.
+
+Imports `raster` and root modules; writes nothing.
+"""

@@ -1,0 +1,110 @@
+"""A vegetation index of a raster, row by row, and what its numbers are."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from agriseg.grid import Window
+from agriseg.raster.gdal_env import gdal_calls
+from agriseg.raster.reader import Reader, Source
+from agriseg.raster.safe_open import open_raster
+from agriseg.vegetation.formulas import Index, compute
+from agriseg.vegetation.quantiles import quantiles
+from agriseg.vegetation.reflectance import Units
+
+_PIXELS = 2**20  # worked on at once: 8 MB for each array of a formula
+_ROWS = 512  # of a finished file that are read at once; a row of its blocks
+
+
+@dataclass(frozen=True)
+class IndexRows:
+    """An index as a layer's rows; `raster.cog.Rows`.
+
+    Args:
+        reader: of the source.
+        source: the raster's own grid, with the bands of the index in its order.
+        thread: in which is read. GDAL's warnings are told apart by threads, and what it says of the raster is no
+            failure of the file that is written meanwhile.
+        index: which.
+        units: of the stored numbers.
+    """
+
+    reader: Reader
+    source: Source
+    thread: Executor
+    index: Index
+    units: Units
+    bands: int = 1
+    dtype: str = "float32"
+    nodata: float = float("nan")
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.source.height
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.source.width
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Rows `[start, stop)`, (1, stop - start, width) float32; NaN where there is no data or no result.
+
+        Raises:
+            DataError: a stored block cannot be decoded.
+        """
+        strip = self.thread.submit(self.reader.read, Window(0, start, self.width, stop - start)).result()
+        values = np.full((1, stop - start, self.width), np.nan, np.float32)
+        at_once = max(1, _PIXELS // self.width)
+        for top in range(0, stop - start, at_once):
+            rows = slice(top, top + at_once)
+            if (valid := strip.valid[rows]).any():
+                values[0, rows] = np.where(valid, self._computed(strip.pixels[:, rows]), np.nan)
+        return values
+
+    def _computed(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        return compute(self.index, dict(zip(self.index.roles, self.units(pixels), strict=True)))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the numbers of an index are.
+
+    Args:
+        nodata: share of pixels without a number, 0 to 1.
+        minimum, low, median, high, maximum: low and high are the ends of the middle 96 %.
+    """
+
+    nodata: float
+    minimum: float
+    low: float
+    median: float
+    high: float
+    maximum: float
+
+    @classmethod
+    def of(cls, path: Path) -> "Summary | None":
+        """Of all pixels of a finished index; None if none has a number."""
+        with open_raster(path) as dataset:
+            count, found = quantiles(lambda: _parts(dataset), (0, 0.02, 0.5, 0.98, 1))
+            pixels = dataset.width * dataset.height
+            return cls((pixels - count) / pixels, *found) if count else None
+
+    def as_dict(self) -> Mapping[str, float]:
+        """As JSON values."""
+        return vars(self)
+
+
+def _parts(dataset: rasterio.DatasetReader) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, dataset.height, _ROWS):
+        window = rasterio.windows.Window(0, start, dataset.width, min(_ROWS, dataset.height - start))
+        with gdal_calls(f"{dataset.name}: rows from {start} cannot be read; check the disk"):
+            rows: NDArray[np.float32] = dataset.read(1, window=window)
+        yield rows
