@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from agriseg.evaluation.evaluate import Evaluation, evaluate
     from agriseg.grid import TileGrid, Window
     from agriseg.legend import Legend
-    from agriseg.mapping.run import Report, segment
+    from agriseg.mapping.run import RunReport, segment
     from agriseg.model import SegmentationModel, load_model
     from agriseg.training.config import TrainConfig
     from agriseg.training.run import Trained, train
 
 __all__ = [
-    "AgrisegError", "Evaluation", "Legend", "Report", "SegmentationModel", "TileGrid", "TrainConfig", "Trained",
+    "AgrisegError", "Evaluation", "Legend", "RunReport", "SegmentationModel", "TileGrid", "TrainConfig", "Trained",
     "Window", "evaluate", "load_model", "segment", "train",
 ]  # fmt: skip
 
@@ -25,7 +25,7 @@ _HOME = {
     "AgrisegError": "agriseg.errors",
     "Evaluation": "agriseg.evaluation.evaluate",
     "Legend": "agriseg.legend",
-    "Report": "agriseg.mapping.run",
+    "RunReport": "agriseg.mapping.run",
     "SegmentationModel": "agriseg.model",
     "TileGrid": "agriseg.grid",
     "TrainConfig": "agriseg.training.config",

@@ -50,7 +50,7 @@ def profile(axis: Axis, index: int) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class Patch:
+class LogitsAccumulator:
     """Sums of weighted logits over a rectangle of cells.
 
     Args:
@@ -72,19 +72,19 @@ class Patch:
         """Columns of cells, half-open."""
         return self.col, self.col + self.sums.shape[2]
 
-    def part(self, rows: tuple[int, int], cols: tuple[int, int]) -> "Patch":
+    def part(self, rows: tuple[int, int], cols: tuple[int, int]) -> "LogitsAccumulator":
         """The cells that lie in these rows and columns; shares memory."""
         top, bottom = _overlap(self.rows, rows)
         left, right = _overlap(self.cols, cols)
         part = self.sums[:, top - self.row : bottom - self.row, left - self.col : right - self.col]
-        return Patch(top, left, part)
+        return LogitsAccumulator(top, left, part)
 
-    def take(self, other: "Patch") -> None:
+    def take(self, other: "LogitsAccumulator") -> None:
         """Copy the cells that both have from the other."""
         mine, theirs = self.part(other.rows, other.cols), other.part(self.rows, self.cols)
         mine.sums.copy_(theirs.sums)
 
-    def fold(self, logits: "Patch", weights: torch.Tensor) -> None:
+    def fold(self, logits: "LogitsAccumulator", weights: torch.Tensor) -> None:
         """Add the weighted logits of a tile, where both have cells.
 
         Args:
@@ -92,7 +92,7 @@ class Patch:
             weights: (p, q), the tile's.
         """
         mine, theirs = self.part(logits.rows, logits.cols), logits.part(self.rows, self.cols)
-        weighted = Patch(logits.row, logits.col, weights[None]).part(self.rows, self.cols)
+        weighted = LogitsAccumulator(logits.row, logits.col, weights[None]).part(self.rows, self.cols)
         mine.sums.addcmul_(theirs.sums, weighted.sums)
 
 

@@ -108,7 +108,7 @@ class Terminated(AgrisegError):
     exit_code = 143
 
 
-def told(error: BaseException) -> tuple[int, str]:
+def exit_code_and_message(error: BaseException) -> tuple[int, str]:
     """Exit code and one sentence for whatever ended a run."""
     if isinstance(error, AgrisegError):
         return error.exit_code, str(error)

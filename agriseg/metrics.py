@@ -167,7 +167,7 @@ def bootstrap(
     return ends[0], ends[1]
 
 
-def edge(member: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+def boundary_band(member: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     """Pixels of a region that lie within `width` px of its outside, diagonally too; the picture's rim is outside.
 
     The band that boundary IoU compares (Cheng et al. 2021, arXiv 2103.16562).

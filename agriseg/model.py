@@ -1,7 +1,7 @@
 """A network together with everything a map needs: legend, bands, normalisation, ground resolution.
 
 The file is safetensors, never pickle. Its metadata holds one JSON object under the key `agriseg`, described by
-`Card`; loading checks all of it.
+`ModelMetadata`; loading checks all of it.
 """
 
 import hashlib
@@ -112,7 +112,7 @@ class SegmentationModel:
         if self.architecture is None:
             raise ModelError(f"model {self.name!r}: a network of your own cannot be saved; use a named architecture")
         state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
-        card = Card(
+        card = ModelMetadata(
             format=1, name=self.name, architecture=self.architecture, weights_sha256=weights_hash(state),
             about=dict(self.about), **_decisive(self),
         )  # fmt: skip
@@ -120,7 +120,7 @@ class SegmentationModel:
         files.write_bytes(Path(path), safetensors_torch.save(state, {_KEY: card.model_dump_json()}))
 
 
-class Card(BaseModel):
+class ModelMetadata(BaseModel):
     """The metadata of a model file; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -208,7 +208,7 @@ def weights_hash(state: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[Card, dict[str, torch.Tensor]]:
+def _read(path: Path) -> tuple[ModelMetadata, dict[str, torch.Tensor]]:
     """The card and the weights of a model file."""
     if not path.is_file():
         raise ModelError(f"{path}: no such model file; check the name")
@@ -224,7 +224,7 @@ def _read(path: Path) -> tuple[Card, dict[str, torch.Tensor]]:
             text = (file.metadata() or {}).get(_KEY)
         if text is None:
             raise ModelError(f"{path}: safetensors without agriseg's card; make the file with 'agriseg model init'")
-        return Card.model_validate_json(text), safetensors_torch.load_file(path)
+        return ModelMetadata.model_validate_json(text), safetensors_torch.load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: no model file, or damaged ({error}); expected agriseg's .safetensors") from error
     except ValidationError as error:

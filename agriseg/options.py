@@ -108,7 +108,7 @@ NOT_JUDGED = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
-class Limits:
+class VerdictLimits:
     """Above the first number of each a map is amber, above the second red. docs/verdicts.md tells what they rest on.
 
     A share with the limits of `NOT_JUDGED` is not judged; `of` takes `100%` and more for them.
@@ -141,7 +141,7 @@ class Limits:
                 )
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> "Limits":
+    def of(cls, texts: Iterable[str]) -> "VerdictLimits":
         """Limits as people write them: `doubtful=10%:30%`, `distance=2:5`; what is not named stays.
 
         Raises:
@@ -167,7 +167,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Standard:
+class PublishPolicy:
     """Which maps may be published.
 
     Args:
@@ -176,7 +176,7 @@ class Standard:
         quarantine: folder for these.
     """
 
-    limits: Limits = field(default_factory=Limits)
+    limits: VerdictLimits = field(default_factory=VerdictLimits)
     refused: tuple[str, ...] = ()
     quarantine: Path | None = None
 

@@ -16,15 +16,15 @@ import torch
 from common import field, machine
 
 from agriseg.demo.reference_models import random_network
-from agriseg.mapping.checkpoint import Archive
-from agriseg.mapping.local import run_stretch
+from agriseg.mapping.checkpoint import RunCheckpoint
+from agriseg.mapping.local import run_local
 from agriseg.mapping.outputs import ALONE
-from agriseg.mapping.prepare import Prepared, prepare
+from agriseg.mapping.prepare import MappingJob, prepare
 from agriseg.options import RunOptions
-from agriseg.storage.base import Folder
+from agriseg.storage.base import FolderStorage
 
 
-def recorded_tiles(prepared: Prepared) -> list[torch.Tensor]:
+def recorded_tiles(prepared: MappingJob) -> list[torch.Tensor]:
     """The very tensors that the engine gives to the network."""
     tensors: list[torch.Tensor] = []
     forward = prepared.forward
@@ -41,7 +41,7 @@ def recorded_tiles(prepared: Prepared) -> list[torch.Tensor]:
     return tensors
 
 
-def run_bare(prepared: Prepared, tensors: list[torch.Tensor]) -> float:
+def run_bare(prepared: MappingJob, tensors: list[torch.Tensor]) -> float:
     """Seconds of the forwards alone."""
     began = time.perf_counter()
     for x in tensors:
@@ -49,15 +49,15 @@ def run_bare(prepared: Prepared, tensors: list[torch.Tensor]) -> float:
     return time.perf_counter() - began
 
 
-def run_engine(prepared: Prepared, forward: object, folder: Path) -> float:
+def run_engine(prepared: MappingJob, forward: object, folder: Path) -> float:
     """Seconds from the first read to the last block stored, with all that makes the run go on after a kill."""
     working = folder / "working"
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir()
-    archive = Archive.create(prepared, Folder(working))
+    archive = RunCheckpoint.create(prepared, FolderStorage(working))
     bands = range(len(archive.bands))
     began = time.perf_counter()
-    run_stretch(replace(prepared, forward=forward), archive, bands, lambda *_: None, lambda _: None, ALONE)
+    run_local(replace(prepared, forward=forward), archive, bands, lambda *_: None, lambda _: None, ALONE)
     return time.perf_counter() - began
 
 

@@ -13,13 +13,13 @@ import time
 from distributed import Security
 
 from agriseg.inference import local_cluster
-from agriseg.inference.workers import Crew
+from agriseg.inference.workers import WorkerPool
 
 
 def seconds() -> tuple[float, float]:
     """Until two workers are there, and until all has ended."""
     began = time.perf_counter()
-    with Crew(2):
+    with WorkerPool(2):
         started = time.perf_counter() - began
     return started, time.perf_counter() - began
 

@@ -21,7 +21,7 @@ import rasterio
 from common import field, machine
 
 from agriseg import segment
-from agriseg.analysis.components import Patches
+from agriseg.analysis.components import Components
 from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.polygonize import polygonize
 from agriseg.analysis.postprocess import clean
@@ -86,7 +86,7 @@ def seconds_to_map(folder: Path, side: int) -> float:
 
 
 def listed(folder: Path) -> str:
-    return f"{len(Patches.of(opened(folder))):,} patches"
+    return f"{len(Components.of(opened(folder))):,} patches"
 
 
 def cleaned(folder: Path) -> str:
@@ -101,7 +101,7 @@ def smoothed(folder: Path) -> str:
 
 def outlined(folder: Path) -> str:
     source = opened(folder)
-    patches = Patches.of(source)
+    patches = Components.of(source)
     return f"{len(polygonize(source, patches)):,} polygons"
 
 

@@ -24,7 +24,7 @@ from rasterio.enums import Resampling
 
 from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.run import make_layers
-from agriseg.figures.quicklook import shrunk
+from agriseg.figures.quicklook import quicklook_size
 from agriseg.reports.report import write_report
 
 
@@ -34,7 +34,7 @@ def finished(folder: Path, side: int, ground: int) -> Path:
     for name, resampling in (("classes", Resampling.mode), ("confidence", Resampling.average)):
         with rasterio.open(folder / f"field_{name}.tif", "r+") as dataset:
             dataset.build_overviews([2**k for k in range(1, 8) if side > 256 * 2**k], resampling)
-    width, height = shrunk(side, side)
+    width, height = quicklook_size(side, side)
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)  # the hardest to compress
     Image.fromarray(noise).save(folder / "field_image.png")
     record = folder / "field_run.json"

@@ -20,16 +20,16 @@ from agriseg.demo.reference_models import random_network
 from agriseg.mapping import checkpoint
 from agriseg.mapping import run as jobs
 from agriseg.raster import cog
-from agriseg.storage.logits_cache import Answers
-from agriseg.storage.progress_log import Journal
+from agriseg.storage.logits_cache import LogitsCache
+from agriseg.storage.progress_log import ProgressLog
 
 
 def bare() -> ExitStack:
     """Around a run that keeps nothing, flushes nothing and reads nothing back."""
     stack = ExitStack()
     for where, name, instead in (
-        (Answers, "keep", lambda *_: None), (Answers, "begin", lambda *_: None),
-        (Journal, "add", lambda *_: None), (checkpoint, "_checksum", lambda _: ""),
+        (LogitsCache, "keep", lambda *_: None), (LogitsCache, "begin", lambda *_: None),
+        (ProgressLog, "add", lambda *_: None), (checkpoint, "_checksum", lambda _: ""),
         (files, "_flush", lambda _: None), (cog, "_verify", lambda *_: 0), (cog, "_check_layout", lambda _: None),
         (jobs, "_publish", lambda store, layer, folder, _: cog.write_cog(
             store.layer(layer.name), layer, folder, torch.get_num_threads())[0]),

@@ -17,7 +17,7 @@ from common import machine
 
 from agriseg.labels.scene import Scene
 from agriseg.training.config import TrainConfig
-from agriseg.training.dataset import gather
+from agriseg.training.dataset import load_dataset
 
 _BINS = 400
 _SPAN = 2.0  # indices are told apart between -2 and 2
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     args = parser.parse_args()
     config = TrainConfig.of(tomllib.loads(args.config.read_text()), args.config.parent)
-    found = gather(config, Path())
+    found = load_dataset(config, Path())
     fitted_on, scored_on = (histograms(scenes, len(config.classes)) for scenes in (found.training, found.held))
     print(machine())
     for k, name in enumerate(config.classes):

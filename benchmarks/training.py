@@ -19,12 +19,12 @@ from common import field, machine
 
 from agriseg.inference.device import choose_precision
 from agriseg.training import loop as loop
-from agriseg.training.augment import Samples, stacked
+from agriseg.training.augment import TrainingSamples, stacked
 from agriseg.training.config import TrainConfig
-from agriseg.training.dataset import gather
+from agriseg.training.dataset import load_dataset
 from agriseg.training.distributed import Ranks
-from agriseg.training.losses import weighted_sum
-from agriseg.training.sampling import take_census
+from agriseg.training.losses import build_loss
+from agriseg.training.sampling import index_labels
 
 _WARM = 2  # steps that are not counted
 
@@ -38,7 +38,7 @@ def labelled_field(folder: Path, side: int) -> None:
         dataset.write(ids, 1)
 
 
-def training_seconds(run: loop.Run, steps: int) -> float:
+def training_seconds(run: loop.TrainingRun, steps: int) -> float:
     """Of `steps` steps of the real loop, after some to warm up."""
     marks: list[float] = []
 
@@ -47,17 +47,17 @@ def training_seconds(run: loop.Run, steps: int) -> float:
             marks.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
-        loop.fit(loop.Run(**{**vars(run), "folder": Path(folder), "tell": tell}))
+        loop.fit(loop.TrainingRun(**{**vars(run), "folder": Path(folder), "tell": tell}))
     return marks[_WARM + steps - 1] - marks[_WARM - 1]
 
 
-def bare_seconds(run: loop.Run, steps: int) -> float:
+def bare_seconds(run: loop.TrainingRun, steps: int) -> float:
     """Of `steps` steps over batches that are already made."""
     network, recipe = run.model.network.train(), run.recipe
     numbers = [range(first * recipe.batch, (first + 1) * recipe.batch) for first in range(4)]
     made = [stacked([run.samples[number] for number in each]) for each in numbers]
     optimiser = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=recipe.decay)
-    loss_of = weighted_sum(recipe.loss)
+    loss_of = build_loss(recipe.loss)
     precision = choose_precision(recipe.precision, run.ranks.device, run.model)
     began = 0.0
     for step in range(_WARM + steps):
@@ -90,13 +90,13 @@ def main() -> None:
             "recipe": {"steps": _WARM + args.steps, "validate_every": 10_000},
         }  # fmt: skip
         config = TrainConfig.of(tables, folder)
-        found = gather(config, folder)
+        found = load_dataset(config, folder)
         scenes, model = found.training, found.model
         recipe = config.recipe
-        samples = Samples(
-            scenes, take_census(scenes, 3, 0), model.normalization, recipe.chip, recipe.rare, recipe.augmentation, 0
+        samples = TrainingSamples(
+            scenes, index_labels(scenes, 3, 0), model.normalization, recipe.chip, recipe.rare, recipe.augmentation, 0
         )
-        run = loop.Run(
+        run = loop.TrainingRun(
             model, samples, recipe, lambda _: {"miou": 0.0}, folder, "bench", Ranks(torch.device("cpu")),
             lambda _: None, lambda: False,
         )  # fmt: skip

@@ -16,10 +16,10 @@ from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 from scipy.ndimage import gaussian_filter
 
-from agriseg.analysis.area_interval import Agreement
+from agriseg.analysis.area_interval import ErrorMatrix
 from agriseg.analysis.area_table import area_rows, ground_classes
-from agriseg.analysis.clip import Clipped
-from agriseg.analysis.zonal_stats import tally
+from agriseg.analysis.clip import ClippedMap
+from agriseg.analysis.zonal_stats import zonal_stats
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import Legend
 from agriseg.metrics import confusion
@@ -47,7 +47,7 @@ def test_hectares_of_one_field_on_every_grid(tmp_path: Path, crs: str) -> None:
     cols, rows = np.meshgrid(np.arange(1500) + 0.5, np.arange(1400) + 0.5)
     x, y = Transformer.from_crs(crs, LAEA, always_xy=True).transform(*(transform @ (cols, rows)))
     source = finished(tmp_path, field_class(x, y), crs=crs, transform=transform)
-    (found,) = tally(source, 3)
+    (found,) = zonal_stats(source, 3)
     assert found.square_metres is not None
     for k, (name, expected) in enumerate(TRUTH.items()):
         if expected is not None:
@@ -85,11 +85,11 @@ def test_parts_add_up_to_the_whole(
     mask = rng.choice(np.array([0, 1, 2, 255], np.uint8), (height, width))
     sure = np.where(mask == 255, 255, rng.integers(84, 251, mask.shape)).astype(np.uint8)
     source = finished(tmp_path_factory.mktemp("parts"), mask, sure)
-    (whole,) = tally(source, 3)
+    (whole,) = zonal_stats(source, 3)
     cut = int(rng.integers(0, width + 1))
     corners = [(0, cut), (cut, width)]
     shapes = [on_ground(shapely.box(left, 0, right, height), source.georeference.transform) for left, right in corners]
-    left, right = tally(source, 3, shapes)
+    left, right = zonal_stats(source, 3, shapes)
     both = left + right
     np.testing.assert_array_equal(both.pixels, whole.pixels)
     np.testing.assert_allclose(both.square_metres, whole.square_metres, rtol=1e-12)
@@ -97,7 +97,7 @@ def test_parts_add_up_to_the_whole(
     np.testing.assert_array_equal([np.count_nonzero(mask == k) for k in range(3)], whole.pixels)
     np.testing.assert_allclose([sure[mask == k].sum() * 0.004 for k in range(3)], whole.confidence, rtol=1e-12)
     assert both.covered == whole.covered == mask.size
-    clipped = Clipped(source, (shapes[0],))
+    clipped = ClippedMap(source, (shapes[0],))
     strips = np.concatenate([strip.mask for strip in clipped.strips(rows)])
     np.testing.assert_array_equal(strips, np.where(np.arange(width) < cut, mask, 255))
     np.testing.assert_array_equal(clipped.read(height // 2, height).mask, strips[height // 2 :])
@@ -115,7 +115,7 @@ def test_a_hole_is_an_obstacle_and_fields_may_overlap(tmp_path: Path) -> None:
         on_ground(each, source.georeference.transform)
         for each in (ring, shapely.box(40, 0, 200, 90), shapely.box(500, 5, 600, 9))
     ]
-    ringed, beyond, outside = tally(source, 3, shapes)
+    ringed, beyond, outside = zonal_stats(source, 3, shapes)
     inside = np.zeros(mask.shape, bool)
     inside[5:45, 5:55] = True
     inside[10:40, 20:30] = False
@@ -126,7 +126,7 @@ def test_a_hole_is_an_obstacle_and_fields_may_overlap(tmp_path: Path) -> None:
 
 def test_a_map_without_ground_has_shares_and_no_hectares(tmp_path: Path) -> None:
     source = finished(tmp_path, np.array([[0, 1, 1, 2]], np.uint8), crs=None)
-    (found,) = tally(source, 3)
+    (found,) = zonal_stats(source, 3)
     rows = area_rows("field", found, LEGEND, ground_classes(LEGEND, None), None)
     assert [row.hectares for row in rows] == [None] * 3
     assert [row.share_of_field for row in rows] == [0.25, 0.5, 0.25]
@@ -145,14 +145,14 @@ def test_the_example_of_the_paper() -> None:
     blocks = np.zeros((len(points), 4, 4), np.int64)
     for block, (truth, mapped) in zip(blocks, points, strict=True):
         block[truth, mapped] = 1
-    agreement = Agreement.of(blocks)
+    agreement = ErrorMatrix.of(blocks)
     assert agreement is not None
     mapped = np.array([200_000, 150_000, 3_200_000, 6_450_000]) * 0.09  # ha
     found = agreement.adjust(mapped, 10_000_000)
     assert found is not None
     np.testing.assert_allclose(found.area, [21_158, 11_686, 285_770, 581_386], rtol=2e-5)
     np.testing.assert_allclose((found.high - found.low) / 2, [6_158, 3_756, 15_510, 16_282], rtol=0.01)
-    assert Agreement.from_dict(agreement.as_dict(), 4).adjust(mapped, 10_000_000).area.tolist() == found.area.tolist()
+    assert ErrorMatrix.from_dict(agreement.as_dict(), 4).adjust(mapped, 10_000_000).area.tolist() == found.area.tolist()
 
 
 def world(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +178,7 @@ def test_the_interval_holds_the_truth_of_500_fields(side: int) -> None:
     rng = np.random.default_rng(side)
     held, naive = np.zeros(3), np.zeros(3)
     for _ in range(500):
-        agreement = Agreement.of(squares(*world(rng, 256)))
+        agreement = ErrorMatrix.of(squares(*world(rng, 256)))
         truth, mask = world(rng, side)
         mapped = np.bincount(mask.ravel(), minlength=3).astype(float)
         assert agreement is not None
@@ -203,7 +203,7 @@ def test_no_validation_is_certain(seed: int) -> None:
         blocks[:, range(classes), range(classes)] = rng.integers(5, 400, (count, classes))
         one_error = blocks.copy()
         one_error[0, 0, 1] = 1
-        flawless, erring = (Agreement.of(each).adjust(mapped, 10**7) for each in (blocks, one_error))
+        flawless, erring = (ErrorMatrix.of(each).adjust(mapped, 10**7) for each in (blocks, one_error))
         np.testing.assert_allclose(flawless.area, mapped)
         assert np.all(flawless.low < flawless.high)
         assert np.all(erring.high - erring.low >= 0.99 * (flawless.high - flawless.low))
@@ -214,18 +214,18 @@ def test_no_validation_is_certain(seed: int) -> None:
 def test_what_validation_cannot_tell(tmp_path: Path) -> None:
     blocks = np.zeros((5, 3, 3), np.int64)
     blocks[:, 0, 0] = blocks[:, 1, 1] = 10
-    agreement = Agreement.of(blocks)
+    agreement = ErrorMatrix.of(blocks)
     assert agreement is not None
     assert agreement.adjust(np.array([1.0, 2.0, 0.5]), 100) is None, "nothing was mapped as the third class"
     flawless = agreement.adjust(np.array([1.0, 2.0, 0.0]), 100)
     assert flawless.area.tolist() == [1.0, 2.0, 0.0]
     assert np.all(flawless.low[:2] < flawless.area[:2]), "no error among fifty pixels is not none ever"
     assert np.all(flawless.area < flawless.high)
-    assert Agreement.of(blocks[:1]) is None
+    assert ErrorMatrix.of(blocks[:1]) is None
     with pytest.raises(DataError, match="not of 4 classes"):
-        Agreement.from_dict(agreement.as_dict(), 4)
+        ErrorMatrix.from_dict(agreement.as_dict(), 4)
     with pytest.raises(DataError, match="cannot be read"):
-        Agreement.from_dict({"share": []}, 3)
+        ErrorMatrix.from_dict({"share": []}, 3)
 
 
 def test_a_name_that_is_a_formula_is_text() -> None:

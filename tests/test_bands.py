@@ -19,17 +19,17 @@ from rasterio.warp import transform_geom
 
 from agriseg import SegmentationModel, evaluate, load_model, segment
 from agriseg.errors import DataError, ModelError, UsageError
-from agriseg.evaluation.evaluate import tally_model
+from agriseg.evaluation.evaluate import count_model
 from agriseg.grid import Window
 from agriseg.labels.raster import Labels
-from agriseg.labels.rasterize import align
-from agriseg.mapping.compatibility import agree
+from agriseg.labels.rasterize import reproject_labels
+from agriseg.mapping.compatibility import check_compatibility
 from agriseg.mapping.verdict import distance
-from agriseg.options import Limits, RunOptions
+from agriseg.options import RunOptions, VerdictLimits
 from agriseg.raster.band_roles import find_bands, misnamed, role_name
 from agriseg.raster.header import RasterInfo
 from agriseg.training.config import TrainConfig
-from agriseg.training.dataset import gather
+from agriseg.training.dataset import load_dataset
 from agriseg.training.run import train
 
 ROLES = ["blue", "green", "red", "red_edge", "nir"]
@@ -107,14 +107,14 @@ def test_named_bands_need_no_numbers(tmp_path: Path) -> None:
     polygons_in_degrees(tmp_path / "plants.geojson")
     chosen = five(tmp_path, [1, 2, 3, 4, 5]).model_copy(update={"band_numbers": None})
     with pytest.raises(DataError, match="wants bands blue, green, red, red_edge, nir; the file has 5 bands"):
-        gather(chosen, tmp_path / "run")
+        load_dataset(chosen, tmp_path / "run")
     with rasterio.open(image, "r+") as dataset:
         dataset.descriptions = ("Blue", "Green", "Red", "Red Edge", "NIR")
-    gathered = gather(chosen, tmp_path / "run")
+    gathered = load_dataset(chosen, tmp_path / "run")
     assert gathered.training[0].source.bands == (1, 2, 3, 4, 5)
     lacking = chosen.model_copy(update={"bands": [*ROLES, "thermal"]})
     with pytest.raises(DataError, match="thermal; the file has 5 bands"):
-        gather(lacking, tmp_path / "run")
+        load_dataset(lacking, tmp_path / "run")
 
 
 def test_uint8_uint16_and_float32_are_one_recipe(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_uint8_uint16_and_float32_are_one_recipe(tmp_path: Path) -> None:
         folder.mkdir()
         write_raster(folder / "field.tif", stored)
         polygons_in_degrees(folder / "plants.geojson")
-        found = gather(five(folder, [1, 2, 3, 4, 5]), folder / "run")
+        found = load_dataset(five(folder, [1, 2, 3, 4, 5]), folder / "run")
         chip = found.training[0].all()
         seen[name] = found.model.normalization(torch.from_numpy(chip.pixels), torch.from_numpy(chip.valid))
         assert seen[name].dtype == torch.float32
@@ -139,7 +139,7 @@ def test_uint8_uint16_and_float32_are_one_recipe(tmp_path: Path) -> None:
         torch.manual_seed(0)
         pointwise = torch.nn.Conv2d(5, len(found.model.legend), 1)
         model = replace(found.model, network=pointwise, stride=1, align=1, halo=0, architecture=None)
-        scored[name] = tally_model(model, path, held.labels, folder / "held", options)
+        scored[name] = count_model(model, path, held.labels, folder / "held", options)
         report = segment(path, model, folder / "map", bands=(1, 2, 3, 4, 5))
         mapped[name] = read(report.confidence)[0].astype(int)
     assert np.ptp(mapped["float32"]) > 5, "the network tells one place from another"
@@ -158,14 +158,14 @@ def test_a_band_that_never_changes_is_named(tmp_path: Path) -> None:
     write_raster(tmp_path / "field.tif", pixels, nodata=NOWHERE)
     polygons_in_degrees(tmp_path / "plants.geojson")
     with pytest.raises(DataError, match=r"band red_edge is 0\.3 everywhere in the images to train on; leave it out"):
-        gather(five(tmp_path, [1, 2, 3, 4, 5]), tmp_path / "run")
+        load_dataset(five(tmp_path, [1, 2, 3, 4, 5]), tmp_path / "run")
 
 
 def test_more_classes_than_a_mask_holds(tmp_path: Path) -> None:
     write_raster(tmp_path / "field.tif", reflectance(), nodata=NOWHERE)
     polygons_in_degrees(tmp_path / "plants.geojson")
     with pytest.raises(ModelError, match="a legend of 256 classes; a uint8 mask holds 1 to 255"):
-        gather(five(tmp_path, [1, 2, 3, 4, 5], classes=[f"c{k}" for k in range(256)]), tmp_path / "run")
+        load_dataset(five(tmp_path, [1, 2, 3, 4, 5], classes=[f"c{k}" for k in range(256)]), tmp_path / "run")
 
 
 # label rasters on another grid
@@ -188,7 +188,7 @@ def test_aligned_labels_are_the_nearest_ones(tmp_path: Path, kind: str) -> None:
     colours = np.array([[0, 0, 0], [0, 176, 0], [255, 0, 0]], np.uint8)
     bands = ids[None] if kind == "numbers" else colours[ids].transpose(2, 0, 1)
     labels = labels_in_mercator(tmp_path / "l.tif", bands)
-    align(image, labels, tmp_path / "aligned.tif")
+    reproject_labels(image, labels, tmp_path / "aligned.tif")
     values = [0, 1, 2] if kind == "numbers" else [tuple(map(int, colour)) for colour in colours]
     got = Labels.of(tmp_path / "aligned.tif", values).read(Window(0, 0, SIDE, SIDE))
     # by rasterio's point transform alone
@@ -290,8 +290,8 @@ def test_two_bands_of_one_name_are_asked_about() -> None:
 def test_a_number_cannot_be_another_band(oracle: Any) -> None:
     info, model = header([None] * 3), replace(oracle, bands=("b1", "b2", "b3"))
     with pytest.raises(UsageError, match=r"b1 is band 1 always; give the numbers alone.*--bands 3,2,1"):
-        agree(info, model, RunOptions.of(bands="b1=3,b2=2,b3=1"))
-    assert agree(info, model, RunOptions.of(bands="3,2,1")).source.bands == (3, 2, 1)
+        check_compatibility(info, model, RunOptions.of(bands="b1=3,b2=2,b3=1"))
+    assert check_compatibility(info, model, RunOptions.of(bands="3,2,1")).source.bands == (3, 2, 1)
 
 
 # what numbers a model is made for
@@ -301,7 +301,7 @@ def reading(folder: Path, stored: np.ndarray, model: SegmentationModel) -> float
     """Deviations between a raster's mean and the model's; None if its numbers are refused."""
     path = write_raster(folder / "field.tif", stored, photometric="MINISBLACK")
     try:
-        contract = agree(RasterInfo.read(path), model, RunOptions(bands=tuple(range(1, len(stored) + 1))))
+        contract = check_compatibility(RasterInfo.read(path), model, RunOptions(bands=tuple(range(1, len(stored) + 1))))
     except DataError as error:
         top = float(str(error).split("numbers up to ")[1].split(" ")[0])
         np.testing.assert_allclose(top, stored.max(), rtol=1e-5)  # a number that the raster holds
@@ -333,7 +333,7 @@ def test_a_model_reads_numbers_of_its_own_unit_and_no_others(tmp_path: Path, ora
                     continue
                 wrong = np.round(share * factor, 5 if other.startswith("f") else 0).astype(other)
                 far = reading(tmp_path, wrong, model)
-                assert far is None or far > Limits().distance[0], (own, scale, other, far)
+                assert far is None or far > VerdictLimits().distance[0], (own, scale, other, far)
 
 
 def test_saturated_pixels_and_full_range_do_not_matter(tmp_path: Path, oracle: Any) -> None:
@@ -367,7 +367,7 @@ def with_margin(folder: Path, value: float = 0) -> tuple[np.ndarray, dict[str, A
 @pytest.mark.parametrize("value", [0, 255])
 def test_training_says_what_looks_like_no_data_and_leaves_it_out_when_told(tmp_path: Path, value: int) -> None:
     field, tables = with_margin(tmp_path, value)
-    blind = gather(TrainConfig.of(tables, tmp_path), tmp_path / "blind")
+    blind = load_dataset(TrainConfig.of(tables, tmp_path), tmp_path / "blind")
     assert any(f"field.tif: the border is {value} in all bands" in text for text in blind.remarks)
     assert any(f"--nodata {value} (in a configuration, under [data])" in text for text in blind.remarks)
     tables["data"]["nodata"] = value
@@ -376,8 +376,8 @@ def test_training_says_what_looks_like_no_data_and_leaves_it_out_when_told(tmp_p
     assert abs(np.array(blind.model.mean) - field.mean(1) / 255).min() > 0.05
     assert model.about["data"]["nodata"] == value
     info = RasterInfo.read(tmp_path / "field.tif")
-    assert any(f"add --nodata {value}" in text for text in agree(info, model, RunOptions()).empty[1:])
-    alike = agree(info, model, RunOptions(nodata=value))
+    assert any(f"add --nodata {value}" in text for text in check_compatibility(info, model, RunOptions()).empty[1:])
+    alike = check_compatibility(info, model, RunOptions(nodata=value))
     assert not alike.empty
     assert (distance(model, alike.sample.mean) or 0) < 0.3
 
@@ -387,10 +387,10 @@ def test_training_is_told_which_band_marks_what_is_valid(tmp_path: Path) -> None
     pixels = read(tmp_path / "field.tif")
     marked = np.concatenate([pixels, 255 * (pixels != 0).any(0, keepdims=True)]).astype(np.uint8)
     write_raster(tmp_path / "field.tif", marked, photometric="RGB", alpha="NO")
-    blind = gather(TrainConfig.of(tables, tmp_path), tmp_path / "blind")
+    blind = load_dataset(TrainConfig.of(tables, tmp_path), tmp_path / "blind")
     assert any("--alpha 4 to a training" in text for text in blind.remarks)
     tables["data"]["alpha"] = 4
-    told = gather(TrainConfig.of(tables, tmp_path), tmp_path / "told")
+    told = load_dataset(TrainConfig.of(tables, tmp_path), tmp_path / "told")
     assert not any("alpha" in text or "border" in text for text in told.remarks)
     np.testing.assert_allclose(told.model.mean, field.mean(1) / 255, atol=0.03)
 
@@ -401,7 +401,7 @@ def test_statistics_are_of_the_field_wherever_it_lies(tmp_path: Path, monkeypatc
     monkeypatch.setattr("agriseg.training.dataset._WINDOW", 4)
     field, tables = with_margin(tmp_path)
     tables["data"]["nodata"] = 0
-    found = gather(TrainConfig.of(tables, tmp_path), tmp_path / "run")
+    found = load_dataset(TrainConfig.of(tables, tmp_path), tmp_path / "run")
     np.testing.assert_allclose(found.model.mean, field.mean(1) / 255, atol=0.03)
 
 

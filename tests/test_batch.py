@@ -28,7 +28,7 @@ from runs import Ended, Nursery
 
 from agriseg import segment
 from agriseg.batch.job_file import read_jobs
-from agriseg.batch.state_db import Entry, Ledger
+from agriseg.batch.state_db import Entry, StateDatabase
 from agriseg.cli import cli
 from agriseg.demo.reference_models import random_network
 from agriseg.errors import ModelError, StorageError
@@ -261,18 +261,18 @@ def test_files_that_go_away_or_grow_before_their_turn(mapped: Farm, model_file: 
 
 def test_a_ledger_keeps_what_it_was_given(tmp_path: Path) -> None:
     entry = Entry("a/b.tif", "5 7", "abc", "key", {"status": "done", "hectares": {"weed": 0.1}})
-    with Ledger(tmp_path / "l.sqlite") as ledger:
+    with StateDatabase(tmp_path / "l.sqlite") as ledger:
         assert ledger.find("a/b.tif") is None
         ledger.put(entry)
         ledger.put(Entry("c.tif", "", "", "key", {}))
-    with Ledger(tmp_path / "l.sqlite") as ledger:
+    with StateDatabase(tmp_path / "l.sqlite") as ledger:
         assert ledger.find("a/b.tif") == entry
 
 
 def test_what_is_no_ledger_is_said(tmp_path: Path) -> None:
     (tmp_path / "l.sqlite").write_text("no ledger at all, but long enough to be taken for one" * 100)
     with pytest.raises(StorageError, match="the ledger cannot be used"):
-        Ledger(tmp_path / "l.sqlite")
+        StateDatabase(tmp_path / "l.sqlite")
 
 
 def test_what_has_changed_is_mapped_again_and_nothing_else(

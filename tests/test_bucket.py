@@ -19,10 +19,10 @@ from agriseg.errors import InputMissing, StorageError, UsageError
 from agriseg.inference.device import Forward
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
-from agriseg.mapping.run import Manner, run
+from agriseg.mapping.run import Execution, run
 from agriseg.options import RunOptions
-from agriseg.storage.base import Folder, Place, place_at
-from agriseg.storage.download import fetch
+from agriseg.storage.base import FolderStorage, Storage, storage_at
+from agriseg.storage.download import download
 
 TILES = {"tile": 64, "overlap": 32, "margin": 8}
 
@@ -56,14 +56,14 @@ def names_in(store: S3Store) -> list[str]:
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     if request.param == "folder":
-        return Folder(tmp_path)
+        return FolderStorage(tmp_path)
     request.getfixturevalue("bucket")
-    return place_at("s3://field/work/a")
+    return storage_at("s3://field/work/a")
 
 
-def test_a_place_gives_back_what_was_put(place: Place) -> None:
+def test_a_place_gives_back_what_was_put(place: Storage) -> None:
     assert place.get("answers/1/2") is None
     assert place.names("answers") == []
     for name in ("answers/1/2", "answers/1/10", "answers/12/3", "key"):
@@ -81,12 +81,12 @@ def test_a_place_gives_back_what_was_put(place: Place) -> None:
     place.drop("key")
     place.drop("key")
     assert place.get("key") is None
-    assert place_at(place.address).get("answers/12/3") == b"answers/12/3"
+    assert storage_at(place.address).get("answers/12/3") == b"answers/12/3"
 
 
 def mapped(image: Path, model_file: Path, out: Path, work: str | None) -> dict[str, bytes]:
     prepared = prepare(image, load_model(model_file), RunOptions.of(**TILES))
-    run(prepared, Outputs(out, image.stem, with_probabilities=False), manner=Manner(work=work))
+    run(prepared, Outputs(out, image.stem, with_probabilities=False), manner=Execution(work=work))
     return layer_bytes(out)
 
 
@@ -146,7 +146,7 @@ def test_a_raster_from_a_bucket(
     other = write_raster(tmp_path / "b.tif", blocks(90, 90, low=1, seed=1))
     assert other.stat().st_size == image.stat().st_size
     obstore.put(bucket, "2026/far.tif", other)
-    fetched = fetch("s3://field/2026/far.tif", tmp_path / "out" / "far.tif", lambda *_: None)
+    fetched = download("s3://field/2026/far.tif", tmp_path / "out" / "far.tif", lambda *_: None)
     assert fetched.read_bytes() == other.read_bytes()
 
 
@@ -154,16 +154,16 @@ def test_what_a_bucket_cannot_do(
     tmp_path: Path, model_file: Path, bucket: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(InputMissing, match=r"s3://field/none\.tif: cannot be fetched"):
-        fetch("s3://field/none.tif", tmp_path / "none.tif", lambda *_: None)
+        download("s3://field/none.tif", tmp_path / "none.tif", lambda *_: None)
     assert not list(tmp_path.glob("*none*"))
     for address in ("s3://", "s3://field", "s3:///x"):
         with pytest.raises(UsageError, match="expected s3://BUCKET/PREFIX"):
-            place_at(address)
+            storage_at(address)
     with pytest.raises(StorageError, match="does not answer as it should"):
-        place_at("s3://no-such-bucket/x").put("a", b"a")
+        storage_at("s3://no-such-bucket/x").put("a", b"a")
     image = write_raster(tmp_path / "a.tif", blocks(90, 90, low=1))
     with pytest.raises(StorageError, match="does not answer as it should"):
         mapped(image, model_file, tmp_path / "out", "s3://no-such-bucket/x")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(StorageError, match="does not answer as it should"):
-        place_at("s3://field/x").names("a")
+        storage_at("s3://field/x").names("a")

@@ -23,8 +23,8 @@ from scipy.ndimage import shift as moved
 from agriseg.change.compare import make_change
 from agriseg.change.coregister import NoCommonGround, Shift, measure_shift
 from agriseg.change.pair import check_trend
-from agriseg.change.regrid import Picture, PixelMap, overlap
-from agriseg.change.transitions import Transitions, TwoDates, transition_legend
+from agriseg.change.regrid import GridTransform, RegriddedGray, overlap
+from agriseg.change.transitions import MapPair, Transitions, transition_legend
 from agriseg.cli import main
 from agriseg.errors import DataError, UsageError
 from agriseg.maps.reader import FinishedMap
@@ -147,7 +147,7 @@ def patchy(height: int, width: int, *, seed: int, classes: int = 3) -> np.ndarra
 
 
 def counted(earlier: FinishedMap, later: FinishedMap, shift: tuple[float, float] = (0, 0)) -> Transitions:
-    with TwoDates(earlier, later, shift) as dates:
+    with MapPair(earlier, later, shift) as dates:
         return dates.count()
 
 
@@ -187,7 +187,7 @@ def test_every_transition_is_counted_as_numpy_counts_it(
         "transform": rasterio.Affine(0.01, 0, 9, 0, -0.01, 52),
     }  # rows of 18 to 19 % other areas
     maps = [finished(folder / str(date), masks[date], **wide) for date in (0, 1)]
-    with TwoDates(*maps, (down + part, right - part)) as dates:
+    with MapPair(*maps, (down + part, right - part)) as dates:
         found, layer = dates.count(), dates.read(0, 530)[0]
     before = np.minimum(masks[0], 3)
     after = settled(before, masks[1], down, right, part)
@@ -213,7 +213,7 @@ def test_every_transition_is_counted_as_numpy_counts_it(
 def test_the_layer_says_what_became_of_each_pixel(tmp_path: Path) -> None:
     masks = [patchy(530, 1090, seed=date) for date in (0, 1)]
     maps = [finished(tmp_path / str(date), masks[date]) for date in (0, 1)]
-    with TwoDates(*maps, (0, 0)) as dates:
+    with MapPair(*maps, (0, 0)) as dates:
         found = dates.read(0, 530)
         np.testing.assert_array_equal(np.concatenate([dates.read(0, 7), dates.read(7, 530)], axis=1), found)
     names = transition_legend(maps[0].legend).names
@@ -241,7 +241,7 @@ def test_fifteen_classes_have_a_value_for_each_change(tmp_path: Path) -> None:
     before, after = (mask.astype(np.uint8) for mask in np.indices((16, 16)))
     before[15], after[:, 15] = 255, 255
     one, two = (finished(tmp_path / str(k), mask, names=names[:15]) for k, mask in enumerate((before, after)))
-    with TwoDates(one, two, (0, 0)) as dates:
+    with MapPair(one, two, (0, 0)) as dates:
         found = dates.read(0, 16)[0]
     expected = 15 * before.astype(int) + after + 1
     np.testing.assert_array_equal(found[:15, :15], np.where(before == after, 0, expected)[:15, :15])
@@ -314,7 +314,7 @@ def test_pixels_of_another_grid_lie_where_proj_says(fields: Callable) -> None:
         transform, _ = elsewhere(*ELSEWHERE[name])
         there = Georeference(rasterio.crs.CRS.from_user_input(crs), transform)
         rows, cols = np.arange(-3.25, 700), np.arange(90.5, 290)
-        row, col = np.broadcast_arrays(*PixelMap(here, there).cross(rows, cols))
+        row, col = np.broadcast_arrays(*GridTransform(here, there).cross(rows, cols))
         x, y = here.transform @ tuple(axis + 0.5 for axis in np.meshgrid(cols, rows))
         away = Transformer.from_crs(here.crs, crs, always_xy=True).transform(x, y)
         expected = ~transform @ tuple(np.asarray(axis) for axis in away)
@@ -389,7 +389,7 @@ def test_smaller_pixels_are_averaged_and_gaps_known(tmp_path: Path) -> None:
     pixels[:, 30:60, 30:60] = 0
     source = whole(write_raster(tmp_path / "image.tif", pixels, nodata=0), (1, 2))
     grid = source.info.georeference.shifted(0, 0, 3, 3)
-    with Picture(source, grid, (15, 20)) as seen:
+    with RegriddedGray(source, grid, (15, 20)) as seen:
         grey, valid = seen.read(np.arange(-2.0, 30), np.arange(5.0, 45))
     expected = pixels.mean(0).reshape(30, 3, 40, 3).mean((1, 3))
     gap = np.zeros((30, 40), bool)

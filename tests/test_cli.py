@@ -259,15 +259,15 @@ def test_selftest_is_green(call: Any) -> None:
 
 def test_a_short_selftest_is_green_and_can_be_red(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import agriseg.demo.selftest
-    from agriseg.blend import Patch
+    from agriseg.blend import LogitsAccumulator
 
     monkeypatch.setattr(agriseg.demo.selftest, "_SIDES", (7, 65))
     monkeypatch.setattr(agriseg.demo.selftest, "_SHAPES", ((100, 90),))
     code, out, _ = call("selftest", "-q")
     assert code == 0
     assert out.endswith("checks, 0 failed\n")
-    fold = Patch.fold
-    monkeypatch.setattr(Patch, "fold", lambda self, logits, weights: fold(self, logits, weights.roll(1)))
+    fold = LogitsAccumulator.fold
+    monkeypatch.setattr(LogitsAccumulator, "fold", lambda self, logits, weights: fold(self, logits, weights.roll(1)))
     code, out, err = call("selftest", "-q")
     assert code == 70
     assert "FAIL" in out
@@ -343,7 +343,7 @@ def test_an_unforeseen_error_is_one_line_too(call: Any, field: Path, monkeypatch
     def broken(*_: Any) -> None:
         raise KeyError("unforeseen")
 
-    monkeypatch.setattr(agriseg.mapping.prepare, "agree", broken)
+    monkeypatch.setattr(agriseg.mapping.prepare, "check_compatibility", broken)
     code, _, err = call("run", field, "-q")
     assert code == 70
     assert err.count("\n") == 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agriseg import files
-from agriseg.batch.summary import Diary
+from agriseg.batch.summary import BatchLog
 
 
 def a_row(name: str, status: str, rng: np.random.Generator) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def test_the_summaries_of_a_night_cost_three_times_the_last_one(
     rng = np.random.default_rng(number)
     names = [f"field{each}.tif" for each in range(number)]
     order, looks = rng.permutation(number), set(rng.integers(number, size=3).tolist())
-    with Diary(tmp_path, "", names, {}) as diary:
+    with BatchLog(tmp_path, "", names, {}) as diary:
         diary.write()
         for place, each in enumerate(order):
             diary.settle(names[each], a_row(names[each], "failed" if each % 5 == 3 else "done", rng))

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from agriseg import segment
 from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.run import make_layers
-from agriseg.batch.queue import Job, Rules
-from agriseg.batch.run import Night
+from agriseg.batch.queue import BatchJob, BatchOptions
+from agriseg.batch.run import BatchRun
 from agriseg.demo.reference_models import nearest_level
 from agriseg.errors import AccessError, InputMissing, UsageError
 from agriseg.maps.discover import Candidate, discover, first_day, flight_date
@@ -173,8 +173,8 @@ def test_a_night_tells_what_it_did_not_see_or_could_not_date(nobody: Path, model
     if os.getuid() == 0:
         os.seteuid(65534)
 
-    def night(**rules: Any) -> Night:
-        return Night([Job("", discover(nobody, leave_out=out), model, {})], out, Rules(**rules))
+    def night(**rules: Any) -> BatchRun:
+        return BatchRun([BatchJob("", discover(nobody, leave_out=out), model, {})], out, BatchOptions(**rules))
 
     for _ in range(2):
         diary = night(since=dt.date(2026, 5, 1)).run()

@@ -15,9 +15,9 @@ from agriseg.demo.reference_models import random_network
 from agriseg.demo.selftest import whole_forward
 from agriseg.errors import DeviceError, GridError, ModelError, PredictionError, UsageError
 from agriseg.inference.pipeline import run_bands
-from agriseg.inference.plan import AHEAD, Band
+from agriseg.inference.plan import AHEAD, TileRowGroup
 from agriseg.inference.predict import Sweep
-from agriseg.mapping.prepare import Prepared, prepare
+from agriseg.mapping.prepare import MappingJob, prepare
 from agriseg.options import RunOptions
 from agriseg.raster.reader import Reader
 
@@ -186,7 +186,7 @@ def test_dask_settings_of_the_user_count(tmp_path: Path, oracle: SegmentationMod
     np.testing.assert_array_equal(read(report.classes)[0], nearest(noise(300, 300)))
 
 
-def prepared_small(tmp_path: Path, model: SegmentationModel, **flags: Any) -> Prepared:
+def prepared_small(tmp_path: Path, model: SegmentationModel, **flags: Any) -> MappingJob:
     image = write_raster(tmp_path / "a.tif", blocks(400, 300))
     return prepare(image, model, RunOptions.of(**{"tile": 64, "overlap": 32, "margin": 4, **flags}))
 
@@ -204,7 +204,7 @@ def test_a_band_on_its_own_gives_what_the_chain_gives(
         for band in plan.bands():
             chained = sweep.run(band, reader.read(plan.strip(band)), carry)
             carry = chained.carry
-            alone = Band(plan.grid.rows.tiles(*band.rows), band.rows)
+            alone = TileRowGroup(plan.grid.rows.tiles(*band.rows), band.rows)
             lone = sweep.run(alone, reader.read(plan.strip(alone)), None)
             recomputed.append(len(alone.tiles) - len(band.tiles))
             for name, rows in chained.layers.items():
@@ -219,7 +219,7 @@ def test_few_bands_are_in_flight(tmp_path: Path, small: SegmentationModel) -> No
     read_bands, ran, seen = [], [], []
     with Reader(prepared.contract.source) as reader:
 
-        def read_band(band: Band) -> Any:
+        def read_band(band: TileRowGroup) -> Any:
             read_bands.append(band)
             seen.append(len(read_bands) - len(ran))
             return reader.read(prepared.plan.strip(band))

@@ -12,12 +12,12 @@ from conftest import blocks, nearest, noise, read, write_raster
 from agriseg import SegmentationModel, load_model
 from agriseg.cli import main
 from agriseg.errors import DataError
-from agriseg.evaluation.calibrate import Calibration, Witness
-from agriseg.evaluation.evaluate import BLOCK, EDGE, Evaluation, Tally, score, tally, tally_model
+from agriseg.evaluation.calibrate import Calibration, CalibrationSampler
+from agriseg.evaluation.evaluate import BLOCK, EDGE, Evaluation, EvaluationCounts, count_model, count_pixels, score
 from agriseg.grid import Window
 from agriseg.labels.raster import Labels
 from agriseg.legend import Legend
-from agriseg.metrics import confusion, edge, softmax_confidence
+from agriseg.metrics import boundary_band, confusion, softmax_confidence
 from agriseg.options import RunOptions
 
 GREY = {"photometric": "MINISBLACK"}
@@ -40,7 +40,7 @@ def test_counts_are_those_of_the_whole_arrays(tmp_path: Path) -> None:
     labels = label_raster(tmp_path / "l.tif", truth)
     mask = write_raster(tmp_path / "m.tif", mapped[None], nodata=255, **GREY)
     confidence = write_raster(tmp_path / "c.tif", sure[None], nodata=255, **GREY)
-    got = tally(mask, confidence, labels, 4)
+    got = count_pixels(mask, confidence, labels, 4)
     np.testing.assert_array_equal(got.blocks.sum(0), confusion(truth, mapped, 4))
     assert len(got.blocks) == -(-600 // BLOCK) * -(-700 // BLOCK)
     counted = (truth != 255) & (mapped != 255)
@@ -48,25 +48,31 @@ def test_counts_are_those_of_the_whole_arrays(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got.hits, np.bincount(sure[counted & (truth == mapped)], minlength=251))
     truth, mapped = np.where(counted, truth, 255), np.where(counted, mapped, 255)
     for k in range(4):
-        t, m = edge(truth == k, EDGE), edge(mapped == k, EDGE)
+        t, m = boundary_band(truth == k, EDGE), boundary_band(mapped == k, EDGE)
         assert got.boundary[k].tolist() == [(t & m).sum(), (t | m).sum()]
 
 
 def test_no_score_is_certain() -> None:
     """One block has no spread; where no error was seen there is doubt, the more the fewer blocks were seen."""
     none, widths = np.zeros(251, np.int64), []
-    for count in (1, 3, 30):
-        counted = np.zeros((count + 1, 3, 3), np.int64)
-        counted[:count, 0, 0], counted[:count, 1, 1], counted[count, 2, 2] = 500, 20, 90  # the third in one block alone
-        told = Evaluation(Legend.from_names("abc"), Tally(counted, np.zeros((3, 2), np.int64), none, none)).as_dict()
+    for blocks_seen in (1, 3, 30):
+        counted = np.zeros((blocks_seen + 1, 3, 3), np.int64)
+        counted[:blocks_seen, 0, 0], counted[:blocks_seen, 1, 1], counted[blocks_seen, 2, 2] = (
+            500,
+            20,
+            90,
+        )  # the third in one block alone
+        told = Evaluation(
+            Legend.from_names("abc"), EvaluationCounts(counted, np.zeros((3, 2), np.int64), none, none)
+        ).as_dict()
         ends = {entry["name"]: entry["iou_95"] for entry in told["classes"]}
         assert ends["c"] == [None, None]
-        assert (ends["a"] == [None, None]) == (count == 1)
-        if count > 1:
+        assert (ends["a"] == [None, None]) == (blocks_seen == 1)
+        if blocks_seen > 1:
             assert ends["a"][0] < ends["a"][1] == 1
             widths.append(told["miou_95"][1] - told["miou_95"][0])
     assert widths[0] > widths[1] > 0
-    alone = Tally(np.array([[[900, 100], [50, 150]]]), np.zeros((2, 2), np.int64), none, none)
+    alone = EvaluationCounts(np.array([[[900, 100], [50, 150]]]), np.zeros((2, 2), np.int64), none, none)
     assert Evaluation(Legend.from_names("ab"), alone).as_dict()["miou_95"] == [None, None]
 
 
@@ -75,7 +81,7 @@ def test_a_perfect_map_and_the_rarest_class_first(tmp_path: Path, oracle: Segmen
     image, truth = write_raster(tmp_path / "i.tif", pixels), nearest(pixels)
     truth[:50] = 255
     labels = label_raster(tmp_path / "l.tif", truth)
-    scores = score([tally_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128))], oracle.legend).as_dict()
+    scores = score([count_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128))], oracle.legend).as_dict()
     assert scores["miou"] == 1
     assert scores["pixels"] == 250 * 320
     assert [entry["boundary_iou"] for entry in scores["classes"]] == [1.0] * 4
@@ -89,16 +95,16 @@ def test_a_window_is_counted_where_it_lies(tmp_path: Path, oracle: SegmentationM
     image = write_raster(tmp_path / "i.tif", pixels)
     labels = label_raster(tmp_path / "l.tif", nearest(pixels))
     options = RunOptions(tile=128, window=Window(33, 70, 200, 150))
-    got = score([tally_model(oracle, image, labels, tmp_path / "m", options)], oracle.legend)
+    got = score([count_model(oracle, image, labels, tmp_path / "m", options)], oracle.legend)
     assert got.miou == 1
     assert got.matrix.sum() == 200 * 150
     mask = tmp_path / "m" / "i_classes.tif"
     with pytest.raises(DataError, match="200 x 150"):
-        tally(mask, None, labels, 4)
+        count_pixels(mask, None, labels, 4)
     with pytest.raises(DataError, match="px beside"):
-        tally(mask, None, labels, 4, (34, 70))
+        count_pixels(mask, None, labels, 4, (34, 70))
     with pytest.raises(DataError, match="beyond"):
-        tally(mask, None, labels, 4, (200, 70))
+        count_pixels(mask, None, labels, 4, (200, 70))
 
 
 def test_only_what_is_kept_counts(tmp_path: Path, oracle: SegmentationModel) -> None:
@@ -106,11 +112,11 @@ def test_only_what_is_kept_counts(tmp_path: Path, oracle: SegmentationModel) -> 
     image = write_raster(tmp_path / "i.tif", pixels)
     labels = label_raster(tmp_path / "l.tif", nearest(pixels))
     left = replace(labels, keep=lambda w: np.broadcast_to(np.arange(w.col_off, w.col_stop) < 60, (w.height, w.width)))
-    got = score([tally_model(oracle, image, left, tmp_path / "m", RunOptions(tile=64))], oracle.legend)
+    got = score([count_model(oracle, image, left, tmp_path / "m", RunOptions(tile=64))], oracle.legend)
     assert got.matrix.sum() == 200 * 60
     nothing = replace(labels, keep=lambda w: np.zeros((w.height, w.width), bool))
     with pytest.raises(DataError, match="no pixel is both labelled and mapped"):
-        score([tally_model(oracle, image, nothing, tmp_path / "m", RunOptions())], oracle.legend)
+        score([count_model(oracle, image, nothing, tmp_path / "m", RunOptions())], oracle.legend)
 
 
 def test_stitched_and_chip_by_chip_differ(tmp_path: Path, small: SegmentationModel) -> None:
@@ -126,9 +132,9 @@ def test_stitched_and_chip_by_chip_differ(tmp_path: Path, small: SegmentationMod
     labels = label_raster(tmp_path / "l.tif", stitched)  # the untiled map as truth
     by_chip = write_raster(tmp_path / "m.tif", chips[None], nodata=255, **GREY)
     options = RunOptions(tile=160, blend="exact")
-    whole = score([tally_model(small, image, labels, tmp_path / "again", options)], small.legend)
+    whole = score([count_model(small, image, labels, tmp_path / "again", options)], small.legend)
     assert whole.miou > 0.999
-    assert score([tally(by_chip, None, labels, 4)], small.legend).miou < 0.98
+    assert score([count_pixels(by_chip, None, labels, 4)], small.legend).miou < 0.98
 
 
 def read_map(folder: Path, image: Path, model: SegmentationModel) -> np.ndarray:
@@ -164,9 +170,9 @@ def test_a_witness_keeps_what_decides(tmp_path: Path, oracle: SegmentationModel)
     truth = nearest(pixels)
     truth[:, :50] = 255
     labels = label_raster(tmp_path / "l.tif", truth)
-    witness = Witness()
+    witness = CalibrationSampler()
     evaluation = score(
-        [tally_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128), witness)], oracle.legend, witness
+        [count_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128), witness)], oracle.legend, witness
     )
     logits, kept = np.concatenate(witness._logits), np.concatenate(witness._truth)
     np.testing.assert_array_equal(logits.argmax(1), kept)
@@ -195,8 +201,8 @@ def test_a_temperature_is_of_the_labels_and_not_of_the_ground_around(
         ground[:, row : row + 70, col : col + 90], ids[row : row + 70, col : col + 90] = pixels, truth
         image = write_raster(tmp_path / f"{number}.tif", ground)
         labels = label_raster(tmp_path / f"{number}_l.tif", ids)
-        witness = Witness(kept=10_000)
-        tally_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=256), witness)
+        witness = CalibrationSampler(kept=10_000)
+        count_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=256), witness)
         found.append(witness.calibration())
     assert all(each is not None and each.pixels == (truth != 255).sum() for each in found)
     assert np.ptp([each.temperature for each in found if each]) < 1e-6, found
@@ -208,8 +214,8 @@ def test_of_more_labels_than_are_kept_any_may_be(tmp_path: Path, oracle: Segment
     truth = nearest(pixels)
     truth[100:] = (truth[100:] + 1) % 4
     image, labels = write_raster(tmp_path / "i.tif", pixels), label_raster(tmp_path / "l.tif", truth)
-    witness = Witness(kept=3000)
-    tally_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=64), witness)
+    witness = CalibrationSampler(kept=3000)
+    count_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=64), witness)
     fitted = witness.calibration()
     assert fitted is not None
     assert fitted.pixels == 3000
@@ -238,11 +244,11 @@ def test_a_fitted_temperature_makes_confidence_honest(tmp_path: Path, oracle: Se
     wrong = np.random.default_rng(0).random(truth.shape) < 0.2
     truth[wrong] = (truth[wrong] + 1) % 4
     labels = label_raster(tmp_path / "l.tif", truth)
-    witness = Witness()
-    before = score([tally_model(oracle, image, labels, tmp_path / "m", RunOptions(), witness)], oracle.legend, witness)
+    witness = CalibrationSampler()
+    before = score([count_model(oracle, image, labels, tmp_path / "m", RunOptions(), witness)], oracle.legend, witness)
     assert before.calibration is not None
     calmer = replace(oracle, temperature=before.calibration.temperature)
-    after = score([tally_model(calmer, image, labels, tmp_path / "n", RunOptions())], oracle.legend)
+    after = score([count_model(calmer, image, labels, tmp_path / "n", RunOptions())], oracle.legend)
     errors = [each.as_dict()["expected_calibration_error"] for each in (before, after)]
     assert errors[1] < 0.6 * errors[0]
     assert errors[1] == pytest.approx(before.calibration.error, abs=0.01)

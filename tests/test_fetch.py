@@ -11,7 +11,7 @@ import pytest
 
 from agriseg.cli import main
 from agriseg.errors import InputMissing, OutputError
-from agriseg.storage.download import fetch
+from agriseg.storage.download import download
 
 
 class Site(http.server.ThreadingHTTPServer):
@@ -57,7 +57,7 @@ OLD = formatdate(1_700_000_000, usegmt=True)
 def got(site: Site, address: str, path: Path) -> tuple[bytes, bool]:
     """What a fetch leaves, and whether its bytes came over the network."""
     told: list[int] = []
-    assert fetch(site.url(address), path, lambda done, _: told.append(done)) == path
+    assert download(site.url(address), path, lambda done, _: told.append(done)) == path
     return path.read_bytes(), bool(told)
 
 

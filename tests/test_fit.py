@@ -29,14 +29,14 @@ from agriseg.normalize import Normalization
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.valid_mask import ValidityRule
-from agriseg.training.augment import Augmentation, Samples
+from agriseg.training.augment import Augmentation, TrainingSamples
 from agriseg.training.config import TrainConfig
-from agriseg.training.dataset import gather
+from agriseg.training.dataset import load_dataset
 from agriseg.training.distributed import Ranks
-from agriseg.training.loop import Run, fit
+from agriseg.training.loop import TrainingRun, fit
 from agriseg.training.recipe import Recipe
 from agriseg.training.run import train
-from agriseg.training.sampling import draw_place, take_census
+from agriseg.training.sampling import index_labels, sample_pixel
 
 STILL = Augmentation(mirror=False, rotate="none", zoom=1, light=0, colour=0)
 PLAIN = Normalization(1.0, (0.0,) * 3, (1.0,) * 3)
@@ -97,7 +97,7 @@ def test_a_scene_reads_as_a_padded_array(tmp_path: Path, held: bool) -> None:
 
 def test_a_census_counts_and_the_rare_are_sought(tmp_path: Path) -> None:
     scenes = [scene(field(tmp_path, name, seed=seed)) for seed, name in enumerate("ab")]
-    census = take_census(scenes, 3, seed=0)
+    census = index_labels(scenes, 3, seed=0)
     for number, one in enumerate(scenes):
         assert census.counts[number].tolist() == np.bincount(one.all().ids.ravel(), minlength=256)[:3].tolist()
     assert census.shares.sum() == pytest.approx(1)
@@ -106,7 +106,7 @@ def test_a_census_counts_and_the_rare_are_sought(tmp_path: Path) -> None:
         rng = np.random.default_rng(0)
         found = []
         for _ in range(3000):
-            number, row, col = draw_place(census, rare, rng)
+            number, row, col = sample_pixel(census, rare, rng)
             found.append(scenes_ids[number][row, col])
         return np.bincount(found, minlength=3) / 3000
 
@@ -121,7 +121,7 @@ def test_a_census_counts_and_the_rare_are_sought(tmp_path: Path) -> None:
 def test_still_samples_are_windows_of_the_scene(tmp_path: Path) -> None:
     one = scene(field(tmp_path))
     whole = one.all()
-    samples = Samples([one], take_census([one], 3, 0), PLAIN, 64, 0.5, STILL, seed=3)
+    samples = TrainingSamples([one], index_labels([one], 3, 0), PLAIN, 64, 0.5, STILL, seed=3)
     for number in range(10):
         x, ids = samples[number]
         assert x.shape == (3, 64, 64)
@@ -140,7 +140,7 @@ def test_still_samples_are_windows_of_the_scene(tmp_path: Path) -> None:
 @pytest.mark.parametrize("factor", [2, 3])
 def test_reduced_samples_are_means_with_the_label_in_their_middle(tmp_path: Path, factor: int) -> None:
     one = scene(field(tmp_path))
-    whole = Samples([one], take_census([one], 3, 0), PLAIN, 96, 0.5, STILL, seed=3)
+    whole = TrainingSamples([one], index_labels([one], 3, 0), PLAIN, 96, 0.5, STILL, seed=3)
     for number in range(5):
         (x, ids), (less, fewer) = whole[number], replace(whole, reduce=factor)[number]
         parts = x.reshape(3, 96 // factor, factor, 96 // factor, factor)
@@ -152,15 +152,15 @@ def test_reduced_samples_are_means_with_the_label_in_their_middle(tmp_path: Path
 
 def test_samples_follow_from_their_number_alone(tmp_path: Path) -> None:
     one = scene(field(tmp_path))
-    census = take_census([one], 3, 0)
-    first, second = (Samples([one], census, PLAIN, 64, 0.5, Augmentation(), seed=1) for _ in range(2))
+    census = index_labels([one], 3, 0)
+    first, second = (TrainingSamples([one], census, PLAIN, 64, 0.5, Augmentation(), seed=1) for _ in range(2))
     later = second[7]
     for number in range(7):
         first[number]
     for a, b in zip(first[7], later, strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(first[7][0], first[8][0])
-    assert not torch.equal(first[7][0], Samples([one], census, PLAIN, 64, 0.5, Augmentation(), seed=2)[7][0])
+    assert not torch.equal(first[7][0], TrainingSamples([one], census, PLAIN, 64, 0.5, Augmentation(), seed=2)[7][0])
 
 
 def test_picture_and_labels_turn_together(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_picture_and_labels_turn_together(tmp_path: Path) -> None:
     write_raster(tmp_path / "a_labels.tif", ids[None], **GREY)
     one = scene(write_raster(tmp_path / "a.tif", np.stack([ids * 100] * 3)))
     how = Augmentation(light=0, colour=0, zoom=1.5)
-    samples = Samples([one], take_census([one], 3, 0), PLAIN, 96, 0.5, how, seed=0)
+    samples = TrainingSamples([one], index_labels([one], 3, 0), PLAIN, 96, 0.5, how, seed=0)
     for number in range(12):
         x, labels = samples[number]
         known = labels != 255
@@ -227,7 +227,9 @@ def loop(
         design.build(3, 3, 0), legend=Legend.from_names(["a", "b", "c"]), bands=("red", "green", "blue"), std=(60.0,) * 3,
         stride=design.stride, align=design.align, halo=design.halo, architecture="fcn_small",
     )  # fmt: skip
-    samples = Samples([one], take_census([one], 3, 0), model.normalization, 32, 0.5, Augmentation(), seed=chosen.seed)
+    samples = TrainingSamples(
+        [one], index_labels([one], 3, 0), model.normalization, 32, 0.5, Augmentation(), seed=chosen.seed
+    )
     given = None if scores is None else iter(scores)
 
     def validate(model: SegmentationModel) -> dict[str, Any]:
@@ -240,7 +242,7 @@ def loop(
 
     folder.mkdir(exist_ok=True)
     ranks = Ranks(torch.device("cpu"))
-    fit(Run(model, samples, chosen, validate, folder, "this run", ranks, quiet, stopped))
+    fit(TrainingRun(model, samples, chosen, validate, folder, "this run", ranks, quiet, stopped))
     return folder
 
 
@@ -413,7 +415,7 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
 
 def test_training_never_sees_what_is_held_back(tmp_path: Path) -> None:
     chosen = config(tmp_path)
-    found = gather(chosen, tmp_path)
+    found = load_dataset(chosen, tmp_path)
     seen, kept = found.training[0].all().ids != 255, found.held[0].all().ids != 255
     assert not (seen & kept).any()
     assert kept.any()

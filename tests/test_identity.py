@@ -19,9 +19,9 @@ import shapely
 from conftest import UTM, noise, write_raster
 
 from agriseg import SegmentationModel, TrainConfig
-from agriseg.batch.queue import Job, Rules
-from agriseg.batch.run import Night
-from agriseg.batch.state_db import Entry, Ledger
+from agriseg.batch.queue import BatchJob, BatchOptions
+from agriseg.batch.run import BatchRun
+from agriseg.batch.state_db import Entry, StateDatabase
 from agriseg.errors import AccessError, DataError
 from agriseg.labels.pairs import Pair
 from agriseg.mapping.checkpoint import key_of
@@ -29,7 +29,7 @@ from agriseg.mapping.prepare import prepare
 from agriseg.maps.discover import discover
 from agriseg.options import RunOptions
 from agriseg.raster.header import RasterInfo
-from agriseg.raster.identity import InputIdentity, Stamp, files_beside
+from agriseg.raster.identity import FileStamp, InputIdentity, files_beside
 from agriseg.raster.pam import meaning
 from agriseg.training.dataset import _identity
 from agriseg.vectors.identity import features_hash, vector_stamp
@@ -84,7 +84,7 @@ Looks = dict[str, Callable[[], object]]
 
 def lookers(image: Path, model: SegmentationModel, model_file: Path, out: Path) -> Looks:
     """What each part of agriseg takes a raster for."""
-    night = Night([Job("", discover(image.parent), model_file, {})], out, Rules(settle=0))
+    night = BatchRun([BatchJob("", discover(image.parent), model_file, {})], out, BatchOptions(settle=0))
     out.mkdir()
     (item,), _ = night._items()
     entry = Entry(
@@ -94,12 +94,12 @@ def lookers(image: Path, model: SegmentationModel, model_file: Path, out: Path) 
         item.key,
         {"name": item.name, "status": "done", "files": []},
     )
-    with Ledger(out / "ledger.sqlite") as ledger:
+    with StateDatabase(out / "ledger.sqlite") as ledger:
         ledger.put(entry)
     pair = Pair(image, image, image)
     told = InputIdentity.of(image).as_list()
     return {
-        "run": lambda: Stamp.of(image),
+        "run": lambda: FileStamp.of(image),
         "resume": lambda: key_of(prepare(image, model, RunOptions())),
         "batch": lambda: night.plan()[0][1] == "unchanged",
         "training": lambda: training_of(pair),
@@ -195,7 +195,7 @@ def test_a_look_at_the_statistics_changes_nothing(
     pam = image.with_name(f"{image.name}.aux.xml")
     if had:
         pam.write_text(had)
-    before, content = Stamp.of(image), InputIdentity.of(image)
+    before, content = FileStamp.of(image), InputIdentity.of(image)
     looks = lookers(image, small, model_file, tmp_path / "out") if driver == "GTiff" else {}
     taken_for = {who: look() for who, look in looks.items()}
     with rasterio.open(image) as dataset:
@@ -203,11 +203,11 @@ def test_a_look_at_the_statistics_changes_nothing(
             dataset.statistics(band, clear_cache=True)
     text = pam.read_text()
     assert "STATISTICS_MEAN" in text
-    assert (Stamp.of(image), InputIdentity.of(image).differs(content)) == (before, None)
+    assert (FileStamp.of(image), InputIdentity.of(image).differs(content)) == (before, None)
     assert {who: look() for who, look in looks.items()} == taken_for
     point = "<Metadata><MDI key='AREA_OR_POINT'>Point</MDI></Metadata></PAMDataset>"
     pam.write_text(text.replace("</PAMDataset>", point))
-    assert Stamp.of(image) != before
+    assert FileStamp.of(image) != before
     assert InputIdentity.of(image).differs(content) == pam.name
     assert not any(look() == taken_for[who] for who, look in looks.items())
 
@@ -216,24 +216,24 @@ def test_another_name_of_a_band_is_another_input(tmp_path: Path) -> None:
     image = image_at(tmp_path / "a.tif")
     with rasterio.open(image, "r+") as dataset:
         dataset.descriptions = ("red", "green", "blue")
-    before, names = Stamp.of(image), '<PAMRasterBand band="1"><Description>{}</Description></PAMRasterBand>'
+    before, names = FileStamp.of(image), '<PAMRasterBand band="1"><Description>{}</Description></PAMRasterBand>'
     for name, same in (("red", True), ("nir", False)):
         (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{names.format(name)}</PAMDataset>")
-        assert (Stamp.of(image) == before) is same
+        assert (FileStamp.of(image) == before) is same
         assert RasterInfo.read(image).descriptions[0] == name
 
 
 def test_a_night_reads_what_was_only_touched_once(model_file: Path, small: SegmentationModel, tmp_path: Path) -> None:
     image = image_at(tmp_path / "in" / "a.tif")
     looks = lookers(image, small, model_file, tmp_path / "out")
-    night = Night([Job("", discover(image.parent), model_file, {})], tmp_path / "out", Rules(settle=0))
+    night = BatchRun([BatchJob("", discover(image.parent), model_file, {})], tmp_path / "out", BatchOptions(settle=0))
     os.utime(image, ns=(5, 5))
     assert looks["batch"]()
     night.run()
-    with Ledger(tmp_path / "out" / "ledger.sqlite") as ledger:
+    with StateDatabase(tmp_path / "out" / "ledger.sqlite") as ledger:
         entry = ledger.find("a.tif")
     assert entry is not None
-    assert entry.stamp == Stamp.of(image).text
+    assert entry.stamp == FileStamp.of(image).text
 
 
 def test_a_link_is_what_it_points_to(tmp_path: Path) -> None:
@@ -242,11 +242,11 @@ def test_a_link_is_what_it_points_to(tmp_path: Path) -> None:
     (tmp_path / "near").mkdir()
     link = tmp_path / "near" / "b.tif"
     link.symlink_to(image)
-    before = Stamp.of(link)
+    before = FileStamp.of(link)
     link.with_suffix(".tfw").write_text(WORLD.format(0))
-    assert Stamp.of(link) == before
+    assert FileStamp.of(link) == before
     image.with_suffix(".tfw").write_text(WORLD.format(0))
-    assert Stamp.of(link) != before
+    assert FileStamp.of(link) != before
     assert RasterInfo.read(link).georeference.transform.c == pytest.approx(500_000)
 
 

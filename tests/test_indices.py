@@ -22,11 +22,11 @@ from agriseg.raster.header import RasterInfo
 from agriseg.raster.qml import ramp_style
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.valid_mask import ValidityRule
-from agriseg.vegetation.formulas import INDICES, ROLES, compute, find_index
+from agriseg.vegetation.formulas import INDICES, ROLES, compute, get_index
 from agriseg.vegetation.index_rows import IndexRows
 from agriseg.vegetation.quantiles import quantiles
 from agriseg.vegetation.reflectance import Units
-from agriseg.vegetation.sensors import SENSORS, sensor
+from agriseg.vegetation.sensors import SENSORS, get_sensor
 
 SPYNDEX = {"red": "R", "green": "G", "blue": "B", "nir": "N", "red_edge": "RE1"}
 CONSTANTS = {name: spyndex.constants[name].default for name in ("L", "g", "C1", "C2")}
@@ -102,28 +102,28 @@ def test_a_zero_but_for_rounding_is_zero() -> None:
         ("NGRDI", {"green": 0.0, "red": 0.0}),
     ]
     for name, bands in cases:
-        assert np.isnan(compute(find_index(name), bands)), name
-    assert compute(find_index("VARI"), {"green": 0.1, "red": 0.2, "blue": 0.2}) == np.float32(-1)
+        assert np.isnan(compute(get_index(name), bands)), name
+    assert compute(get_index("VARI"), {"green": 0.1, "red": 0.2, "blue": 0.2}) == np.float32(-1)
 
 
 def test_8_bit_numbers_do_not_wrap() -> None:
     red, green, blue = noise(40, 40)
     exact = {"red": red.astype(float), "green": green.astype(float), "blue": blue.astype(float)}
     for name in ("ExG", "ExR", "GLI", "RGBVI", "TGI"):
-        found = compute(find_index(name), {"red": red, "green": green, "blue": blue})
+        found = compute(get_index(name), {"red": red, "green": green, "blue": blue})
         np.testing.assert_allclose(found, by_spyndex(name, exact), rtol=1e-6, atol=1e-5)
 
 
 def test_names() -> None:
-    assert find_index(" ndre").name == "NDREI"
-    assert find_index("nirV").name == "NIRv"
+    assert get_index(" ndre").name == "NDREI"
+    assert get_index("nirV").name == "NIRv"
     assert {role for index in INDICES.values() for role in index.roles} == {*ROLES}
     with pytest.raises(UsageError, match="did you mean NDVI"):
-        find_index("ndvii")
+        get_index("ndvii")
     with pytest.raises(UsageError, match="did you mean sentinel2"):
-        sensor("sentinel")
+        get_sensor("sentinel")
     with pytest.raises(UsageError, match="EVI needs nir, red, blue; blue not given"):
-        compute(find_index("EVI"), {"nir": 1.0, "red": 1.0})
+        compute(get_index("EVI"), {"nir": 1.0, "red": 1.0})
 
 
 @pytest.mark.parametrize("camera", SENSORS.values(), ids=list(SENSORS))
@@ -215,7 +215,7 @@ def test_strips_are_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     pixels = field(90, 70)
     pixels[:, 20:60, 10:30] = 0
     image = write_raster(tmp_path / "field.tif", pixels, nodata=0)
-    info, index = RasterInfo.read(image), find_index("EVI")
+    info, index = RasterInfo.read(image), get_index("EVI")
     source = Source(info, (5, 3, 1), ValidityRule.of(info), info.width, info.height)
     with Reader(source) as reader, ThreadPoolExecutor(1) as thread:
         rows = IndexRows(reader, source, thread, index, Units((1.0,) * 3, (0.0,) * 3))
@@ -249,7 +249,7 @@ def test_the_same_bytes_alone_and_among_others(tmp_path: Path) -> None:
 def test_any_type_with_its_scale_is_one_index(tmp_path: Path) -> None:
     """To the rounding of what is stored."""
     pixels = field(60, 60)
-    truth = compute(find_index("SAVI"), roles_of(pixels, FIVE))
+    truth = compute(get_index("SAVI"), roles_of(pixels, FIVE))
     for name, stored, scale, step in (
         ("float32", pixels, None, 1e-7),
         ("uint16", np.round(pixels * 10_000).astype(np.uint16), 1e-4, 1e-4),
@@ -264,7 +264,7 @@ def test_any_type_with_its_scale_is_one_index(tmp_path: Path) -> None:
 
 def test_a_sensors_scale_is_of_16_bit_numbers(tmp_path: Path) -> None:
     pixels = field(40, 40)
-    truth = compute(find_index("OSAVI"), roles_of(pixels, FIVE))
+    truth = compute(get_index("OSAVI"), roles_of(pixels, FIVE))
     for name, stored in (("counts", np.round(pixels * 32768).astype(np.uint16)), ("shares", pixels)):
         image = write_raster(tmp_path / f"{name}.tif", stored, photometric="MINISBLACK")
         made = write_indices(image, ["osavi"], tmp_path / "out", IndexOptions(sensor="rededge"))
@@ -428,7 +428,7 @@ def test_from_raster_to_numbers(
     bands = ",".join(f"{role}={number}" for role, number in FIVE.items())
     code, out, err = run(capfd, "field.tif", "--index", "ndvi,ExR", "--bands", bands)
     assert (code, err) == (0, "")
-    truth = compute(find_index("NDVI"), roles_of(pixels, FIVE))
+    truth = compute(get_index("NDVI"), roles_of(pixels, FIVE))
     assert f"min {truth.min():.4g}, median {np.quantile(truth, 0.5, method='inverted_cdf'):.4g}" in out
     assert "greener is lower" in out
     np.testing.assert_array_equal(read(Path("field_agriseg/field_ndvi.tif"))[0], truth)
@@ -541,7 +541,7 @@ def test_real_rasters_are_the_catalogues(tmp_path: Path, name: str, bands: dict[
     with rasterio.open(image) as dataset:
         valid = roles_of(dataset.read_masks() > 0, bands)
         reflectance = roles_of(dataset.read() * np.float64(scale), bands)
-    fit = [index for index in ("VARI", "ExG", "EVI", "NDRE") if {*find_index(index).roles} <= {*bands}]
+    fit = [index for index in ("VARI", "ExG", "EVI", "NDRE") if {*get_index(index).roles} <= {*bands}]
     given = scale if image.stem.startswith("S2") else None
     for layer in write_indices(image, fit, tmp_path, IndexOptions(bands=bands, scale=given)).layers:
         known = np.logical_and.reduce([valid[role] for role in layer.index.roles])

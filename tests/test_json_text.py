@@ -21,7 +21,7 @@ from agriseg.mapping.checkpoint import name_of
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.verify import verify
-from agriseg.options import RunOptions, Standard
+from agriseg.options import PublishPolicy, RunOptions
 
 ROOT = Path(__file__).parents[1]
 VALUES = st.recursive(
@@ -93,7 +93,7 @@ def test_a_record_is_json_and_its_map_verified(tmp_path: Path, flags: dict[str, 
     assert [finding.wrong for finding in verify(tmp_path / "out")] == [None] * (len(report.files) + 1)
     outputs = Outputs(tmp_path / "out", "a", with_probabilities=False)
     prepared = prepare(image, model, RunOptions.of(**flags))
-    assert _is_done(prepared, outputs, name_of(prepared, Standard()))
+    assert _is_done(prepared, outputs, name_of(prepared, PublishPolicy()))
 
 
 def test_a_card_is_json(tmp_path: Path, oracle: SegmentationModel) -> None:

@@ -18,7 +18,7 @@ from agriseg.errors import DataError, UsageError
 from agriseg.labels.label_set import LabelRequest, LabelSet
 from agriseg.labels.labelled_images import take_labels
 from agriseg.labels.pairs import find_pairs
-from agriseg.labels.rasterize import align
+from agriseg.labels.rasterize import reproject_labels
 from agriseg.raster.crs import crs_name, horizontal, same_horizontal_crs
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.tags import orientation
@@ -138,7 +138,9 @@ def test_other_crs_of_labels_is_named_by_its_code_and_the_advice_helps(tmp_path:
         bounds = rasterio.warp.transform_bounds(source.crs, "EPSG:25833", *source.bounds)
     grid = rasterio.transform.from_bounds(*bounds, 240, 160)
     there: dict[str, Any] = {"crs": "EPSG:25833", "transform": grid, **GREY}
-    align(write_raster(tmp_path / "o.tif", np.zeros((1, 160, 240), np.uint8), **there), plain, tmp_path / "there.tif")
+    reproject_labels(
+        write_raster(tmp_path / "o.tif", np.zeros((1, 160, 240), np.uint8), **there), plain, tmp_path / "there.tif"
+    )
     resized = write_raster(tmp_path / "r.tif", read(tmp_path / "there.tif")[:, :40, :60], nodata=255, **there)
     (problem,) = look(image, resized).problems
     assert "CRS EPSG:25833, but i.tif has EPSG:32632 + EPSG:5773; --reproject-labels" in problem

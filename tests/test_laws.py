@@ -21,16 +21,16 @@ from trials import POINTWISE, Trial, expected, paint, trial
 
 from agriseg import load_model, segment
 from agriseg.inference.device import Forward
-from agriseg.inference.workers import Crew
-from agriseg.mapping.checkpoint import Archive
+from agriseg.inference.workers import WorkerPool
+from agriseg.mapping.checkpoint import RunCheckpoint
 from agriseg.mapping.distribute import _parts
-from agriseg.mapping.local import run_stretch
+from agriseg.mapping.local import run_local
 from agriseg.mapping.outputs import Outputs
-from agriseg.mapping.prepare import Prepared, prepare
-from agriseg.mapping.run import Manner, run
-from agriseg.mapping.working_folder import Working
+from agriseg.mapping.prepare import MappingJob, prepare
+from agriseg.mapping.run import Execution, run
+from agriseg.mapping.working_folder import WorkingFolder
 from agriseg.options import RunOptions
-from agriseg.storage.base import Folder
+from agriseg.storage.base import FolderStorage
 
 Tries = Callable[[int, int], int]
 
@@ -126,7 +126,7 @@ def of_several_bands(*, saved: bool = False) -> Iterator[Trial]:
             yield what
 
 
-def begun(what: Trial, folder: Path, out: str) -> tuple[Prepared, Outputs]:
+def begun(what: Trial, folder: Path, out: str) -> tuple[MappingJob, Outputs]:
     """A run of a trial, before its first tile."""
     outputs = Outputs(folder / out, "a", bool(what.flags.get("probabilities")), with_pictures=False)
     return prepare(folder / "a.tif", what.model, RunOptions.of(**what.flags)), outputs
@@ -219,11 +219,11 @@ def none_again(*_: Any) -> None:
     raise AssertionError("a tile is computed that was there")
 
 
-def share_out(prepared: Prepared, outputs: Outputs, rng: np.random.Generator) -> list[range]:
+def share_out(prepared: MappingJob, outputs: Outputs, rng: np.random.Generator) -> list[range]:
     """Run all bands in stretches; returns them in their order."""
     outputs.folder.mkdir()
-    place = Folder(outputs.working)
-    working = Working(prepared, [outputs], "shared out", place, resume=False)
+    place = FolderStorage(outputs.working)
+    working = WorkingFolder(prepared, [outputs], "shared out", place, resume=False)
     waiting, done = cut_anywhere(working.missing, rng), []
     while waiting:
         part = waiting.pop(int(rng.integers(len(waiting))))
@@ -231,8 +231,13 @@ def share_out(prepared: Prepared, outputs: Outputs, rng: np.random.Generator) ->
         with pytest.MonkeyPatch.context() as patch:
             Moments(int(rng.integers(1, 40)) if rng.random() < 0.3 else 0, stop, patch.setattr)
             try:
-                run_stretch(
-                    prepared, Archive(prepared, place), part, working.settle, lambda _tiles: None, f"band{part.start}"
+                run_local(
+                    prepared,
+                    RunCheckpoint(prepared, place),
+                    part,
+                    working.settle,
+                    lambda _tiles: None,
+                    f"band{part.start}",
                 )
             except Stop:
                 waiting += cut_anywhere(working.look(part), rng)
@@ -252,7 +257,7 @@ def cut_anywhere(bands: list[int], rng: np.random.Generator) -> list[range]:
 def test_real_workers_make_the_same_bytes_of_any_run(tmp_path: Path, long: bool, tries: Tries) -> None:
     if not long:
         pytest.skip("starts workers; one raster over workers is tried in test_spread")
-    with Crew(2) as crew:
+    with WorkerPool(2) as crew:
         for number, what in zip(range(tries(1, 10)), of_several_bands(saved=True), strict=False):
             folder = tmp_path / str(number)
             folder.mkdir()
@@ -260,7 +265,7 @@ def test_real_workers_make_the_same_bytes_of_any_run(tmp_path: Path, long: bool,
             what.model.save(folder / "m.safetensors")
             model, options = load_model(folder / "m.safetensors"), RunOptions.of(**what.flags)
             made: dict[str, Any] = {}
-            for name, manner in (("straight", Manner()), ("shared", Manner(crew))):
+            for name, manner in (("straight", Execution()), ("shared", Execution(crew))):
                 outputs = Outputs(folder / name, "a", options.probabilities)
                 run(prepare(folder / "a.tif", model, options), outputs, manner=manner)
                 made[name] = layer_bytes(outputs.folder)

@@ -15,7 +15,7 @@ from conftest import UTM, blocks, read, write_raster
 from maps import finished
 from runs import Ended
 
-from agriseg.analysis.area_interval import Agreement
+from agriseg.analysis.area_interval import ErrorMatrix
 from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.run import make_layers
 from agriseg.errors import AgrisegError, DataError, OutputError, UsageError
@@ -219,7 +219,7 @@ def test_no_hectares_by_the_validation_of_other_maps(
 ) -> None:
     counts = np.tile(np.array([[80, 0, 5], [0, 60, 5], [2, 2, 20]]), (9, 1, 1))
     counts[0, 2] = 30
-    model = {"evaluation": {"agreement": Agreement.of(counts).as_dict()}, "gsd_m": record.get("gsd_m")}
+    model = {"evaluation": {"agreement": ErrorMatrix.of(counts).as_dict()}, "gsd_m": record.get("gsd_m")}
     finished(tmp_path, scene(), record={**record, "model": model})
     made = make_layers(tmp_path / "field_run.json", LayerOptions.of(**flags))
     told = {row["adjusted_ha"] is None and row["low_ha"] is None for row in made.facts["areas"]}
@@ -247,7 +247,7 @@ def test_the_interval_of_the_models_validation(tmp_path: Path) -> None:
     counts[:, 0, 0], counts[:, 1, 1], counts[:, 2, 2], counts[:, 2, 0] = 900, 50, 30, 15
     counts[::2, 2, 0] += 5
 
-    agreement = Agreement.of(counts)
+    agreement = ErrorMatrix.of(counts)
     assert agreement is not None
     record = {"model": {"evaluation": {"agreement": agreement.as_dict()}}}
     run = finished(tmp_path, scene(), record=record)

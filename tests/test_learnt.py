@@ -17,7 +17,7 @@ from agriseg.errors import DataError, ModelError
 from agriseg.evaluation.evaluate import evaluate
 from agriseg.labels.learnt_images import LearntGround, LearntImages
 from agriseg.training.config import TrainConfig
-from agriseg.training.dataset import gather
+from agriseg.training.dataset import load_dataset
 from agriseg.training.run import train
 
 NOWHERE = {"crs": None, "transform": rasterio.Affine.identity()}
@@ -54,8 +54,8 @@ def test_what_the_first_model_learnt_is_not_held_back_from_the_second(
     first: tuple[Path, Path, Path], tmp_path: Path, seed: int
 ) -> None:
     model, image, labels = first
-    seen = gather(config(image, labels), tmp_path).training[0].all().ids != 255
-    other = gather(config(image, labels, seed), tmp_path)
+    seen = load_dataset(config(image, labels), tmp_path).training[0].all().ids != 255
+    other = load_dataset(config(image, labels, seed), tmp_path)
     held = other.held[0].all().ids != 255
     rows, cols = np.nonzero(held)
     cells = np.add.reduceat(np.add.reduceat(seen, range(0, 192, 64), 0), range(0, 192, 64), 1) > 0
@@ -64,11 +64,11 @@ def test_what_the_first_model_learnt_is_not_held_back_from_the_second(
     assert got == pytest.approx(expected, abs=0.04)
     assert expected > 0, "three blocks of nine: no other seed may draw the same"
     with pytest.raises(DataError, match=r"has learnt \d+% of what is held back; hold back what it has not"):
-        gather(config(image, labels, seed, model), tmp_path)
-    marked = gather(config(image, labels, seed, model, allow_learnt=True), tmp_path)
+        load_dataset(config(image, labels, seed, model), tmp_path)
+    marked = load_dataset(config(image, labels, seed, model, allow_learnt=True), tmp_path)
     assert marked.learnt_share.share == pytest.approx(expected, abs=0.04)
     assert "that it has learnt" in (marked.learnt_share.doubt or "")
-    same = gather(config(image, labels, 0, model), tmp_path)
+    same = load_dataset(config(image, labels, 0, model), tmp_path)
     assert (same.learnt_share.share, same.learnt_share.doubt) == (0, None), "the advice that the refusal gives"
 
 
@@ -131,7 +131,7 @@ def test_what_was_learnt_goes_with_the_weights(first: tuple[Path, Path, Path], t
     """A third model knows what the first learnt; a model whose file tells nothing leaves it unknown for ever."""
     model, image, labels = first
     other, other_labels = field(tmp_path / "other", 5, **NOWHERE)
-    second = gather(config(other, other_labels, 3, model), tmp_path)
+    second = load_dataset(config(other, other_labels, 3, model), tmp_path)
     assert second.learnt_share.share == 0
     assert len(second.learnt.images) == 2
     assert second.learnt.complete
@@ -140,7 +140,7 @@ def test_what_was_learnt_goes_with_the_weights(first: tuple[Path, Path, Path], t
     silent.save(tmp_path / "silent.safetensors")
     scored = evaluate(silent, image, labels)
     assert any("unknown" in text for text in scored.doubts)
-    after = gather(config(other, other_labels, 3, tmp_path / "silent.safetensors"), tmp_path)
+    after = load_dataset(config(other, other_labels, 3, tmp_path / "silent.safetensors"), tmp_path)
     assert (after.learnt_share.share, after.learnt.complete) == (None, False)
     assert "unknown" in (after.learnt_share.doubt or "")
 
@@ -152,7 +152,7 @@ def test_images_in_both_parts(tmp_path: Path) -> None:
     chosen = config(image, labels)
     parts = {"images": again, "labels": again_labels}
     lists = chosen.model_copy(update={"validation": chosen.validation.model_copy(update=parts)})
-    found = gather(lists, tmp_path)
+    found = load_dataset(lists, tmp_path)
     assert found.learnt_share.share == 1
     assert found.learnt_share.doubt in found.remarks
 

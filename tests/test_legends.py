@@ -34,7 +34,7 @@ from agriseg.vectors.features import Features
 from agriseg.vectors.qml import categorized_style, graduated_style, outline_style, points_style
 from agriseg.vectors.sld import sld_of
 from agriseg.vectors.write import write_features
-from agriseg.vegetation.formulas import find_index
+from agriseg.vegetation.formulas import get_index
 
 PYTHON = Path("/usr/bin/python3")
 """Debian's own; its package python3-qgis is for it alone."""
@@ -335,7 +335,7 @@ def test_the_slds_of_a_map_say_what_its_legend_says(folder: Path) -> None:
         assert dataset.nodata * dataset.scales[0] > SHARES[-1], "no data is no confidence"
     kind, found = colour_map(parsed(folder / "field_gli.sld"))
     assert (kind, found[0][1], found[-1][1]) == ("ramp", "#8c510a", "#1a9641")
-    assert find_index("gli").greener
+    assert get_index("gli").greener
     assert sorted(path.name for path in folder.glob("field_gpkg_*.sld")) == [
         f"field_gpkg_{name}.sld" for name in ("classes", "fields", "plots", "scout_points", "zones")
     ]

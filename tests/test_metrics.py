@@ -9,9 +9,9 @@ import torch
 from agriseg.metrics import (
     ClassScores,
     bootstrap,
+    boundary_band,
     calibration_error,
     confusion,
-    edge,
     fit_temperature,
     iou,
     mean_iou,
@@ -151,7 +151,7 @@ def test_edge_by_brute_force() -> None:
     for row, col in np.ndindex(*member.shape):
         far = np.maximum(np.abs(rows - row - 1), np.abs(cols - col - 1))
         expected[row, col] = member[row, col] and far.min() <= 2
-    np.testing.assert_array_equal(edge(member, 2), expected)
+    np.testing.assert_array_equal(boundary_band(member, 2), expected)
 
 
 def test_a_temperature_is_the_likeliest() -> None:

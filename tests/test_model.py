@@ -19,8 +19,8 @@ from agriseg.demo.reference_models import random_network
 from agriseg.errors import ModelError
 from agriseg.legend import LegendClass
 from agriseg.model import read_torchvision_state
-from agriseg.networks import ARCHITECTURES, architecture, last_bias, plain, widen
-from agriseg.networks.pretrained import adopt
+from agriseg.networks import ARCHITECTURES, architecture, expand_first_conv, last_bias, without_downsampling
+from agriseg.networks.pretrained import load_pretrained
 from agriseg.normalize import Normalization
 
 RGB = ("red", "green", "blue")
@@ -85,7 +85,7 @@ def probed_reach(name: str) -> tuple[int, int]:
     """How far one logit sees to the left and right, by the gradient of a network whose weights are all positive."""
     design = architecture(name)
     whole = design.build(1, 1).eval()
-    network = plain(whole)
+    network = without_downsampling(whole)
     if hasattr(network, "backbone"):  # the gradient of a maximum goes to one pixel alone
         network.backbone.maxpool = torch.nn.AvgPool2d(3, stride=2, padding=1)
     if name == "segnet":
@@ -138,15 +138,15 @@ def test_halos_are_those_of_the_reference() -> None:
 
 def test_widening_keeps_rgb_and_the_size_of_the_response() -> None:
     weight = torch.randn(4, 3, 7, 7, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(widen(weight, RGB), weight)
-    wide = widen(weight, ("blue", "nir", "red", "b9"))
+    assert torch.equal(expand_first_conv(weight, RGB), weight)
+    wide = expand_first_conv(weight, ("blue", "nir", "red", "b9"))
     torch.testing.assert_close(wide[:, 0], weight[:, 2] * 0.75)
     torch.testing.assert_close(wide[:, 2], weight[:, 0] * 0.75)
     torch.testing.assert_close(wide[:, 1], weight.mean(1) * 0.75)
     assert torch.equal(wide[:, 1], wide[:, 3])
     # n equal bands excite the next layer as three did
     three, five = torch.ones(1, 3, 7, 7), torch.ones(1, 5, 7, 7)
-    grey = widen(weight, tuple("vwxyz"))
+    grey = expand_first_conv(weight, tuple("vwxyz"))
     conv = torch.nn.functional.conv2d
     torch.testing.assert_close(conv(five, grey), conv(three, weight), atol=1e-4, rtol=1e-4)
 
@@ -158,13 +158,14 @@ def test_torchvisions_weights_load_from_a_file(tmp_path: Path, suffix: str) -> N
     save_file(theirs.state_dict(), path) if suffix == ".safetensors" else torch.save(theirs.state_dict(), path)
     ours = architecture("fcn_resnet50").build(4, 3)
     design = architecture("fcn_resnet50")
-    fresh = adopt(ours, design, read_torchvision_state(path), ("red", "green", "blue", "nir"))
+    fresh = load_pretrained(ours, design, read_torchvision_state(path), ("red", "green", "blue", "nir"))
     assert fresh == ["classifier.4.weight", "classifier.4.bias", "aux_classifier.4.weight", "aux_classifier.4.bias"]
     mine, given = ours.state_dict(), theirs.state_dict()
     assert torch.equal(mine["backbone.layer4.2.conv3.weight"], given["backbone.layer4.2.conv3.weight"])
     assert torch.equal(mine["classifier.0.weight"], given["classifier.0.weight"])
     assert torch.equal(
-        mine["backbone.conv1.weight"], widen(given["backbone.conv1.weight"], ("red", "green", "blue", "nir"))
+        mine["backbone.conv1.weight"],
+        expand_first_conv(given["backbone.conv1.weight"], ("red", "green", "blue", "nir")),
     )
 
 
@@ -181,7 +182,7 @@ def test_a_state_that_does_not_fit_names_the_first_mismatch(change: Any, says: s
     state = resnet18(weights=None).state_dict()
     change(state)
     with pytest.raises(ModelError, match=says):
-        adopt(architecture("fcn8s_resnet18").build(3, 2), architecture("fcn8s_resnet18"), state, RGB)
+        load_pretrained(architecture("fcn8s_resnet18").build(3, 2), architecture("fcn8s_resnet18"), state, RGB)
 
 
 class Payload:

@@ -15,10 +15,10 @@ import pytest
 from conftest import blocks, write_raster
 
 from agriseg import SegmentationModel, segment
-from agriseg.batch.state_db import Ledger
+from agriseg.batch.state_db import StateDatabase
 from agriseg.demo.reference_models import random_network
 from agriseg.files import locked
-from agriseg.inference.workers import Crew
+from agriseg.inference.workers import WorkerPool
 
 Tries = Callable[[int, int], int]
 
@@ -107,7 +107,7 @@ def keys_on_disk() -> list[Path]:
 @pytest.mark.fault("W06")
 def test_a_stranger_gives_no_orders_to_local_workers(stranger: Stranger) -> None:
     before = listening(os.getpid())
-    with Crew(2) as crew:
+    with WorkerPool(2) as crew:
         opened = [port for port in listening(os.getpid()) if port not in before]
         assert len(opened) == 5, "a scheduler, two workers and who watches these: no other port, so no pages over HTTP"
         assert stranger.knock(opened) == "refused"
@@ -167,7 +167,7 @@ def test_what_others_may_do_with_our_files_is_the_owners_choice(
     before = os.umask(umask)
     try:
         segment(image, small, out, tile=64, progress=lambda *_: seen.update(modes(out)))
-        with Ledger(out / "ledger.sqlite"), locked(out / "held.lock"):
+        with StateDatabase(out / "ledger.sqlite"), locked(out / "held.lock"):
             seen |= modes(out)
     finally:
         os.umask(before)

@@ -20,12 +20,12 @@ from agriseg import Legend, SegmentationModel, load_model, segment
 from agriseg.cli import main
 from agriseg.demo.reference_models import random_network
 from agriseg.errors import GridError, ModelError, UsageError
-from agriseg.networks import ARCHITECTURES, Architecture, architecture, factor_of, plain
-from agriseg.networks.first_conv import widen
+from agriseg.networks import ARCHITECTURES, Architecture, architecture, downsampling_factor, without_downsampling
+from agriseg.networks.first_conv import expand_first_conv
 from agriseg.networks.flops import multiply_adds, parameters
-from agriseg.networks.pretrained import adopt
+from agriseg.networks.pretrained import load_pretrained
 from agriseg.training.config import TrainConfig
-from agriseg.training.initial_weights import start
+from agriseg.training.initial_weights import initial_network
 from agriseg.training.run import train
 
 RGB = ("red", "green", "blue")
@@ -58,10 +58,12 @@ def test_a_network_of_means_answers_as_on_the_averaged_picture(name: str) -> Non
     x = torch.randn(1, 3, 128, 192, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     averaged = x.reshape(1, 3, 64, 2, 96, 2).mean((3, 5))
     with torch.inference_mode():
-        expected = plain(network)(averaged)
+        expected = without_downsampling(network)(averaged)
         torch.testing.assert_close(network(x), expected)
-    assert (factor_of(network), factor_of(plain(network))) == (2, 1)
-    assert plain(whole.build(3, 2)).state_dict().keys() == plain(network).state_dict().keys()
+    assert (downsampling_factor(network), downsampling_factor(without_downsampling(network))) == (2, 1)
+    assert (
+        without_downsampling(whole.build(3, 2)).state_dict().keys() == without_downsampling(network).state_dict().keys()
+    )
     for strange in ("fcn_small/1", "fcn_small/9", "fcn_small/2/2", "fcn_small/2\n"):
         with pytest.raises(ModelError, match="no architecture"):
             architecture(strange)
@@ -69,10 +71,10 @@ def test_a_network_of_means_answers_as_on_the_averaged_picture(name: str) -> Non
 
 def test_a_network_of_means_starts_as_the_one_without(tmp_path: Path) -> None:
     torch.save(resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
-    first = start(architecture("fcn8s_resnet18/2"), RGB, ["a", "b"], 0, str(tmp_path / "resnet18.pth"))
-    second = start(architecture("fcn8s_resnet18"), RGB, ["a", "b"], 0, str(tmp_path / "resnet18.pth"))
+    first = initial_network(architecture("fcn8s_resnet18/2"), RGB, ["a", "b"], 0, str(tmp_path / "resnet18.pth"))
+    second = initial_network(architecture("fcn8s_resnet18"), RGB, ["a", "b"], 0, str(tmp_path / "resnet18.pth"))
     assert first.fresh == second.fresh
-    mine, theirs = plain(first.network).state_dict(), second.network.state_dict()
+    mine, theirs = without_downsampling(first.network).state_dict(), second.network.state_dict()
     assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
     design = architecture("fcn8s_resnet18/2")
     SegmentationModel(
@@ -85,9 +87,11 @@ def test_a_network_of_means_starts_as_the_one_without(tmp_path: Path) -> None:
         architecture=design.name,
     ).save(tmp_path / "m.safetensors")
     for arch in ("fcn8s_resnet18", "fcn8s_resnet18/2", "fcn8s_resnet18/4"):
-        began = start(architecture(arch), RGB, ["a", "b"], 3, str(tmp_path / "m.safetensors"))
+        began = initial_network(architecture(arch), RGB, ["a", "b"], 3, str(tmp_path / "m.safetensors"))
         assert began.note is None
-        assert all(torch.equal(value, mine[key]) for key, value in plain(began.network).state_dict().items())
+        assert all(
+            torch.equal(value, mine[key]) for key, value in without_downsampling(began.network).state_dict().items()
+        )
 
 
 def test_segnet_puts_pooled_values_back_in_their_places() -> None:
@@ -105,7 +109,7 @@ def test_segnet_puts_pooled_values_back_in_their_places() -> None:
 def test_segnets_encoder_is_vgg() -> None:
     theirs = vgg16_bn(weights=None).eval()
     network = architecture("segnet").build(3, 2).eval()
-    adopt(network, architecture("segnet"), theirs.state_dict(), RGB)
+    load_pretrained(network, architecture("segnet"), theirs.state_dict(), RGB)
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     seen = []
     network.unpool.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -134,7 +138,7 @@ def test_a_network_for_pictures_becomes_the_backbone(name: str, make: Any) -> No
     design, body = architecture(name), make(weights=None).state_dict()
     network = design.build(3, 2)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    fresh = adopt(network, design, body, RGB)
+    fresh = load_pretrained(network, design, body, RGB)
     after = network.state_dict()
     assert fresh
     assert not any(key.startswith("backbone.") for key in fresh)
@@ -146,12 +150,12 @@ def test_a_network_for_pictures_becomes_the_backbone(name: str, make: Any) -> No
 
 def test_states_saved_before_batches_were_counted_load() -> None:
     body = {k: v for k, v in resnet18(weights=None).state_dict().items() if not k.endswith("num_batches_tracked")}
-    adopt(architecture("fcn8s_resnet18").build(3, 2), architecture("fcn8s_resnet18"), body, RGB)
+    load_pretrained(architecture("fcn8s_resnet18").build(3, 2), architecture("fcn8s_resnet18"), body, RGB)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_first_tensor_of_four_axes_is_the_first_convolution(name: str) -> None:
-    """`adopt` widens that one."""
+    """`load_pretrained` widens that one."""
     state = architecture(name).build(7, 3).state_dict()
     assert next(value for value in state.values() if value.dim() == 4).shape[1] == 7
 
@@ -165,7 +169,7 @@ def test_another_model_of_other_classes_and_bands_is_a_start(tmp_path: Path, nam
     )  # fmt: skip
     given.save(tmp_path / "first.safetensors")
     source = str(tmp_path / "first.safetensors")
-    began = start(design, RGB, ["healthy", "ill"], 2, source)
+    began = initial_network(design, RGB, ["healthy", "ill"], 2, source)
     theirs, mine = given.network.state_dict(), began.network.state_dict()
     stem = next(key for key, value in mine.items() if value.dim() == 4)
     torch.testing.assert_close(mine[stem], theirs[stem][:, 1:] * 4 / 3)
@@ -174,8 +178,8 @@ def test_another_model_of_other_classes_and_bands_is_a_start(tmp_path: Path, nam
     same = [key for key in mine if key not in began.fresh and key != stem]
     assert all(torch.equal(mine[key], theirs[key]) for key in same)
     # a head of the same size but of other classes is not theirs; that of the same classes is
-    assert start(design, RGB, ["a", "b", "c"], 2, source).fresh
-    again = start(design, given.bands, given.legend.names, 2, source)
+    assert initial_network(design, RGB, ["a", "b", "c"], 2, source).fresh
+    again = initial_network(design, given.bands, given.legend.names, 2, source)
     assert again.note is None
     assert all(torch.equal(value, theirs[key]) for key, value in again.network.state_dict().items())
 
@@ -187,7 +191,7 @@ def test_a_model_of_another_network_is_no_start(tmp_path: Path) -> None:
     )
     model.save(tmp_path / "m.safetensors")
     with pytest.raises(ModelError, match="a fcn_small, expected unet_small"):
-        start(architecture("unet_small"), RGB, ["a", "b"], 0, str(tmp_path / "m.safetensors"))
+        initial_network(architecture("unet_small"), RGB, ["a", "b"], 0, str(tmp_path / "m.safetensors"))
 
 
 @pytest.fixture
@@ -209,17 +213,17 @@ def test_named_weights_come_from_torchs_folder(hub: Path) -> None:
     with pytest.raises(
         ModelError, match=r"fetch https://download.pytorch.org/models/resnet18-\w+.pth to .*checkpoints"
     ):
-        start(design, RGB, ["a", "b"], 0, "imagenet")
+        initial_network(design, RGB, ["a", "b"], 0, "imagenet")
     assert not hub.exists()  # nothing was fetched
     hub.mkdir(parents=True)
     body = resnet18(weights=None).state_dict()
     torch.save(body, hub / Path(get_weight("ResNet18_Weights.IMAGENET1K_V1").url).name)
-    began = start(design, (*RGB, "nir"), ["a", "b"], 0, "imagenet")
+    began = initial_network(design, (*RGB, "nir"), ["a", "b"], 0, "imagenet")
     state = began.network.state_dict()
-    assert torch.equal(state["backbone.conv1.weight"], widen(body["conv1.weight"], (*RGB, "nir")))
+    assert torch.equal(state["backbone.conv1.weight"], expand_first_conv(body["conv1.weight"], (*RGB, "nir")))
     assert began.origin.startswith("ResNet18_Weights.IMAGENET1K_V1 (")
     with pytest.raises(ModelError, match="unet_small has no weights by the name imagenet"):
-        start(architecture("unet_small"), RGB, ["a", "b"], 0, "imagenet")
+        initial_network(architecture("unet_small"), RGB, ["a", "b"], 0, "imagenet")
 
 
 def test_named_heads_are_not_taken_for_ones_own(hub: Path) -> None:
@@ -228,7 +232,7 @@ def test_named_heads_are_not_taken_for_ones_own(hub: Path) -> None:
     theirs = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=21).state_dict()
     design = architecture("lraspp_mobilenet_v3_large")
     torch.save(theirs, hub / Path(get_weight(design.pretrained["coco"]).url).name)
-    began = start(design, RGB, [f"class {n}" for n in range(21)], 0, "coco")
+    began = initial_network(design, RGB, [f"class {n}" for n in range(21)], 0, "coco")
     assert sorted(began.fresh) == sorted(key for key in theirs if key.startswith(design.heads))
 
 
@@ -249,20 +253,20 @@ def site(tmp_path: Path) -> Iterator[str]:
 def test_an_address_is_fetched_once_and_its_hash_is_checked(tmp_path: Path, hub: Path, site: str) -> None:
     save_file(resnet18(weights=None).state_dict(), tmp_path / "site" / "body.safetensors")
     design = architecture("fcn8s_resnet18")
-    first = start(design, RGB, ["a", "b"], 0, f"{site}/body.safetensors?token=secret")
+    first = initial_network(design, RGB, ["a", "b"], 0, f"{site}/body.safetensors?token=secret")
     assert "secret" not in first.origin
     other = {name: value + 1 for name, value in resnet18(weights=None).state_dict().items()}
     save_file(other, tmp_path / "site" / "body.safetensors")
-    again = start(design, RGB, ["a", "b"], 0, f"{site}/body.safetensors?token=secret")
+    again = initial_network(design, RGB, ["a", "b"], 0, f"{site}/body.safetensors?token=secret")
     assert again.origin != first.origin
     assert torch.equal(again.network.state_dict()["backbone.bn1.weight"], other["bn1.weight"])
     with pytest.raises(ModelError, match="cannot be fetched"):
-        start(design, RGB, ["a", "b"], 0, f"{site}/none.pth")
+        initial_network(design, RGB, ["a", "b"], 0, f"{site}/none.pth")
     with pytest.raises(ModelError, match="cannot be fetched"):  # another address of the same name is another file
-        start(design, RGB, ["a", "b"], 0, f"{site}/other/body.safetensors")
+        initial_network(design, RGB, ["a", "b"], 0, f"{site}/other/body.safetensors")
     (tmp_path / "site" / "body-0123456789abcdef.pth").write_bytes(b"other")
     with pytest.raises(ModelError, match="invalid hash"):
-        start(design, RGB, ["a", "b"], 0, f"{site}/body-0123456789abcdef.pth")
+        initial_network(design, RGB, ["a", "b"], 0, f"{site}/body-0123456789abcdef.pth")
     assert [path.name[12:] for path in hub.glob("[!.]*")] == ["_body.safetensors"]
 
 

@@ -18,7 +18,7 @@ from scipy import ndimage
 from agriseg.analysis import components as patching
 from agriseg.analysis import polygonize as outlining
 from agriseg.analysis import postprocess as cleaning
-from agriseg.analysis.components import Patches
+from agriseg.analysis.components import Components
 from agriseg.analysis.polygonize import polygonize
 from agriseg.analysis.postprocess import clean
 from agriseg.errors import DataError, UsageError
@@ -97,7 +97,7 @@ def labelled(mask: np.ndarray) -> np.ndarray:
     return rank[inverse].reshape(mask.shape)
 
 
-def check_patches(found: Patches, mask: np.ndarray, confidence: np.ndarray, areas: np.ndarray) -> None:
+def check_patches(found: Components, mask: np.ndarray, confidence: np.ndarray, areas: np.ndarray) -> None:
     labels = labelled(mask)
     index = np.arange(1, labels.max() + 1)
     boxes = [(r.start, r.stop, c.start, c.stop) for r, c in ndimage.find_objects(labels)]
@@ -121,7 +121,7 @@ def check_map(folder: Path, mask: np.ndarray, rows: int, **where: Any) -> None:
     source = finished(folder, mask, sure(mask), **where)
     place = source.georeference
     areas = pixel_areas(place.crs, place.transform, source.width, range(source.height))
-    check_patches(Patches.of(source, rows), mask, sure(mask), areas)
+    check_patches(Components.of(source, rows), mask, sure(mask), areas)
 
 
 @LAWS
@@ -142,7 +142,7 @@ def test_patches_do_not_depend_on_parts(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_map_without_ground_has_patches_without_areas(tmp_path: Path) -> None:
-    found = Patches.of(finished(tmp_path, RING, crs=None))
+    found = Components.of(finished(tmp_path, RING, crs=None))
     assert found.square_metres is None
     assert found.pixels.tolist() == [7, 1, 1]
 
@@ -150,11 +150,11 @@ def test_a_map_without_ground_has_patches_without_areas(tmp_path: Path) -> None:
 def test_too_many_patches_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patching, "MAX_PATCHES", 89)
     with pytest.raises(DataError, match=r"more than 89 patches.*--smooth"):
-        Patches.of(finished(tmp_path, ODD["checkerboard"]))
+        Components.of(finished(tmp_path, ODD["checkerboard"]))
 
 
 def outlines(source: FinishedMap, rows: int = 1024, **how: Any) -> outlining.Polygons:
-    return polygonize(source, Patches.of(source, rows), rows=rows, **how)
+    return polygonize(source, Components.of(source, rows), rows=rows, **how)
 
 
 def burnt(found: outlining.Polygons, source: FinishedMap, shapes: Any = None, values: Any = None) -> np.ndarray:

@@ -21,14 +21,14 @@ from rasterio.shutil import copy as copy_raster
 
 from agriseg import SegmentationModel, segment
 from agriseg.errors import AccessError, AgrisegError, DataError, InputMissing, UsageError
-from agriseg.figures.quicklook import photograph
+from agriseg.figures.quicklook import image_quicklook
 from agriseg.grid import Window
 from agriseg.raster import gdal_env, geodesy, safe_open
 from agriseg.raster import pixel_sample as sample_module
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.pixel_sample import take_sample
 from agriseg.raster.reader import Reader, Source
-from agriseg.raster.resample import Taps, resample
+from agriseg.raster.resample import ResampleWeights, resample
 from agriseg.raster.valid_mask import Use, ValidityRule
 
 
@@ -430,7 +430,7 @@ def test_averages_by_whole_factors_are_gdals(tmp_path: Path, factor: int) -> Non
 @given(st.integers(1, 60), st.integers(1, 60))
 @settings(max_examples=200, deadline=None)
 def test_resampling_keeps_constants_and_the_mean(source_size: int, size: int) -> None:
-    taps = Taps(source_size, size, 0, size)
+    taps = ResampleWeights(source_size, size, 0, size)
     index, weight = taps.table()
     np.testing.assert_allclose(weight.sum(1), 1)
     assert index.min() >= 0
@@ -445,7 +445,7 @@ def test_invalid_pixels_do_not_colour_their_neighbours() -> None:
     valid = np.ones((4, 4), bool)
     pixels[:, :, 1] = 255
     valid[:, 1] = valid[0] = False
-    mean, known = resample(pixels, valid, Taps(4, 2, 0, 2), Taps(4, 2, 0, 2))
+    mean, known = resample(pixels, valid, ResampleWeights(4, 2, 0, 2), ResampleWeights(4, 2, 0, 2))
     np.testing.assert_array_equal(mean, np.full((1, 2, 2), 10, np.float32))
     np.testing.assert_array_equal(known, [[False, True], [True, True]])  # a quarter, half, half, all covered
 
@@ -495,7 +495,8 @@ def test_overviews_change_nothing(tmp_path: Path, seed: int, oracle: Segmentatio
     np.testing.assert_array_equal(found.valid, expected.valid)
     np.testing.assert_array_equal(found.pixels, expected.pixels)
     looks = [
-        photograph(source_of(path), Window(0, 0, width, height), ("red", "green", "blue")) for path in (plain, other)
+        image_quicklook(source_of(path), Window(0, 0, width, height), ("red", "green", "blue"))
+        for path in (plain, other)
     ]
     assert looks[0] == looks[1]
     if seed < 2:

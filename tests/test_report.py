@@ -23,12 +23,12 @@ from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.run import make_layers
 from agriseg.cli import main
 from agriseg.errors import InputMissing, OutputError, UsageError
-from agriseg.export.exports import Handover
-from agriseg.figures.quicklook import shrunk
+from agriseg.export.exports import Exports
+from agriseg.figures.quicklook import quicklook_size
 from agriseg.reports.map_figure import MapPicture
 from agriseg.reports.patterns import pattern
 from agriseg.reports.report import write_report
-from agriseg.reports.translations import Words, catalogue
+from agriseg.reports.translations import Translator, catalogue
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = ("<img src=x onerror=alert(1)>", '"><script>alert(2)</script>', "javascript:alert(3)")
@@ -353,7 +353,7 @@ def test_the_answer_comes_from_the_layers(run: Path) -> None:
     rows = {row["class"]: row for row in layers["areas"][:4]}
     (name,) = layers["options"]["affected"]
     text = page_of(run).read_text()
-    words = Words("en")
+    words = Translator("en")
     assert f"<em>{words.area(rows[name]['hectares'])}</em> affected by {name}" in text
     assert f"That is {words.percent(rows[name]['share_of_field'])} of what is mapped." in text
     assert words.area(layers["largest"]["area_m2"] / 10_000) in text
@@ -420,9 +420,9 @@ def test_each_sentence_has_its_languages(lang: str) -> None:
         assert text in catalogue(), text
     for english, chinese in catalogue().items():
         assert set(re.findall(r"{(\w+)", english)) == set(re.findall(r"{(\w+)", chinese)), english
-    assert Words(lang).area(0.02) in {"200 m²", "200 平方米"}
+    assert Translator(lang).area(0.02) in {"200 m²", "200 平方米"}
     with pytest.raises(UsageError, match="expected en or zh"):
-        Words("de")
+        Translator("de")
 
 
 # its pictures
@@ -468,7 +468,7 @@ def test_patterns_differ() -> None:
     [((1, 1), (1, 1)), ((1600, 3), (1600, 3)), ((1601, 900), (801, 450)), ((32768, 100), (1024, 4))],
 )
 def test_the_size_of_a_quick_look(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert shrunk(*size) == expected
+    assert quicklook_size(*size) == expected
 
 
 def test_quick_looks_hold_the_layers_numbers(run: Path) -> None:
@@ -496,7 +496,7 @@ def test_the_quick_look_of_the_image_is_the_ground_of_the_map(
     part = pixels[:, top : top + height, left : left + width].astype(float)
     with Image.open(report.record.with_name("a_image.png")) as picture:
         shown = np.array(picture.convert("RGBA")).astype(float)
-    across, down = shrunk(width, height)
+    across, down = quicklook_size(width, height)
     assert shown.shape[:2] == (down, across)
     side = round(width / across)
     valid = (part != 0).any(0)
@@ -607,7 +607,7 @@ def test_a_pattern_names_fields_and_days(season: Path, capsys: pytest.CaptureFix
     )
     capsys.readouterr()
     text = (season / "s.html").read_text()
-    assert Words("zh")("Fields: {fields}, flights: {flights}", fields=2, flights=4) in text
+    assert Translator("zh")("Fields: {fields}, flights: {flights}", fields=2, flights=4) in text
     assert '<th scope="row">n</th>' in text
 
 
@@ -650,6 +650,6 @@ def test_flags_that_mean_nothing_are_refused(run: Path, capsys: pytest.CaptureFi
     assert "is for the page of several maps" in capsys.readouterr().err
     assert called("report", run.parent / "nowhere") == 66
     with pytest.raises(UsageError):
-        Handover("fr")
+        Exports("fr")
     with pytest.raises(InputMissing, match="nowhere"):  # before a run of hours, not after it
-        Handover(previous=run.parent / "nowhere")
+        Exports(previous=run.parent / "nowhere")

@@ -25,9 +25,9 @@ from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import run
 from agriseg.options import RunOptions
-from agriseg.storage.base import Folder
-from agriseg.storage.logits_cache import Answers
-from agriseg.storage.progress_log import Journal
+from agriseg.storage.base import FolderStorage
+from agriseg.storage.logits_cache import LogitsCache
+from agriseg.storage.progress_log import ProgressLog
 
 TILE = {"tile": 96, "overlap": 48, "margin": 16}
 
@@ -281,14 +281,14 @@ def test_a_signal_keeps_what_is_done(tmp_path: Path, model_file: Path) -> None:
 
 def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
     shape, rng = (3, 5, 7), torch.Generator().manual_seed(0)
-    kept = Answers(Folder(tmp_path), shape, "key", "one")
+    kept = LogitsCache(FolderStorage(tmp_path), shape, "key", "one")
     logits = {(row, col): torch.randn(shape, generator=rng) for row in range(3) for col in (4, 0, 2)}
     for place, each in logits.items():
         kept.keep(*place, each)
-    again = Answers(Folder(tmp_path), shape, "key", "two")
+    again = LogitsCache(FolderStorage(tmp_path), shape, "key", "two")
     assert all(torch.equal(again.find(*place), each) for place, each in logits.items())  # type: ignore[arg-type]
     assert again.find(0, 1) is None
-    assert Answers(Folder(tmp_path), shape, "another", "two").find(0, 4) is None, "of a run that is over"
+    assert LogitsCache(FolderStorage(tmp_path), shape, "another", "two").find(0, 4) is None, "of a run that is over"
     again.forget(range(2))
     assert again.find(1, 4) is None
     assert kept.find(1, 4) is None
@@ -296,19 +296,19 @@ def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_a_journal_of_another_key_is_none(tmp_path: Path) -> None:
-    mine = Journal(Folder(tmp_path), "mine")
+    mine = ProgressLog(FolderStorage(tmp_path), "mine")
     assert not mine.is_mine
     assert mine.find(0) is None
     mine.start()
     mine.add(0, {"tiles": 3})
     assert (mine.is_mine, mine.find(0), mine.numbers) == (True, {"tiles": 3}, [0])
-    other = Journal(Folder(tmp_path), "other")
+    other = ProgressLog(FolderStorage(tmp_path), "other")
     assert (other.is_mine, other.find(0)) == (False, None)
 
 
 def test_a_place_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
     """A worker that nobody waits for any more leaves nothing behind."""
-    place = Folder(tmp_path / "gone")
+    place = FolderStorage(tmp_path / "gone")
     with pytest.raises(StorageError, match="cannot be written"):
         place.put("answers/3/4", b"late")
     assert not (tmp_path / "gone").exists()

@@ -11,7 +11,7 @@ from test_fit import GREY, scene
 
 from agriseg.errors import DataError
 from agriseg.labels.scene import Scene
-from agriseg.labels.spatial_split import BlockCounts, BlockSplit, Draw
+from agriseg.labels.spatial_split import BlockCounts, HoldoutDraw, SpatialSplit
 from agriseg.training.config import TrainConfig
 from agriseg.training.holdout import Counted, Division, divide
 
@@ -56,7 +56,9 @@ def test_counts_by_block_are_those_of_the_masks(tmp_path: Path, seed: int) -> No
     buffer = int(rng.choice([0, rng.integers(0, side + 1), side]))
     ids = rng.choice([0, 1, 2, 255], (height, width))
     one = labelled(tmp_path, "a", ids)
-    split = BlockSplit.draw(height, width, Draw(seed, float(rng.uniform(0.1, 0.6))), side=int(side), buffer=buffer)
+    split = SpatialSplit.draw(
+        height, width, HoldoutDraw(seed, float(rng.uniform(0.1, 0.6))), side=int(side), buffer=buffer
+    )
     counts = BlockCounts.of(one, 3, int(side), buffer)
     assert counts.totals.tolist() == [(ids == k).sum() for k in range(3)]
     for got, keep in zip(counts.parts(split.held), (split.training, split.validation), strict=True):
@@ -82,7 +84,7 @@ def test_a_draw_that_serves_is_the_first(tmp_path: Path) -> None:
     one = labelled(tmp_path, "a", np.indices((160, 160)).sum(0) % 3)
     found = division([one], seed=3)
     assert found.draws == 1
-    expected = BlockSplit.draw(160, 160, Draw(3, 0.25), side=32, buffer=4)
+    expected = SpatialSplit.draw(160, 160, HoldoutDraw(3, 0.25), side=32, buffer=4)
     assert seen(found.held) == seen([Scene(one.source, replace(one.labels, keep=expected.validation))])
 
 

@@ -21,11 +21,11 @@ from runs import Nursery
 
 from agriseg import load_model
 from agriseg.errors import AgrisegError, DeviceError, DeviceMemoryError, UsageError, WorkerLost
-from agriseg.inference.workers import Crew, Failure
+from agriseg.inference.workers import TaskError, WorkerPool
 from agriseg.mapping.distribute import _parts
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
-from agriseg.mapping.run import Manner, run
+from agriseg.mapping.run import Execution, run
 from agriseg.options import RunOptions
 
 TILES = {"tile": 64, "overlap": 32, "margin": 8}
@@ -35,8 +35,8 @@ Tries = Callable[[int, int], int]
 
 
 @pytest.fixture(scope="module")
-def crew() -> Iterator[Crew]:
-    with Crew(2) as crew:
+def crew() -> Iterator[WorkerPool]:
+    with WorkerPool(2) as crew:
         yield crew
 
 
@@ -53,9 +53,9 @@ def image(tmp_path: Path) -> Path:
     return write_raster(tmp_path / "a.tif", blocks(520, 300, low=1), nodata=0)
 
 
-def mapped(image: Path, model_file: Path, out: Path, crew: Crew | None = None, **flags: Any) -> dict[str, bytes]:
+def mapped(image: Path, model_file: Path, out: Path, crew: WorkerPool | None = None, **flags: Any) -> dict[str, bytes]:
     prepared = prepare(image, load_model(model_file), RunOptions.of(**{**TILES, **flags}))
-    run(prepared, Outputs(out, image.stem, bool(flags.get("probabilities"))), manner=Manner(crew))
+    run(prepared, Outputs(out, image.stem, bool(flags.get("probabilities"))), manner=Execution(crew))
     assert not list(out.glob(".*"))
     return layer_bytes(out)
 
@@ -70,7 +70,7 @@ def command(image: Path, model: Path, out: Path, *flags: str) -> list[str]:
 @pytest.mark.fault("W07")
 @pytest.mark.parametrize("flags", [{}, {"band_rows": 3, "probabilities": True}, {"window": "50,70,200,333"}], ids=str)
 def test_workers_make_the_bytes_of_threads(
-    tmp_path: Path, image: Path, model_file: Path, crew: Crew, one_thread: None, flags: dict[str, Any]
+    tmp_path: Path, image: Path, model_file: Path, crew: WorkerPool, one_thread: None, flags: dict[str, Any]
 ) -> None:
     alone = mapped(image, model_file, tmp_path / "alone", **flags)
     assert mapped(image, model_file, tmp_path / "crew", crew, **flags) == alone
@@ -117,7 +117,7 @@ def certificates(folder: Path) -> dict[str, str]:
 
 
 def test_a_run_stopped_with_workers_goes_on_without_and_the_other_way_round(
-    tmp_path: Path, image: Path, model_file: Path, crew: Crew, one_thread: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, image: Path, model_file: Path, crew: WorkerPool, one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What one kind has done is taken up by the other, wherever the gaps are."""
     from agriseg.mapping import distribute as spreading
@@ -133,7 +133,7 @@ def test_a_run_stopped_with_workers_goes_on_without_and_the_other_way_round(
         """Does some of the bands, and is stopped."""
 
         def part(prepared: Any, archive: Any, indices: Any, *rest: Any) -> int:
-            local.run_stretch(prepared, archive, wanted, *rest)
+            local.run_local(prepared, archive, wanted, *rest)
             raise Stop
 
         return part
@@ -141,7 +141,7 @@ def test_a_run_stopped_with_workers_goes_on_without_and_the_other_way_round(
     for name, first, second in (("a", None, crew), ("b", crew, None)):
         for wanted in ([3, 4, 9], [0, 12]):
             with monkeypatch.context() as patch:
-                patch.setattr(jobs, "run_stretch", only(wanted))
+                patch.setattr(jobs, "run_local", only(wanted))
                 patch.setattr(spreading._Spread, "run", lambda self: only(wanted)(  # noqa: B023
                     self.prepared, self.working.archive, [], self.working.settle, self.tell, "x"))  # fmt: skip
                 with pytest.raises(Stop):
@@ -251,13 +251,13 @@ def patched(folder: Path, act: str) -> dict[str, str]:
         "    def find_spec(self, fullname, path=None, target=None):\n"
         "        if fullname != 'agriseg.mapping.distribute': return None\n"
         "        sys.meta_path.remove(self)\n"
-        "        from agriseg.storage import logits_cache as answers\n"
-        "        begin = answers.Answers.begin\n"
+        "        from agriseg.storage import logits_cache\n"
+        "        begin = logits_cache.LogitsCache.begin\n"
         "        def note(self, tile):\n"
         "            begin(self, tile)\n"
         "            at = [tile.window]\n"
         f"            exec({act!r}, globals(), locals())\n"
-        "        answers.Answers.begin = note\n"
+        "        logits_cache.LogitsCache.begin = note\n"
         "        return None\n"
         "sys.meta_path.insert(0, After())\n",
     )
@@ -280,7 +280,7 @@ def test_workers_with_little_memory(tmp_path: Path, image: Path, model_file: Pat
 
 
 def test_workers_share_out_cores_and_gpus() -> None:
-    with Crew(3, gpus=2) as crew:
+    with WorkerPool(3, gpus=2) as crew:
         crew.give("threads", torch.get_num_threads)
         crew.give("trim", os.getenv, "MALLOC_TRIM_THRESHOLD_")
         told: dict[str, Any] = {}
@@ -291,7 +291,7 @@ def test_workers_share_out_cores_and_gpus() -> None:
     assert sorted(seen) == ["0", "0", "1"]
 
 
-def test_a_worker_of_another_version_is_named(crew: Crew) -> None:
+def test_a_worker_of_another_version_is_named(crew: WorkerPool) -> None:
     crew.require_same(lambda: {"torch": "2.0"})
     with pytest.raises(
         DeviceError, match=r"worker tls://127.0.0.1:\d+ has pid \d+, this machine \d+; install the same"
@@ -308,7 +308,7 @@ def missing_there() -> dict[str, str]:
 
 
 def test_what_fails_in_a_worker_is_told_here(
-    tmp_path: Path, image: Path, model_file: Path, crew: Crew, one_thread: None
+    tmp_path: Path, image: Path, model_file: Path, crew: WorkerPool, one_thread: None
 ) -> None:
     data = image.read_bytes()
     (tmp_path / "cut.tif").write_bytes(data[: len(data) // 2])
@@ -316,25 +316,27 @@ def test_what_fails_in_a_worker_is_told_here(
         mapped(tmp_path / "cut.tif", model_file, tmp_path / "out", crew)
     assert caught.value.exit_code == 65
     assert not list((tmp_path / "out").glob("*"))
-    assert isinstance(Failure.of(DeviceMemoryError("full")).error, DeviceMemoryError)
+    assert isinstance(TaskError.of(DeviceMemoryError("full")).error, DeviceMemoryError)
 
 
-def test_a_worker_that_would_make_other_bytes_is_refused(image: Path, model_file: Path, crew: Crew) -> None:
+def test_a_worker_that_would_make_other_bytes_is_refused(image: Path, model_file: Path, crew: WorkerPool) -> None:
     crew.give("x", _as_of_another_machine, str(image), str(model_file))
     ((_, answer),) = list(crew.done(60))
     assert (answer.code, "make other bytes" in answer.text) == (69, True)
 
 
 def _as_of_another_machine(image: str, model: str) -> Any:
-    from agriseg.mapping.distribute import Stretch, work_on
+    from agriseg.mapping.distribute import BandRange, run_band_range
 
-    return work_on(Stretch(Path(image), Path(model), RunOptions.of(tile=64), "/nowhere", "another", 1, range(1)))
+    return run_band_range(
+        BandRange(Path(image), Path(model), RunOptions.of(tile=64), "/nowhere", "another", 1, range(1))
+    )
 
 
-def test_a_model_without_a_file_cannot_travel(tmp_path: Path, image: Path, small: Any, crew: Crew) -> None:
+def test_a_model_without_a_file_cannot_travel(tmp_path: Path, image: Path, small: Any, crew: WorkerPool) -> None:
     prepared = prepare(image, small, RunOptions.of(**TILES))
     with pytest.raises(UsageError, match="has no file"):
-        run(prepared, Outputs(tmp_path / "out", "a", with_probabilities=False), manner=Manner(crew))
+        run(prepared, Outputs(tmp_path / "out", "a", with_probabilities=False), manner=Execution(crew))
 
 
 def test_a_cluster_that_goes_away(
@@ -344,7 +346,7 @@ def test_a_cluster_that_goes_away(
     from agriseg.inference import workers as crews
 
     monkeypatch.setattr(crews, "_ALONE", 1.0)
-    with cluster(tmp_path, workers=1) as file, Crew(0, str(file)) as crew:
+    with cluster(tmp_path, workers=1) as file, WorkerPool(0, str(file)) as crew:
         for each in psutil.process_iter(["cmdline"]):
             if "dask_worker" in str(each.info["cmdline"]) and str(file) in str(each.info["cmdline"]):
                 for process in (each, *each.children(recursive=True)):
@@ -358,7 +360,7 @@ def test_workers_whose_nanny_gives_up_are_started_again(monkeypatch: pytest.Monk
     from agriseg.inference import workers as crews
 
     monkeypatch.setattr(crews, "_ALONE", 20.0)
-    with Crew(1) as crew:
+    with WorkerPool(1) as crew:
         (nanny,) = crew._cluster.workers.values()
         crew._cluster.sync(nanny.close)
         while crew.free < 1:
@@ -370,7 +372,7 @@ def test_workers_whose_nanny_gives_up_are_started_again(monkeypatch: pytest.Monk
     assert isinstance(told[0][1], int)
 
 
-def test_a_worker_that_is_lost_is_told(crew: Crew) -> None:
+def test_a_worker_that_is_lost_is_told(crew: WorkerPool) -> None:
     crew.give("x", os.abort)
     answers: list[Any] = []
     while not answers:

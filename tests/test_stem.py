@@ -15,7 +15,7 @@ from agriseg.analysis.options import FORMATS, LayerOptions
 from agriseg.analysis.run import make_layers
 from agriseg.change.compare import make_change
 from agriseg.errors import OutputError, StorageError
-from agriseg.export.exports import Handover
+from agriseg.export.exports import Exports
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import run
@@ -23,7 +23,7 @@ from agriseg.mapping.verdict import COLOURS
 from agriseg.mapping.verify import verify
 from agriseg.maps.index_maps import write_indices
 from agriseg.maps.stem import Stem
-from agriseg.options import Limits, RunOptions, Standard
+from agriseg.options import PublishPolicy, RunOptions, VerdictLimits
 
 ALL = {"affected": "bright", "mmu": "0.3m2", "zones": 2, "formats": FORMATS, "cell": "1m"}
 MINE = {"field_notes.txt": "a", "field_2_severity.tif": "b", "field_classes_old.qml": "c", "other_layers.json": "{}"}
@@ -49,7 +49,7 @@ def everything(folder: Path, out: Path, model: SegmentationModel, seed: int = 0)
     flags = {**ALL, "fields": plots, "plots": plots}
     make_layers(record, LayerOptions.of(**flags), overwrite=True)
     write_indices(folder / "field.tif", ["gli", "exg"], out, overwrite=True)
-    Handover(sld=True, stac=True, zarr=True).make(record)
+    Exports(sld=True, stac=True, zarr=True).make(record)
     (out / "field_confidence.tif.aux.xml").write_text("<PAMDataset/>")  # by a viewer, that has looked
     (out / "field_severity.tif.aux.xml").write_text("<PAMDataset/>")
     return record
@@ -125,7 +125,7 @@ def test_layers_replace_those_of_other_flags(tmp_path: Path, oracle: Segmentatio
     for _ in range(3):
         flags = {name: value for name, value in ALL.items() if rng.random() < 0.5 and name != "zones"}
         made = make_layers(record, LayerOptions.of(**flags), overwrite=True)
-        Handover(sld=True, stac=True).make(record)
+        Exports(sld=True, stac=True).make(record)
     made = make_layers(record, LayerOptions.of(**flags), overwrite=True)
     make_layers(other, LayerOptions.of(**flags))
     of_the_map = {"field_classes.sld", "field_confidence.sld"}
@@ -182,7 +182,7 @@ def test_whatever_step_fails_the_same_command_again_leaves_one_set(
 def test_a_red_map_takes_the_place_of_a_green_one_and_back(tmp_path: Path, oracle: SegmentationModel) -> None:
     home, away = tmp_path / "out", tmp_path / "quarantine"
     outputs = Outputs(home, "field", with_probabilities=False, overwrite=True)
-    red, green = Standard(Limits(), COLOURS, away), Standard(Limits(), (), away)
+    red, green = PublishPolicy(VerdictLimits(), COLOURS, away), PublishPolicy(VerdictLimits(), (), away)
     for seed, standard, here, there in ((0, green, home, away), (1, red, away, home)):
         run(prepare(fly(tmp_path, seed), oracle, RunOptions()), outputs, standard=standard)
         assert "field_classes.tif" in names(here)

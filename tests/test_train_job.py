@@ -21,11 +21,11 @@ from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.figures import training_charts
 from agriseg.legend import Legend
 from agriseg.normalize import Normalization
-from agriseg.training.augment import Augmentation, Samples
+from agriseg.training.augment import Augmentation, TrainingSamples
 from agriseg.training.config import TrainConfig
-from agriseg.training.dataset import gather
+from agriseg.training.dataset import load_dataset
 from agriseg.training.run import cross_validate, train
-from agriseg.training.sampling import take_census
+from agriseg.training.sampling import index_labels
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -64,9 +64,9 @@ def test_what_a_chip_decodes(tmp_path: Path) -> None:
 
 def test_a_census_in_strips_is_one_in_a_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = scene(field(tmp_path))
-    whole = take_census([one], 3, seed=0)
+    whole = index_labels([one], 3, seed=0)
     monkeypatch.setattr(agriseg.labels.raster, "_AT_ONCE", 7 * 260)
-    strips = take_census([one], 3, seed=0)
+    strips = index_labels([one], 3, seed=0)
     assert strips.counts.tolist() == whole.counts.tolist()
     ids = one.all().ids
     for k, places in enumerate(strips.places):
@@ -87,12 +87,12 @@ def test_the_rarest_class_is_pasted_with_its_picture(tmp_path: Path) -> None:
     ids = ids.repeat(20, 0).repeat(20, 1)
     write_raster(tmp_path / "a_labels.tif", ids[None], **GREY)
     one = scene(write_raster(tmp_path / "a.tif", np.stack([ids * 100] * 3)))
-    census, plain = take_census([one], 3, 0), Normalization(1.0, (0.0,) * 3, (1.0,) * 3)
+    census, plain = index_labels([one], 3, 0), Normalization(1.0, (0.0,) * 3, (1.0,) * 3)
     assert census.rarest == 2
     shares = []
     for paste in (0.0, 1.0):
         how = Augmentation(light=0, colour=0, paste=paste)
-        samples = Samples([one], census, plain, 96, 0.0, how, seed=0)
+        samples = TrainingSamples([one], census, plain, 96, 0.0, how, seed=0)
         made = [samples[number] for number in range(40)]
         shares.append(np.mean([(labels == 2).float().mean().item() for _, labels in made]))
         for x, labels in made:
@@ -104,7 +104,9 @@ def test_the_rarest_class_is_pasted_with_its_picture(tmp_path: Path) -> None:
 def test_quarter_turns_move_pixels_and_change_none(tmp_path: Path) -> None:
     one = scene(field(tmp_path, hole=False))
     plain = Normalization(1.0, (0.0,) * 3, (1.0,) * 3)
-    samples = Samples([one], take_census([one], 3, 0), plain, 64, 0.5, Augmentation(zoom=1, light=0, colour=0), seed=3)
+    samples = TrainingSamples(
+        [one], index_labels([one], 3, 0), plain, 64, 0.5, Augmentation(zoom=1, light=0, colour=0), seed=3
+    )
     windows = np.lib.stride_tricks.sliding_window_view(one.all().pixels[0], (64, 64))
     turned = set()
     for number in range(60):
@@ -125,7 +127,7 @@ def test_quarter_turns_move_pixels_and_change_none(tmp_path: Path) -> None:
 def test_random_squares_only_on_request_and_marked(tmp_path: Path) -> None:
     chosen = config(tmp_path, steps=2, validate_every=2)
     scattered = chosen.model_copy(update={"validation": chosen.validation.model_copy(update={"by": "random"})})
-    found = gather(scattered, tmp_path)
+    found = load_dataset(scattered, tmp_path)
     seen, kept = found.training[0].all().ids != 255, found.held[0].all().ids != 255
     labelled = scene(tmp_path / "data" / "a.tif").all().ids != 255
     np.testing.assert_array_equal(seen | kept, labelled)  # no belt
@@ -147,19 +149,19 @@ def test_folds_map_every_label_with_a_model_that_has_not_seen_it(tmp_path: Path)
     assert written["mean"] == pytest.approx(np.mean(written["miou"]))
     assert written["pooled"]["pixels"] == labelled.sum()
     for fold in range(3):
-        found = gather(chosen.of_fold(fold, 3), tmp_path)
+        found = load_dataset(chosen.of_fold(fold, 3), tmp_path)
         assert not ((found.training[0].all().ids != 255) & (found.held[0].all().ids != 255)).any()
 
 
 def test_statistics_are_of_the_training_blocks_alone(tmp_path: Path) -> None:
     """The held-back ground is made bright; the statistics must not notice."""
     chosen = config(tmp_path)
-    before = gather(chosen, tmp_path)
+    before = load_dataset(chosen, tmp_path)
     held = before.held[0].all().ids != 255
     with_holes = before.held[0].all()
     pixels = np.where(held, 250, with_holes.pixels).astype(np.uint8)
     write_raster(tmp_path / "data" / "a.tif", pixels, nodata=0)
-    after = gather(chosen, tmp_path)
+    after = load_dataset(chosen, tmp_path)
     assert after.model.mean == before.model.mean
     assert after.model.std == before.model.std
 
@@ -188,16 +190,16 @@ def test_a_model_has_the_resolution_of_its_images(tmp_path: Path) -> None:
     """Of one of them, not a mean between them; where they are far apart there is no such thing."""
     rng = np.random.default_rng(0)
     near = (0.05 * rng.uniform(1, 1.24, 4)).tolist()
-    found = gather(sized(tmp_path / "near", near), tmp_path)
+    found = load_dataset(sized(tmp_path / "near", near), tmp_path)
     assert any(found.model.gsd == pytest.approx(each, rel=1e-6) for each in near)
     with pytest.raises(DataError, match=r"2 of 2 cm, 2 of 10 cm per pixel, but a model has one; bring them"):
-        gather(sized(tmp_path / "far", [0.02, 0.02, 0.1, 0.1]), tmp_path)
+        load_dataset(sized(tmp_path / "far", [0.02, 0.02, 0.1, 0.1]), tmp_path)
     with pytest.raises(DataError, match=r"2 of 5 cm, 1 of 10 cm"):
-        gather(sized(tmp_path / "held", [0.05, 0.05], [0.1]), tmp_path)
-    some = gather(sized(tmp_path / "some", [0.05, None, 0.05]), tmp_path)
+        load_dataset(sized(tmp_path / "held", [0.05, 0.05], [0.1]), tmp_path)
+    some = load_dataset(sized(tmp_path / "some", [0.05, None, 0.05]), tmp_path)
     assert some.model.gsd is None
     assert "1 of 3 images do not tell their ground resolution, so the model does not know its own" in some.remarks
-    none = gather(sized(tmp_path / "none", [None, None]), tmp_path)
+    none = load_dataset(sized(tmp_path / "none", [None, None]), tmp_path)
     assert (none.model.gsd, [text for text in none.remarks if "resolution" in text]) == (None, [])
 
 
@@ -329,14 +331,14 @@ def test_polygons_of_two_images_of_one_name_stay_apart(tmp_path: Path) -> None:
         "data": {"images": "one/field.tif", "labels": "one/plants.geojson", "column": "class"},
         "validation": {"images": "two/field.tif", "labels": "two/plants.geojson"},
     }  # fmt: skip
-    found = gather(TrainConfig.of(tables, tmp_path), tmp_path / "out")
+    found = load_dataset(TrainConfig.of(tables, tmp_path), tmp_path / "out")
     training, held = (int((scenes[0].all().ids != 255).sum()) for scenes in (found.training, found.held))
     assert training > 2 * held > 0
 
 
 def test_flags_for_the_common_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="name the column"):
-        gather(
+        load_dataset(
             TrainConfig.of(
                 {"classes": ["a", "b"], "data": {"images": "i.tif", "labels": "l.gpkg"}, "recipe": {"steps": 1}},
                 tmp_path,

@@ -11,11 +11,11 @@ from agriseg.errors import DataError, InputMissing, ModelError, UsageError
 from agriseg.grid import Window
 from agriseg.labels.pairs import find_pairs
 from agriseg.labels.raster import Labels, misfit
-from agriseg.labels.spatial_split import BlockSplit, Draw
+from agriseg.labels.spatial_split import HoldoutDraw, SpatialSplit
 from agriseg.metrics import confusion, iou
 from agriseg.raster.header import RasterInfo
 from agriseg.training.logit_adjustment import best_offsets
-from agriseg.training.losses import cross_entropy, dice, focal, ohem, weighted_sum
+from agriseg.training.losses import build_loss, cross_entropy, dice, focal, ohem
 
 # labels
 
@@ -107,7 +107,7 @@ def test_pairs_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("buffer", [0, 3, 16])
 def test_blocks_hold_back_and_keep_their_distance(buffer: int) -> None:
-    split = BlockSplit.draw(100, 133, Draw(1, 0.25), side=16, buffer=buffer)
+    split = SpatialSplit.draw(100, 133, HoldoutDraw(1, 0.25), side=16, buffer=buffer)
     whole = Window(0, 0, 133, 100)
     held, kept = split.validation(whole), split.training(whole)
     assert not (held & kept).any()
@@ -123,18 +123,18 @@ def test_blocks_hold_back_and_keep_their_distance(buffer: int) -> None:
 
 
 def test_folds_hold_back_every_block_once() -> None:
-    held = np.stack([Draw(3, 0.2, folds=4, fold=fold)(30) for fold in range(4)])
+    held = np.stack([HoldoutDraw(3, 0.2, folds=4, fold=fold)(30) for fold in range(4)])
     assert held.sum(0).tolist() == [1] * 30
     assert sorted(held.sum(1).tolist()) == [7, 7, 8, 8]
-    assert Draw(3, 0.2)(30).sum() == 6
-    assert Draw(3, 0.99)(2).sum() == 1, "never all"
+    assert HoldoutDraw(3, 0.2)(30).sum() == 6
+    assert HoldoutDraw(3, 0.99)(2).sum() == 1, "never all"
 
 
 def test_blocks_need_room() -> None:
     with pytest.raises(UsageError, match="one block"):
-        BlockSplit.draw(50, 60, Draw(0, 0.2), side=64, buffer=0)
+        SpatialSplit.draw(50, 60, HoldoutDraw(0, 0.2), side=64, buffer=0)
     with pytest.raises(UsageError, match="buffer"):
-        BlockSplit.draw(500, 600, Draw(0, 0.2), side=64, buffer=65)
+        SpatialSplit.draw(500, 600, HoldoutDraw(0, 0.2), side=64, buffer=65)
 
 
 # losses
@@ -168,7 +168,7 @@ def test_losses_by_their_definitions() -> None:
         s, t = shares[:, k][known], (truth[known] == k).astype(float)
         scores.append(2 * (s * t).sum() / (s + t).sum())
     assert dice(logits, labels).item() == pytest.approx(1 - np.mean(scores), rel=1e-5)
-    total = weighted_sum({"ce": 1, "dice": 0.5})(logits, labels)
+    total = build_loss({"ce": 1, "dice": 0.5})(logits, labels)
     assert total.item() == pytest.approx((cross_entropy(logits, labels) + 0.5 * dice(logits, labels)).item(), rel=1e-6)
 
 
@@ -186,7 +186,7 @@ def test_losses_of_nothing_are_zero_and_ignored_pixels_have_no_say(loss: object)
 
 def test_a_loss_that_is_none() -> None:
     with pytest.raises(ModelError, match="loss jaccard; known are ce, dice, focal, ohem"):
-        weighted_sum({"jaccard": 1.0})
+        build_loss({"jaccard": 1.0})
 
 
 # where the line is drawn

@@ -15,7 +15,7 @@ from agriseg.cli.common.options import bundled_model
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.verdict import distance
-from agriseg.options import NOT_JUDGED, Limits, RunOptions
+from agriseg.options import NOT_JUDGED, RunOptions, VerdictLimits
 from agriseg.raster import pixel_sample
 
 FIELD = Path(__file__).parents[1] / "examples" / "polygon_field" / "field.tif"
@@ -174,12 +174,12 @@ def test_a_card_that_tells_nonsense(small: SegmentationModel, told: Any) -> None
 
 
 def test_limits_as_people_write_them() -> None:
-    assert Limits.of(["distance=1:3", "doubtful=5%:20%"]) == Limits(distance=(1, 3), doubtful=(0.05, 0.2))
+    assert VerdictLimits.of(["distance=1:3", "doubtful=5%:20%"]) == VerdictLimits(distance=(1, 3), doubtful=(0.05, 0.2))
     for text in ("distance", "distance=3", "colour=1:2", "distance=a:b"):
         with pytest.raises(UsageError):
-            Limits.of([text])
+            VerdictLimits.of([text])
     with pytest.raises(UsageError, match="each name once"):
-        Limits.of(["distance=1:3", "distance=2:3"])
+        VerdictLimits.of(["distance=1:3", "distance=2:3"])
 
 
 @pytest.mark.parametrize(
@@ -192,18 +192,18 @@ def test_limits_as_people_write_them() -> None:
 def test_limits_that_cannot_be_exceeded_are_refused(text: str) -> None:
     name, _, numbers = text.partition("=")
     with pytest.raises(UsageError):
-        Limits.of([text])
+        VerdictLimits.of([text])
     if "%" not in text:
         with pytest.raises(UsageError, match="limit"):
-            Limits(**{name: tuple(float(number) for number in numbers.split(":"))})
+            VerdictLimits(**{name: tuple(float(number) for number in numbers.split(":"))})
 
 
 def test_a_share_of_which_all_is_allowed_is_not_judged() -> None:
-    assert Limits.of(["doubtful=100%:101%"]).doubtful == NOT_JUDGED
-    assert Limits.of(["nodata=100%:100%"]).nodata == NOT_JUDGED
+    assert VerdictLimits.of(["doubtful=100%:101%"]).doubtful == NOT_JUDGED
+    assert VerdictLimits.of(["nodata=100%:100%"]).nodata == NOT_JUDGED
     for text in ("doubtful=100%:50%", "distance=1:inf", "doubtful=101%:102%", "doubtful=1:1"):
         with pytest.raises(UsageError):
-            Limits.of([text])
+            VerdictLimits.of([text])
 
 
 def test_verdicts_over_real_rasters(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from pyproj import Geod, Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import transform_bounds
 
-from agriseg.analysis.clip import Clipped
-from agriseg.analysis.components import Patches
+from agriseg.analysis.clip import ClippedMap
+from agriseg.analysis.components import Components
 from agriseg.analysis.metric_grid import CellGrid, field_heading
 from agriseg.analysis.polygonize import polygonize
 from agriseg.analysis.scouting import scout
@@ -208,7 +208,7 @@ def test_heading_of_a_field_is_that_of_its_long_side(tmp_path: Path, where: dict
     middle = np.array(grid.from_pixels @ (450, 650))
     half = np.array([1, 4])
     strip = grid.placed(np.array([shapely.box(*(middle - half), *(middle + half))]))  # 20 m by 80 m
-    mask = Clipped(finished(tmp_path / "full", np.ones((1100, 900), np.uint8), **where), tuple(strip))
+    mask = ClippedMap(finished(tmp_path / "full", np.ones((1100, 900), np.uint8), **where), tuple(strip))
     assert abs((field_heading(mask) - heading + 90) % 180 - 90) < 0.5
 
 
@@ -310,7 +310,7 @@ def patchy() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("where", GRIDS)
 def test_scout_points_lie_in_their_patches_and_apart(tmp_path: Path, where: dict) -> None:
     source = finished(tmp_path, *patchy(), **where)
-    patches = Patches.of(source)
+    patches = Components.of(source)
     polygons = polygonize(source, patches)
     found = scout(source, polygons, [2], count=6, distance=12)
     assert [point.number for point in found.points] == [1, 2, 3, 4, 5, 6]
@@ -338,7 +338,7 @@ def test_a_scout_point_is_at_the_widest_place(tmp_path: Path) -> None:
     mask[50:53, 20:300] = 2
     mask[50:90, 300:340] = 2
     source = finished(tmp_path, mask)
-    (point,) = scout(source, polygonize(source, Patches.of(source)), [2]).points
+    (point,) = scout(source, polygonize(source, Components.of(source)), [2]).points
     col, row = ~source.georeference.transform @ (point.x, point.y)
     assert (col, row) == pytest.approx((320, 70), abs=0.5)
     assert point.as_dict() == {
@@ -353,14 +353,14 @@ def test_a_patch_is_passed_over_if_its_widest_place_is_near(tmp_path: Path) -> N
     mask[95:125, 300:340] = 2  # 37.5 px further down
     mask[95:98, 20:300] = 2  # and it reaches far
     source = finished(tmp_path, mask)
-    polygons = polygonize(source, Patches.of(source))
+    polygons = polygonize(source, Components.of(source))
     found = [len(scout(source, polygons, [2], distance=metres).points) for metres in (3, 4.5)]
     assert found == [2, 1]
 
 
 def test_fewer_patches_than_asked_for_are_fewer_points(tmp_path: Path) -> None:
     source = finished(tmp_path, *patchy())
-    polygons = polygonize(source, Patches.of(source))
+    polygons = polygonize(source, Components.of(source))
     assert len(scout(source, polygons, [2], count=500, distance=0).points) == (polygons.columns["class_id"] == 2).sum()
     assert len(scout(source, polygons, [2], distance=1000).points) == 1
     assert scout(source, polygons, [2]).distance == pytest.approx(5, rel=1e-3)  # of a diagonal of 100 m
@@ -377,8 +377,8 @@ REFUSALS = [
     (UsageError, "is ground", lambda m: Severity.of(m, CellGrid.over(m, 2), {"soil": 5}, [0])),
     (UsageError, "no class is affected", lambda m: Severity.of(m, CellGrid.over(m, 2), {}, [0])),
     (UsageError, "2 to 20", lambda m: Zones.of(CellGrid.over(m, 2), np.zeros(1), np.zeros(1), 1)),
-    (UsageError, "scout points", lambda m: scout(m, polygonize(m, Patches.of(m)), [2], 0)),
-    (UsageError, "scout points", lambda m: scout(m, polygonize(m, Patches.of(m)), [2], 1, -1)),
+    (UsageError, "scout points", lambda m: scout(m, polygonize(m, Components.of(m)), [2], 0)),
+    (UsageError, "scout points", lambda m: scout(m, polygonize(m, Components.of(m)), [2], 1, -1)),
 ]
 
 
@@ -402,7 +402,7 @@ def test_maps_that_cannot_have_cells(tmp_path: Path) -> None:
     local = 'ENGCRS["yard",EDATUM["yard"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
     source = finished(tmp_path / "local", *patchy(), crs=local)
     with pytest.raises(DataError, match="not tied to the Earth"):
-        scout(source, polygonize(source, Patches.of(source)), [2])
+        scout(source, polygonize(source, Components.of(source)), [2])
 
 
 def test_a_map_without_data_has_no_severity(tmp_path: Path) -> None:

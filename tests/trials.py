@@ -14,7 +14,7 @@ from reference import Made, Tiling, blended, normalised
 
 from agriseg import Legend, SegmentationModel
 from agriseg.demo.reference_models import nearest_level, random_network
-from agriseg.networks.receptive_field import Reach
+from agriseg.networks.receptive_field import ReceptiveField
 
 POINTWISE = ("levels", "points", "points of 4", "points of 6")
 CONVOLUTIONAL = ("fcn_small", "unet_small", "fcn_small/2", "fcn_small/3", "stride 8", "stride 3")
@@ -54,7 +54,7 @@ def model_of(kind: str) -> SegmentationModel:
         return random_network(kind)
     bands = {"points of 4": 4, "points of 6": 6, "stride 8": 4}.get(kind, 2)
     strides = {"stride 8": (2, 2, 2), "stride 3": (3, 1)}.get(kind, ())
-    reach = Reach()
+    reach = ReceptiveField()
     for stride in strides:
         reach = reach.conv(3, stride=stride)
     network = strided(bands, 5, 1, strides) if strides else Points(bands, 3, 0)

@@ -31,7 +31,7 @@ _WITNESSES = 10  # that a block of ground is at most: its pixels agree as if abo
 
 
 @dataclass(frozen=True)
-class Adjusted:
+class AreaEstimate:
     """Areas by truth instead of by map, in the unit of the areas given.
 
     Args:
@@ -45,7 +45,7 @@ class Adjusted:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ErrorMatrix:
     """What truth lies under each class of a map, by its validation.
 
     Args:
@@ -61,7 +61,7 @@ class Agreement:
     blocks: int
 
     @classmethod
-    def of(cls, blocks: NDArray[np.int64]) -> "Agreement | None":
+    def of(cls, blocks: NDArray[np.int64]) -> "ErrorMatrix | None":
         """From confusions of blocks of ground, (B, K, K) with rows the truth; None from fewer than two blocks."""
         if len(blocks) < 2:
             return None
@@ -78,7 +78,7 @@ class Agreement:
         covariance[:, own, own] = np.where(seen.max(0) < least, np.maximum(seen, least), seen)
         return cls(share, covariance, int(total.sum()), count)
 
-    def adjust(self, mapped: NDArray[np.float64], pixels: int) -> Adjusted | None:
+    def adjust(self, mapped: NDArray[np.float64], pixels: int) -> AreaEstimate | None:
         """Correct mapped areas.
 
         Args:
@@ -98,7 +98,7 @@ class Agreement:
         quantile = stdtrit(self.blocks - 1, _UPPER)  # of Student's distribution: the spread is itself an estimate
         error = quantile * np.sqrt(spread * (1 + self.pixels / max(1, pixels)))
         low, high = np.maximum(estimate - error, 0), np.minimum(estimate + error, 1)
-        return Adjusted(estimate * total, low * total, high * total)
+        return AreaEstimate(estimate * total, low * total, high * total)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values; null for NaN."""
@@ -110,7 +110,7 @@ class Agreement:
         }
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any], classes: int) -> "Agreement":
+    def from_dict(cls, told: Mapping[str, Any], classes: int) -> "ErrorMatrix":
         """Read `as_dict`.
 
         Raises:

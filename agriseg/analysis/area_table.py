@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from agriseg.analysis.area_interval import Agreement
-from agriseg.analysis.zonal_stats import Tally
+from agriseg.analysis.area_interval import ErrorMatrix
+from agriseg.analysis.zonal_stats import ZonalStats
 from agriseg.errors import UsageError
 from agriseg.legend import Legend
 
@@ -77,7 +77,7 @@ def class_id(legend: Legend, name: str, flag: str) -> int:
 
 
 def area_rows(
-    field: str, found: Tally, legend: Legend, ground: Collection[int], agreement: Agreement | None
+    field: str, found: ZonalStats, legend: Legend, ground: Collection[int], agreement: ErrorMatrix | None
 ) -> list[AreaRow]:
     """The rows of one field, a class each.
 

@@ -12,23 +12,23 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 
 from agriseg import files
-from agriseg.analysis.area_interval import Agreement, other_making
+from agriseg.analysis.area_interval import ErrorMatrix, other_making
 from agriseg.analysis.area_table import AreaRow, area_rows, class_id, ground_classes
-from agriseg.analysis.clip import Clipped
-from agriseg.analysis.components import Patches
-from agriseg.analysis.metric_grid import CellGrid, field_heading, ground_plane
+from agriseg.analysis.clip import ClippedMap
+from agriseg.analysis.components import Components
+from agriseg.analysis.metric_grid import CellGrid, field_heading, metric_transform
 from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.polygonize import Polygons, polygonize
 from agriseg.analysis.postprocess import clean
-from agriseg.analysis.scouting import largest, scout
+from agriseg.analysis.scouting import largest_component, scout
 from agriseg.analysis.severity import Severity, mean_of
-from agriseg.analysis.trial_plots import COLUMNS, buffered, traits
-from agriseg.analysis.zonal_stats import Tally, tally
+from agriseg.analysis.trial_plots import COLUMNS, buffer_plots, plot_table
+from agriseg.analysis.zonal_stats import ZonalStats, zonal_stats
 from agriseg.analysis.zones import Zones
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import Legend
-from agriseg.maps.reader import FinishedMap, MaskRows, MaskSource
-from agriseg.raster.cog import Layer, Rows, beside, write_cog
+from agriseg.maps.reader import FinishedMap, MaskLayer, MaskSource
+from agriseg.raster.cog import Layer, RowSource, beside, write_cog
 from agriseg.raster.geodesy import gsd
 from agriseg.raster.qml import category_names, qgis_style, ramp_colours, ramp_style
 from agriseg.spreadsheet import csv_text
@@ -52,7 +52,7 @@ class Making:
         self._styles: dict[str, str] = {}
         self._ground = ground_classes(run.legend, options.ground)
         self._affected = {class_id(run.legend, name, "--affected"): name for name in options.affected or ()}
-        self._agreement: Agreement | None = None
+        self._agreement: ErrorMatrix | None = None
 
     def make(self) -> dict[str, Any]:
         """Make them all; returns what they come to."""
@@ -67,7 +67,7 @@ class Making:
         if self._options.affected:
             facts["severity"] = self._severity(source)
             facts["scout"] = self._scout(source, polygons)
-            patch = largest(source, polygons, tuple(self._affected))
+            patch = largest_component(source, polygons, tuple(self._affected))
             facts["largest"] = None if patch is None else patch.as_dict()
         if self._options.zones:
             facts["zones"] = self._zones(source)
@@ -99,9 +99,9 @@ class Making:
         source: MaskSource = self._run
         mmu, smooth = self._options.mmu, self._options.smooth
         if fields:
-            source = Clipped(source, tuple(field.shape for field in fields))
+            source = ClippedMap(source, tuple(field.shape for field in fields))
         if mmu or smooth:
-            side = min(ground_plane(source).a, ground_plane(source).e)
+            side = min(metric_transform(source).a, metric_transform(source).e)
             if smooth and not round(smooth / side):
                 raise UsageError(f"--smooth {smooth:g} m is no pixel of the map, of {side:.3g} m; give that or more")
             cleaned = clean(source, self._folder, mmu, round(smooth / side))
@@ -114,11 +114,11 @@ class Making:
     def _areas(self, source: MaskSource, fields: Sequence[Field]) -> list[AreaRow]:
         """The table of areas, and the fields' polygons with their hectares."""
         legend = self._run.legend
-        (whole,) = tally(source, len(legend))
+        (whole,) = zonal_stats(source, len(legend))
         if not whole.pixels.sum():
             where = " within the fields" if fields else ""
             raise DataError(f"{self._run.classes}: not one pixel is mapped{where}, so there are no layers")
-        found = tally(source, len(legend), [field.shape for field in fields]) if fields else []
+        found = zonal_stats(source, len(legend), [field.shape for field in fields]) if fields else []
         rows = self._rows(self._run.stem, whole)
         for field, each in zip(fields, found, strict=True):
             rows += self._rows(field.name, each)
@@ -139,7 +139,7 @@ class Making:
                 self._warnings.append(f"fields overlap in {both:,} pixels: each field counts them, the map only once")
         return rows
 
-    def _mapped(self, fields: Sequence[Field], found: Sequence[Tally]) -> list[float]:
+    def _mapped(self, fields: Sequence[Field], found: Sequence[ZonalStats]) -> list[float]:
         """The share of each field that is mapped, 0 to 1; fields of which a part is not are named."""
         to = ~self._run.georeference.transform
         pixels = [float(moved(field.shape, to).area) for field in fields]
@@ -158,7 +158,7 @@ class Making:
             self._warnings.append(f"{names.count(twice[0])} fields are called {twice[0]!r}: rows of the table share it")
         return shares
 
-    def _validated(self) -> Agreement | None:
+    def _validated(self) -> ErrorMatrix | None:
         """Of the run's model with its labels, if its card tells, and if the layers are of a map as was validated."""
         told = ((self._run.record.get("model") or {}).get("evaluation") or {}).get("agreement")
         if told is None:
@@ -168,13 +168,13 @@ class Making:
         if other := other_making(self._run.record, side, cleaned=cleaned):
             self._warnings.append(f"no hectares by validation: {other}")
             return None
-        return Agreement.from_dict(told, len(self._run.legend))
+        return ErrorMatrix.from_dict(told, len(self._run.legend))
 
-    def _rows(self, name: str, found: Tally) -> list[AreaRow]:
+    def _rows(self, name: str, found: ZonalStats) -> list[AreaRow]:
         return area_rows(name, found, self._run.legend, self._ground, self._agreement)
 
     def _polygons(self, source: MaskSource) -> Polygons:
-        polygons = polygonize(source, Patches.of(source), simplify_m=self._options.simplify)
+        polygons = polygonize(source, Components.of(source), simplify_m=self._options.simplify)
         features = self._features("classes", polygons.shapes, polygons.columns)
         self._layers.insert(0, features)
         self._styles["classes"] = categorized_style(self._run.legend, "class_name")
@@ -185,12 +185,12 @@ class Making:
     def _plots(self, source: MaskSource) -> dict[str, Any]:
         """The tidy table of plots."""
         plots = self._read("plots", self._options.plots, self._options.plot_id)
-        plots = buffered(plots, self._options.plot_buffer, source)
+        plots = buffer_plots(plots, self._options.plot_buffer, source)
         legend, weights = self._run.legend, self._options.affected or {}
-        found = tally(source, len(legend), [plot.shape for plot in plots])
+        found = zonal_stats(source, len(legend), [plot.shape for plot in plots])
         table = [
             row for plot, each in zip(plots, found, strict=True)
-            for row in traits(plot.name, each, legend, self._ground, weights)
+            for row in plot_table(plot.name, each, legend, self._ground, weights)
         ]  # fmt: skip
         files.write_text(self._path("_plots.csv"), csv_text(COLUMNS, table))
         self._layers.append(self._named("plots", plots, found))
@@ -255,12 +255,12 @@ class Making:
     def _weights(self) -> Mapping[str, float]:
         return self._options.affected or {}
 
-    def _named(self, name: str, fields: Sequence[Field], found: Sequence[Tally]) -> Features:
+    def _named(self, name: str, fields: Sequence[Field], found: Sequence[ZonalStats]) -> Features:
         """Fields or plots with the hectares of each class."""
         columns: dict[str, Any] = {"name": _column([field.name for field in fields])}
         for k, each in enumerate(self._run.legend.names):
-            columns[f"{each}_px"] = np.array([tally.pixels[k] for tally in found], np.int64)
-            metres = [tally.square_metres[k] for tally in found if tally.square_metres is not None]
+            columns[f"{each}_px"] = np.array([zonal_stats.pixels[k] for zonal_stats in found], np.int64)
+            metres = [zonal_stats.square_metres[k] for zonal_stats in found if zonal_stats.square_metres is not None]
             if len(metres) == len(found):
                 columns[f"{each}_ha"] = np.array(metres) / _SQUARE_METRES
         return self._features(name, np.array([field.shape for field in fields], object), columns)
@@ -278,11 +278,11 @@ class Making:
         layer = Layer(
             "clean", source.georeference, ("class",), Resampling.mode, legend.colormap, tags=tags, band_tags=names
         )
-        self._publish(layer, MaskRows(source))
+        self._publish(layer, MaskLayer(source))
         files.write_text(self._path("_clean.qml"), qgis_style(legend))
         files.write_text(self._path("_clean.tif.aux.xml"), category_names(legend, self._path("_clean.tif")))
 
-    def _publish(self, layer: Layer, rows: Rows) -> None:
+    def _publish(self, layer: Layer, rows: RowSource) -> None:
         path, _ = write_cog(rows, layer, self._folder, torch.get_num_threads())
         final = path.rename(self._path(f"_{layer.name}.tif"))
         if beside(path).exists():

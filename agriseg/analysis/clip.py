@@ -10,12 +10,12 @@ import shapely
 from rasterio.features import rasterize
 
 from agriseg.legend import NODATA
-from agriseg.maps.reader import ROWS, MapStrip, OnSameGrid
+from agriseg.maps.reader import ROWS, MapStrip, SameGrid
 from agriseg.vectors.affine import moved
 
 
 @dataclass(frozen=True)
-class Clipped(OnSameGrid):
+class ClippedMap(SameGrid):
     """A map of which only the pixels count whose centres lie in a polygon; `MaskSource`.
 
     Args:

@@ -26,7 +26,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Part:
+class RunBlock:
     """A few rows of a map and the row above them, as runs.
 
     Args:
@@ -63,7 +63,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Patches:
+class Components:
     """Connected regions of one class, in the order of their first pixels from left to right, then down.
 
     Pixels are connected over their sides. Nodata is in no patch.
@@ -75,7 +75,7 @@ class Patches:
         confidence: (N,) float64 mean over its pixels, 0 to 1.
         row, col: (N,) int64 first pixel: the leftmost of the topmost row.
         row_stop, col_start, col_stop: (N,) int64 rest of the bounding box, half-open; it begins at `row`.
-        of_piece: (P,) int64 patch of each piece that `parts` numbers.
+        of_piece: (P,) int64 patch of each piece that `run_blocks` numbers.
     """
 
     class_id: NDArray[np.uint8]
@@ -90,14 +90,14 @@ class Patches:
     of_piece: Ints
 
     @classmethod
-    def of(cls, source: MaskSource, rows: int = ROWS) -> "Patches":
+    def of(cls, source: MaskSource, rows: int = ROWS) -> "Components":
         """Find the patches of a map; they do not depend on how many rows are read at a time.
 
         Raises:
             DataError: more than `MAX_PATCHES`, or a block cannot be decoded.
         """
         tables, links, known = [_NONE], [np.empty((0, 2), np.int64)], True
-        for part in parts(source, rows):
+        for part in run_blocks(source, rows):
             areas = source.areas(part.strip.rows)
             known = known and areas is not None
             if part.pieces:
@@ -121,7 +121,7 @@ class Patches:
         return len(self.pixels)
 
 
-def parts(source: MaskSource, rows: int = ROWS) -> Iterator[Part]:
+def run_blocks(source: MaskSource, rows: int = ROWS) -> Iterator[RunBlock]:
     """The runs of a map from top to bottom, with the same numbers of pieces at each call with the same rows.
 
     Raises:
@@ -144,7 +144,7 @@ def parts(source: MaskSource, rows: int = ROWS) -> Iterator[Part]:
             yield part
 
 
-def _part(strip: MapStrip, above: NDArray[np.uint8], of_above: Ints, count: int) -> Part:
+def _part(strip: MapStrip, above: NDArray[np.uint8], of_above: Ints, count: int) -> RunBlock:
     """Join the runs of a strip to pieces, numbered from `count` on; `of_above` are the pieces of the row above."""
     mask = np.concatenate([above[None], strip.mask])
     width = mask.shape[1]
@@ -164,7 +164,7 @@ def _part(strip: MapStrip, above: NDArray[np.uint8], of_above: Ints, count: int)
     links = links[links[:, 1] >= 0]
     piece[: len(of_above)] = of_above
     place = start + (strip.row_off - 1) * width
-    return Part(strip, mask, place, piece, links, range(count, count + int(ours.sum())))
+    return RunBlock(strip, mask, place, piece, links, range(count, count + int(ours.sum())))
 
 
 def _components(edges: Ints, nodes: int) -> tuple[int, Ints]:
@@ -219,7 +219,7 @@ _NO_INTS: Ints = np.empty(0, np.int64)
 _NONE = _Table(np.empty(0, np.uint8), _NO_INTS, np.empty(0), *(_NO_INTS,) * 5)
 
 
-def _pieces(part: Part, areas: NDArray[np.float64]) -> _Table:
+def _pieces(part: RunBlock, areas: NDArray[np.float64]) -> _Table:
     """What the pieces of a part are of, from their runs; areas (h,) in square metres of a pixel."""
     start = part.start[part.first_run :]
     offset = part.strip.row_off * part.width

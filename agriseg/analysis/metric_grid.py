@@ -64,7 +64,7 @@ class CellGrid:
             DataError: the map's ground is unknown, or its pixels are oblique there.
             UsageError: cells smaller than 2 pixels, more than `MAX_CELLS`, or a heading that is no number.
         """
-        plane = ground_plane(source)
+        plane = metric_transform(source)
         least = _LEAST_PIXELS * max(plane.a, plane.e)
         if not least * (1 - 1e-9) <= side < math.inf:
             raise UsageError(
@@ -134,7 +134,7 @@ def blocks(width: int) -> Iterator[range]:
     return (range(start, min(start + _BLOCK, width)) for start in range(0, width, _BLOCK))
 
 
-def ground_plane(source: MaskSource) -> rasterio.Affine:
+def metric_transform(source: MaskSource) -> rasterio.Affine:
     """The map's columns and rows to metres along them, by the GSD in its middle; y runs down.
 
     Raises:
@@ -151,7 +151,7 @@ def ground_plane(source: MaskSource) -> rasterio.Affine:
     return rasterio.Affine.scale(*size)
 
 
-def ground_areas(source: MaskSource, rows: range) -> NDArray[np.float64]:
+def row_pixel_areas(source: MaskSource, rows: range) -> NDArray[np.float64]:
     """(len(rows),) square metres of one pixel of each of these rows.
 
     Raises:
@@ -172,7 +172,7 @@ def field_heading(source: MaskSource) -> float:
     Raises:
         DataError: no valid pixel, or the map's ground is unknown.
     """
-    plane = ground_plane(source)
+    plane = metric_transform(source)
     hull = shapely.Polygon()
     for strip in source.strips():
         hull = shapely.convex_hull(shapely.union(hull, _ends(strip.mask != NODATA, strip.row_off)))

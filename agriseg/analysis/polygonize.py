@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, depth_first_order
 
-from agriseg.analysis.components import Ints, Part, Patches, parts
+from agriseg.analysis.components import Components, Ints, RunBlock, run_blocks
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import NODATA
 from agriseg.maps.reader import ROWS, MaskSource
@@ -56,7 +56,7 @@ class Polygons:
 
 def polygonize(
     source: MaskSource,
-    patches: Patches,
+    patches: Components,
     classes: Collection[int] | None = None,
     simplify_m: float = 0,
     rows: int = ROWS,
@@ -123,7 +123,7 @@ def _gsd(source: MaskSource) -> tuple[float, float] | None:
     return gsd(source.georeference.crs, source.georeference.transform, source.width, source.height)
 
 
-def _columns(source: MaskSource, patches: Patches, chosen: Ints) -> dict[str, NDArray[Any]]:
+def _columns(source: MaskSource, patches: Components, chosen: Ints) -> dict[str, NDArray[Any]]:
     class_id = patches.class_id[chosen]
     columns: dict[str, NDArray[Any]] = {
         "class_id": class_id.astype(np.int64),
@@ -135,14 +135,14 @@ def _columns(source: MaskSource, patches: Patches, chosen: Ints) -> dict[str, ND
     return columns | {"mean_confidence": patches.confidence[chosen]}
 
 
-def _all_corners(source: MaskSource, patches: Patches, chosen: Ints, rows: int) -> list[Ints]:
+def _all_corners(source: MaskSource, patches: Components, chosen: Ints, rows: int) -> list[Ints]:
     """The corners of each part; see `_corners`."""
     number = np.full(len(patches) + 1, -1)
     number[chosen] = np.arange(len(chosen))
     polygon_of = number[np.append(patches.of_piece, -1)]
     found: list[Ints] = [np.empty(0, np.int64)]
     count = 0
-    for part in parts(source, rows):
+    for part in run_blocks(source, rows):
         found.append(_corners(part, polygon_of[part.piece], source.height))
         count += len(found[-1])
         if count > MAX_CORNERS:
@@ -174,7 +174,7 @@ def _corner_table() -> NDArray[np.int64]:
 _CORNERS = _corner_table()
 
 
-def _corners(part: Part, polygon: Ints, height: int) -> Ints:
+def _corners(part: RunBlock, polygon: Ints, height: int) -> Ints:
     """Corners on the lines above a part's rows, and below the last row of the map.
 
     Args:
@@ -202,7 +202,7 @@ def _corners(part: Part, polygon: Ints, height: int) -> Ints:
     return np.concatenate(found)
 
 
-def _at(part: Part, polygon: Ints, row: Ints, col: Ints, height: int) -> Ints:
+def _at(part: RunBlock, polygon: Ints, row: Ints, col: Ints, height: int) -> Ints:
     """The polygon at pixels of a part or beside the map, -1 for none."""
     run = np.searchsorted(part.start, row * part.width + col, "right") - 1
     return np.where((col >= 0) & (col < part.width) & (row < height), polygon[run], -1)

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agriseg.analysis.components import Patches, parts
+from agriseg.analysis.components import Components, run_blocks
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import NODATA
-from agriseg.maps.reader import ROWS, MapStrip, MaskSource, OnSameGrid
+from agriseg.maps.reader import ROWS, MapStrip, MaskSource, SameGrid
 from agriseg.raster.geodesy import gsd
-from agriseg.storage.base import Folder
-from agriseg.storage.blocks import BlockStore, StoredLayer
+from agriseg.storage.base import FolderStorage
+from agriseg.storage.blocks import BlockLayer, BlockStore
 
 SMALLEST_OBJECT = 9
 """Pixels of the smallest object that a ground sample distance shows: three by three."""
@@ -31,7 +31,7 @@ _SIDE = 512  # px of a square that is worked on at once; what it takes stays in 
 
 
 @dataclass(frozen=True)
-class Cleaned(OnSameGrid):
+class CleanedMap(SameGrid):
     """A map with a cleaned mask; a `MaskSource`. What was nodata is, and nothing else; confidence is as it was.
 
     Args:
@@ -39,7 +39,7 @@ class Cleaned(OnSameGrid):
         notes: what to tell a reader.
     """
 
-    layer: StoredLayer
+    layer: BlockLayer
     notes: tuple[str, ...] = ()
 
     def strips(self, rows: int = ROWS) -> Iterator[MapStrip]:
@@ -54,7 +54,7 @@ class Cleaned(OnSameGrid):
         return MapStrip(strip.row_off, self.layer.read(strip.rows.start, strip.rows.stop)[0], strip.confidence)
 
 
-def clean(source: MaskSource, folder: Path, mmu_m2: float = 0, smooth_px: int = 0, rows: int = ROWS) -> Cleaned:
+def clean(source: MaskSource, folder: Path, mmu_m2: float = 0, smooth_px: int = 0, rows: int = ROWS) -> CleanedMap:
     """Smooth a mask, then give away its small patches.
 
     Smoothing: a pixel takes the class that most valid pixels of the square window around it have, itself among them;
@@ -85,17 +85,22 @@ def clean(source: MaskSource, folder: Path, mmu_m2: float = 0, smooth_px: int = 
     if not (mmu_m2 or smooth_px):
         raise UsageError("nothing to clean; give --mmu 0.25m2, --smooth, or both")
     store = BlockStore.create(
-        Folder(folder), {"smooth": 1, "large": 1, "clean": 1}, source.height, source.width, block_rows=512, lead=0
+        FolderStorage(folder),
+        {"smooth": 1, "large": 1, "clean": 1},
+        source.height,
+        source.width,
+        block_rows=512,
+        lead=0,
     )
     smooth: MaskSource = source
     if smooth_px:
         for start in range(0, source.height, rows):
             store.write("smooth", start, _smoothed(source, start, min(start + rows, source.height), smooth_px)[None])
-        smooth = Cleaned(source, store.layer("smooth"))
+        smooth = CleanedMap(source, store.layer("smooth"))
         if not mmu_m2:
             return smooth
     notes = _without_small(smooth, store, mmu_m2, rows)
-    return Cleaned(source, store.layer("clean"), notes)
+    return CleanedMap(source, store.layer("clean"), notes)
 
 
 def _smoothed(source: MaskSource, start: int, stop: int, reach: int) -> NDArray[np.uint8]:
@@ -143,12 +148,12 @@ def _without_small(smooth: MaskSource, store: BlockStore, mmu_m2: float, rows: i
     """Write the layer `large`, nodata in small patches, and from it the layer `clean`; gives what to tell a reader."""
     where = smooth.georeference
     scale = gsd(where.crs, where.transform, smooth.width, smooth.height)
-    patches = Patches.of(smooth, rows)
+    patches = Components.of(smooth, rows)
     if scale is None or patches.square_metres is None:
         raise DataError(f"a minimum mapping unit of {mmu_m2} m2, but the map's ground is unknown; leave out --mmu")
     small = np.append(patches.square_metres < mmu_m2, False)
     of_piece = np.append(patches.of_piece, -1)
-    for part in parts(smooth, rows):
+    for part in run_blocks(smooth, rows):
         given = part.paint(small[of_piece[part.piece]])
         store.write("large", part.strip.row_off, np.where(given, np.uint8(NODATA), part.strip.mask)[None])
     reach_m = 2 * math.sqrt(mmu_m2)
@@ -157,7 +162,7 @@ def _without_small(smooth: MaskSource, store: BlockStore, mmu_m2: float, rows: i
     return _notes(patches, small[:-1], mmu_m2)
 
 
-def _notes(patches: Patches, small: NDArray[np.bool_], mmu_m2: float) -> tuple[str, ...]:
+def _notes(patches: Components, small: NDArray[np.bool_], mmu_m2: float) -> tuple[str, ...]:
     notes = []
     areas = patches.square_metres
     if areas is not None and len(patches) and mmu_m2 < SMALLEST_OBJECT * (pixel := areas.sum() / patches.pixels.sum()):

@@ -10,7 +10,7 @@ from agriseg.analysis.build import Making
 from agriseg.analysis.options import LayerOptions
 from agriseg.errors import DataError
 from agriseg.files import file_hash
-from agriseg.maps.publish import Made, publish
+from agriseg.maps.publish import PublishedFiles, publish
 from agriseg.maps.reader import RECORD, FinishedMap
 from agriseg.maps.stem import LAYERS, Stem
 
@@ -31,7 +31,7 @@ def options_of(record: Path) -> LayerOptions:
         raise DataError(f"{path}: no record of layers, or damaged; say the layers' flags anew") from error
 
 
-def make_layers(record: Path, options: LayerOptions, *, overwrite: bool = False) -> Made:
+def make_layers(record: Path, options: LayerOptions, *, overwrite: bool = False) -> PublishedFiles:
     """Make the layers of a map that a run has finished.
 
     Args:

@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.warp import transform as warp
 
-from agriseg.analysis.metric_grid import ground_plane
+from agriseg.analysis.metric_grid import metric_transform
 from agriseg.analysis.polygonize import Polygons
 from agriseg.errors import DataError, UsageError
 from agriseg.maps.reader import MaskSource
@@ -60,7 +60,7 @@ class ScoutPoint:
 
 
 @dataclass(frozen=True)
-class Scouting:
+class ScoutResult:
     """Where to go.
 
     Args:
@@ -76,7 +76,7 @@ class Scouting:
 
 def scout(
     source: MaskSource, polygons: Polygons, affected: Collection[int], count: int = 5, distance: float | None = None
-) -> Scouting:
+) -> ScoutResult:
     """Choose places by what a walk there would show: patches with the largest product of area and mean confidence.
 
     From the best on, a patch is taken unless its point lies too near to one that was taken. There may be fewer points
@@ -93,7 +93,7 @@ def scout(
         UsageError: a count below 1, or a distance below 0.
         DataError: the map's ground is unknown, or its CRS has no way to longitude and latitude.
     """
-    plane = ground_plane(source)
+    plane = metric_transform(source)
     if distance is None:
         distance = DISTANCE_SHARE * float(np.hypot(*(plane @ (source.width, source.height))))
     if count < 1 or not distance >= 0:
@@ -102,14 +102,14 @@ def scout(
     sought = np.flatnonzero(np.isin(columns["class_id"], list(affected)))
     if not len(sought):
         names = ", ".join(source.legend.names[k] for k in sorted(affected))
-        return Scouting((), distance, f"the map shows no patch of {names}")
+        return ScoutResult((), distance, f"the map shows no patch of {names}")
     score = columns["area_m2"][sought] * columns["mean_confidence"][sought]
     order = sought[np.argsort(-score, kind="stable")]
     taken, spots = _spread(_moved(polygons.shapes[order], plane @ ~transform), count, distance)
-    return Scouting(_points(source, polygons, order[taken], spots), distance, None)
+    return ScoutResult(_points(source, polygons, order[taken], spots), distance, None)
 
 
-def largest(source: MaskSource, polygons: Polygons, affected: Collection[int]) -> ScoutPoint | None:
+def largest_component(source: MaskSource, polygons: Polygons, affected: Collection[int]) -> ScoutPoint | None:
     """The patch of these classes with the most ground; None if the map shows none.
 
     Raises:
@@ -119,7 +119,7 @@ def largest(source: MaskSource, polygons: Polygons, affected: Collection[int]) -
     if not len(sought):
         return None
     patch = sought[[np.argmax(polygons.columns["area_m2"][sought])]]
-    (shape,) = _moved(polygons.shapes[patch], ground_plane(source) @ ~source.georeference.transform)
+    (shape,) = _moved(polygons.shapes[patch], metric_transform(source) @ ~source.georeference.transform)
     return _points(source, polygons, patch, _widest_place(shape)[None])[0]
 
 
@@ -128,7 +128,7 @@ def _points(
 ) -> tuple[ScoutPoint, ...]:
     """Patches with the places (P, 2) in them, metres in the plane of the map's middle."""
     columns = polygons.columns
-    x, y = source.georeference.transform @ (~ground_plane(source) @ spots.T)
+    x, y = source.georeference.transform @ (~metric_transform(source) @ spots.T)
     lon, lat = _lonlat(source.georeference.crs, x, y)
     return tuple(
         ScoutPoint(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agriseg.analysis.area_table import class_id
-from agriseg.analysis.metric_grid import CellGrid, blocks, ground_areas
+from agriseg.analysis.metric_grid import CellGrid, blocks, row_pixel_areas
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.legend import NODATA, Legend
@@ -32,7 +32,7 @@ _APART = 0.5  # px that the corners of a raster and a map may lie apart
 
 @dataclass(frozen=True)
 class Severity:
-    """Percent affected of each cell; `agriseg.raster.cog.Rows`, band 1 by field and band 2 by canopy.
+    """Percent affected of each cell; `agriseg.raster.cog.RowSource`, band 1 by field and band 2 by canopy.
 
     Args:
         grid: the cells.
@@ -76,7 +76,7 @@ class Severity:
         found = np.zeros((*grid.shape, 3))
         other = len(source.legend)  # what is no class
         for strip in source.strips():
-            areas = ground_areas(source, strip.rows)[:, None]
+            areas = row_pixel_areas(source, strip.rows)[:, None]
             for cols in blocks(source.width):
                 kind = np.minimum(strip.mask[:, cols.start : cols.stop], other)
                 if (kind < other).any():
@@ -133,7 +133,7 @@ def mean_of(
     found = np.zeros((*grid.shape, 2))
     with Reader(Source(info, (1,), ValidityRule.of(info), source.width, source.height)) as reader:
         for strip in source.strips(_ROWS):
-            areas = ground_areas(source, strip.rows)[:, None]
+            areas = row_pixel_areas(source, strip.rows)[:, None]
             numbers = reader.read(Window(0, strip.row_off, source.width, len(strip.mask)))
             valid = numbers.valid & (strip.mask != NODATA)
             for cols in blocks(source.width):

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 import shapely
 
-from agriseg.analysis.metric_grid import ground_plane
-from agriseg.analysis.zonal_stats import Tally
+from agriseg.analysis.metric_grid import metric_transform
+from agriseg.analysis.zonal_stats import ZonalStats
 from agriseg.errors import DataError
 from agriseg.legend import Legend
 from agriseg.maps.reader import MaskSource
@@ -16,7 +16,7 @@ from agriseg.vectors.read import Field
 COLUMNS = ("plot", "trait", "value", "unit")
 
 
-def buffered(plots: Sequence[Field], metres: float, source: MaskSource) -> list[Field]:
+def buffer_plots(plots: Sequence[Field], metres: float, source: MaskSource) -> list[Field]:
     """Plots grown by some metres on the ground, with square corners; below 0 their borders are taken off.
 
     Args:
@@ -29,7 +29,7 @@ def buffered(plots: Sequence[Field], metres: float, source: MaskSource) -> list[
     """
     if not metres:
         return list(plots)
-    to = ground_plane(source) @ ~source.georeference.transform
+    to = metric_transform(source) @ ~source.georeference.transform
     grown = []
     for plot in plots:
         wide = shapely.buffer(moved(plot.shape, to), metres, join_style="mitre")
@@ -39,8 +39,8 @@ def buffered(plots: Sequence[Field], metres: float, source: MaskSource) -> list[
     return grown
 
 
-def traits(
-    name: str, found: Tally, legend: Legend, ground: Collection[int], weights: Mapping[str, float]
+def plot_table(
+    name: str, found: ZonalStats, legend: Legend, ground: Collection[int], weights: Mapping[str, float]
 ) -> Iterator[tuple[str, str, float | None, str]]:
     """Rows of the tidy table for one plot; a value that cannot be known is None.
 

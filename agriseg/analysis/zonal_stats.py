@@ -18,7 +18,7 @@ _SURE = round(DOUBTFUL / CONFIDENCE_STEP)
 
 
 @dataclass(frozen=True)
-class Tally:
+class ZonalStats:
     """What some ground shows.
 
     Args:
@@ -76,7 +76,7 @@ class Tally:
         )  # fmt: skip
 
 
-def tally(source: MaskSource, classes: int, shapes: Sequence[shapely.Geometry] | None = None) -> list[Tally]:
+def zonal_stats(source: MaskSource, classes: int, shapes: Sequence[shapely.Geometry] | None = None) -> list[ZonalStats]:
     """Count a map.
 
     A pixel belongs to each polygon that its centre lies in; polygons may overlap, and each has its own count.
@@ -90,14 +90,14 @@ def tally(source: MaskSource, classes: int, shapes: Sequence[shapely.Geometry] |
         A tally for each polygon, or one.
     """
     whole = shapes is None
-    grounds = [None] if shapes is None else [_Ground.of(shape, source.georeference.transform) for shape in shapes]
-    counted: list[Tally] | None = None
+    grounds = [None] if shapes is None else [_PolygonMask.of(shape, source.georeference.transform) for shape in shapes]
+    counted: list[ZonalStats] | None = None
     for strip in source.strips():
         areas = source.areas(strip.rows)
         if counted is None:
-            counted = [Tally.none(classes, ground=areas is not None) for _ in grounds]
+            counted = [ZonalStats.none(classes, ground=areas is not None) for _ in grounds]
         if whole:
-            counted[0] += _with_cover(Tally.of(strip.mask, strip.confidence, areas, classes), strip.mask.size)
+            counted[0] += _with_cover(ZonalStats.of(strip.mask, strip.confidence, areas, classes), strip.mask.size)
             continue
         for index, ground in enumerate(grounds):
             if ground is not None and (part := ground.count(strip, areas, classes)) is not None:
@@ -106,18 +106,18 @@ def tally(source: MaskSource, classes: int, shapes: Sequence[shapely.Geometry] |
 
 
 @dataclass(frozen=True)
-class _Ground:
+class _PolygonMask:
     """A polygon in pixels of the map, with its bounding box."""
 
     shape: shapely.Geometry
     bounds: tuple[float, float, float, float]
 
     @classmethod
-    def of(cls, shape: shapely.Geometry, transform: rasterio.Affine) -> "_Ground":
+    def of(cls, shape: shapely.Geometry, transform: rasterio.Affine) -> "_PolygonMask":
         pixels = moved(shape, ~transform)
         return cls(pixels, tuple(shapely.bounds(pixels).tolist()))
 
-    def count(self, strip: MapStrip, areas: NDArray[np.float64] | None, classes: int) -> Tally | None:
+    def count(self, strip: MapStrip, areas: NDArray[np.float64] | None, classes: int) -> ZonalStats | None:
         """What of a strip lies in it; None if nothing can."""
         height, width = strip.mask.shape
         left, top, right, bottom = self.bounds
@@ -130,9 +130,9 @@ class _Ground:
         here = rasterio.Affine.translation(cols.start, strip.row_off + rows.start)
         inside = rasterize([self.shape], shape, transform=here, dtype="uint8").astype(bool)
         mask = np.where(inside, strip.mask[rows, cols], NODATA).astype(np.uint8)
-        found = Tally.of(mask, strip.confidence[rows, cols], None if areas is None else areas[rows], classes)
+        found = ZonalStats.of(mask, strip.confidence[rows, cols], None if areas is None else areas[rows], classes)
         return _with_cover(found, int(inside.sum()))
 
 
-def _with_cover(found: Tally, covered: int) -> Tally:
-    return Tally(found.pixels, found.square_metres, found.confidence, found.doubtful, covered)
+def _with_cover(found: ZonalStats, covered: int) -> ZonalStats:
+    return ZonalStats(found.pixels, found.square_metres, found.confidence, found.doubtful, covered)

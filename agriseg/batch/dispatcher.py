@@ -7,41 +7,41 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agriseg.batch.queue import GONE, QUARANTINE, Item, Rules, same_content, stamp
-from agriseg.batch.state_db import Entry, Ledger
-from agriseg.batch.summary import Diary
-from agriseg.batch.task import Turn, take_turn
+from agriseg.batch.queue import GONE, QUARANTINE, BatchItem, BatchOptions, same_content, stamp
+from agriseg.batch.state_db import Entry, StateDatabase
+from agriseg.batch.summary import BatchLog
+from agriseg.batch.task import MapTask, run_task
 from agriseg.batch.withdrawn import WITHDRAWN, withdraw
 from agriseg.errors import AgrisegError, InputMissing, WorkerLost
-from agriseg.inference.workers import Crew, Failure, gpu_count
+from agriseg.inference.workers import TaskError, WorkerPool, gpu_count
 from agriseg.mapping.outputs import Outputs
 from agriseg.maps.versions import versions
-from agriseg.options import Limits, Standard
+from agriseg.options import PublishPolicy, VerdictLimits
 
 _AGAIN = (74, 75)  # codes of what is worth another try in the same night
 _LOOK = 0.5  # seconds between looks at the clock while workers work
 
 
-class Shift:
+class Dispatcher:
     """The rasters that are to be mapped, and the workers."""
 
     def __init__(
         self,
-        rules: Rules,
+        rules: BatchOptions,
         out: Path,
-        ledger: Ledger,
-        diary: Diary,
-        left: Iterable[Item],
+        ledger: StateDatabase,
+        diary: BatchLog,
+        left: Iterable[BatchItem],
         tell: Callable[[int, int], None],
     ) -> None:
         self._rules, self._out, self._tell = rules, out, tell
         self._ledger, self._diary = ledger, diary
         self._left, self._found_at = deque(left), time.time()
-        self._under_way: dict[str, tuple[Item, float]] = {}  # and when it began
+        self._under_way: dict[str, tuple[BatchItem, float]] = {}  # and when it began
 
     def work(self) -> None:
         """Until every raster is mapped, has failed, or is put off."""
-        with Crew(self._rules.workers, self._rules.scheduler, gpu_count()) as crew:
+        with WorkerPool(self._rules.workers, self._rules.scheduler, gpu_count()) as crew:
             crew.require_same(versions)
             while self._left or self._under_way:
                 self._give(crew)
@@ -54,7 +54,7 @@ class Shift:
                 if settled := self._diary.settled:
                     self._tell(settled, self._diary.total)
 
-    def _give(self, crew: Crew) -> None:
+    def _give(self, crew: WorkerPool) -> None:
         """Hand out rasters while there are workers for them and files that are at rest."""
         crew.require_workers()
         free = crew.free
@@ -69,7 +69,7 @@ class Shift:
                 resting.append(rest)
             elif (now := stamp(item.candidate.path)) == GONE:
                 gone = InputMissing(f"{item.candidate.path}: has gone since the folder was searched")
-                self._fail(item, Failure.of(gone), 0)
+                self._fail(item, TaskError.of(gone), 0)
             elif now != item.stamp:
                 self._diary.settle(item.name, item.row("deferred", "it is still being written; run again later"))
             else:
@@ -78,40 +78,40 @@ class Shift:
         if resting and not self._under_way:
             time.sleep(min(*resting, _LOOK))
 
-    def _rest(self, item: Item) -> float:
+    def _rest(self, item: BatchItem) -> float:
         """Seconds until a file has been left alone for long enough."""
         changed = min(item.stamp.newest_ns / 1e9, self._found_at)  # a clock may be wrong
         return changed + self._rules.settle - time.time()
 
-    def _start(self, crew: Crew, item: Item) -> None:
+    def _start(self, crew: WorkerPool, item: BatchItem) -> None:
         """Give a raster to a worker, and say in the ledger that what will lie under its outputs' names is ours."""
         entry, outputs = self._ledger.find(item.name), self._outputs(item)
         own = entry is not None and bool(entry.outcome["own"])
         try:
             replace(outputs, overwrite=own).check(item.candidate.path)
         except (AgrisegError, OSError) as error:
-            self._fail(item, Failure.of(error), 0)
+            self._fail(item, TaskError.of(error), 0)
             return
         if not own:
             self._ledger.put(Entry(item.name, item.stamp.text, "", "", {"status": "begun", "own": True}))
         image, model = item.candidate.path.resolve(), item.job.model.resolve()
         quarantine = self._out.resolve() / QUARANTINE / item.folder
-        standard = Standard(Limits.of(self._rules.limits), self._rules.refused, quarantine)
+        standard = PublishPolicy(VerdictLimits.of(self._rules.limits), self._rules.refused, quarantine)
         rules = self._rules
-        turn = Turn(image, outputs.folder, model, item.job.flags, own, rules.cpu_threads, standard, rules.lang)
-        crew.give(item.name, take_turn, turn)
+        turn = MapTask(image, outputs.folder, model, item.job.flags, own, rules.cpu_threads, standard, rules.lang)
+        crew.give(item.name, run_task, turn)
         self._under_way[item.name] = item, time.monotonic()
 
-    def _outputs(self, item: Item) -> Outputs:
+    def _outputs(self, item: BatchItem) -> Outputs:
         folder = (self._out / item.folder).resolve()
         return Outputs(folder, item.candidate.path.stem, bool(item.job.flags.get("probabilities")))
 
-    def _end(self, item: Item, answer: Any, seconds: float) -> None:
+    def _end(self, item: BatchItem, answer: Any, seconds: float) -> None:
         if isinstance(answer, WorkerLost):
             where = self._outputs(item).died_in
             answer = WorkerLost(f"{item.candidate.path}: {answer}{f' in {where}' if where else ''}; is memory short?")
-            answer = Failure.of(answer)
-        if isinstance(answer, Failure):
+            answer = TaskError.of(answer)
+        if isinstance(answer, TaskError):
             self._fail(item, answer, seconds)
             return
         failed, verdict = answer["pixels"]["failed"], answer["verdict"]
@@ -124,7 +124,7 @@ class Shift:
         report = Path(answer["report"]).relative_to(out).as_posix()
         self._settle(item, {**row, **answer, "files": names, "report": report, "own": True})
 
-    def _fail(self, item: Item, failure: Failure, seconds: float) -> None:
+    def _fail(self, item: BatchItem, failure: TaskError, seconds: float) -> None:
         if failure.code in _AGAIN and item.tries < self._rules.retries:
             self._diary.note("retry", item.name, error=failure.text)
             self._left.append(replace(item, tries=item.tries + 1))
@@ -132,7 +132,7 @@ class Shift:
         row = {**item.row("failed", failure.text, failure.code), "seconds": round(seconds, 3)}
         self._settle(item, row)
 
-    def _settle(self, item: Item, row: dict[str, Any]) -> None:
+    def _settle(self, item: BatchItem, row: dict[str, Any]) -> None:
         """Keep what became of a raster: first in the ledger, then for the readers."""
         before = self._ledger.find(item.name)
         own = before is not None and bool(before.outcome["own"])
@@ -142,7 +142,7 @@ class Shift:
         self._ledger.put(Entry(item.name, item.stamp.text, row.get("identity", ""), item.key, kept))
         self._diary.settle(item.name, row)
 
-    def _withdraw(self, item: Item, before: Entry, row: dict[str, Any]) -> bool:
+    def _withdraw(self, item: BatchItem, before: Entry, row: dict[str, Any]) -> bool:
         """Let no map stay published that is of another state of a raster which is there; whether there was one."""
         if row["status"] != "failed" or stamp(item.candidate.path) == GONE:
             return False
@@ -153,7 +153,7 @@ class Shift:
             is_stale = row["files"][-1] != outputs.record.relative_to(self._out.resolve()).as_posix()
         return is_stale and withdraw(outputs, self._out.resolve() / WITHDRAWN / item.folder)
 
-    def _stop_overdue(self, crew: Crew) -> None:
+    def _stop_overdue(self, crew: WorkerPool) -> None:
         for name, (item, began) in list(self._under_way.items()):
             seconds = time.monotonic() - began
             if self._rules.timeout is not None and seconds > self._rules.timeout:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from agriseg.batch.queue import Job
+from agriseg.batch.queue import BatchJob
 from agriseg.errors import ModelError
 from agriseg.maps.discover import GLOBS, discover
 from agriseg.options import RunOptions
@@ -14,7 +14,7 @@ from agriseg.options import RunOptions
 _KEYS = ("title", "images", "glob", "pattern", "model", "run")
 
 
-def read_jobs(path: Path, out: Path) -> list[Job]:
+def read_jobs(path: Path, out: Path) -> list[BatchJob]:
     """The tables `[[job]]` of a file; paths are relative to it.
 
     Args:
@@ -40,7 +40,7 @@ def read_jobs(path: Path, out: Path) -> list[Job]:
     return jobs
 
 
-def _job(path: Path, table: Mapping[str, Any], out: Path) -> Job:
+def _job(path: Path, table: Mapping[str, Any], out: Path) -> BatchJob:
     _check(path, "[[job]]: ", table, _KEYS)
     for key in ("images", "model"):
         if not isinstance(table.get(key), str):
@@ -52,7 +52,7 @@ def _job(path: Path, table: Mapping[str, Any], out: Path) -> Job:
     found = discover(
         path.parent / table["images"], [globs] if isinstance(globs, str) else globs, table.get("pattern"), out
     )
-    return Job(title, found, path.parent / table["model"], flags)
+    return BatchJob(title, found, path.parent / table["model"], flags)
 
 
 def _check(path: Path, where: str, table: Mapping[str, Any], known: Collection[str]) -> None:

@@ -10,16 +10,16 @@ from typing import Any
 from agriseg.batch.state_db import Entry
 from agriseg.errors import AgrisegError
 from agriseg.maps.discover import Candidate, Discovery
-from agriseg.raster.identity import InputIdentity, Listing, Stamp, listing
+from agriseg.raster.identity import FileStamp, InputIdentity, Listing, listing
 
 QUARANTINE = "quarantine"
 """Folder, in that of the outputs, for maps that are not to be published."""
-GONE = Stamp(-1, -1, -1)
+GONE = FileStamp(-1, -1, -1)
 """Stamp of a file that is not there."""
 
 
 @dataclass(frozen=True)
-class Job:
+class BatchJob:
     """Rasters that are mapped alike.
 
     Args:
@@ -36,7 +36,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Rules:
+class BatchOptions:
     """How a night goes.
 
     Args:
@@ -49,7 +49,7 @@ class Rules:
         cpu_threads: threads of the network in each worker; None shares the cores out.
         shard: k, n: only the k-th of n parts of the rasters; every shard has its own ledger and summary.
         since: only flights of this day or later.
-        limits: of the verdict, as `Limits.of` takes them.
+        limits: of the verdict, as `VerdictLimits.of` takes them.
         refused: colours of maps that are not published, but put into `quarantine`.
         lang: of the reports: en or zh.
     """
@@ -69,7 +69,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Item:
+class BatchItem:
     """A raster of a job.
 
     Args:
@@ -82,8 +82,8 @@ class Item:
 
     name: str
     candidate: Candidate
-    job: Job
-    stamp: Stamp
+    job: BatchJob
+    stamp: FileStamp
     key: str
     refusal: AgrisegError | None = None
     tries: int = 0
@@ -101,7 +101,7 @@ class Item:
         }  # fmt: skip
 
 
-def same_content(item: Item, entry: Entry) -> bool:
+def same_content(item: BatchItem, entry: Entry) -> bool:
     """Whether a raster, with the files beside it, is the one that was mapped; what was only touched is read to see."""
     if item.stamp.text == entry.stamp:
         return True
@@ -110,7 +110,7 @@ def same_content(item: Item, entry: Entry) -> bool:
     return False
 
 
-def stamp(path: Path, names: Callable[[Path], Listing] = listing) -> Stamp:
+def stamp(path: Path, names: Callable[[Path], Listing] = listing) -> FileStamp:
     """The stamp of a raster; `GONE` if it is not there.
 
     Args:
@@ -118,6 +118,6 @@ def stamp(path: Path, names: Callable[[Path], Listing] = listing) -> Stamp:
         names: gives the listing of its folder.
     """
     try:
-        return Stamp.of(path, names(path.resolve().parent))
+        return FileStamp.of(path, names(path.resolve().parent))
     except OSError:
         return GONE

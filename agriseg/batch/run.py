@@ -11,9 +11,9 @@ from typing import Any
 from zlib import crc32
 
 from agriseg import files
-from agriseg.batch.queue import GONE, Item, Job, Rules, same_content, stamp
-from agriseg.batch.state_db import Ledger
-from agriseg.batch.summary import Diary
+from agriseg.batch.queue import GONE, BatchItem, BatchJob, BatchOptions, same_content, stamp
+from agriseg.batch.state_db import StateDatabase
+from agriseg.batch.summary import BatchLog
 from agriseg.batch.withdrawn import is_there, rows_of_gone
 from agriseg.errors import AgrisegError, ModelError, UsageError
 from agriseg.json_text import json_line
@@ -26,7 +26,7 @@ _PACKAGES = ("agriseg", "torch", "rasterio", "numpy", "zarr")
 
 
 @dataclass(frozen=True)
-class Night:
+class BatchRun:
     """What is to be done, and where it goes; `run` does it.
 
     Args:
@@ -37,13 +37,13 @@ class Night:
         complain: called with each raster that fails, and why.
     """
 
-    jobs: Sequence[Job]
+    jobs: Sequence[BatchJob]
     out: Path
-    rules: Rules
+    rules: BatchOptions
     tell: Callable[[int, int], None] = lambda _done, _all: None
     complain: Callable[[str, str], None] = lambda _name, _why: None
 
-    def run(self) -> Diary:
+    def run(self) -> BatchLog:
         """Map what is not mapped yet.
 
         Returns:
@@ -56,31 +56,33 @@ class Night:
         files.make_folder(self.out)
         with files.locked(self.out / f".agriseg-batch{self._suffix}.lock"):
             items, passed_over = self._items()
-            with Ledger(self.out / f"ledger{self._suffix}.sqlite") as ledger:
+            with StateDatabase(self.out / f"ledger{self._suffix}.sqlite") as ledger:
                 gone = {row["name"]: row for row in rows_of_gone(ledger, {item.name for item in items})}
                 names = [*(item.name for item in items), *gone]
-                with Diary(self.out, self._suffix, names, passed_over, self.complain) as diary:
+                with BatchLog(self.out, self._suffix, names, passed_over, self.complain) as diary:
                     self._go(items, gone, ledger, diary)
                 return diary
 
-    def _go(self, items: list[Item], gone: dict[str, dict[str, Any]], ledger: Ledger, diary: Diary) -> None:
+    def _go(
+        self, items: list[BatchItem], gone: dict[str, dict[str, Any]], ledger: StateDatabase, diary: BatchLog
+    ) -> None:
         for name, row in gone.items():
             diary.settle(name, row)
         left = [item for item in items if not self._settled(item, ledger, diary)]
         if left:
             diary.write()
-            from agriseg.batch.dispatcher import Shift  # loads Dask, which a night without work does without
+            from agriseg.batch.dispatcher import Dispatcher  # loads Dask, which a night without work does without
 
-            Shift(self.rules, self.out, ledger, diary, left, self.tell).work()
+            Dispatcher(self.rules, self.out, ledger, diary, left, self.tell).work()
 
     def plan(self) -> list[tuple[str, str]]:
         """Each raster's name and what would become of it: nothing is written."""
         items, _ = self._items()
         place = self.out / f"ledger{self._suffix}.sqlite"
-        with Ledger(place) if place.exists() else nullcontext() as ledger:
+        with StateDatabase(place) if place.exists() else nullcontext() as ledger:
             return [(item.name, self._prospect(item, ledger)) for item in items]
 
-    def _prospect(self, item: Item, ledger: Ledger | None) -> str:
+    def _prospect(self, item: BatchItem, ledger: StateDatabase | None) -> str:
         known = ledger and self._known(item, ledger)
         return "refused" if item.refusal else "unchanged" if known else "to map"
 
@@ -89,10 +91,10 @@ class Night:
         part, parts = self.rules.shard
         return f"-{part}of{parts}" if parts > 1 else ""
 
-    def _items(self) -> tuple[list[Item], dict[str, int]]:
+    def _items(self) -> tuple[list[BatchItem], dict[str, int]]:
         """The rasters of this shard, and how many files were passed over, by kind."""
         passed_over: dict[str, int] = {}
-        items: list[Item] = []
+        items: list[BatchItem] = []
         names = cache(listing)  # a folder of 10,000 rasters is listed once
         for job in self.jobs:
             key = _key(job, self.rules)
@@ -103,7 +105,7 @@ class Night:
         unseen = [_unseen(job, *each) for job in self.jobs for each in job.found.unseen.items()]
         return [item for item in items + unseen if self._is_ours(item)], passed_over
 
-    def _is_ours(self, item: Item) -> bool:
+    def _is_ours(self, item: BatchItem) -> bool:
         """Whether this shard has the raster; the same one every night, whatever comes beside it."""
         part, parts = self.rules.shard
         return crc32(item.name.encode("utf-8", "surrogateescape")) % parts == part - 1
@@ -115,7 +117,7 @@ class Night:
             return candidate.day is None or candidate.day >= self.rules.since
         return True
 
-    def _checked(self, item: Item) -> Item:
+    def _checked(self, item: BatchItem) -> BatchItem:
         """A raster whose date cannot be compared says so."""
         date = item.candidate.date
         if self.rules.since is None or date is None or item.candidate.day is not None:
@@ -125,7 +127,7 @@ class Night:
         )
         return replace(item, refusal=UsageError(why))
 
-    def _settled(self, item: Item, ledger: Ledger, diary: Diary) -> bool:
+    def _settled(self, item: BatchItem, ledger: StateDatabase, diary: BatchLog) -> bool:
         """Whether nothing is to be done for a raster: it is mapped, or is known to be bad."""
         if item.refusal:
             outcome = item.row("failed", str(item.refusal), item.refusal.exit_code)
@@ -137,7 +139,7 @@ class Night:
         diary.settle(item.name, outcome)
         return True
 
-    def _known(self, item: Item, ledger: Ledger) -> dict[str, Any] | None:
+    def _known(self, item: BatchItem, ledger: StateDatabase) -> dict[str, Any] | None:
         """What became of just this raster in an earlier night; None if it is to be mapped."""
         entry = ledger.find(item.name)
         if entry is None or entry.key != item.key or not same_content(item, entry):
@@ -146,18 +148,18 @@ class Night:
         return entry.outcome if is_final and is_there(self.out, entry.outcome) else None
 
 
-def _item(job: Job, candidate: Candidate, key: str, names: Callable[[Path], Listing]) -> Item:
+def _item(job: BatchJob, candidate: Candidate, key: str, names: Callable[[Path], Listing]) -> BatchItem:
     name = f"{job.title}/{candidate.name}" if job.title else candidate.name
-    return Item(name, candidate, job, stamp(candidate.path, names), key)
+    return BatchItem(name, candidate, job, stamp(candidate.path, names), key)
 
 
-def _unseen(job: Job, name: str, why: AgrisegError) -> Item:
+def _unseen(job: BatchJob, name: str, why: AgrisegError) -> BatchItem:
     """What could not be looked into is told as a raster is that fails."""
     title = f"{job.title}/{name}" if job.title else name
-    return Item(title, Candidate(Path(name), name, name, None), job, GONE, "", why)
+    return BatchItem(title, Candidate(Path(name), name, name, None), job, GONE, "", why)
 
 
-def _without_clashes(items: list[Item]) -> list[Item]:
+def _without_clashes(items: list[BatchItem]) -> list[BatchItem]:
     """Rasters whose outputs would have the names of another's say so."""
     first: dict[str, str] = {}
     marked = []
@@ -171,7 +173,7 @@ def _without_clashes(items: list[Item]) -> list[Item]:
     return marked
 
 
-def _key(job: Job, rules: Rules) -> str:
+def _key(job: BatchJob, rules: BatchOptions) -> str:
     """Of everything beside the raster that decides a map."""
     if not job.model.is_file():
         raise ModelError(f"{job.model}: no such model file; check the name")

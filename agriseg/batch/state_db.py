@@ -24,7 +24,7 @@ class Entry:
 
     Args:
         name: its path below the folder that was searched.
-        stamp: size and time of the file that was mapped, and what lies beside it, as `Stamp.text`.
+        stamp: size and time of the file that was mapped, and what lies beside it, as `FileStamp.text`.
         identity: digest of the content of them all; empty where it could not be read.
         key: of everything else that decides the map: model, parameters, versions.
         outcome: the row of the summary, JSON values.
@@ -37,7 +37,7 @@ class Entry:
     outcome: dict[str, Any]
 
 
-class Ledger:
+class StateDatabase:
     """The file of entries; use it as a context.
 
     Args:
@@ -55,7 +55,7 @@ class Ledger:
             self._base.execute("PRAGMA synchronous=FULL")
             self._base.execute(_TABLE)
 
-    def __enter__(self) -> "Ledger":
+    def __enter__(self) -> "StateDatabase":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from agriseg import files
-from agriseg.batch.summary_page import night_page
+from agriseg.batch.summary_page import summary_page
 from agriseg.json_text import json_document, json_line
 from agriseg.spreadsheet import csv_text
 
@@ -21,7 +21,7 @@ _COLUMNS = ("name", "field", "date", "status", "code", "reason", "verdict", "min
 _WAITING = "waiting"
 
 
-class Diary:
+class BatchLog:
     """The log and the summaries of one night; use it as a context.
 
     Args:
@@ -51,7 +51,7 @@ class Diary:
         self._began = datetime.now(UTC)
         self._run_id = uuid4().hex[:12]
 
-    def __enter__(self) -> "Diary":
+    def __enter__(self) -> "BatchLog":
         self.note("start", rasters={_WAITING: self.total}, passed_over=self._passed_over)
         return self
 
@@ -134,7 +134,7 @@ class Diary:
         summary, settled = self.summary, list(self._rows.values())
         files.write_text(self._summary.with_suffix(".json"), json_document(summary))
         files.write_text(self._summary.with_suffix(".csv"), _table(self._all))
-        files.write_text(self.page, night_page(summary, settled))
+        files.write_text(self.page, summary_page(summary, settled))
 
     @property
     def _all(self) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ _ORDER = ("failed", "deferred", "waiting", "done", "gone")
 _TRUST = ("red", "amber", "green", None)
 
 
-def night_page(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def summary_page(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """HTML without scripts, links to elsewhere or anything to fetch; every name is escaped.
 
     Args:

@@ -6,11 +6,11 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from agriseg.options import Standard
+from agriseg.options import PublishPolicy
 
 
 @dataclass(frozen=True)
-class Turn:
+class MapTask:
     """What a worker needs to know.
 
     Args:
@@ -30,11 +30,11 @@ class Turn:
     flags: Mapping[str, Any]
     own: bool
     cpu_threads: int | None
-    standard: Standard
+    standard: PublishPolicy
     lang: str = "en"
 
 
-def take_turn(turn: Turn) -> dict[str, Any]:
+def run_task(turn: MapTask) -> dict[str, Any]:
     """Map a raster, in a worker.
 
     Returns:
@@ -44,5 +44,5 @@ def take_turn(turn: Turn) -> dict[str, Any]:
         AgrisegError: why there is none.
     """
     # By name: the worker loads torch, and the dispatcher does not.
-    outcome: dict[str, Any] = resolve_name("agriseg.batch.worker:make_row")(turn)
+    outcome: dict[str, Any] = resolve_name("agriseg.batch.worker:map_raster")(turn)
     return outcome

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agriseg import files
-from agriseg.batch.state_db import Ledger
+from agriseg.batch.state_db import StateDatabase
 from agriseg.mapping.outputs import Outputs
 from agriseg.maps.reader import RECORD
 from agriseg.maps.stem import CHANGE, INDEX, LAYERS, Stem
@@ -29,7 +29,7 @@ def is_there(out: Path, outcome: Mapping[str, Any]) -> bool:
     return not paths or hashlib.sha256(paths[-1].read_bytes()).hexdigest() == outcome["record"]
 
 
-def rows_of_gone(ledger: Ledger, names: Collection[str]) -> Iterator[dict[str, Any]]:
+def rows_of_gone(ledger: StateDatabase, names: Collection[str]) -> Iterator[dict[str, Any]]:
     """Rows of maps whose rasters are not where they were mapped.
 
     Args:

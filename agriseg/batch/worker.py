@@ -8,21 +8,21 @@ from typing import Any
 
 import torch
 
-from agriseg.batch.task import Turn
-from agriseg.export.exports import Handover
+from agriseg.batch.task import MapTask
+from agriseg.export.exports import Exports
 from agriseg.figures.quicklook import thumbnail
 from agriseg.files import file_hash
 from agriseg.mapping.checkpoint import name_of
-from agriseg.mapping.model_cache import kept_model
+from agriseg.mapping.model_cache import cached_model
 from agriseg.mapping.outputs import Outputs
-from agriseg.mapping.prepare import Prepared, prepare
+from agriseg.mapping.prepare import MappingJob, prepare
 from agriseg.mapping.run import run
 from agriseg.maps.versions import versions
 from agriseg.options import RunOptions
 from agriseg.raster.identity import InputIdentity
 
 
-def make_row(turn: Turn) -> dict[str, Any]:
+def map_raster(turn: MapTask) -> dict[str, Any]:
     """Map a raster, or find that a night that was killed has mapped it.
 
     Returns:
@@ -33,7 +33,7 @@ def make_row(turn: Turn) -> dict[str, Any]:
     """
     if turn.cpu_threads:
         torch.set_num_threads(turn.cpu_threads)
-    model, options = kept_model(turn.model), RunOptions.of(**turn.flags)
+    model, options = cached_model(turn.model), RunOptions.of(**turn.flags)
     outputs = Outputs(turn.folder, turn.image.stem, options.probabilities, turn.own)
     outputs.check(turn.image)
     prepared = prepare(turn.image, model, options)
@@ -42,11 +42,11 @@ def make_row(turn: Turn) -> dict[str, Any]:
     if not found or outputs.working.exists():  # it may only have to be cleared away
         found = [replace(outputs, folder=run(prepared, outputs, standard=turn.standard).record.parent)]
     outputs = found[0]
-    page, *_ = Handover(turn.lang).make(outputs.record)
+    page, *_ = Exports(turn.lang).make(outputs.record)
     return _row(outputs, page)
 
 
-def _is_done(prepared: Prepared, outputs: Outputs, name: str) -> bool:
+def _is_done(prepared: MappingJob, outputs: Outputs, name: str) -> bool:
     """Whether a whole map of just this run is there, and of this very content of the raster."""
     if not outputs.holds(name):
         return False

@@ -10,11 +10,11 @@ from rasterio.enums import Resampling
 
 from agriseg import files
 from agriseg.change.coregister import NoCommonGround, Shift, measure_shift
-from agriseg.change.pair import Date, differences, shared_window
-from agriseg.change.transitions import Transitions, TwoDates, transition_legend
+from agriseg.change.pair import DatedMap, comparability_warnings, shared_window
+from agriseg.change.transitions import MapPair, Transitions, transition_legend
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
-from agriseg.maps.publish import Made, exists, publish
+from agriseg.maps.publish import PublishedFiles, exists, publish
 from agriseg.maps.stem import CHANGE, Stem
 from agriseg.raster.cog import Layer, beside, write_cog
 from agriseg.raster.qml import category_names, qgis_style
@@ -31,7 +31,7 @@ _EDGES = 0.1  # share of the changed pixels that is told
 def make_change(
     earlier: Path, later: Path, out: Path, *, earlier_image: Path | None = None, later_image: Path | None = None,
     max_shift: float | None = None, align: bool = True, overwrite: bool = False,
-) -> Made:  # fmt: skip
+) -> PublishedFiles:  # fmt: skip
     """Compare two finished maps of the same classes.
 
     The later map is laid on the grid of the earlier one. Where both were taken from the images' own positions they
@@ -48,7 +48,7 @@ def make_change(
     Raises:
         AgrisegError: its children say what went wrong; nothing has its name then.
     """
-    before, after = Date.of(earlier, earlier_image, "earlier"), Date.of(later, later_image, "later")
+    before, after = DatedMap.of(earlier, earlier_image, "earlier"), DatedMap.of(later, later_image, "later")
     if before.record.samefile(after.record):
         raise UsageError(f"{after.record}: given as both dates; name the map of another date as LATER")
     stem = Stem(out, after.map.stem)
@@ -56,12 +56,12 @@ def make_change(
     if not overwrite and final.exists():
         raise exists(final)  # before the work
     window = shared_window(before.map, after.map)
-    warnings = [*before.map.doubts, *after.map.doubts, *differences(before.map, after.map)]
+    warnings = [*before.map.doubts, *after.map.doubts, *comparability_warnings(before.map, after.map)]
     shift = _measured(before, after, window, warnings, align=align)
     if shift is not None and align:
         _refuse_far(shift, max_shift, before, after)
     taken = (shift.rows, shift.cols) if shift is not None and align else (0.0, 0.0)
-    with TwoDates(before.map, after.map, taken) as dates:
+    with MapPair(before.map, after.map, taken) as dates:
         found = dates.count()
         if not found.valid_pixels:
             raise DataError(
@@ -103,7 +103,7 @@ def _facts(found: Transitions) -> dict[str, Any]:
     }
 
 
-def _measured(before: Date, after: Date, window: Window, warnings: list[str], *, align: bool) -> Shift | None:
+def _measured(before: DatedMap, after: DatedMap, window: Window, warnings: list[str], *, align: bool) -> Shift | None:
     """The shift between the images; None if it cannot be measured, and need not."""
     roles = [role for role in before.bands if role in after.bands]
     sources = before.source(roles), after.source(roles)
@@ -125,7 +125,7 @@ def _measured(before: Date, after: Date, window: Window, warnings: list[str], *,
     return shift
 
 
-def _refuse_far(shift: Shift, most: float | None, before: Date, after: Date) -> None:
+def _refuse_far(shift: Shift, most: float | None, before: DatedMap, after: DatedMap) -> None:
     if most is None:
         near = shift.pixels <= MOST_PIXELS or (shift.metres is not None and shift.metres <= MOST_METRES)
     elif shift.metres is None:
@@ -145,7 +145,7 @@ def _length(shift: Shift) -> str:
     return pixels if shift.metres is None else f"{shift.metres:.2f} m ({pixels})"
 
 
-def _write(folder: Path, stem: str, dates: TwoDates, found: Transitions) -> None:
+def _write(folder: Path, stem: str, dates: MapPair, found: Transitions) -> None:
     """The layer of transitions with its legend, and the table."""
     legend = transition_legend(found.legend)
     names = {f"CLASS_{entry.id}": entry.name for entry in legend}

@@ -16,7 +16,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, gaussian_gradient_magnitude
 
-from agriseg.change.regrid import Picture
+from agriseg.change.regrid import RegriddedGray
 from agriseg.errors import DataError
 from agriseg.grid import Window
 from agriseg.raster.geodesy import pixel_sides
@@ -135,7 +135,7 @@ class _Pair:
         top, left, height, width = (n // factor for n in (window.row_off, window.col_off, window.height, window.width))
         side = min(_PATCH, max(min(height, width) // 3, _SMALL_PATCH))
         middle = top + height / 2, left + width / 2
-        with Picture(self._earlier, grid, middle) as one, Picture(self._later, grid, middle) as two:
+        with RegriddedGray(self._earlier, grid, middle) as one, RegriddedGray(self._later, grid, middle) as two:
             for row, col in product(_starts(top, height, side), _starts(left, width, side)):
                 rows, cols = row + np.arange(side, dtype=np.float64), col + np.arange(side, dtype=np.float64)
                 first = _edges(*one.read(rows, cols))

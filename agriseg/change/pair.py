@@ -21,7 +21,7 @@ _GSD_RATIO = 1.25  # of pixels that are told to differ
 
 
 @dataclass(frozen=True)
-class Date:
+class DatedMap:
     """One of two dates.
 
     Args:
@@ -35,7 +35,7 @@ class Date:
     image: Path
 
     @classmethod
-    def of(cls, place: Path, image: Path | None, name: str) -> "Date":
+    def of(cls, place: Path, image: Path | None, name: str) -> "DatedMap":
         """The one map in a folder, or that of a record.
 
         Args:
@@ -147,7 +147,7 @@ def _apart(one: Georeference, two: Georeference) -> str:
     return f", their corners lie {metres:,.0f} m apart"
 
 
-def differences(before: FinishedMap, after: FinishedMap) -> list[str]:
+def comparability_warnings(before: FinishedMap, after: FinishedMap) -> list[str]:
     """What of the two maps may look like a change of the field."""
     warnings = []
     scales = [

@@ -27,7 +27,7 @@ Places = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class PixelMap:
+class GridTransform:
     """Where the pixels of one grid lie on another.
 
     Args:
@@ -101,7 +101,7 @@ def overlap(
         DataError: there is no way from one CRS to the other.
     """
     edges = (np.linspace(-0.5, length - 0.5, 21) for length in reversed(size_there))
-    places = PixelMap(there, here).at(*np.meshgrid(*edges, indexing="ij"))
+    places = GridTransform(there, here).at(*np.meshgrid(*edges, indexing="ij"))
     found = [axis[np.isfinite(axis)] for axis in places]
     if not all(len(axis) for axis in found):
         return None
@@ -111,7 +111,7 @@ def overlap(
     return Window(left, top, right - left, bottom - top) if left < right and top < bottom else None
 
 
-class Picture:
+class RegriddedGray:
     """A raster as grey values on another grid; area averages where its own pixels are smaller. Use it as a context.
 
     Args:
@@ -121,13 +121,13 @@ class Picture:
     """
 
     def __init__(self, source: Source, grid: Georeference, middle: tuple[float, float]) -> None:
-        factor = max(1.0, PixelMap(grid, source.georeference).pixel_side(*middle))
+        factor = max(1.0, GridTransform(grid, source.georeference).pixel_side(*middle))
         width, height = (max(1, round(length / factor)) for length in (source.width, source.height))
         self._source = replace(source, width=width, height=height)
-        self._map = PixelMap(grid, self._source.georeference)
+        self._map = GridTransform(grid, self._source.georeference)
         self._reader = Reader(self._source)
 
-    def __enter__(self) -> "Picture":
+    def __enter__(self) -> "RegriddedGray":
         return self
 
     def __exit__(self, *what: object) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from agriseg.change.regrid import PixelMap
+from agriseg.change.regrid import GridTransform
 from agriseg.errors import DataError
 from agriseg.legend import NODATA, Legend
 from agriseg.maps.reader import FinishedMap
@@ -108,8 +108,8 @@ class Transitions:
         return None if self.square_metres is None else self.square_metres / _SQUARE_METRES
 
 
-class TwoDates:
-    """What is where at two dates, on the earlier grid; as `agriseg.raster.cog.Rows`. Use it as a context.
+class MapPair:
+    """What is where at two dates, on the earlier grid; as `agriseg.raster.cog.RowSource`. Use it as a context.
 
     The later class of a pixel is that of the later pixel whose centre is nearest. Where a pixel lies between two of
     them, either may be meant: along an edge that the earlier map shows too, the one is taken that changes nothing.
@@ -131,13 +131,13 @@ class TwoDates:
         self._earlier, self._later, self._shift = earlier, later, shift
         self._size = size = len(earlier.legend)
         self._ids = np.array([_ids(earlier, earlier.legend), _ids(later, earlier.legend)])
-        self._map = PixelMap(earlier.georeference, later.georeference)
+        self._map = GridTransform(earlier.georeference, later.georeference)
         values = np.arange(size * size, dtype=np.uint8).reshape(size, size) + 1
         np.fill_diagonal(values, 0)
         self._values = np.pad(values, (0, 1), constant_values=NODATA).ravel()
         self._open = open_raster(earlier.classes), open_raster(later.classes)
 
-    def __enter__(self) -> "TwoDates":
+    def __enter__(self) -> "MapPair":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -21,15 +21,15 @@ from agriseg.cli.common.options import (
     worker_options,
 )
 from agriseg.cli.common.progress import Progress
-from agriseg.cli.common.signals import end_on_signals, stoppable
+from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import ModelError, UsageError
 from agriseg.json_text import json_line
 from agriseg.units import seconds
 
 if TYPE_CHECKING:
-    from agriseg.batch.queue import Job, Rules
-    from agriseg.batch.run import Night
-    from agriseg.batch.summary import Diary
+    from agriseg.batch.queue import BatchJob, BatchOptions
+    from agriseg.batch.run import BatchRun
+    from agriseg.batch.summary import BatchLog
 
 _PATTERN = r"Regular expression on the path below FOLDER: (?P<field>[^/]+)/(?P<date>\d{8})."
 _SETTLE = "A file changed less than this ago may still be growing and waits; 30s if not given."
@@ -78,15 +78,15 @@ def command(
       agriseg batch night.toml -o maps --shard 1/4
     """
     end_on_signals()
-    from agriseg.batch.run import Night
+    from agriseg.batch.run import BatchRun
 
     path, folder = Path(source), Path(out)
     jobs = _jobs(path, folder, model, globs, pattern, run_flags(given), quiet=quiet)
     if dry_run:
-        _show_plan(Night(jobs, folder, _rules(given)), as_json=as_json)
+        _show_plan(BatchRun(jobs, folder, _rules(given)), as_json=as_json)
         return
-    with Progress("rasters", quiet=quiet or not sys.stderr.isatty(), unit="rasters") as progress, stoppable(path):
-        diary = Night(jobs, folder, _rules(given), progress, _complain).run()
+    with Progress("rasters", quiet=quiet or not sys.stderr.isatty(), unit="rasters") as progress, resume_hint(path):
+        diary = BatchRun(jobs, folder, _rules(given), progress, _complain).run()
     if given["stac"]:
         _write_collection(folder)
     if as_json:
@@ -100,10 +100,10 @@ def command(
 def _jobs(
     source: Path, out: Path, model: str | None, globs: tuple[str, ...], pattern: str | None, flags: dict[str, Any], *,
     quiet: bool,
-) -> "list[Job]":  # fmt: skip
+) -> "list[BatchJob]":  # fmt: skip
     """The jobs of a file, or the one of a folder."""
     from agriseg.batch.job_file import read_jobs
-    from agriseg.batch.queue import Job
+    from agriseg.batch.queue import BatchJob
     from agriseg.maps.discover import GLOBS, discover
     from agriseg.options import RunOptions
 
@@ -115,15 +115,15 @@ def _jobs(
     file, said = chosen_model(model)
     if said and not quiet:
         warn(said)
-    return [Job("", discover(source, globs or GLOBS, pattern, out), file, flags)]
+    return [BatchJob("", discover(source, globs or GLOBS, pattern, out), file, flags)]
 
 
-def _rules(given: dict[str, Any]) -> "Rules":
-    from agriseg.batch.queue import Rules
-    from agriseg.options import Limits
+def _rules(given: dict[str, Any]) -> "BatchOptions":
+    from agriseg.batch.queue import BatchOptions
+    from agriseg.options import VerdictLimits
 
-    Limits.of(given["limits"])  # a wrong one is said before the first raster
-    return Rules(
+    VerdictLimits.of(given["limits"])  # a wrong one is said before the first raster
+    return BatchOptions(
         workers=given["workers"], scheduler=scheduler_of(given["scheduler"], given["scheduler_file"]),
         timeout=seconds(given["timeout"]) if given["timeout"] else None, retries=given["retry"],
         fail_fast=given["fail_fast"], settle=seconds(given["settle"] or "30s"), cpu_threads=given["cpu_threads"],
@@ -170,7 +170,7 @@ def _complain(name: str, why: str) -> None:
     click.echo(one_line(f"agriseg: failed: {why if name in why else f'{name}: {why}'}"), err=True)
 
 
-def _show_plan(night: "Night", *, as_json: bool) -> None:
+def _show_plan(night: "BatchRun", *, as_json: bool) -> None:
     plan = night.plan()
     if as_json:
         click.echo(json_line(dict(plan)))
@@ -179,7 +179,7 @@ def _show_plan(night: "Night", *, as_json: bool) -> None:
         click.echo(f"{what:>10}  {one_line(name)}")
 
 
-def _run_on_done(text: str | None, diary: "Diary") -> None:
+def _run_on_done(text: str | None, diary: "BatchLog") -> None:
     """The user's own command, without a shell; what it answers is said, and changes nothing."""
     if text is None:
         return

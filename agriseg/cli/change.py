@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agriseg.cli.common.options import config_option, warn
-from agriseg.cli.common.signals import end_on_signals, stoppable
+from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
-    from agriseg.maps.publish import Made
+    from agriseg.maps.publish import PublishedFiles
 
 _LATER = "The image of the later map, if it lies elsewhere now."
 _FARTHEST = "Longest shift to take out; 3 m or 30 px if not given, whichever is more."
@@ -49,7 +49,7 @@ def command(
     from agriseg.export.sld_files import write_slds
     from agriseg.maps.stem import Stem
 
-    with stoppable(Path(out), "run the same command again"):
+    with resume_hint(Path(out), "run the same command again"):
         made = make_change(
             Path(earlier), Path(later), Path(out),
             earlier_image=Path(earlier_image) if earlier_image else None,
@@ -63,7 +63,7 @@ def command(
     click.echo(json_line(made.as_dict()) if as_json else "\n".join([_shown(made), *map(str, slds)]))
 
 
-def _shown(made: "Made") -> str:
+def _shown(made: "PublishedFiles") -> str:
     """The shift, hectares of each class at both dates, what is the same, and the files."""
     names = ("earlier", "later", "gain", "loss", "net")
     lines = [f"  {_lies(made.facts['shift'])}", f"  {'hectares of':20}" + "".join(f"{name:>14}" for name in names)]

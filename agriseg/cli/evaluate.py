@@ -61,7 +61,7 @@ def command(image: str, labels: str, out: str | None, model: str | None, *, as_j
 def _evaluated(
     image: str, labels: str, model: str | None, given: dict[str, Any], flags: dict[str, Any], folder: Path
 ) -> "Evaluation":
-    from agriseg.evaluation.evaluate import evaluate_labelled, score, tally
+    from agriseg.evaluation.evaluate import count_pixels, evaluate_labelled, score
     from agriseg.labels.labelled_images import take_labels
     from agriseg.legend import Legend
     from agriseg.model import load_model
@@ -81,7 +81,7 @@ def _evaluated(
         raise UsageError(f"--mask is of one raster, but {image} holds {len(found.images)}; name one")
     sure, origin = given["confidence"], (options.window.col_off, options.window.row_off) if options.window else None
     truth = found.images[0].labels
-    return score([tally(Path(given["mask"]), Path(sure) if sure else None, truth, len(legend), origin)], legend)
+    return score([count_pixels(Path(given["mask"]), Path(sure) if sure else None, truth, len(legend), origin)], legend)
 
 
 def _refuse(given: dict[str, Any], flags: dict[str, Any], model: str | None) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agriseg.cli.common.options import config_option, warn
-from agriseg.cli.common.signals import end_on_signals, stoppable
+from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import UsageError
 from agriseg.json_text import json_line
 
@@ -75,7 +75,7 @@ def command(
     path = Path(image)
     options = IndexOptions(**{**flags, "bands": _roles(flags["bands"])})
     folder = default_folder(path) if out is None else Path(out)
-    with stoppable(path, "run the same command again"):
+    with resume_hint(path, "run the same command again"):
         report = write_indices(path, names.split(","), folder, options, overwrite=overwrite)
     slds = write_slds(folder, path.stem) if sld else []
     for text in [] if quiet else report.warnings:

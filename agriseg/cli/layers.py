@@ -8,7 +8,7 @@ import click
 from agriseg.cli.common.export_options import handover, handover_options, open_page
 from agriseg.cli.common.layer_options import layer_flags, layer_options
 from agriseg.cli.common.options import config_option, warn
-from agriseg.cli.common.signals import end_on_signals, stoppable
+from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.json_text import json_line
 
 
@@ -39,7 +39,7 @@ def command(places: tuple[str, ...], *, overwrite: bool, open_: bool, as_json: b
 
     options, wanted = LayerOptions.of(**layer_flags(flags)), handover(flags)
     for record in [record for place in places for record in find_records(Path(place))]:
-        with stoppable(record, "run the same command again"):
+        with resume_hint(record, "run the same command again"):
             made = make_layers(record, options, overwrite=overwrite)
         pages = wanted.make(record)
         for text in [] if quiet else made.warnings:

@@ -93,7 +93,7 @@ def init(
     from agriseg.legend import Legend
     from agriseg.model import SegmentationModel
     from agriseg.networks import architecture
-    from agriseg.training.initial_weights import start
+    from agriseg.training.initial_weights import initial_network
 
     path = Path(out)
     if path.exists() and not overwrite:
@@ -103,7 +103,7 @@ def init(
     roles = tuple(_words(bands))
     design = architecture(arch)
     legend = Legend.from_names(_words(classes))
-    began = start(design, roles, legend.names, seed, source)
+    began = initial_network(design, roles, legend.names, seed, source)
     if began.note:
         warn(began.note)
     model = SegmentationModel(

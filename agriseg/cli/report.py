@@ -11,7 +11,7 @@ from agriseg.cli.common.export_options import handover, handover_options, open_p
 from agriseg.cli.common.layer_options import layer_flags, layer_options, refuse_without_layers
 from agriseg.cli.common.options import config_option, warn
 from agriseg.cli.common.progress import Progress
-from agriseg.cli.common.signals import end_on_signals, stoppable
+from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import UsageError
 from agriseg.json_text import json_line
 
@@ -48,7 +48,7 @@ def command(
     end_on_signals()
     from agriseg.maps.discover import expression_of
     from agriseg.maps.reader import find_records
-    from agriseg.reports.timeline import Flight, write_season
+    from agriseg.reports.timeline import MapEntry, write_season
 
     expression = expression_of(pattern)
     chosen = refuse_without_layers(layer_flags(flags), wanted=layers)
@@ -57,7 +57,7 @@ def command(
     page = _season_page(records, out)
     if layers:
         _make_layers(records, chosen, quiet=quiet)
-    flights = [Flight.of(record, _shared_folder(records), expression) for record in records] if page else []
+    flights = [MapEntry.of(record, _shared_folder(records), expression) for record in records] if page else []
     made: list[Path] = []
     with Progress("reports", quiet=quiet, unit="maps") as progress:
         for number, record in enumerate(records, 1):
@@ -98,7 +98,7 @@ def _make_layers(records: Sequence[Path], chosen: dict[str, Any], *, quiet: bool
     given = LayerOptions.of(**chosen) if chosen else None
     with Progress("layers", quiet=quiet, unit="maps") as progress:
         for number, record in enumerate(records, 1):
-            with stoppable(record, "run the same command again"):
+            with resume_hint(record, "run the same command again"):
                 made = make_layers(record, given or options_of(record), overwrite=True)
             for text in [] if quiet else made.warnings:
                 warn(f"{record}: {text}")

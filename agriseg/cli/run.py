@@ -19,15 +19,15 @@ from agriseg.cli.common.options import (
     worker_options,
 )
 from agriseg.cli.common.progress import Progress
-from agriseg.cli.common.signals import end_on_signals, stoppable
+from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import UsageError
 from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
     from agriseg.analysis.options import LayerOptions
-    from agriseg.inference.workers import Crew
-    from agriseg.mapping.run import Report
-    from agriseg.maps.publish import Made
+    from agriseg.inference.workers import WorkerPool
+    from agriseg.mapping.run import RunReport
+    from agriseg.maps.publish import PublishedFiles
 
 _WORK = "Keep what the run needs while it lasts in a bucket, for workers without a common disk."
 
@@ -69,7 +69,7 @@ def command(
     from agriseg.cli.common.format import show_prepared
     from agriseg.mapping.outputs import Outputs, default_folder
     from agriseg.mapping.prepare import prepare
-    from agriseg.mapping.run import Manner, run
+    from agriseg.mapping.run import Execution, run
     from agriseg.model import load_model
     from agriseg.options import RunOptions
 
@@ -88,7 +88,7 @@ def command(
         warn(said)
     failed = 0
     with _crew(flags, options.device, dry_run=dry_run) as crew:
-        manner = Manner(crew, work, resume=not no_resume)
+        manner = Execution(crew, work, resume=not no_resume)
         for path, files in zip(paths, outputs, strict=True):
             prepared = prepare(path, loaded, options)
             for text in [] if quiet else prepared.warnings:
@@ -96,7 +96,7 @@ def command(
             if dry_run:
                 show_prepared(prepared, as_json=as_json)
                 continue
-            with Progress(path.name, quiet=quiet) as progress, stoppable(path):
+            with Progress(path.name, quiet=quiet) as progress, resume_hint(path):
                 report = run(prepared, files, progress, manner)
             for text in [] if quiet else report.warnings:
                 if text not in prepared.warnings:
@@ -118,18 +118,18 @@ def _layers(chosen: dict[str, Any], *, wanted: bool) -> "LayerOptions | None":
     return LayerOptions.of(**chosen)
 
 
-def _made(report: "Report", options: "LayerOptions", *, overwrite: bool, quiet: bool) -> "Made":
+def _made(report: "RunReport", options: "LayerOptions", *, overwrite: bool, quiet: bool) -> "PublishedFiles":
     """The layers of a map that has just been finished."""
     from agriseg.analysis.run import make_layers
 
-    with stoppable(report.record, "the map is finished; make its layers with 'agriseg layers'"):
+    with resume_hint(report.record, "the map is finished; make its layers with 'agriseg layers'"):
         made = make_layers(report.record, options, overwrite=overwrite)
     for text in [] if quiet else made.warnings:
         warn(f"{report.record}: {text}")
     return made
 
 
-def _show(report: "Report", made: "Made | None", pages: list[Path], *, as_json: bool, open_: bool) -> None:
+def _show(report: "RunReport", made: "PublishedFiles | None", pages: list[Path], *, as_json: bool, open_: bool) -> None:
     from agriseg.cli.common.format import show_layers, show_report
 
     if as_json:
@@ -143,11 +143,11 @@ def _show(report: "Report", made: "Made | None", pages: list[Path], *, as_json: 
 
 
 @contextmanager
-def _crew(flags: dict[str, Any], device: str, *, dry_run: bool) -> "Iterator[Crew | None]":
+def _crew(flags: dict[str, Any], device: str, *, dry_run: bool) -> "Iterator[WorkerPool | None]":
     """The workers that the user wants, checked; None for this process alone."""
     import torch
 
-    from agriseg.inference.workers import Crew, gpu_count
+    from agriseg.inference.workers import WorkerPool, gpu_count
     from agriseg.maps.versions import versions
 
     scheduler = scheduler_of(flags["scheduler"], flags["scheduler_file"])
@@ -158,7 +158,7 @@ def _crew(flags: dict[str, Any], device: str, *, dry_run: bool) -> "Iterator[Cre
     if dry_run or not (scheduler or workers):
         yield None
         return
-    with Crew(workers, scheduler, gpus) as crew:
+    with WorkerPool(workers, scheduler, gpus) as crew:
         crew.require_same(versions)
         yield crew
 
@@ -176,7 +176,7 @@ def _local(image: str, out: str | None) -> Path:
 
 def _fetch(images: Sequence[str], paths: Sequence[Path], *, quiet: bool) -> None:
     """Fetch the images that are addresses."""
-    from agriseg.storage.download import fetch, is_address
+    from agriseg.storage.download import download, is_address
 
     for image, path in zip(images, paths, strict=True):
         if not is_address(image):
@@ -186,7 +186,7 @@ def _fetch(images: Sequence[str], paths: Sequence[Path], *, quiet: bool) -> None
             def tell(done: int, total: int, progress: Progress = progress) -> None:
                 progress(done // 10**6, max(1, total // 10**6))
 
-            fetch(image, path, tell)
+            download(image, path, tell)
 
 
 def _refuse_clashes(images: Sequence[str], paths: Sequence[Path], out: str | None) -> None:

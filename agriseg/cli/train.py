@@ -10,7 +10,7 @@ import click
 
 from agriseg.cli.common.label_options import class_names, label_options, label_values, renamed
 from agriseg.cli.common.options import warn
-from agriseg.cli.common.signals import ask_on_signals, stoppable
+from agriseg.cli.common.signals import resume_hint, stop_requested
 from agriseg.errors import ModelError, OutputError, UsageError
 from agriseg.units import seconds
 
@@ -53,28 +53,28 @@ def command(
       agriseg train --image field.tif --labels weeds.gpkg --column class --classes soil,weed -o weeds
       torchrun --nproc-per-node 2 -m agriseg train field.toml -o weeds
     """
-    from agriseg.training.distributed import assists
+    from agriseg.training.distributed import is_helper_rank
 
-    folder, helper = Path(out), assists()
+    folder, helper = Path(out), is_helper_rank()
     if not helper and folder.exists() and any(folder.iterdir()) and not resume:
         raise OutputError(f"{folder}: holds something; add --resume to go on from it, or choose another -o")
     tables, base = _tables(config, given)
     teller = _Teller(_board(folder) if tensorboard and not helper else None, quiet=quiet)
-    asked = ask_on_signals()
+    asked = stop_requested()
 
     from agriseg.cli.common.format import show_evaluation
     from agriseg.training.config import TrainConfig
-    from agriseg.training.run import assist, cross_validate, train
+    from agriseg.training.run import cross_validate, train, train_rank
 
     how: dict[str, Any] = {"device": device, "skip_bad": skip_bad, "stopped": asked}
     chosen = TrainConfig.of(tables, base)
     if init is not None:
         chosen = chosen.model_copy(update={"init": init})
     if helper:
-        assist(chosen, folder, **how)
+        train_rank(chosen, folder, **how)
         return
     how["tell"] = teller
-    with stoppable(folder, "add --resume to go on from there"):
+    with resume_hint(folder, "add --resume to go on from there"):
         if folds is None:
             trained = [train(chosen, folder, **how)]
             evaluation = trained[0].evaluation

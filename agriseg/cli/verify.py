@@ -25,9 +25,9 @@ def command(out: str, image: str | None, model: str | None, *, tiles: int, seed:
       agriseg verify maps
       agriseg verify maps/field_run.json --input /mnt/field.tif --tiles 20
     """
-    from agriseg.mapping.verify import Finding, verify
+    from agriseg.mapping.verify import VerifyResult, verify
 
-    found: list[Finding] = []
+    found: list[VerifyResult] = []
     places = Path(image) if image else None, Path(model) if model else None
     for finding in verify(Path(out), image=places[0], model=places[1], tiles=tiles, seed=seed):
         found.append(finding)

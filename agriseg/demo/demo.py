@@ -12,7 +12,7 @@ from agriseg.analysis.run import make_layers
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.reports.report import write_report
-from agriseg.mapping.run import Progress, Report, run
+from agriseg.mapping.run import Progress, RunReport, run
 from agriseg.demo.synthetic import TROUBLE, grow_field, write_field
 from agriseg.maps.area import Area
 from agriseg.analysis.options import LayerOptions
@@ -35,7 +35,7 @@ class Demo:
         page: the report, with the layers of the classes that are trouble.
     """
 
-    report: Report
+    report: RunReport
     true_hectares: tuple[float, ...]
     iou: tuple[float, ...]
     true_seams: float | None

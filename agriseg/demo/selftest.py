@@ -35,7 +35,7 @@ _TOLERATED = 1e-5  # share of pixels where an untiled forward may differ, in fp3
 
 
 @dataclass(frozen=True)
-class Case:
+class SelftestCase:
     """A raster with known answer.
 
     Args:
@@ -50,7 +50,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Check:
+class SelftestResult:
     """The outcome of one run: pixels that are not what they must be, and how many may be."""
 
     name: str
@@ -63,7 +63,7 @@ class Check:
         return self.wrong <= self.allowed
 
 
-def run_selftest(folder: Path) -> Iterator[Check]:
+def run_selftest(folder: Path) -> Iterator[SelftestResult]:
     """Run all checks; each is yielded as soon as it is done.
 
     Args:
@@ -77,31 +77,31 @@ def run_selftest(folder: Path) -> Iterator[Check]:
             batches = (1, 3, 8) if case.name.startswith("131") else (3,)
             for batch in batches:
                 mask = _map(image, model, folder, tile=_TILE, batch=batch, **flags)
-                yield Check(f"{case.name}, {name}, batch {batch}", _differing(mask, truth), 0)
+                yield SelftestResult(f"{case.name}, {name}, batch {batch}", _differing(mask, truth), 0)
     yield from _untiled(folder)
 
 
-def _cases() -> Iterator[Case]:
+def _cases() -> Iterator[SelftestCase]:
     rng = np.random.default_rng(0)
 
     def noise(height: int, width: int, low: int = 0) -> Pixels:
         return rng.integers(low, 256, (3, height, width), np.uint8)
 
     for height, width in (*((side, side) for side in _SIDES), *_SHAPES):
-        yield Case(f"{height} x {width}", noise(height, width))
+        yield SelftestCase(f"{height} x {width}", noise(height, width))
     half_black = noise(200, 300)
     half_black[0, :100] = 0
-    yield Case("one band 0 in half of the pixels, nothing declared", half_black)
+    yield SelftestCase("one band 0 in half of the pixels, nothing declared", half_black)
     holed = noise(300, 400, low=1)
     holed[:, 50:170, 90:260] = 0
-    yield Case("nodata block inside", holed, nodata=0)
+    yield SelftestCase("nodata block inside", holed, nodata=0)
     collar = noise(300, 400, low=1)
     collar[:, :, :130] = collar[:, 210:] = 0
-    yield Case("nodata collar wider than a tile", collar, nodata=0)
-    yield Case("no valid pixel", np.zeros((3, 90, 70), np.uint8), nodata=0)
+    yield SelftestCase("nodata collar wider than a tile", collar, nodata=0)
+    yield SelftestCase("no valid pixel", np.zeros((3, 90, 70), np.uint8), nodata=0)
 
 
-def _nearest(case: Case) -> Pixels:
+def _nearest(case: SelftestCase) -> Pixels:
     """The oracle's answer, worked out with numpy over the whole raster."""
     grey = case.pixels.astype(np.float32).mean(0, dtype=np.float32)
     truth: Pixels = np.stack([-np.abs(grey - level) for level in LEVELS]).argmax(0).astype(np.uint8)
@@ -110,16 +110,16 @@ def _nearest(case: Case) -> Pixels:
     return truth
 
 
-def _untiled(folder: Path) -> Iterator[Check]:
+def _untiled(folder: Path) -> Iterator[SelftestResult]:
     """A convolutional network in exact mode against one forward over the whole raster."""
     patches = np.random.default_rng(1).integers(0, 256, (3, 60, 50), np.uint8)
-    case = Case("fcn_small", patches.repeat(7, 1).repeat(7, 2)[:, :413, :349].copy())
+    case = SelftestCase("fcn_small", patches.repeat(7, 1).repeat(7, 2)[:, :413, :349].copy())
     model = random_network("fcn_small")
     image = _write(folder / "case.tif", case)
     mask = _map(image, model, folder, tile=160, blend="exact", precision="fp32")
     truth = whole_forward(model, case.pixels)
     allowed = int(_TOLERATED * truth.size)
-    yield Check("fcn_small, exact, against one untiled forward", _differing(mask, truth), allowed)
+    yield SelftestResult("fcn_small, exact, against one untiled forward", _differing(mask, truth), allowed)
 
 
 @torch.inference_mode()
@@ -136,7 +136,7 @@ def whole_forward(model: SegmentationModel, pixels: Pixels) -> Pixels:
     return np.asarray(logits[0, :, :height, :width].argmax(0), np.uint8)
 
 
-def _write(path: Path, case: Case) -> Path:
+def _write(path: Path, case: SelftestCase) -> Path:
     count, height, width = case.pixels.shape
     profile = {"driver": "GTiff", "dtype": "uint8", "count": count, "height": height, "width": width}
     place = {"crs": "EPSG:32632", "transform": rasterio.Affine(0.05, 0, 5e5, 0, -0.05, 5.4e6)}

@@ -28,7 +28,7 @@ _NOISE = 18.0  # standard deviation of a pixel, grey levels
 
 
 @dataclass(frozen=True)
-class Field:
+class SyntheticField:
     """A synthetic field.
 
     Args:
@@ -40,7 +40,7 @@ class Field:
     truth: NDArray[np.uint8]
 
 
-def grow_field(height: int, width: int, seed: int) -> Field:
+def grow_field(height: int, width: int, seed: int) -> SyntheticField:
     """Grow a field of `height` x `width` pixels of 5 cm."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width].astype(np.float32) * PIXEL_M
@@ -60,10 +60,10 @@ def grow_field(height: int, width: int, seed: int) -> Field:
     image[:3] = np.where(valid, np.clip(colours, 1, 255), 0)
     image[3] = np.where(valid, 255, 0)
     truth[~valid] = NODATA
-    return Field(image, truth)
+    return SyntheticField(image, truth)
 
 
-def write_field(folder: Path, field: Field) -> tuple[Path, Path]:
+def write_field(folder: Path, field: SyntheticField) -> tuple[Path, Path]:
     """Write the image and the truth as GeoTIFFs; returns their paths."""
     height, width = field.truth.shape
     profile = {

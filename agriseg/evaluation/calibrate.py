@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from agriseg.grid import Window
-from agriseg.inference.predict import Span, Watch
+from agriseg.inference.predict import LogitsObserver, Span
 from agriseg.labels.raster import Labels
 from agriseg.legend import NODATA
 from agriseg.metrics import calibration_error, fit_temperature, softmax_confidence
@@ -50,7 +50,7 @@ class Calibration:
         )
 
 
-class Witness:
+class CalibrationSampler:
     """Keeps the logits of labelled pixels while maps are made: all of them, or as many as fit, drawn at random.
 
     Each pixel gets a random key, and those with the lowest are kept. So what is kept does not depend on how much
@@ -67,7 +67,7 @@ class Witness:
         self._keys: list[NDArray[np.float64]] = []
         self._rasters = 0
 
-    def of(self, labels: Labels) -> Watch:
+    def of(self, labels: Labels) -> LogitsObserver:
         """What a sweep over the raster of these labels is to show its logits."""
         self._rasters += 1
         raster = self._rasters

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agriseg.analysis.area_interval import Agreement
+from agriseg.analysis.area_interval import ErrorMatrix
 from agriseg.errors import DataError
-from agriseg.evaluation.calibrate import Calibration, Witness
+from agriseg.evaluation.calibrate import Calibration, CalibrationSampler
 from agriseg.evaluation.learnt_share import LearntShare, learnt_by_model
 from agriseg.grid import Window
 from agriseg.labels.label_set import LabelRequest, LabelSet
@@ -20,8 +20,8 @@ from agriseg.labels.raster import Labels, Value, misfit
 from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
-from agriseg.mapping.run import Manner, run
-from agriseg.metrics import ClassScores, bootstrap, calibration_error, confusion, edge, mean_iou
+from agriseg.mapping.run import Execution, run
+from agriseg.metrics import ClassScores, bootstrap, boundary_band, calibration_error, confusion, mean_iou
 from agriseg.model import SegmentationModel, load_model
 from agriseg.options import RunOptions
 from agriseg.raster.header import RasterInfo
@@ -39,7 +39,7 @@ _LEVELS = round(1 / CONFIDENCE_STEP) + 1
 
 
 @dataclass(frozen=True)
-class Tally:
+class EvaluationCounts:
     """What one map and its labels count to; tallies of several rasters add up.
 
     Args:
@@ -53,16 +53,16 @@ class Tally:
     pixels: NDArray[np.int64]
     hits: NDArray[np.int64]
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
+    def __add__(self, other: "EvaluationCounts") -> "EvaluationCounts":
+        return EvaluationCounts(
             np.concatenate([self.blocks, other.blocks]), self.boundary + other.boundary,
             self.pixels + other.pixels, self.hits + other.hits,
         )  # fmt: skip
 
 
-def tally(
+def count_pixels(
     mask: Path, confidence: Path | None, labels: Labels, classes: int, origin: tuple[int, int] | None = None
-) -> Tally:
+) -> EvaluationCounts:
     """Count a mask against labels.
 
     Args:
@@ -100,7 +100,7 @@ class Evaluation:
     """
 
     legend: Legend
-    tally: Tally
+    tally: EvaluationCounts
     calibration: Calibration | None = None
     learnt: LearntShare | None = None
 
@@ -132,7 +132,7 @@ class Evaluation:
         """Everything as JSON values; the rarest class first."""
         scores, (interval, mean) = ClassScores.of(self.matrix), _intervals(self.tally.blocks)
         both, either = self.tally.boundary.T
-        agreement = Agreement.of(self.tally.blocks)
+        agreement = ErrorMatrix.of(self.tally.blocks)
         entries = [
             {
                 "name": self.legend.names[k], "support": int(scores.support[k]), "iou": _number(scores.iou[k]),
@@ -209,15 +209,15 @@ def evaluate_labelled(model: SegmentationModel, found: LabelSet, folder: Path, o
         found: images with labels, without problems.
         folder, options: where the maps go, and how they are made, at the images' own resolution.
     """
-    witness = Witness()
-    counted = [tally_model(model, each.pair.image, each.labels, folder, options, witness) for each in found.images]
+    witness = CalibrationSampler()
+    counted = [count_model(model, each.pair.image, each.labels, folder, options, witness) for each in found.images]
     return replace(score(counted, model.legend, witness), learnt=learnt_by_model(model, found.images, options))
 
 
-def tally_model(
+def count_model(
     model: SegmentationModel, image: Path, labels: Labels, folder: Path, options: RunOptions,
-    witness: Witness | None = None,
-) -> Tally:  # fmt: skip
+    witness: CalibrationSampler | None = None,
+) -> EvaluationCounts:  # fmt: skip
     """Map a raster with a model, as `agriseg run` does, and count the map against labels.
 
     Args:
@@ -230,12 +230,14 @@ def tally_model(
     """
     options = replace(options, gsd="native", probabilities=False)
     outputs = Outputs(folder, image.stem, with_probabilities=False, overwrite=True, with_pictures=False)
-    report = run(prepare(image, model, options), outputs, manner=Manner(watch=witness.of(labels) if witness else None))
+    report = run(
+        prepare(image, model, options), outputs, manner=Execution(watch=witness.of(labels) if witness else None)
+    )
     origin = (options.window.col_off, options.window.row_off) if options.window else None
-    return tally(report.classes, report.confidence, labels, len(model.legend), origin)
+    return count_pixels(report.classes, report.confidence, labels, len(model.legend), origin)
 
 
-def score(tallies: Sequence[Tally], legend: Legend, witness: Witness | None = None) -> Evaluation:
+def score(tallies: Sequence[EvaluationCounts], legend: Legend, witness: CalibrationSampler | None = None) -> Evaluation:
     """Scores over one or more rasters, from the sum of their counts; with a fitted temperature if there is a witness.
 
     Raises:
@@ -251,7 +253,7 @@ def score(tallies: Sequence[Tally], legend: Legend, witness: Witness | None = No
 
 def _strip(
     mask: Path, confidence: Path | None, labels: Labels, classes: int, origin: tuple[int, int], window: Window
-) -> Tally:
+) -> EvaluationCounts:
     """Count one row of blocks; the edge bands look a little beyond it."""
     info = RasterInfo.read(mask)
     top, bottom = max(0, window.row_off - EDGE), min(info.height, window.row_stop + EDGE)
@@ -263,7 +265,7 @@ def _strip(
     truth, mapped = (np.where(counted, each, NODATA) for each in (truth, mapped))  # a hole in one makes no edge
     boundary = np.zeros((classes, 2), np.int64)
     for k in range(classes):
-        true_edge, mapped_edge = edge(truth == k, EDGE), edge(mapped == k, EDGE)
+        true_edge, mapped_edge = boundary_band(truth == k, EDGE), boundary_band(mapped == k, EDGE)
         boundary[k] = (true_edge & mapped_edge)[inner].sum(), (true_edge | mapped_edge)[inner].sum()
     truth, mapped, counted = truth[inner], mapped[inner], counted[inner]
     starts = range(0, info.width, BLOCK)
@@ -273,7 +275,7 @@ def _strip(
         sure = _band(confidence, window)
         pixels += np.bincount(sure[counted], minlength=_LEVELS)
         hits += np.bincount(sure[counted & (truth == mapped)], minlength=_LEVELS)
-    return Tally(
+    return EvaluationCounts(
         np.array([block for block in blocks if block.any()]).reshape(-1, classes, classes), boundary, pixels, hits
     )
 

@@ -7,7 +7,7 @@ from functools import cache, partial
 from agriseg.labels.label_set import LabelledImage
 from agriseg.labels.learnt_images import LearntImages, pixel_digest
 from agriseg.labels.scene import Scene
-from agriseg.mapping.compatibility import agree
+from agriseg.mapping.compatibility import check_compatibility
 from agriseg.model import SegmentationModel
 from agriseg.options import RunOptions
 
@@ -43,7 +43,9 @@ def learnt_by_model(model: SegmentationModel, images: Sequence[LabelledImage], o
     """How much of labelled images a model has learnt."""
     learnt = LearntImages.of_card(model.about)
     plain = RunOptions(gsd="native", bands=options.bands, nodata=options.nodata)
-    scenes = [Scene(agree(each.info, model, plain).source, each.labels) for each in images if learnt.images]
+    scenes = [
+        Scene(check_compatibility(each.info, model, plain).source, each.labels) for each in images if learnt.images
+    ]
     return LearntShare.of(learnt.share([(scene, cache(partial(pixel_digest, scene))) for scene in scenes]), learnt)
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from agriseg.maps.reader import RECORD, find_records
 from agriseg.reports.report import write_report
-from agriseg.reports.translations import Words
+from agriseg.reports.translations import Translator
 
 
 @dataclass(frozen=True)
-class Handover:
+class Exports:
     """What is wanted of finished maps; the fields are flags of `agriseg report`.
 
     Args:
@@ -27,13 +27,13 @@ class Handover:
     zarr: bool = False
 
     def __post_init__(self) -> None:
-        Words(self.lang)
+        Translator(self.lang)
         if self.previous is not None:
             find_records(self.previous)  # what is not there is said before the map is made, not after it
         if self.stac:
             import agriseg.export.stac  # noqa: F401  (says so if its package is not installed)
 
-    def since(self, previous: Path | None) -> "Handover":
+    def since(self, previous: Path | None) -> "Exports":
         """The same with an earlier map, unless the user has named one."""
         return self if self.previous or previous is None else replace(self, previous=previous)
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rasterio.enums import Resampling
 
 from agriseg import files
-from agriseg.figures.quicklook import glow
+from agriseg.figures.quicklook import confidence_colours
 from agriseg.grid import Window
 from agriseg.legend import NODATA, Legend
 from agriseg.raster.reader import Reader, Source
@@ -89,7 +89,7 @@ def _paint(mask: NDArray[np.uint8], known: NDArray[np.bool_], legend: Legend) ->
 
 
 def _glow(confidence: NDArray[np.uint8], known: NDArray[np.bool_], classes: int) -> NDArray[np.uint8]:
-    return np.where(known[..., None], glow(confidence, classes), _EMPTY).astype(np.uint8)
+    return np.where(known[..., None], confidence_colours(confidence, classes), _EMPTY).astype(np.uint8)
 
 
 def _key(
@@ -103,7 +103,7 @@ def _key(
         draw.text((left + 26, top - 2), name, fill=_INK, font=font)
         left += 26 + draw.textlength(name, font=font) + 24
     left = max(left, sure)
-    guess, certain = (tuple(colour.tolist()) for colour in glow(np.array([0, 250], np.uint8), 2))
+    guess, certain = (tuple(colour.tolist()) for colour in confidence_colours(np.array([0, 250], np.uint8), 2))
     for colour, name in ((guess, "a guess"), (certain, "certain")):
         draw.rectangle((left, top, left + 18, top + 18), fill=colour, outline=_INK)
         draw.text((left + 26, top - 2), name, fill=_INK, font=font)

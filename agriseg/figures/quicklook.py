@@ -27,7 +27,7 @@ _THUMBNAIL = 96  # px
 _SPAN = (1.0, 99.0)  # percentiles of an image that are shown as black and white
 
 
-def shrunk(width: int, height: int) -> tuple[int, int]:
+def quicklook_size(width: int, height: int) -> tuple[int, int]:
     """Columns and rows of the quick look of a map: those of its finest overview of at most `SIDE` px a side."""
     factor = 1
     while max(width, height) > SIDE * factor:
@@ -54,17 +54,17 @@ def confidence_picture(confidence: Path, classes: int) -> bytes:
     """PNG of a confidence layer; its index is the layer's count in steps of `CONFIDENCE_COUNTS`, 255 is transparent."""
     counts = overview(confidence)
     stepped = np.where(counts == NODATA, NODATA, counts // CONFIDENCE_COUNTS * CONFIDENCE_COUNTS).astype(np.uint8)
-    return _indexed(stepped, glow(np.arange(256, dtype=np.uint8), classes))
+    return _indexed(stepped, confidence_colours(np.arange(256, dtype=np.uint8), classes))
 
 
-def glow(counts: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
+def confidence_colours(counts: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
     """Colours (..., 3) of confidence, from a guess among so many classes (dark) to certainty (bright)."""
     guess = 1 / classes
     share = np.clip((counts * CONFIDENCE_STEP - guess) / max(1 - guess, 1e-9), 0, 1)[..., None]
     return np.asarray((_LOW + (_HIGH - _LOW) * share).astype(np.uint8))
 
 
-def photograph(source: Source, roi: Window, roles: tuple[str, ...]) -> bytes:
+def image_quicklook(source: Source, roi: Window, roles: tuple[str, ...]) -> bytes:
     """PNG of the image under a map, stretched between its 1st and 99th percentile; transparent where it has no data.
 
     Args:
@@ -73,7 +73,7 @@ def photograph(source: Source, roi: Window, roles: tuple[str, ...]) -> bytes:
         roles: of the source's bands.
     """
     shown = replace(source, bands=tuple(source.bands[index] for index in shown_roles(roles)))
-    width, height = shrunk(roi.width, roi.height)
+    width, height = quicklook_size(roi.width, roi.height)
     if (roi.width, roi.height) == (source.width, source.height):
         shown, roi = replace(shown, width=width, height=height), Window(0, 0, width, height)
     pixels, valid = _averaged(shown, roi, width, height)
@@ -134,7 +134,7 @@ def _summed(
 def overview(path: Path) -> NDArray[np.uint8]:
     """The quick look's pixels (h, w) of a published layer, as its overview has them."""
     with open_raster(path) as dataset:
-        width, height = shrunk(dataset.width, dataset.height)
+        width, height = quicklook_size(dataset.width, dataset.height)
         pixels: NDArray[np.uint8] = dataset.read(1, out_shape=(height, width))
     return pixels
 

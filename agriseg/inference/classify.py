@@ -24,7 +24,7 @@ def upsample(cells: torch.Tensor, stride: int) -> torch.Tensor:
     return functional.interpolate(cells[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
-def decide(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def classify(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Class and confidence of each pixel; of equal logits the lowest class wins.
 
     Args:
@@ -48,7 +48,7 @@ def decide(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torc
 
 
 def probabilities(logits: torch.Tensor, temperature: float, denominator: torch.Tensor) -> torch.Tensor:
-    """Softmax shares (K, h, w) uint8 in steps of 0.004, from `decide`'s log-denominator."""
+    """Softmax shares (K, h, w) uint8 in steps of 0.004, from `classify`'s log-denominator."""
     return torch.stack([_counts((channel / temperature - denominator).exp_()) for channel in logits])
 
 

@@ -85,7 +85,7 @@ class Forward:
 
 
 @dataclass(frozen=True)
-class Probe:
+class MemoryProbe:
     """What a small forward tells about a network.
 
     Args:
@@ -95,7 +95,7 @@ class Probe:
     bytes_per_pixel: float
 
 
-def probe(model: SegmentationModel, forward: Forward) -> Probe:
+def probe(model: SegmentationModel, forward: Forward) -> MemoryProbe:
     """Run a small input: check the answer's shape, see how wide the layers are.
 
     Raises:
@@ -120,4 +120,4 @@ def probe(model: SegmentationModel, forward: Forward) -> Probe:
             hook.remove()
     if not torch.isfinite(logits).all():
         raise PredictionError(f"model {model.name!r}: NaN or infinity for an empty image; train it again")
-    return Probe(_LIVE_LAYERS * 4 * max(widest) / side**2)
+    return MemoryProbe(_LIVE_LAYERS * 4 * max(widest) / side**2)

@@ -21,10 +21,10 @@ import dask.config
 from dask.base import compute
 from dask.delayed import delayed
 
-from agriseg.blend import Patch
-from agriseg.inference.plan import AHEAD, Band
-from agriseg.inference.predict import Decided
-from agriseg.raster.reader import Strip
+from agriseg.blend import LogitsAccumulator
+from agriseg.inference.plan import AHEAD, TileRowGroup
+from agriseg.inference.predict import ClassifiedRows
+from agriseg.raster.reader import PixelStrip
 
 T = TypeVar("T")
 
@@ -33,10 +33,10 @@ _THREADS = 3  # one reads, one waits for the network, one writes
 
 
 def run_bands(
-    bands: Sequence[Band],
-    read: Callable[[Band], Strip],
-    infer: Callable[[Band, Strip, Patch | None], Decided],
-    write: Callable[[Decided], T],
+    bands: Sequence[TileRowGroup],
+    read: Callable[[TileRowGroup], PixelStrip],
+    infer: Callable[[TileRowGroup, PixelStrip, LogitsAccumulator | None], ClassifiedRows],
+    write: Callable[[ClassifiedRows], T],
     threads: int | None = None,
 ) -> Iterator[T]:
     """Run bands in order on Dask's threaded scheduler.
@@ -52,7 +52,7 @@ def run_bands(
         What `write` returned, in the order of the bands.
     """
     workers = threads or dask.config.get("num_workers", None) or _THREADS
-    carry: Patch | None = None
+    carry: LogitsAccumulator | None = None
     for first in range(0, len(bands), _PIECE):
         desk: SimpleQueue[_Request | None] = SimpleQueue()
         *kept, carry = _serve(
@@ -62,11 +62,11 @@ def run_bands(
 
 
 def _graph(
-    bands: Sequence[Band],
-    read: Callable[[Band], Strip],
-    infer: Callable[[Band, Strip, Patch | None], Decided],
-    write: Callable[[Decided], T],
-    carry: Patch | None,
+    bands: Sequence[TileRowGroup],
+    read: Callable[[TileRowGroup], PixelStrip],
+    infer: Callable[[TileRowGroup, PixelStrip, LogitsAccumulator | None], ClassifiedRows],
+    write: Callable[[ClassifiedRows], T],
+    carry: LogitsAccumulator | None,
 ) -> list[Any]:
     """Tasks that write the bands, and the one that gives the last band's carry."""
 
@@ -89,7 +89,7 @@ def _graph(
     return [*written, above]
 
 
-def _carry(decided: Decided) -> Patch | None:
+def _carry(decided: ClassifiedRows) -> LogitsAccumulator | None:
     return decided.carry
 
 

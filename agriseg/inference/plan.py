@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 from agriseg.errors import GridError, UsageError
 from agriseg.grid import Axis, TileGrid, Window
-from agriseg.inference.device import Probe
+from agriseg.inference.device import MemoryProbe
 from agriseg.model import SegmentationModel
-from agriseg.networks import factor_of
+from agriseg.networks import downsampling_factor
 from agriseg.options import RunOptions
 from agriseg.raster.reader import Source
 from agriseg.units import human_bytes
@@ -22,7 +22,7 @@ AHEAD = 2
 
 
 @dataclass(frozen=True)
-class Band:
+class TileRowGroup:
     """Consecutive tile rows: the unit of work.
 
     Args:
@@ -122,7 +122,7 @@ class Plan:
         under_way = min(self.band_rows + 1, len(self.tile_rows)) * len(self.tile_cols) * answer
         return under_way + sum(self.layers.values()) * self.roi.width * self.roi.height // _PACKED
 
-    def bands(self) -> list[Band]:
+    def bands(self) -> list[TileRowGroup]:
         """The run in order: every tile row once, every mapped row decided once."""
         first, last = self.tile_rows.start, self.tile_rows.stop
         starts = range(first, last, self.band_rows)
@@ -130,18 +130,18 @@ class Plan:
         done = self.roi.row_off
         for start in starts:
             tiles = range(start, min(start + self.band_rows, last))
-            bands.append(Band(tiles, (done, max(done, self.row_stop(tiles.stop - 1)))))
+            bands.append(TileRowGroup(tiles, (done, max(done, self.row_stop(tiles.stop - 1)))))
             done = bands[-1].rows[1]
         return bands
 
-    def afresh(self, band: Band) -> Band:
+    def afresh(self, band: TileRowGroup) -> TileRowGroup:
         """The band for a start without the sums of the band above: with all tile rows that have weight in it."""
         row = min(band.rows[0], self.roi.row_stop - 1)
         first = min(band.tiles.start, self.grid.rows.tiles(row, row + 1).start)
         first = max(first, self.tile_rows.start)
         return replace(band, tiles=range(first, band.tiles.stop), again=band.tiles.start - first, is_afresh=True)
 
-    def strip(self, band: Band) -> Window:
+    def strip(self, band: TileRowGroup) -> Window:
         """What a band reads: its tiles, and half a cell more, where pixels still lean on their cells."""
         top, bottom = _covered(self.grid.rows, band.tiles)
         left, right = _covered(self.grid.cols, self.tile_cols)
@@ -149,7 +149,7 @@ class Plan:
 
 
 def make_plan(
-    source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: Probe, device: str
+    source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: MemoryProbe, device: str
 ) -> Plan:
     """Choose what the user left open, and fit it into the memory allowed.
 
@@ -198,7 +198,7 @@ def geometry(model: SegmentationModel, options: RunOptions, longest: int) -> tup
         overlap = _up(2 * sight, align)
     tile = options.tile
     if tile is None:
-        side, whole = (factor_of(model.network) * each for each in (_TILE, _ONE_TILE))
+        side, whole = (downsampling_factor(model.network) * each for each in (_TILE, _ONE_TILE))
         wide = isinstance(overlap, int) and overlap > side // 2
         tile = _up(int(overlap or 0) + _EXACT_CORE if wide else side, align)
         tile = _up(longest, align) if tile < longest <= whole and options.overlap is None else tile
@@ -222,7 +222,7 @@ def geometry(model: SegmentationModel, options: RunOptions, longest: int) -> tup
 
 
 def _shaped(
-    source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: Probe, batch: int
+    source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: MemoryProbe, batch: int
 ) -> Plan:
     tile, overlap, margin = geometry(model, options, max(source.height, source.width))
     grid = TileGrid.over(
@@ -235,7 +235,7 @@ def _shaped(
     return replace(unsized, memory=_memory(unsized, source, len(model.legend), len(model.bands), probe))
 
 
-def _memory(plan: Plan, source: Source, classes: int, bands: int, probe: Probe) -> Memory:
+def _memory(plan: Plan, source: Source, classes: int, bands: int, probe: MemoryProbe) -> Memory:
     """The formula: every term is a product of widths, tile sides, bands and classes."""
     rows, cols = plan.grid.rows, plan.grid.cols
     strip = plan.strip(plan.bands()[0])

@@ -18,25 +18,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agriseg.blend import Patch, profile
+from agriseg.blend import LogitsAccumulator, profile
 from agriseg.errors import DeviceMemoryError, PredictionError
 from agriseg.grid import Axis, Tile, Window, intersection
-from agriseg.inference.classify import decide, probabilities, upsample
+from agriseg.inference.classify import classify, probabilities, upsample
 from agriseg.inference.device import Forward
 from agriseg.inference.malloc import release_heap
-from agriseg.inference.plan import Band, Plan
+from agriseg.inference.plan import Plan, TileRowGroup
 from agriseg.legend import NODATA
 from agriseg.model import SegmentationModel
-from agriseg.raster.reader import Strip
-from agriseg.storage.logits_cache import Answers
+from agriseg.raster.reader import PixelStrip
+from agriseg.storage.logits_cache import LogitsCache
 
 Span = tuple[int, int]
-Watch = Callable[[torch.Tensor, torch.Tensor, Span, Span], None]
+LogitsObserver = Callable[[torch.Tensor, torch.Tensor, Span, Span], None]
 """Shown the blended logits (K, h, w) and validity (h, w) of raster rows and columns; each valid pixel once."""
 
 
 @dataclass(frozen=True)
-class Decided:
+class ClassifiedRows:
     """Finished rows of the map.
 
     Args:
@@ -48,11 +48,11 @@ class Decided:
         lost: windows of these rows, within the mapped window, whose pixels could not be read.
     """
 
-    band: Band
+    band: TileRowGroup
     layers: dict[str, NDArray[np.uint8]]
     class_pixels: NDArray[np.int64]
     tiles: int
-    carry: Patch | None
+    carry: LogitsAccumulator | None
     lost: tuple[Window, ...] = ()
 
 
@@ -70,7 +70,7 @@ class Sweep:
 
     def __init__(
         self, plan: Plan, model: SegmentationModel, forward: Forward, progress: Callable[[int], None],
-        answers: Answers | None = None, watch: Watch | None = None,
+        answers: LogitsCache | None = None, watch: LogitsObserver | None = None,
     ) -> None:  # fmt: skip
         self._plan = plan
         self._grid = plan.grid
@@ -83,7 +83,7 @@ class Sweep:
         """Tiles per forward: what the plan says, less when the device's memory does not hold as many."""
         self._across = {col: self._profile(plan.grid.cols, col) for col in plan.tile_cols}
 
-    def run(self, band: Band, strip: Strip, carry: Patch | None) -> Decided:
+    def run(self, band: TileRowGroup, strip: PixelStrip, carry: LogitsAccumulator | None) -> ClassifiedRows:
         """Run a band's tiles and decide its rows.
 
         Args:
@@ -109,9 +109,13 @@ class Sweep:
                 self._progress(len(self._plan.tile_cols))
         release_heap()
         layers = job.layers.arrays
-        return Decided(band, layers, self._class_pixels(layers["classes"][0]), ran, carry, self._lost(band, strip))
+        return ClassifiedRows(
+            band, layers, self._class_pixels(layers["classes"][0]), ran, carry, self._lost(band, strip)
+        )
 
-    def _run_row(self, row: int, rows: Span, job: "_Strip", carry: Patch | None) -> tuple[Patch | None, int]:
+    def _run_row(
+        self, row: int, rows: Span, job: "_Strip", carry: LogitsAccumulator | None
+    ) -> tuple[LogitsAccumulator | None, int]:
         """Run one tile row and decide the raster rows `rows`; returns the carry and the tiles run."""
         grid, stride = self._grid, self._grid.stride
         top = carry.row if carry else grid.rows.cells(rows[0], rows[0] + 1)[0]
@@ -133,7 +137,7 @@ class Sweep:
             start = stop
         return (below if kept < bottom else None), ran
 
-    def _answers(self, row: int, job: "_Strip") -> Iterator[tuple[Tile, Patch | None]]:
+    def _answers(self, row: int, job: "_Strip") -> Iterator[tuple[Tile, LogitsAccumulator | None]]:
         """Each tile of a row with its logits, or None for a tile without data; batch by batch."""
         waiting: list[tuple[Tile, bool]] = []
         for col in self._plan.tile_cols:
@@ -144,7 +148,9 @@ class Sweep:
                 waiting = []
         yield from self._answer(waiting, job)
 
-    def _answer(self, waiting: list[tuple[Tile, bool]], job: "_Strip") -> Iterator[tuple[Tile, Patch | None]]:
+    def _answer(
+        self, waiting: list[tuple[Tile, bool]], job: "_Strip"
+    ) -> Iterator[tuple[Tile, LogitsAccumulator | None]]:
         """Run those tiles that have data, and whose answers are not known yet, as one batch."""
         wanted = [tile for tile, has_data in waiting if has_data]
         known = {tile.col: self._kept.find(tile.row, tile.col) for tile in wanted} if self._kept else {}
@@ -159,7 +165,7 @@ class Sweep:
         for tile, _ in waiting:
             logits = known.get(tile.col)
             place = tile.window.row_off // stride, tile.window.col_off // stride
-            yield tile, None if logits is None else Patch(*place, logits.to(self._forward.device))
+            yield tile, None if logits is None else LogitsAccumulator(*place, logits.to(self._forward.device))
 
     def _forwarded(self, tiles: list[Tile], job: "_Strip") -> Iterator[torch.Tensor]:
         """The network's answers (K, h, w); when memory is short in fewer tiles at a time, from then on.
@@ -197,7 +203,7 @@ class Sweep:
             place[:, :height, :width] = self._model.normalization(job.pixels[(slice(None), *part)], job.valid[part])
         return x
 
-    def _has_data(self, tile: Tile, strip: Strip) -> bool:
+    def _has_data(self, tile: Tile, strip: PixelStrip) -> bool:
         """Whether any valid pixel leans on a cell that this tile has weight on."""
         return self._any_valid(strip, self._grid.cols.support(tile.col), self._grid.rows.support(tile.row))
 
@@ -205,14 +211,14 @@ class Sweep:
         """Raster rows under a tile row."""
         return self._grid.rows.origin(row), self._grid.rows.origin(row) + self._grid.rows.length
 
-    def _any_valid(self, strip: Strip, cols: Span, rows: Span) -> bool:
+    def _any_valid(self, strip: PixelStrip, cols: Span, rows: Span) -> bool:
         """Whether there is a valid pixel in a rectangle or half a cell around it."""
         reach = self._grid.stride // 2
         sides = (rows, strip.window.row_off), (cols, strip.window.col_off)
         down, across = (slice(max(0, low - reach - off), high + reach - off) for (low, high), off in sides)
         return bool(strip.valid[down, across].any())
 
-    def _moved(self, patch: Patch, cols: Span, carry: Patch | None) -> Patch:
+    def _moved(self, patch: LogitsAccumulator, cols: Span, carry: LogitsAccumulator | None) -> LogitsAccumulator:
         """The patch at its next place: what it had there, the carry from above on new ground, else zero."""
         moved = self._patch(patch.rows, cols)
         if carry:
@@ -220,7 +226,7 @@ class Sweep:
         moved.take(patch)
         return moved
 
-    def _decide(self, sums: Patch, rows: Span, cols: Span, job: "_Strip") -> None:
+    def _decide(self, sums: LogitsAccumulator, rows: Span, cols: Span, job: "_Strip") -> None:
         """Turn the sums of a rectangle of raster pixels into layers."""
         window = job.strip.window
         known = job.valid[
@@ -231,28 +237,28 @@ class Sweep:
         logits = self._pixels(sums, rows, cols)
         if self._watch is not None:
             self._watch(logits, known, rows, cols)
-        classes, confidence, denominator = decide(logits, self._model.temperature)
+        classes, confidence, denominator = classify(logits, self._model.temperature)
         job.layers.put("classes", classes[None], known, rows, cols)
         job.layers.put("confidence", confidence[None], known, rows, cols)
         if "probabilities" in job.layers.arrays:
             shares = probabilities(logits, self._model.temperature, denominator)
             job.layers.put("probabilities", shares, known, rows, cols)
 
-    def _pixels(self, sums: Patch, rows: Span, cols: Span) -> torch.Tensor:
+    def _pixels(self, sums: LogitsAccumulator, rows: Span, cols: Span) -> torch.Tensor:
         """Logits (K, h, w) of a rectangle of raster pixels."""
         stride = self._grid.stride
         cells = sums.part(self._grid.rows.cells(*rows), self._grid.cols.cells(*cols))
         top, left = rows[0] - cells.row * stride, cols[0] - cells.col * stride
         return upsample(cells.sums, stride)[:, top : top + rows[1] - rows[0], left : left + cols[1] - cols[0]]
 
-    def _patch(self, rows: Span, cols: Span) -> Patch:
+    def _patch(self, rows: Span, cols: Span) -> LogitsAccumulator:
         shape = (len(self._model.legend), rows[1] - rows[0], cols[1] - cols[0])
-        return Patch(rows[0], cols[0], torch.zeros(shape, device=self._forward.device))
+        return LogitsAccumulator(rows[0], cols[0], torch.zeros(shape, device=self._forward.device))
 
     def _profile(self, axis: Axis, index: int) -> torch.Tensor:
         return torch.from_numpy(profile(axis, index)).to(self._forward.device)
 
-    def _lost(self, band: Band, strip: Strip) -> tuple[Window, ...]:
+    def _lost(self, band: TileRowGroup, strip: PixelStrip) -> tuple[Window, ...]:
         """What of a band's rows could not be read."""
         if not strip.lost or band.rows[0] == band.rows[1]:
             return ()
@@ -268,7 +274,7 @@ class Sweep:
 class _Layers:
     """The rows of the map that a band decides, on the host; nodata until they are put."""
 
-    def __init__(self, plan: Plan, band: Band) -> None:
+    def __init__(self, plan: Plan, band: TileRowGroup) -> None:
         height, width = band.rows[1] - band.rows[0], plan.roi.width
         self._row_off, self._col_off = band.rows[0], plan.roi.col_off
         self.arrays = {name: np.full((bands, height, width), NODATA, np.uint8) for name, bands in plan.layers.items()}
@@ -284,7 +290,7 @@ class _Layers:
 class _Strip:
     """A band's pixels on the device, with what is made of them."""
 
-    def __init__(self, device: torch.device, strip: Strip, layers: _Layers) -> None:
+    def __init__(self, device: torch.device, strip: PixelStrip, layers: _Layers) -> None:
         self.strip = strip
         self.layers = layers
         self.pixels = torch.from_numpy(strip.pixels).to(device)

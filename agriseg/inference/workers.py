@@ -19,7 +19,7 @@ from typing import Any
 import dask.config
 from distributed import Client, Future, KilledWorker, wait
 
-from agriseg.errors import AgrisegError, DeviceError, DeviceMemoryError, WorkerFailed, WorkerLost, told
+from agriseg.errors import AgrisegError, DeviceError, DeviceMemoryError, WorkerFailed, WorkerLost, exit_code_and_message
 from agriseg.inference.local_cluster import LocalWorkers, settings
 from agriseg.units import human_bytes
 
@@ -29,7 +29,7 @@ _START = 120.0  # seconds for processes on this machine
 
 
 @dataclass(frozen=True)
-class Failure:
+class TaskError:
     """Why a task has no answer.
 
     Args:
@@ -43,9 +43,9 @@ class Failure:
     is_memory: bool = False
 
     @classmethod
-    def of(cls, error: BaseException) -> "Failure":
+    def of(cls, error: BaseException) -> "TaskError":
         """What an error comes to."""
-        return cls(*told(error), isinstance(error, DeviceMemoryError))
+        return cls(*exit_code_and_message(error), isinstance(error, DeviceMemoryError))
 
     @property
     def error(self) -> AgrisegError:
@@ -53,7 +53,7 @@ class Failure:
         return DeviceMemoryError(self.text) if self.is_memory else WorkerFailed(self.code, self.text)
 
 
-class Crew:
+class WorkerPool:
     """Workers, each with one task or none; use it as a context.
 
     Args:
@@ -75,7 +75,7 @@ class Crew:
         self._under_way: dict[str, Future[Any]] = {}
         self._seen = time.monotonic()  # a worker
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -151,7 +151,7 @@ class Crew:
         """Calls that have ended, waiting for the first of them at most so long.
 
         Yields:
-            The ticket, and the answer, or a `Failure`, or a `WorkerLost`.
+            The ticket, and the answer, or a `TaskError`, or a `WorkerLost`.
         """
         if not self._under_way:
             time.sleep(seconds)
@@ -212,14 +212,14 @@ def _guarded(task: Callable[..., Any], *args: Any) -> Any:
     try:
         return task(*args)
     except (AgrisegError, OSError, MemoryError, RuntimeError) as error:
-        return Failure.of(error)
+        return TaskError.of(error)
 
 
 def _outcome(future: Future[Any]) -> Any:
     error = future.exception()
     if isinstance(error, KilledWorker):
         return WorkerLost("its worker process died")
-    return future.result() if error is None else Failure.of(error)
+    return future.result() if error is None else TaskError.of(error)
 
 
 def _count_workers(dask_scheduler: Any) -> int:

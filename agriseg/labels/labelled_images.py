@@ -12,7 +12,7 @@ from agriseg.labels.check import problems_of, remarks_of
 from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
 from agriseg.labels.pairs import Pair, find_pairs
 from agriseg.labels.raster import Labels, check_values, misfit, turned, turned_under_shapes
-from agriseg.labels.rasterize import Drawn, align, burn
+from agriseg.labels.rasterize import Drawn, rasterize_polygons, reproject_labels
 from agriseg.labels.shapes import annotations_on, polygons_on
 from agriseg.legend import Legend
 from agriseg.raster.header import RasterInfo
@@ -152,7 +152,7 @@ def _burnt(pair: Pair, image: RasterInfo, given: _Given, out: Path) -> Drawn:
         drawing = polygons_on(image, pair.given, request)
     else:
         drawing = annotations_on(image, pair.given, annotated, request)
-    drawn = burn(image, drawing, Legend.from_names(list(request.classes)), out, alone=alone)
+    drawn = rasterize_polygons(image, drawing, Legend.from_names(list(request.classes)), out, alone=alone)
     nothing = [] if drawing.shapes else ["no shape; " + (f"all is {request.rest}" if request.rest else _UNLABELLED)]
     remarks = [text if alone else f"{pair.image.name}: {text}" for text in (*nothing, *drawn.remarks)]
     return Drawn(drawn.pixels, tuple(remarks))
@@ -168,6 +168,6 @@ def _on_grid(pair: Pair, image: RasterInfo, given: _Given, folder: Path) -> tupl
     placed = image.georeference.crs is not None and there.georeference.crs is not None
     if request.reproject and placed and misfit(image, there) is not None:
         files.make_folder(folder)
-        align(pair.image, pair.labels, out)
+        reproject_labels(pair.image, pair.labels, out)
         return Pair(pair.image, out, pair.given), ()
     return pair, ()

@@ -40,7 +40,7 @@ class Drawn:
     remarks: tuple[str, ...]
 
 
-def burn(info: RasterInfo, drawing: Drawing, legend: Legend, out: Path, *, alone: bool = True) -> Drawn:
+def rasterize_polygons(info: RasterInfo, drawing: Drawing, legend: Legend, out: Path, *, alone: bool = True) -> Drawn:
     """Write a label raster on an image's grid.
 
     A pixel belongs to the shape its centre lies in; of overlapping ones the later wins. What no shape covers is 255,
@@ -166,7 +166,7 @@ def _check_lost(
             )
 
 
-def align(image: Path, labels: Path, out: Path) -> None:
+def reproject_labels(image: Path, labels: Path, out: Path) -> None:
     """Write a label raster anew on an image's grid, from any CRS and resolution, by the nearest label.
 
     Args:

@@ -17,7 +17,7 @@ from agriseg.labels.scene import Scene
 
 
 @dataclass(frozen=True)
-class Draw:
+class HoldoutDraw:
     """Which of some things, blocks or images, are held back.
 
     Args:
@@ -46,7 +46,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class BlockSplit:
+class SpatialSplit:
     """Which pixels of one raster are held back for validation.
 
     Args:
@@ -60,7 +60,7 @@ class BlockSplit:
     held: NDArray[np.bool_]
 
     @classmethod
-    def draw(cls, height: int, width: int, draw: "Draw", *, side: int, buffer: int) -> "BlockSplit":
+    def draw(cls, height: int, width: int, draw: "HoldoutDraw", *, side: int, buffer: int) -> "SpatialSplit":
         """Hold back some of the blocks of a raster.
 
         Raises:
@@ -101,7 +101,7 @@ class BlockCounts:
     """Labelled pixels of each class by block, apart for those that may come to lie in the belt of a neighbour.
 
     Args:
-        side, buffer: as `BlockSplit`.
+        side, buffer: as `SpatialSplit`.
         pixels: (R, 3, C, 3, K) int64: rows of blocks and, in each, its first `buffer` rows, those between, and its
             last; columns alike. Where the belt is wider than half a block, those between are in both belts.
     """

@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 
 from agriseg.errors import BusyError
 from agriseg.grid import Window
-from agriseg.inference.predict import Decided
+from agriseg.inference.predict import ClassifiedRows
 from agriseg.json_text import json_line
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL
-from agriseg.mapping.pixel_counts import Account, windows
-from agriseg.mapping.prepare import Prepared
+from agriseg.mapping.pixel_counts import PixelCounts, windows_from_json
+from agriseg.mapping.prepare import MappingJob
 from agriseg.mapping.record import describe_model, describe_plan
 from agriseg.maps.area import Area
-from agriseg.options import Standard
-from agriseg.storage.base import UNDER_WAY, Place
+from agriseg.options import PublishPolicy
+from agriseg.storage.base import UNDER_WAY, Storage
 from agriseg.storage.blocks import BlockStore
-from agriseg.storage.logits_cache import Answers, forget_all_but
-from agriseg.storage.progress_log import Journal
+from agriseg.storage.logits_cache import LogitsCache, forget_all_but
+from agriseg.storage.progress_log import ProgressLog
 
 _PACKAGES = ("agriseg", "torch", "rasterio", "numpy", "zarr")
 
 
-class Archive:
+class RunCheckpoint:
     """Finished bands of one run.
 
     Args:
@@ -38,44 +38,44 @@ class Archive:
         place: where they are.
 
     Raises:
-        one of `spoilt`: nothing of this run is there, or it is damaged.
+        one of `corruption_errors`: nothing of this run is there, or it is damaged.
     """
 
-    def __init__(self, prepared: Prepared, place: Place) -> None:
+    def __init__(self, prepared: MappingJob, place: Storage) -> None:
         plan = self._plan = prepared.plan
         self.place = place
         self.bands = plan.bands()
         self._classes = len(prepared.model.legend)
         self._where = prepared.georeference
         self._key = key_of(prepared)
-        self._journal = Journal(place, self._key)
+        self._journal = ProgressLog(place, self._key)
         if not self._journal.is_mine:
             raise ValueError("what is kept there is of another run")
         self.store = BlockStore(place, plan.layers, plan.lead)
 
     @classmethod
-    def create(cls, prepared: Prepared, place: Place) -> "Archive":
+    def create(cls, prepared: MappingJob, place: Storage) -> "RunCheckpoint":
         """An empty one, in the stead of what is there.
 
         Raises:
             StorageError: the place did not take it.
         """
         plan = prepared.plan
-        clear(place)
+        delete_checkpoint(place)
         try:
             BlockStore.create(
                 place, plan.layers, plan.roi.height, plan.roi.width, block_rows=plan.block_rows, lead=plan.lead
             )
         except place.troubles as error:
             raise place.failed(error) from error
-        Journal(place, key_of(prepared)).start()
+        ProgressLog(place, key_of(prepared)).start()
         return cls(prepared, place)
 
-    def answers(self, who: str) -> Answers:
+    def answers(self, who: str) -> LogitsCache:
         """What the network has answered, for one that works in this place."""
         rows, cols = self._plan.grid.rows, self._plan.grid.cols
         shape = (self._classes, rows.length // rows.stride, cols.length // cols.stride)
-        return Answers(self.place, shape, self._key, who)
+        return LogitsCache(self.place, shape, self._key, who)
 
     def rows_of(self, band: int) -> range:
         """Tile rows that lie under a band, those above it with weight in it too."""
@@ -86,7 +86,7 @@ class Archive:
         if missing:
             forget_all_but(self.place, range(self.rows_of(missing[0]).start, self._plan.tile_rows.stop))
 
-    def write(self, index: int, decided: Decided) -> Account:
+    def write(self, index: int, decided: ClassifiedRows) -> PixelCounts:
         """Store a band and record it.
 
         Raises:
@@ -101,7 +101,7 @@ class Archive:
                 self.store.write(name, row_off, rows)
         checks = {name: _checksum(rows) for name, rows in decided.layers.items()}
         area, lost = self._area(index, decided.class_pixels), self._on_map(decided.lost)
-        done = Account(area, decided.tiles, _doubtful(decided.layers), lost)
+        done = PixelCounts(area, decided.tiles, _doubtful(decided.layers), lost)
         self._journal.add(index, {"tiles": done.tiles, "lost": done.lost_windows, "blake2b": checks})
         return done
 
@@ -110,7 +110,7 @@ class Archive:
         """Bands that have an entry, whether it checks or not."""
         return [index for index in self._journal.numbers if index < len(self.bands)]
 
-    def find(self, index: int) -> Account | None:
+    def find(self, index: int) -> PixelCounts | None:
         """What a recorded band shows, counted anew; None if it is not recorded or its rows are not what was written."""
         entry = self._journal.find(index)
         if entry is None:
@@ -121,7 +121,7 @@ class Archive:
             return None
         counts = [np.count_nonzero(layers["classes"][0] == k, axis=1) for k in range(self._classes)]
         area = self._area(index, np.stack(counts, axis=1).astype(np.int64))
-        return Account(area, int(entry["tiles"]), _doubtful(layers), windows(entry["lost"]))
+        return PixelCounts(area, int(entry["tiles"]), _doubtful(layers), windows_from_json(entry["lost"]))
 
     def _on_map(self, lost: tuple[Window, ...]) -> tuple[Window, ...]:
         """Windows of the working grid as windows of the map."""
@@ -133,18 +133,18 @@ class Archive:
         return Area.of_rows(self._where, roi.width, self.bands[index].rows[0] - roi.row_off, class_pixels)
 
 
-def clear(place: Place) -> None:
+def delete_checkpoint(place: Storage) -> None:
     """Delete all that an archive keeps; first what says that it is one."""
     for name in ("journal", "blocks", "answers", UNDER_WAY):
         place.drop(name)
 
 
-def spoilt(place: Place) -> tuple[type[BaseException], ...]:
+def corruption_errors(place: Storage) -> tuple[type[BaseException], ...]:
     """What zarr and JSON let out over a place that a kill or a disk has spoilt."""
     return (*place.troubles, RuntimeError, ValueError, KeyError, TypeError)  # RuntimeError: a cut block, by numcodecs
 
 
-def key_of(prepared: Prepared) -> str:
+def key_of(prepared: MappingJob) -> str:
     """Input, model, parameters and versions: what decides every byte of the map."""
     key = {
         "input": [prepared.info.path.name, prepared.info.stamp.text],
@@ -155,7 +155,7 @@ def key_of(prepared: Prepared) -> str:
     return hashlib.sha256(json_line(key, sort_keys=True).encode()).hexdigest()
 
 
-def name_of(prepared: Prepared, standard: Standard) -> str:
+def name_of(prepared: MappingJob, standard: PublishPolicy) -> str:
     """Of this very run: also by what its map is judged, and where it may be published. The record has it."""
     told = [key_of(prepared), asdict(standard.limits), list(standard.refused)]
     return hashlib.sha256(json_line(told).encode()).hexdigest()

@@ -27,7 +27,7 @@ _FAR = (10.0, 100.0)  # means of the training, and deviations from it, that a me
 
 
 @dataclass(frozen=True)
-class Contract:
+class ModelInput:
     """How a model reads a raster.
 
     Args:
@@ -56,7 +56,7 @@ class Contract:
         return (*self.notes, *self.hints, *self.empty)
 
 
-def agree(info: RasterInfo, model: SegmentationModel, options: RunOptions) -> Contract:
+def check_compatibility(info: RasterInfo, model: SegmentationModel, options: RunOptions) -> ModelInput:
     """Match a raster to a model.
 
     Raises:
@@ -77,7 +77,7 @@ def agree(info: RasterInfo, model: SegmentationModel, options: RunOptions) -> Co
     sample = take_sample(Source(info, bands, rule, info.width, info.height, salvage), options.window)
     _check_scale(info, model, sample)
     empty = (*validity_hints(rule, sample), *_as_trained(info, model, rule))
-    return Contract(
+    return ModelInput(
         Source(info, bands, rule, width, height, salvage), roi, mapping, (info.width / width, info.height / height),
         sample, (*said, *_tags(info, bands)), empty, (*info.notes, *warned),
     )  # fmt: skip

@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 
 from agriseg.errors import DeviceError, UsageError, WorkerLost
-from agriseg.inference.workers import Crew, Failure
-from agriseg.mapping.checkpoint import Archive, key_of, spoilt
-from agriseg.mapping.local import run_stretch
-from agriseg.mapping.model_cache import kept_model
-from agriseg.mapping.pixel_counts import Account
-from agriseg.mapping.prepare import Prepared, prepare
-from agriseg.mapping.working_folder import Working
+from agriseg.inference.workers import TaskError, WorkerPool
+from agriseg.mapping.checkpoint import RunCheckpoint, corruption_errors, key_of
+from agriseg.mapping.local import run_local
+from agriseg.mapping.model_cache import cached_model
+from agriseg.mapping.pixel_counts import PixelCounts
+from agriseg.mapping.prepare import MappingJob, prepare
+from agriseg.mapping.working_folder import WorkingFolder
 from agriseg.options import RunOptions
-from agriseg.storage.base import UNDER_WAY, place_at
+from agriseg.storage.base import UNDER_WAY, storage_at
 
 _LOOK = 0.5  # seconds between looks at what is done
 _SHARES = 4  # stretches that a worker gets in the course of a run, so that the last ones end together
@@ -27,7 +27,7 @@ _BARREN = 4  # workers in a row that may die before their first
 
 
 @dataclass(frozen=True)
-class Stretch:
+class BandRange:
     """Bands, and what a worker has to know to run them.
 
     Args:
@@ -62,7 +62,7 @@ class _Loss:
     strikes: int = 0
 
 
-def spread(prepared: Prepared, working: Working, crew: Crew, tell: Callable[[int], None]) -> int:
+def run_distributed(prepared: MappingJob, working: WorkingFolder, crew: WorkerPool, tell: Callable[[int], None]) -> int:
     """Run the bands that are not done on the workers.
 
     Args:
@@ -84,12 +84,12 @@ def spread(prepared: Prepared, working: Working, crew: Crew, tell: Callable[[int
 
 @dataclass
 class _Spread:
-    prepared: Prepared
-    working: Working
-    crew: Crew
+    prepared: MappingJob
+    working: WorkingFolder
+    crew: WorkerPool
     tell: Callable[[int], None]
     _losses: dict[str, _Loss] = field(default_factory=dict)
-    _under_way: dict[str, Stretch] = field(default_factory=dict)
+    _under_way: dict[str, BandRange] = field(default_factory=dict)
     _barren: int = 0  # deaths before a first tile, since anybody got on
 
     def run(self) -> int:
@@ -102,13 +102,13 @@ class _Spread:
             for _ in range(min(self.crew.free, len(waiting))):
                 stretch = waiting.popleft()
                 self._under_way[stretch.who] = stretch
-                self.crew.give(stretch.who, work_on, stretch)
+                self.crew.give(stretch.who, run_band_range, stretch)
             for who, answer in self.crew.done(_LOOK):
                 stretch = self._under_way.pop(who)
                 if isinstance(answer, WorkerLost):
                     waiting.extendleft(self._left_of(stretch))
                     continue
-                if isinstance(answer, Failure):
+                if isinstance(answer, TaskError):
                     self._stop()
                     raise answer.error
                 accounts, held = answer
@@ -133,7 +133,7 @@ class _Spread:
             self.tell(tiles * len(self.prepared.plan.tile_cols))
         return fresh
 
-    def _left_of(self, stretch: Stretch) -> list[Stretch]:
+    def _left_of(self, stretch: BandRange) -> list[BandRange]:
         """What is to do of a stretch whose worker died, if it is worth another try."""
         place, name = self.working.archive.place, f"{UNDER_WAY}/{stretch.who}"
         window = (place.get(name) or b"").decode()
@@ -154,19 +154,19 @@ class _Spread:
         self._losses.update((part.who, loss) for part in parts)
         return parts
 
-    def _stretch(self, bands: range) -> Stretch:
+    def _stretch(self, bands: range) -> BandRange:
         prepared = self.prepared
         if prepared.model.path is None:
             raise UsageError(
                 f"model {prepared.model.name!r} has no file that workers could read; save it, and name that"
             )
-        return Stretch(
+        return BandRange(
             prepared.info.path.absolute(), prepared.model.path.absolute(), prepared.options,
             self.working.archive.place.address, key_of(prepared), torch.get_num_threads(), bands,
         )  # fmt: skip
 
 
-def work_on(stretch: Stretch) -> tuple[Mapping[int, Account], int]:
+def run_band_range(stretch: BandRange) -> tuple[Mapping[int, PixelCounts], int]:
     """Run a stretch, in a worker.
 
     Returns:
@@ -178,21 +178,21 @@ def work_on(stretch: Stretch) -> tuple[Mapping[int, Account], int]:
     torch.set_num_threads(stretch.cpu_threads)
     try:
         stretch.image.stat()
-        model = kept_model(stretch.model)
+        model = cached_model(stretch.model)
     except FileNotFoundError as error:
         raise DeviceError(f"{error.filename}: a worker does not see it; give workers the same folders") from error
     prepared = prepare(stretch.image, model, stretch.options)
     if key_of(prepared) != stretch.key:
         raise DeviceError("a worker's processor, device or versions make other bytes; use workers like this machine")
-    place = place_at(stretch.address)
+    place = storage_at(stretch.address)
     try:
-        archive = Archive(prepared, place)
-    except spoilt(place) as error:
+        archive = RunCheckpoint(prepared, place)
+    except corruption_errors(place) as error:
         raise DeviceError(
             f"{stretch.address}: a worker does not find the run there; give workers the same folders"
         ) from error
-    done: dict[int, Account] = {}
-    batch = run_stretch(prepared, archive, stretch.bands, done.__setitem__, lambda _tiles: None, stretch.who)
+    done: dict[int, PixelCounts] = {}
+    batch = run_local(prepared, archive, stretch.bands, done.__setitem__, lambda _tiles: None, stretch.who)
     return done, batch
 
 
@@ -205,7 +205,7 @@ def _apart(parts: Sequence[range], workers: int) -> list[range]:
     return [part for start in range(each) for part in parts[start::each]]
 
 
-def _follow(waiting: "deque[Stretch]", done: Stretch) -> None:
+def _follow(waiting: "deque[BandRange]", done: BandRange) -> None:
     """Let the neighbour below be next: it finds the answers on the last tile row of what is done."""
     for stretch in waiting:
         if stretch.bands.start == done.bands.stop:

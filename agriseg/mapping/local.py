@@ -4,18 +4,18 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 
 from agriseg.inference.pipeline import run_bands
-from agriseg.inference.plan import Band
-from agriseg.inference.predict import Decided, Sweep, Watch
-from agriseg.mapping.checkpoint import Archive
-from agriseg.mapping.pixel_counts import Account
-from agriseg.mapping.prepare import Prepared
+from agriseg.inference.plan import TileRowGroup
+from agriseg.inference.predict import ClassifiedRows, LogitsObserver, Sweep
+from agriseg.mapping.checkpoint import RunCheckpoint
+from agriseg.mapping.pixel_counts import PixelCounts
+from agriseg.mapping.prepare import MappingJob
 from agriseg.raster.reader import Reader
-from agriseg.storage.logits_cache import Answers
+from agriseg.storage.logits_cache import LogitsCache
 
 
-def run_stretch(
-    prepared: Prepared, archive: Archive, indices: Sequence[int], settle: Callable[[int, Account], None],
-    tell: Callable[[int], None], who: str, watch: Watch | None = None,
+def run_local(
+    prepared: MappingJob, archive: RunCheckpoint, indices: Sequence[int], settle: Callable[[int, PixelCounts], None],
+    tell: Callable[[int], None], who: str, watch: LogitsObserver | None = None,
 ) -> int:  # fmt: skip
     """Run bands, and drop the answers that nothing leans on any more.
 
@@ -36,7 +36,7 @@ def run_stretch(
     sweep = Sweep(prepared.plan, prepared.model, prepared.forward, tell, answers, watch)
     numbers = {archive.bands[index].tiles.stop: index for index in indices}
 
-    def write(decided: Decided) -> None:
+    def write(decided: ClassifiedRows) -> None:
         index = numbers[decided.band.tiles.stop]
         settle(index, archive.write(index, decided))
         trail.passed(index)
@@ -50,7 +50,7 @@ def run_stretch(
     return sweep.batch
 
 
-def _bands(prepared: Prepared, archive: Archive, indices: Sequence[int]) -> list[Band]:
+def _bands(prepared: MappingJob, archive: RunCheckpoint, indices: Sequence[int]) -> list[TileRowGroup]:
     """The bands, those afresh whose neighbour above is not among them."""
     mine = set(indices)
     return [
@@ -62,7 +62,7 @@ def _bands(prepared: Prepared, archive: Archive, indices: Sequence[int]) -> list
 class _Trail:
     """Answers behind the bands that are written; these may end in another order than they began."""
 
-    def __init__(self, archive: Archive, answers: Answers, indices: Sequence[int]) -> None:
+    def __init__(self, archive: RunCheckpoint, answers: LogitsCache, indices: Sequence[int]) -> None:
         self._archive, self._answers = archive, answers
         self._left = list(indices)
         self._next = indices[-1] + 1 if indices else 0  # a neighbour below may lean on the last of them

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agriseg.errors import OutputError, UsageError
-from agriseg.options import Standard
+from agriseg.options import PublishPolicy
 from agriseg.storage.base import UNDER_WAY
 from agriseg.units import human_bytes
 
@@ -44,7 +44,7 @@ class Outputs:
         """The output that is called so but for the stem, such as `classes.tif`."""
         return self.folder / f"{self.stem}_{name}"
 
-    def places(self, standard: Standard) -> "list[Outputs]":
+    def places(self, standard: PublishPolicy) -> "list[Outputs]":
         """Where the map may come to lie: here, or in the quarantine of a standard."""
         elsewhere = [] if standard.quarantine is None else [replace(self, folder=standard.quarantine)]
         return [self, *elsewhere]

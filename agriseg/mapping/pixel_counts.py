@@ -10,7 +10,7 @@ from agriseg.maps.area import Area
 
 
 @dataclass(frozen=True)
-class Account:
+class PixelCounts:
     """Some rows of a map, or all of it.
 
     Args:
@@ -25,8 +25,8 @@ class Account:
     doubtful: int
     lost: tuple[Window, ...]
 
-    def __add__(self, other: "Account") -> "Account":
-        return Account(
+    def __add__(self, other: "PixelCounts") -> "PixelCounts":
+        return PixelCounts(
             self.area + other.area, self.tiles + other.tiles, self.doubtful + other.doubtful, self.lost + other.lost
         )  # fmt: skip
 
@@ -51,8 +51,8 @@ class Account:
         ]
 
 
-def windows(listed: list[Any]) -> tuple[Window, ...]:
-    """Windows from `Account.lost_windows`."""
+def windows_from_json(listed: list[Any]) -> tuple[Window, ...]:
+    """Windows from `PixelCounts.lost_windows`."""
     return tuple(Window(*each) for each in listed)
 
 

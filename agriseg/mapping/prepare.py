@@ -9,7 +9,7 @@ import torch
 from agriseg.errors import DeviceMemoryError, UsageError
 from agriseg.inference.device import Forward, choose_device, choose_precision, probe
 from agriseg.inference.plan import Plan, make_plan
-from agriseg.mapping.compatibility import Contract, agree
+from agriseg.mapping.compatibility import ModelInput, check_compatibility
 from agriseg.maps.area import hectares
 from agriseg.model import SegmentationModel
 from agriseg.options import RunOptions
@@ -17,7 +17,7 @@ from agriseg.raster.header import Georeference, RasterInfo
 
 
 @dataclass(frozen=True)
-class Prepared:
+class MappingJob:
     """A raster, a model, and how one will be run over the other.
 
     Args:
@@ -33,7 +33,7 @@ class Prepared:
     info: RasterInfo
     model: SegmentationModel
     options: RunOptions
-    contract: Contract
+    contract: ModelInput
     plan: Plan
     forward: Forward
     notes: tuple[str, ...] = ()
@@ -63,22 +63,22 @@ class Prepared:
         return said
 
 
-def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> Prepared:
+def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> MappingJob:
     """Check a raster against a model and plan the run.
 
     Raises:
         AgrisegError: whatever would stop the run before its first tile.
     """
     info = RasterInfo.read(image)
-    contract = agree(info, model, options)
+    contract = check_compatibility(info, model, options)
     device = choose_device(options.device)
     forward = Forward(model, device, choose_precision(options.precision, device, model))
     measured = probe(model, forward)
     plan = make_plan(contract.source, model, options, contract.roi, measured, device.type)
-    return Prepared(info, model, options, contract, plan, forward)
+    return MappingJob(info, model, options, contract, plan, forward)
 
 
-def smaller(prepared: Prepared, error: DeviceMemoryError) -> Prepared:
+def with_less_memory(prepared: MappingJob, error: DeviceMemoryError) -> MappingJob:
     """The same run with half the tile, or else on the CPU; only what the user has left open is changed.
 
     Raises:
@@ -94,7 +94,7 @@ def smaller(prepared: Prepared, error: DeviceMemoryError) -> Prepared:
     raise error
 
 
-def _again(prepared: Prepared, options: RunOptions, how: str) -> Prepared:
+def _again(prepared: MappingJob, options: RunOptions, how: str) -> MappingJob:
     """The same raster and model with other options."""
     fresh = prepare(prepared.info.path, prepared.model, options)
     return replace(fresh, notes=(*prepared.notes, f"the device's memory was too small: mapped {how}"))

@@ -12,10 +12,10 @@ from rasterio.enums import Resampling
 
 from agriseg import files
 from agriseg.errors import StorageError
-from agriseg.figures.quicklook import class_picture, confidence_picture, photograph
+from agriseg.figures.quicklook import class_picture, confidence_picture, image_quicklook
 from agriseg.legend import CONFIDENCE_STEP, NODATA
-from agriseg.mapping.prepare import Prepared
-from agriseg.raster.cog import Layer, Rows, beside, write_cog
+from agriseg.mapping.prepare import MappingJob
+from agriseg.raster.cog import Layer, RowSource, beside, write_cog
 from agriseg.raster.pam import PAM
 from agriseg.raster.qml import category_names, confidence_style, probability_style, qgis_style
 from agriseg.seams import ClassChanges
@@ -27,7 +27,7 @@ _CERTAIN = round(1 / CONFIDENCE_STEP)
 
 
 @dataclass(frozen=True)
-class Drafts:
+class Products:
     """What is ready to get its name.
 
     Args:
@@ -49,7 +49,9 @@ class Drafts:
         }
 
 
-def draft(prepared: Prepared, store: BlockStore, folder: Path, pixels: dict[str, int], *, pictures: bool) -> Drafts:
+def write_products(
+    prepared: MappingJob, store: BlockStore, folder: Path, pixels: dict[str, int], *, pictures: bool
+) -> Products:
     """Make the layers, their legends and the quick looks of a map.
 
     Args:
@@ -70,7 +72,7 @@ def draft(prepared: Prepared, store: BlockStore, folder: Path, pixels: dict[str,
     seen: dict[str, Callable[[NDArray[np.uint8]], None]] = {"classes": changes.add, "confidence": count}
     made = []
     for layer in _layers(prepared):
-        rows: Rows = store.layer(layer.name)
+        rows: RowSource = store.layer(layer.name)
         made.append(_verified(_Seen(rows, seen[layer.name]) if layer.name in seen else rows, layer, folder, pixels))
     classes, confidence = made[:2]
     contents = {
@@ -81,7 +83,7 @@ def draft(prepared: Prepared, store: BlockStore, folder: Path, pixels: dict[str,
     if "probabilities" in prepared.plan.layers:
         contents["probabilities.qml"] = probability_style().encode()
     if pictures:
-        contents["image.png"] = photograph(prepared.contract.source, prepared.plan.roi, prepared.model.bands)
+        contents["image.png"] = image_quicklook(prepared.contract.source, prepared.plan.roi, prepared.model.bands)
         contents["classes.png"] = class_picture(classes, legend)
         contents["confidence.png"] = confidence_picture(confidence, len(legend))
     for name, data in contents.items():
@@ -90,13 +92,13 @@ def draft(prepared: Prepared, store: BlockStore, folder: Path, pixels: dict[str,
     made += [pam for path in made[1:] if path.suffix == ".tif" and (pam := beside(path)).exists()]
     grid = prepared.plan.grid
     seams = changes.ratio(grid.cols.seams, grid.rows.seams)
-    return Drafts(tuple(made), seams, tuple(_binned(counts).tolist()))
+    return Products(tuple(made), seams, tuple(_binned(counts).tolist()))
 
 
 class _Seen:
     """Rows that are shown to somebody the first time they are read, from top to bottom."""
 
-    def __init__(self, rows: Rows, show: Callable[[NDArray[np.uint8]], None]) -> None:
+    def __init__(self, rows: RowSource, show: Callable[[NDArray[np.uint8]], None]) -> None:
         self.height, self.width, self.bands, self.dtype, self.nodata = (
             rows.height, rows.width, rows.bands, rows.dtype, rows.nodata,
         )  # fmt: skip
@@ -110,7 +112,7 @@ class _Seen:
         return pixels
 
 
-def _verified(rows: Rows, layer: Layer, folder: Path, pixels: dict[str, int]) -> Path:
+def _verified(rows: RowSource, layer: Layer, folder: Path, pixels: dict[str, int]) -> Path:
     """A file whose nodata pixels are those of the account."""
     path, nodata = write_cog(rows, layer, folder, torch.get_num_threads())
     expected = pixels["nodata"] + pixels["failed"]
@@ -119,7 +121,7 @@ def _verified(rows: Rows, layer: Layer, folder: Path, pixels: dict[str, int]) ->
     return path
 
 
-def _layers(prepared: Prepared) -> list[Layer]:
+def _layers(prepared: MappingJob) -> list[Layer]:
     """How each layer becomes a file."""
     model, where = prepared.model, prepared.georeference
     names = {f"CLASS_{entry.id}": entry.name for entry in model.legend}

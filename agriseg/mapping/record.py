@@ -13,7 +13,7 @@ import torch
 
 from agriseg.files import file_hash
 from agriseg.json_text import json_document, nodata_value
-from agriseg.mapping.prepare import Prepared, device_name
+from agriseg.mapping.prepare import MappingJob, device_name
 from agriseg.maps.discover import flight_date
 from agriseg.maps.versions import versions
 from agriseg.options import RunOptions
@@ -22,7 +22,7 @@ from agriseg.raster.identity import InputIdentity
 from agriseg.vectors.identity import content_hashes
 
 
-def describe_run(prepared: Prepared, mapped: InputIdentity, outcome: Mapping[str, Any], outputs: list[Path]) -> str:
+def describe_run(prepared: MappingJob, mapped: InputIdentity, outcome: Mapping[str, Any], outputs: list[Path]) -> str:
     """The run as JSON text.
 
     Args:
@@ -68,7 +68,7 @@ def describe_raster(info: RasterInfo) -> dict[str, Any]:
     }
 
 
-def describe_model(prepared: Prepared) -> dict[str, Any]:
+def describe_model(prepared: MappingJob) -> dict[str, Any]:
     """What of the model decides the map."""
     model = prepared.model
     return {
@@ -88,7 +88,7 @@ def describe_model(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def describe_plan(prepared: Prepared) -> dict[str, Any]:
+def describe_plan(prepared: MappingJob) -> dict[str, Any]:
     """The effective parameters."""
     plan, contract = prepared.plan, prepared.contract
     rows, roi = plan.grid.rows, plan.roi
@@ -128,7 +128,7 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _machine(prepared: Prepared) -> dict[str, Any]:
+def _machine(prepared: MappingJob) -> dict[str, Any]:
     return {
         "system": platform.platform(),
         "python": platform.python_version(),

@@ -11,27 +11,27 @@ from typing import Any
 from agriseg import files
 from agriseg.errors import DeviceMemoryError, Terminated, WorkerLost
 from agriseg.inference.malloc import release_heap, share_heap
-from agriseg.inference.predict import Watch
-from agriseg.inference.workers import Crew
+from agriseg.inference.predict import LogitsObserver
+from agriseg.inference.workers import WorkerPool
 from agriseg.legend import Legend
 from agriseg.mapping.checkpoint import name_of
-from agriseg.mapping.distribute import spread
-from agriseg.mapping.local import run_stretch
+from agriseg.mapping.distribute import run_distributed
+from agriseg.mapping.local import run_local
 from agriseg.mapping.outputs import ALONE, Outputs, default_folder
-from agriseg.mapping.prepare import Prepared, prepare, smaller
-from agriseg.mapping.products import draft
+from agriseg.mapping.prepare import MappingJob, prepare, with_less_memory
+from agriseg.mapping.products import write_products
 from agriseg.mapping.record import describe_run
-from agriseg.mapping.verdict import Verdict, as_values, judge
-from agriseg.mapping.working_folder import Working
+from agriseg.mapping.verdict import Verdict, as_values, assess
+from agriseg.mapping.working_folder import WorkingFolder
 from agriseg.maps.area import Area
 from agriseg.maps.stem import Stem
 from agriseg.model import SegmentationModel, load_model
-from agriseg.options import RunOptions, Standard
+from agriseg.options import PublishPolicy, RunOptions
 from agriseg.raster.identity import InputIdentity
-from agriseg.storage.base import Folder, Place, place_at
+from agriseg.storage.base import FolderStorage, Storage, storage_at
 
 Progress = Callable[[int, int], None]
-_ANY_MAP = Standard()
+_ANY_MAP = PublishPolicy()
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ClassCount:
 
 
 @dataclass(frozen=True)
-class Report:
+class RunReport:
     """What a run made.
 
     Args:
@@ -88,7 +88,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Manner:
+class Execution:
     """How a run goes about its work; none of it changes the map.
 
     Args:
@@ -98,16 +98,16 @@ class Manner:
         watch: shown the logits that decide, each once, in this process; so no earlier run is taken up.
     """
 
-    crew: Crew | None = None
+    crew: WorkerPool | None = None
     work: str | None = None
     resume: bool = True
-    watch: Watch | None = None
+    watch: LogitsObserver | None = None
 
-    def place(self, outputs: Outputs) -> Place:
+    def place(self, outputs: Outputs) -> Storage:
         """Where finished bands of a run are kept."""
         if self.work is None:
-            return Folder(outputs.working)
-        return place_at(f"{self.work.rstrip('/')}/{outputs.stem}.agriseg")
+            return FolderStorage(outputs.working)
+        return storage_at(f"{self.work.rstrip('/')}/{outputs.stem}.agriseg")
 
 
 def segment(
@@ -118,7 +118,7 @@ def segment(
     overwrite: bool = False,
     progress: Progress | None = None,
     **flags: Any,
-) -> Report:
+) -> RunReport:
     """Map a raster.
 
     Args:
@@ -146,9 +146,9 @@ def segment(
 
 
 def run(
-    prepared: Prepared, outputs: Outputs, progress: Progress | None = None, manner: Manner = Manner(), *,
-    standard: Standard = _ANY_MAP,
-) -> Report:  # fmt: skip
+    prepared: MappingJob, outputs: Outputs, progress: Progress | None = None, manner: Execution = Execution(), *,
+    standard: PublishPolicy = _ANY_MAP,
+) -> RunReport:  # fmt: skip
     """Map a prepared raster; see `segment`. A map that the standard refuses is published in its quarantine.
 
     When the device's memory holds not even one tile, tiles become smaller, or the CPU takes over, as far as the user
@@ -161,10 +161,12 @@ def run(
         except DeviceMemoryError as error:
             if manner.watch is not None:
                 raise
-            prepared = smaller(prepared, error)
+            prepared = with_less_memory(prepared, error)
 
 
-def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manner, standard: Standard) -> Report:
+def _run(
+    prepared: MappingJob, outputs: Outputs, progress: Progress, manner: Execution, standard: PublishPolicy
+) -> RunReport:
     began = time.monotonic()
     plan, legend = prepared.plan, prepared.model.legend
     name = name_of(prepared, standard)
@@ -179,9 +181,9 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manne
         release_heap()
         mapped = time.monotonic()
         pixels = account.pixels(plan.roi.width * plan.roi.height)
-        verdict = judge(prepared, pixels, account.doubtful, standard.limits)
+        verdict = assess(prepared, pixels, account.doubtful, standard.limits)
         home, outputs = outputs, _place(outputs, standard, verdict)
-        drafts = draft(prepared, working.archive.store, working.folder, pixels, pictures=outputs.with_pictures)
+        drafts = write_products(prepared, working.archive.store, working.folder, pixels, pictures=outputs.with_pictures)
         if outputs.overwrite:
             _drop_older(prepared.info.path, outputs, home.places(standard))
         working.publishing()
@@ -203,7 +205,7 @@ def _run(prepared: Prepared, outputs: Outputs, progress: Progress, manner: Manne
     return _report(outputs, outcome)
 
 
-def _place(outputs: Outputs, standard: Standard, verdict: Verdict) -> Outputs:
+def _place(outputs: Outputs, standard: PublishPolicy, verdict: Verdict) -> Outputs:
     """Where a map goes that is thought of like that."""
     if standard.quarantine is None or verdict.colour not in standard.refused:
         return outputs
@@ -217,9 +219,9 @@ def _drop_older(image: Path, outputs: Outputs, places: Sequence[Outputs]) -> Non
         Stem(each.folder, each.stem).drop_map(image, outputs.files if each.folder == outputs.folder else ())
 
 
-def _report(outputs: Outputs, outcome: dict[str, Any]) -> Report:
+def _report(outputs: Outputs, outcome: dict[str, Any]) -> RunReport:
     """What a finished run has found, as its record has it."""
-    return Report(
+    return RunReport(
         outputs.layer("classes"), outputs.layer("confidence"),
         outputs.layer("probabilities") if outputs.with_probabilities else None,
         outputs.record, outcome["pixels"], tuple(ClassCount(**entry) for entry in outcome["classes"]),
@@ -228,7 +230,7 @@ def _report(outputs: Outputs, outcome: dict[str, Any]) -> Report:
     )  # fmt: skip
 
 
-def _map(prepared: Prepared, working: Working, progress: Progress, manner: Manner) -> list[str]:
+def _map(prepared: MappingJob, working: WorkingFolder, progress: Progress, manner: Execution) -> list[str]:
     """Run the bands that are not done; returns what to say about the way there."""
     plan, missing = prepared.plan, working.missing
     finished = plan.tiles - sum(len(working.archive.bands[index].tiles) for index in missing) * len(plan.tile_cols)
@@ -239,14 +241,14 @@ def _map(prepared: Prepared, working: Working, progress: Progress, manner: Manne
         progress(finished, plan.tiles)
 
     if manner.crew is None:
-        batch = run_stretch(prepared, working.archive, missing, working.settle, tell, ALONE, manner.watch)
+        batch = run_local(prepared, working.archive, missing, working.settle, tell, ALONE, manner.watch)
     else:
-        batch = spread(prepared, working, manner.crew, tell)
+        batch = run_distributed(prepared, working, manner.crew, tell)
     return [f"the device's memory held {batch} tiles at a time instead of {plan.batch}"] if batch < plan.batch else []
 
 
 @contextmanager
-def _working(prepared: Prepared, places: Sequence[Outputs], name: str, manner: Manner) -> Iterator[Working]:
+def _working(prepared: MappingJob, places: Sequence[Outputs], name: str, manner: Execution) -> Iterator[WorkingFolder]:
     """The working folder: kept for the next run if this one is stopped, or fails when some outputs have their names.
 
     Otherwise it goes, and so does a folder made for nothing.
@@ -259,7 +261,7 @@ def _working(prepared: Prepared, places: Sequence[Outputs], name: str, manner: M
             if not outputs.working.exists():
                 outputs.require_space(prepared.plan.least_disk(len(prepared.model.legend)))
             place = manner.place(outputs)
-            working = Working(prepared, places, name, place, resume=manner.resume and manner.watch is None)
+            working = WorkingFolder(prepared, places, name, place, resume=manner.resume and manner.watch is None)
             through = stopped = False
             try:
                 if outputs.record.exists() and not (outputs.overwrite or working.finished):

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from agriseg.errors import ModelError
-from agriseg.mapping.prepare import Prepared
+from agriseg.mapping.prepare import MappingJob
 from agriseg.model import SegmentationModel
-from agriseg.options import Limits
+from agriseg.options import VerdictLimits
 
 COLOURS = ("green", "amber", "red")
 _RIDGE = 0.01  # added to the correlations: what no two bands of a camera agree on better is noise
 
 
 @dataclass(frozen=True)
-class Cause:
+class Reason:
     """One thing for which a map is not green.
 
     Args:
@@ -58,12 +58,12 @@ class Verdict:
     """
 
     colour: str
-    causes: tuple[Cause, ...]
+    causes: tuple[Reason, ...]
     figures: Mapping[str, float | None]
     unchecked: tuple[str, ...] = ()
 
 
-def judge(prepared: Prepared, pixels: Mapping[str, int], doubtful: int, limits: Limits) -> Verdict:
+def assess(prepared: MappingJob, pixels: Mapping[str, int], doubtful: int, limits: VerdictLimits) -> Verdict:
     """Look at what is known of a map.
 
     Args:
@@ -81,7 +81,7 @@ def judge(prepared: Prepared, pixels: Mapping[str, int], doubtful: int, limits: 
         "failed": pixels["failed"] / total,
     }
     found = [
-        Cause(name, value, *getattr(limits, name))
+        Reason(name, value, *getattr(limits, name))
         for name, value in figures.items()
         if value is not None and value > getattr(limits, name)[0]
     ]
@@ -90,15 +90,15 @@ def judge(prepared: Prepared, pixels: Mapping[str, int], doubtful: int, limits: 
     return Verdict(COLOURS[found[0].rank if found else 0], tuple(found), figures, _unchecked(prepared.model))
 
 
-def _not_made(prepared: Prepared, figures: Mapping[str, float | None]) -> list[Cause]:
+def _not_made(prepared: MappingJob, figures: Mapping[str, float | None]) -> list[Reason]:
     """Checks that could not be made: each is a doubt."""
     model, sample, found = prepared.model, prepared.contract.sample, []
     if model.gsd is not None and prepared.info.gsd is None:
-        found.append(Cause("gsd_unknown"))
+        found.append(Reason("gsd_unknown"))
     if figures["distance"] is None and sample.valid:
-        found.append(Cause("colours_unknown"))
+        found.append(Reason("colours_unknown"))
     if not sample.enough:
-        found.append(Cause("sample_small", sample.valid))
+        found.append(Reason("sample_small", sample.valid))
     return found
 
 
@@ -152,7 +152,7 @@ def distance(model: SegmentationModel, mean: tuple[float, ...] | None) -> float 
         raise ModelError(f"model {model.name!r}: its card's correlation must be {bands} x {bands} numbers") from error
 
 
-def _gsd_ratio(prepared: Prepared) -> float | None:
+def _gsd_ratio(prepared: MappingJob) -> float | None:
     """The pixels that the network sees over those of its training, or the other way round, whichever is more.
 
     What it sees is no finer than the raster; at the model's own resolution finer pixels are averaged to it.

@@ -21,7 +21,7 @@ from agriseg.grid import Window, intersection
 from agriseg.inference.predict import Sweep
 from agriseg.json_text import json_line
 from agriseg.legend import NODATA
-from agriseg.mapping.prepare import Prepared, prepare
+from agriseg.mapping.prepare import MappingJob, prepare
 from agriseg.mapping.record import describe_plan
 from agriseg.maps.reader import RECORD, find_records, read_record
 from agriseg.maps.stem import CHANGE, INDEX, LAYERS, Stem
@@ -41,7 +41,7 @@ _ROWS = 512  # read at once
 
 
 @dataclass(frozen=True)
-class Finding:
+class VerifyResult:
     """One thing that was looked at.
 
     Args:
@@ -55,7 +55,7 @@ class Finding:
 
 def verify(
     folder: Path, *, image: Path | None = None, model: Path | None = None, tiles: int = 4, seed: int = 0
-) -> Iterator[Finding]:
+) -> Iterator[VerifyResult]:
     """Check every map in a folder against its record.
 
     Args:
@@ -87,13 +87,15 @@ def verify(
             yield from _tiles(path, record, image, model, tiles, seed)
 
 
-def _strays(stem: Stem) -> Iterator[Finding]:
+def _strays(stem: Stem) -> Iterator[VerifyResult]:
     """Files that look like a part of the map, and are of no record."""
     for path in stem.strays():
-        yield Finding(str(path), "no record vouches for it, it may be of an older map; make it again, or move it away")
+        yield VerifyResult(
+            str(path), "no record vouches for it, it may be of an older map; make it again, or move it away"
+        )
 
 
-def _made_of(run: Path, record: dict[str, Any]) -> Iterator[Finding]:
+def _made_of(run: Path, record: dict[str, Any]) -> Iterator[VerifyResult]:
     """The files of layers, changes and indices, and whether they are of the map and of the raster as these are now."""
     now, raster = {"sha256": file_hash(run)}, {"files": record["input"]["files"]}
     expected = {
@@ -107,42 +109,42 @@ def _made_of(run: Path, record: dict[str, Any]) -> Iterator[Finding]:
             told = read_record(path)
             yield from _files(path, told)
             same = all(told[source].get(name) == value for name, value in expected_of.items())
-            yield Finding(f"{path}: what {run.name} tells of", None if same else f"{wrong}; make them again")
+            yield VerifyResult(f"{path}: what {run.name} tells of", None if same else f"{wrong}; make them again")
 
 
-def _files(path: Path, record: dict[str, Any]) -> Iterator[Finding]:
+def _files(path: Path, record: dict[str, Any]) -> Iterator[VerifyResult]:
     """Each file of the record: there, unchanged, and readable in every block and overview."""
     for name, told in record["outputs"].items():
         file = path.with_name(Path(name).name)
         if not file.is_file():
-            yield Finding(str(file), "is gone")
+            yield VerifyResult(str(file), "is gone")
         elif name in record["contents"]:
             yield _said(file, told, record["contents"][name])
         elif file_hash(file) != told:
-            yield Finding(str(file), "is not what was written: its SHA-256 is another")
+            yield VerifyResult(str(file), "is not what was written: its SHA-256 is another")
         elif file.suffix == ".tif":
             yield from _strangers(file, record["outputs"])
             try:
                 levels = _read_all(file)
-                yield Finding(f"{file}: every block, {levels} overviews")
+                yield VerifyResult(f"{file}: every block, {levels} overviews")
             except DataError as error:
-                yield Finding(str(file), str(error))
+                yield VerifyResult(str(file), str(error))
         else:
-            yield Finding(str(file))
+            yield VerifyResult(str(file))
 
 
-def _said(file: Path, told: str, content: str) -> Finding:
+def _said(file: Path, told: str, content: str) -> VerifyResult:
     """A file that viewers write to when they only look; what counts is what it says of the map."""
     if file_content(file) != content:
-        return Finding(str(file), "does not say what was written: another legend, place, scale or feature")
-    return Finding(str(file) if file_hash(file) == told else f"{file}: written to by a viewer, and says the same")
+        return VerifyResult(str(file), "does not say what was written: another legend, place, scale or feature")
+    return VerifyResult(str(file) if file_hash(file) == told else f"{file}: written to by a viewer, and says the same")
 
 
-def _strangers(raster: Path, outputs: Mapping[str, str]) -> Iterator[Finding]:
+def _strangers(raster: Path, outputs: Mapping[str, str]) -> Iterator[VerifyResult]:
     """Files that no record vouches for, and that GDAL reads as a part of a layer."""
     for each in files_beside(raster):
         if each.name not in outputs and file_content(each) is not None:
-            yield Finding(str(each), f"is none of the run's, and is read with {raster.name}; move it away")
+            yield VerifyResult(str(each), f"is none of the run's, and is read with {raster.name}; move it away")
 
 
 def _read_all(path: Path) -> int:
@@ -163,7 +165,7 @@ def _strips(dataset: rasterio.DatasetReader) -> Iterator[NDArray[np.uint8]]:
         yield dataset.read(window=rasterio.windows.Window(0, row, dataset.width, height))
 
 
-def _account(classes: Path, record: dict[str, Any]) -> Finding:
+def _account(classes: Path, record: dict[str, Any]) -> VerifyResult:
     """Pixels of each class and without data, counted anew."""
     counts = np.zeros(256, np.int64)
     with open_raster(classes) as dataset:
@@ -176,32 +178,32 @@ def _account(classes: Path, record: dict[str, Any]) -> Finding:
     told[NODATA] = pixels["nodata"] + pixels["failed"]
     what = f"{classes}: the account of {pixels['total']:,} pixels"
     if pixels["total"] != pixels["predicted"] + told[NODATA] or pixels["predicted"] != told[:NODATA].sum():
-        return Finding(what, "the record's own numbers do not add up")
+        return VerifyResult(what, "the record's own numbers do not add up")
     if not np.array_equal(counts, told):
         value = int(np.flatnonzero(counts != told)[0])
-        return Finding(what, f"{counts[value]:,} pixels of value {value}, the record says {told[value]:,}")
-    return Finding(what)
+        return VerifyResult(what, f"{counts[value]:,} pixels of value {value}, the record says {told[value]:,}")
+    return VerifyResult(what)
 
 
 def _tiles(
     path: Path, record: dict[str, Any], image: Path | None, model: Path | None, count: int, seed: int
-) -> Iterator[Finding]:
+) -> Iterator[VerifyResult]:
     """Run some tiles again, and compare the classes."""
     image = image or Path(record["input"]["path"])
     if (wrong := _other_input(image, record)) is not None:
-        yield Finding(str(image), wrong)
+        yield VerifyResult(str(image), wrong)
         return
     known = model or (record["model"]["path"] and Path(record["model"]["path"]))
     if not known:
-        yield Finding("the model", "the record does not say where it was; name it with -m")
+        yield VerifyResult("the model", "the record does not say where it was; name it with -m")
         return
     loaded = load_model(known)
     if loaded.fingerprint != record["model"]["fingerprint"]:
-        yield Finding(str(known), "is not the model that made the map; say where that is with -m")
+        yield VerifyResult(str(known), "is not the model that made the map; say where that is with -m")
         return
     prepared = prepare(image, loaded, _options(record))
     if change := _differs(describe_plan(prepared), record["parameters"]):
-        yield Finding(str(image), f"would be run with another {change} today")
+        yield VerifyResult(str(image), f"would be run with another {change} today")
         return
     same = record["versions"] == versions() and record["machine"]["torch_threads"] == torch.get_num_threads()
     same &= record["parameters"]["device"] == describe_plan(prepared)["device"]
@@ -231,7 +233,7 @@ def _differs(now: dict[str, Any], told: dict[str, Any]) -> str | None:
     return next((name for name in decisive if json.loads(json_line(now.get(name))) != told[name]), None)
 
 
-def _drawn(prepared: Prepared, count: int, seed: int) -> list[Window]:
+def _drawn(prepared: MappingJob, count: int, seed: int) -> list[Window]:
     """Windows of the working grid, each all that a tile has a say in: its own pixels, and those it shares."""
     plan = prepared.plan
     places = [(row, col) for row in plan.tile_rows for col in plan.tile_cols]
@@ -243,7 +245,7 @@ def _drawn(prepared: Prepared, count: int, seed: int) -> list[Window]:
     return [part for part in parts if part]
 
 
-def _again(prepared: Prepared, window: Window, classes: Path, allowed: float) -> Finding:
+def _again(prepared: MappingJob, window: Window, classes: Path, allowed: float) -> VerifyResult:
     """Map one window anew and compare it with the map."""
     plan = replace(prepared.plan, roi=window)
     sweep = Sweep(plan, prepared.model, prepared.forward, lambda _tiles: None)
@@ -261,5 +263,5 @@ def _again(prepared: Prepared, window: Window, classes: Path, allowed: float) ->
     wrong = int(np.count_nonzero(fresh != kept))
     what = f"{classes}: {Window(col, row, window.width, window.height)}, run again"
     if wrong <= allowed * fresh.size and np.array_equal(fresh == NODATA, kept == NODATA):
-        return Finding(what if allowed == _SAME_MACHINE else f"{what} (on another machine: {wrong} pixels differ)")
-    return Finding(what, f"{wrong:,} of {fresh.size:,} pixels are of another class")
+        return VerifyResult(what if allowed == _SAME_MACHINE else f"{what} (on another machine: {wrong} pixels differ)")
+    return VerifyResult(what, f"{wrong:,} of {fresh.size:,} pixels are of another class")

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from threading import Lock
 
 from agriseg.files import make_folder, write_bytes
-from agriseg.mapping.checkpoint import Archive, clear, spoilt
+from agriseg.mapping.checkpoint import RunCheckpoint, corruption_errors, delete_checkpoint
 from agriseg.mapping.outputs import PUBLISHING, Outputs
-from agriseg.mapping.pixel_counts import Account
-from agriseg.mapping.prepare import Prepared
-from agriseg.storage.base import Place
+from agriseg.mapping.pixel_counts import PixelCounts
+from agriseg.mapping.prepare import MappingJob
+from agriseg.storage.base import Storage
 
 
-class Working:
+class WorkingFolder:
     """What a run keeps while it lasts.
 
     Args:
@@ -26,12 +26,14 @@ class Working:
     through with everything but its cleaning up, else None.
     """
 
-    def __init__(self, prepared: Prepared, places: Sequence[Outputs], name: str, place: Place, *, resume: bool) -> None:
+    def __init__(
+        self, prepared: MappingJob, places: Sequence[Outputs], name: str, place: Storage, *, resume: bool
+    ) -> None:
         self.folder = places[0].working
         self._place = place
         self._name = name
         self._lock = Lock()
-        self._done: dict[int, Account] = {}
+        self._done: dict[int, PixelCounts] = {}
         is_through = resume and self.is_publishing
         self.finished = next((each for each in places if is_through and each.holds(name)), None)
         if self.finished:
@@ -41,7 +43,7 @@ class Working:
             shutil.rmtree(self.folder, ignore_errors=True)
         make_folder(self.folder)
         if not taken_up:
-            self.archive = Archive.create(prepared, place)
+            self.archive = RunCheckpoint.create(prepared, place)
 
     @property
     def missing(self) -> list[int]:
@@ -49,12 +51,12 @@ class Working:
         return [index for index in range(len(self.archive.bands)) if index not in self._done]
 
     @property
-    def account(self) -> Account:
+    def account(self) -> PixelCounts:
         """What the map came to, when all bands are done."""
         first, *others = (self._done[index] for index in range(len(self.archive.bands)))
         return sum(others, first)
 
-    def settle(self, index: int, account: Account) -> None:
+    def settle(self, index: int, account: PixelCounts) -> None:
         """Take note that a band is done."""
         with self._lock:
             self._done[index] = account
@@ -72,7 +74,7 @@ class Working:
 
     def remove(self) -> None:
         """Delete it all; last the word that outputs got their names, or a kill now would make them another's."""
-        clear(self._place)
+        delete_checkpoint(self._place)
         for path in self.folder.glob("*"):
             if path.name != PUBLISHING:
                 path.unlink(missing_ok=True)
@@ -86,14 +88,14 @@ class Working:
         except OSError:
             return False
 
-    def _take_up(self, prepared: Prepared) -> bool:
+    def _take_up(self, prepared: MappingJob) -> bool:
         """Go on with what is kept, if it is of this run; bands that do not check are done again."""
         try:
-            self.archive = Archive(prepared, self._place)
+            self.archive = RunCheckpoint(prepared, self._place)
             for index in self.archive.recorded:
                 if (found := self.archive.find(index)) is not None:
                     self._done[index] = found
-        except spoilt(self._place):
+        except corruption_errors(self._place):
             self._done = {}
             return False
         self.archive.forget(self.missing)

@@ -26,10 +26,10 @@ from agriseg.raster.qml import ramp_style
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.valid_mask import Use, ValidityRule, check_nodata
 from agriseg.vectors.identity import content_hashes
-from agriseg.vegetation.formulas import ROLES, Index, find_index
+from agriseg.vegetation.formulas import ROLES, Index, get_index
 from agriseg.vegetation.index_rows import IndexRows, Summary
 from agriseg.vegetation.reflectance import Units, doubts
-from agriseg.vegetation.sensors import Sensor, sensor
+from agriseg.vegetation.sensors import Sensor, get_sensor
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def write_indices(
         StorageError: the disk did not take it.
     """
     options = options or IndexOptions()
-    indices = [find_index(name) for name in names]
+    indices = [get_index(name) for name in names]
     if repeated := [index.name for number, index in enumerate(indices) if index in indices[:number]]:
         raise UsageError(f"index {repeated[0]} is named twice; name it once")
     info = RasterInfo.read(image)
@@ -172,7 +172,7 @@ class _Making:
         self._info = info
         if options.nodata is not None:
             check_nodata(options.nodata, info.dtype)
-        camera = None if options.sensor is None else sensor(options.sensor)
+        camera = None if options.sensor is None else get_sensor(options.sensor)
         needed = [role for index in indices for role in index.roles]
         self._bands, self.warnings = _mapping(info, options, camera, needed)
         for index in indices:

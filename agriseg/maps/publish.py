@@ -20,7 +20,7 @@ _NAMES = ".names"  # in the folder of the drafts: what gets its name, from befor
 
 
 @dataclass(frozen=True)
-class Made:
+class PublishedFiles:
     """What was made of finished maps.
 
     Args:
@@ -41,7 +41,9 @@ class Made:
         return {**self.facts, "files": [str(path) for path in self.files]}
 
 
-def publish(stem: Stem, end: str, lock: Path, make: Callable[[Path], Mapping[str, Any]], *, overwrite: bool) -> Made:
+def publish(
+    stem: Stem, end: str, lock: Path, make: Callable[[Path], Mapping[str, Any]], *, overwrite: bool
+) -> PublishedFiles:
     """Make files in a folder of their own, then give them their names, the record last.
 
     They replace all that the record there vouches for, and the pages that tell of it.
@@ -75,7 +77,7 @@ def publish(stem: Stem, end: str, lock: Path, make: Callable[[Path], Mapping[str
         hashes = {path.name: file_hash(path) for path in outputs}
         told = {"format": 1, **facts, "outputs": hashes, "contents": content_hashes(outputs), "versions": versions()}
         files.write_text(record, json_document(told))
-    return Made(facts, (*outputs, record))
+    return PublishedFiles(facts, (*outputs, record))
 
 
 @contextmanager

@@ -170,7 +170,7 @@ class FinishedMap:
 
 
 @dataclass(frozen=True)
-class OnSameGrid:
+class SameGrid:
     """What is on the grid of a source, and has its legend.
 
     Args:
@@ -205,7 +205,7 @@ class OnSameGrid:
 
 
 @dataclass(frozen=True)
-class MaskRows(OnSameGrid):
+class MaskLayer(SameGrid):
     """The mask of a source as a layer to publish; `raster.cog.Rows`."""
 
     bands = 1

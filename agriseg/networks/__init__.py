@@ -11,13 +11,13 @@ from torch import nn
 
 from agriseg.errors import ModelError
 from agriseg.networks import deeplab, fcn, fcn8s, fcn_small, input_downsampling, lraspp, segnet, unet_small
-from agriseg.networks.first_conv import widen
-from agriseg.networks.input_downsampling import Reduced, factor_of, plain
-from agriseg.networks.receptive_field import Reach
+from agriseg.networks.first_conv import expand_first_conv
+from agriseg.networks.input_downsampling import DownsampledInput, downsampling_factor, without_downsampling
+from agriseg.networks.receptive_field import ReceptiveField
 
 __all__ = [
-    "ARCHITECTURES", "NAMED_STARTS", "Architecture", "architecture", "factor_of", "last_bias", "plain", "plain_name",
-    "widen",
+    "ARCHITECTURES", "NAMED_STARTS", "Architecture", "architecture", "downsampling_factor", "expand_first_conv",
+    "last_bias", "plain_name", "without_downsampling",
 ]  # fmt: skip
 
 NAMED_STARTS = ("imagenet", "coco")
@@ -39,7 +39,7 @@ class Architecture:
 
     name: str
     make: Callable[[int, int], nn.Module]
-    reach: Reach
+    reach: ReceptiveField
     align: int
     heads: tuple[str, ...]
     pretrained: Mapping[str, str] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Architecture:
     def over(self, factor: int) -> "Architecture":
         """The same over means of `factor` x `factor` pixels, named with `/factor` at its end."""
         return replace(
-            self, name=f"{self.name}/{factor}", make=lambda *shape: Reduced(self.make(*shape), factor),
+            self, name=f"{self.name}/{factor}", make=lambda *shape: DownsampledInput(self.make(*shape), factor),
             reach=input_downsampling.reach(self.reach, factor), align=self.align * factor,
         )  # fmt: skip
 

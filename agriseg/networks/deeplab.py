@@ -6,7 +6,7 @@ Chen, Papandreou, Schroff and Adam 2017, "Rethinking Atrous Convolution for Sema
 
 from torchvision.models.segmentation import deeplabv3_resnet50
 
-from agriseg.networks.receptive_field import Reach
+from agriseg.networks.receptive_field import ReceptiveField
 from agriseg.networks.torchvision_dilated import DilatedResNet, body_reach
 
 _WIDEST = 36  # largest dilation of the pyramid
@@ -21,6 +21,6 @@ class DeepLabV3(DilatedResNet):
         )
 
 
-def reach() -> Reach:
+def reach() -> ReceptiveField:
     """What one logit sees: everything."""
     return body_reach(50).conv(3, dilation=_WIDEST).conv(3).pool_all()

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
 
-from agriseg.networks.receptive_field import Reach
+from agriseg.networks.receptive_field import ReceptiveField
 from agriseg.networks.torchvision_dilated import DilatedResNet, body_reach
 
 
@@ -19,6 +19,6 @@ class FCNResNet(DilatedResNet):
         super().__init__(build(weights=None, weights_backbone=None, num_classes=classes, aux_loss=True), bands)
 
 
-def reach(depth: Literal[50, 101]) -> Reach:
+def reach(depth: Literal[50, 101]) -> ReceptiveField:
     """What one logit of the network sees."""
     return body_reach(depth).conv(3)

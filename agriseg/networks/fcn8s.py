@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torchvision.models import resnet18, resnet34, resnet50
 
-from agriseg.networks.first_conv import for_bands
-from agriseg.networks.receptive_field import Reach
+from agriseg.networks.first_conv import first_conv_for
+from agriseg.networks.receptive_field import ReceptiveField
 
 Depth = Literal[18, 34, 50]
 
@@ -27,7 +27,7 @@ class FCN8s(nn.Module):
         self.backbone = {18: resnet18, 34: resnet34, 50: resnet50}[depth](weights=None)
         width = self.backbone.fc.in_features
         del self.backbone.fc
-        self.backbone.conv1 = for_bands(self.backbone.conv1, bands)
+        self.backbone.conv1 = first_conv_for(self.backbone.conv1, bands)
         self.score8 = nn.Conv2d(width // 4, classes, 1)
         self.score16 = nn.Conv2d(width // 2, classes, 1)
         self.score32 = nn.Conv2d(width, classes, 1)
@@ -51,11 +51,11 @@ class FCN8s(nn.Module):
         return logits
 
 
-def reach(depth: Depth) -> Reach:
+def reach(depth: Depth) -> ReceptiveField:
     """What one logit sees: the path through stride 32, the widest."""
     threes = 1 if depth == 50 else 2  # convolutions of kernel 3 in a block; the others of a bottleneck have kernel 1
     one, two, three, four = (threes * blocks for blocks in _BLOCKS[depth])
-    body = Reach().conv(7, stride=2).conv(3, stride=2).convs(one, 3)
+    body = ReceptiveField().conv(7, stride=2).conv(3, stride=2).convs(one, 3)
     for convs in (two, three, four):
         body = body.conv(3, stride=2).convs(convs - 1, 3)
     return body.double().double()

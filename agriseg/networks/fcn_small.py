@@ -6,7 +6,7 @@ Aggregation by Dilated Convolutions", arXiv 1511.07122.
 
 from torch import nn
 
-from agriseg.networks.receptive_field import Reach
+from agriseg.networks.receptive_field import ReceptiveField
 
 _WIDTH = 32
 _DILATIONS = (1, 2, 4, 8)
@@ -33,9 +33,9 @@ class FCNSmall(nn.Sequential):
         return self[LAST]
 
 
-def reach() -> Reach:
+def reach() -> ReceptiveField:
     """What one logit sees."""
-    reached = Reach().conv(3, stride=2)
+    reached = ReceptiveField().conv(3, stride=2)
     for dilation in _DILATIONS:
         reached = reached.conv(3, dilation=dilation)
     return reached

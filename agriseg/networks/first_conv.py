@@ -8,7 +8,7 @@ from torch import nn
 RGB = ("red", "green", "blue")
 
 
-def for_bands(conv: nn.Conv2d, bands: int) -> nn.Conv2d:
+def first_conv_for(conv: nn.Conv2d, bands: int) -> nn.Conv2d:
     """The same convolution with another number of input bands, with random weights (He et al. 2015, arXiv 1502.01852).
 
     One that has the number already comes back itself.
@@ -20,7 +20,7 @@ def for_bands(conv: nn.Conv2d, bands: int) -> nn.Conv2d:
     return made
 
 
-def widen(weight: torch.Tensor, bands: Sequence[str], given: Sequence[str] = RGB) -> torch.Tensor:
+def expand_first_conv(weight: torch.Tensor, bands: Sequence[str], given: Sequence[str] = RGB) -> torch.Tensor:
     """Spread the kernels of a convolution over other bands.
 
     A band that it was trained on keeps its own kernel; any other band starts from the mean of all.

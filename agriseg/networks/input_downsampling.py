@@ -9,10 +9,10 @@ from typing import cast
 import torch
 from torch import nn
 
-from agriseg.networks.receptive_field import Reach
+from agriseg.networks.receptive_field import ReceptiveField
 
 
-class Reduced(nn.Module):
+class DownsampledInput(nn.Module):
     """(N, C, h, w) float32 -> the inner network's answers for (N, C, h/n, w/n)."""
 
     def __init__(self, inner: nn.Module, factor: int) -> None:
@@ -32,16 +32,16 @@ class Reduced(nn.Module):
         return logits
 
 
-def plain(network: nn.Module) -> nn.Module:
+def without_downsampling(network: nn.Module) -> nn.Module:
     """The network itself, without the means before it: what weights from elsewhere fit, and what is trained."""
-    return network.inner if isinstance(network, Reduced) else network
+    return network.inner if isinstance(network, DownsampledInput) else network
 
 
-def factor_of(network: nn.Module) -> int:
+def downsampling_factor(network: nn.Module) -> int:
     """How many pixels a side it takes the mean of; 1 for a plain network."""
-    return network.factor if isinstance(network, Reduced) else 1
+    return network.factor if isinstance(network, DownsampledInput) else 1
 
 
-def reach(inner: Reach, factor: int) -> Reach:
+def reach(inner: ReceptiveField, factor: int) -> ReceptiveField:
     """What one logit sees when each pixel of the inner network is a mean of `factor` pixels a side."""
-    return Reach(inner.jump * factor, inner.before * factor, inner.after * factor + factor - 1, inner.whole)
+    return ReceptiveField(inner.jump * factor, inner.before * factor, inner.after * factor + factor - 1, inner.whole)

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
-from agriseg.networks.first_conv import for_bands
-from agriseg.networks.receptive_field import Reach
+from agriseg.networks.first_conv import first_conv_for
+from agriseg.networks.receptive_field import ReceptiveField
 
 
 class LRASPP(nn.Module):
@@ -25,7 +25,7 @@ class LRASPP(nn.Module):
         self.backbone = whole.backbone
         self.classifier = whole.classifier
         stem = self.backbone["0"]
-        stem[0] = for_bands(stem[0], bands)
+        stem[0] = first_conv_for(stem[0], bands)
 
     @property
     def last(self) -> nn.Module:
@@ -39,6 +39,6 @@ class LRASPP(nn.Module):
         return logits
 
 
-def reach() -> Reach:
+def reach() -> ReceptiveField:
     """What one logit sees: everything."""
-    return Reach(jump=8).pool_all()
+    return ReceptiveField(jump=8).pool_all()

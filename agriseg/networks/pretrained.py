@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from agriseg.errors import ModelError
-from agriseg.networks import Architecture, plain
-from agriseg.networks.first_conv import RGB, widen
+from agriseg.networks import Architecture, without_downsampling
+from agriseg.networks.first_conv import RGB, expand_first_conv
 
 _CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's and timm's networks for whole pictures
 _COUNTER = "num_batches_tracked"  # not in weights that were saved before torch 0.4.1
@@ -15,7 +15,7 @@ _COUNTER = "num_batches_tracked"  # not in weights that were saved before torch 
 State = Mapping[str, torch.Tensor]
 
 
-def adopt(
+def load_pretrained(
     network: nn.Module, design: Architecture, given: State, bands: Sequence[str], trained_on: Sequence[str] = RGB,
     *, keep_heads: bool = True,
 ) -> list[str]:  # fmt: skip
@@ -23,8 +23,8 @@ def adopt(
 
     They are those of a whole network of the same architecture, or of a network that tells pictures apart, as
     torchvision and timm name its tensors (ResNet, VGG-16-BN, MobileNetV3): that becomes the backbone, which is the
-    transplant of the article. The first convolution is widened (see `widen`). What depends on the classes keeps its
-    random weights where their number differs.
+    transplant of the article. The first convolution is widened (see `expand_first_conv`). What depends on the classes
+    keeps its random weights where their number differs.
 
     Args:
         network: built by `design`.
@@ -40,13 +40,13 @@ def adopt(
     Raises:
         ModelError: a tensor is missing, unknown or of another shape; the first is named.
     """
-    network = plain(network)
+    network = without_downsampling(network)
     own = network.state_dict()
     whole = _is_whole(own, given)
     state = dict(given) if whole else _as_backbone(own, given)
     first = next(key for key, value in own.items() if value.dim() == 4)
     if first in state and state[first].dim() == 4 and state[first].shape[1] == len(trained_on):
-        state[first] = widen(state[first], bands, trained_on)
+        state[first] = expand_first_conv(state[first], bands, trained_on)
     loose = _heads(design, state) if whole else tuple(key for key in own if not key.startswith("backbone."))
     fresh = [
         key for key in own if key.startswith(loose) and not (keep_heads and key in state and _alike(state, own, key))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Reach:
+class ReceptiveField:
     """What one output cell sees of an input axis, in input pixels; `whole`: of all of it, however long."""
 
     jump: int = 1
@@ -18,31 +18,31 @@ class Reach:
     after: int = 0
     whole: bool = False
 
-    def conv(self, kernel: int, stride: int = 1, dilation: int = 1) -> "Reach":
+    def conv(self, kernel: int, stride: int = 1, dilation: int = 1) -> "ReceptiveField":
         """After a convolution or pooling with the usual padding of half the dilated kernel."""
         wide = dilation * (kernel - 1)
         padding = wide // 2
         before, after = self.before + padding * self.jump, self.after + (wide - padding) * self.jump
         return replace(self, jump=self.jump * stride, before=before, after=after)
 
-    def convs(self, count: int, kernel: int, dilation: int = 1) -> "Reach":
+    def convs(self, count: int, kernel: int, dilation: int = 1) -> "ReceptiveField":
         """After `count` equal convolutions of stride 1."""
         reach = self
         for _ in range(count):
             reach = reach.conv(kernel, dilation=dilation)
         return reach
 
-    def double(self) -> "Reach":
+    def double(self) -> "ReceptiveField":
         """After a transposed convolution of kernel 4, stride 2, padding 1: two cells make each output."""
         half = self.jump // 2
         return replace(self, jump=half, before=self.before + self.jump, after=self.after + half)
 
-    def unpool(self) -> "Reach":
+    def unpool(self) -> "ReceptiveField":
         """After an unpooling by 2: one cell makes each output."""
         half = self.jump // 2
         return replace(self, jump=half, before=self.before + half)
 
-    def pool_all(self) -> "Reach":
+    def pool_all(self) -> "ReceptiveField":
         """After a mean over everything."""
         return replace(self, whole=True)
 

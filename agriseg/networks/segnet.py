@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torchvision.models import vgg16_bn
 
-from agriseg.networks.first_conv import for_bands
-from agriseg.networks.receptive_field import Reach
+from agriseg.networks.first_conv import first_conv_for
+from agriseg.networks.receptive_field import ReceptiveField
 
 _ENCODER = (2, 2, 3, 3, 3)  # convolutions before each pooling
 _DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64,))
@@ -26,7 +26,7 @@ class SegNet(nn.Module):
         self.backbone = vgg16_bn(weights=None)
         del self.backbone.avgpool, self.backbone.classifier
         features = self.backbone.features
-        features[0] = for_bands(features[0], bands)
+        features[0] = first_conv_for(features[0], bands)
         for layer in features:
             if isinstance(layer, nn.MaxPool2d):
                 layer.return_indices = True
@@ -61,9 +61,9 @@ class SegNet(nn.Module):
         return logits
 
 
-def reach() -> Reach:
+def reach() -> ReceptiveField:
     """What one logit sees: the path through stride 32, the widest."""
-    reached = Reach()
+    reached = ReceptiveField()
     for convs in _ENCODER:
         reached = reached.convs(convs, 3).conv(2, stride=2)
     for convs in reversed(_ENCODER):

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from agriseg.networks.first_conv import for_bands
-from agriseg.networks.receptive_field import Reach
+from agriseg.networks.first_conv import first_conv_for
+from agriseg.networks.receptive_field import ReceptiveField
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
@@ -26,7 +26,7 @@ class DilatedResNet(nn.Module):
         self.backbone = whole.backbone
         self.classifier = whole.classifier
         self.aux_classifier = whole.aux_classifier
-        self.backbone.conv1 = for_bands(self.backbone.conv1, bands)
+        self.backbone.conv1 = first_conv_for(self.backbone.conv1, bands)
 
     @property
     def last(self) -> nn.Module:
@@ -45,10 +45,10 @@ class DilatedResNet(nn.Module):
         return self.classifier(features["out"]), self.aux_classifier(features["aux"])
 
 
-def body_reach(depth: Literal[50, 101]) -> Reach:
+def body_reach(depth: Literal[50, 101]) -> ReceptiveField:
     """What one cell of the last features sees."""
     one, two, three, four = _BLOCKS[depth]
-    stem = Reach().conv(7, stride=2).conv(3, stride=2).convs(one, 3)
+    stem = ReceptiveField().conv(7, stride=2).conv(3, stride=2).convs(one, 3)
     body = stem.conv(3, stride=2).convs(two - 1, 3)
     # torchvision keeps the dilation of the stage before in a dilated stage's first block
     body = body.conv(3).convs(three - 1, 3, dilation=2)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from agriseg.networks.receptive_field import Reach
+from agriseg.networks.receptive_field import ReceptiveField
 
 _WIDTHS = (32, 64, 128, 192)  # at strides 2, 4, 8, 16
 
@@ -49,9 +49,9 @@ class UNetSmall(nn.Module):
         return logits
 
 
-def reach() -> Reach:
+def reach() -> ReceptiveField:
     """What one logit sees: the path through the coarsest stage, the widest."""
-    reached = Reach().conv(3, stride=2).convs(2, 3)
+    reached = ReceptiveField().conv(3, stride=2).convs(2, 3)
     for _ in _WIDTHS[1:]:
         reached = reached.conv(3, stride=2).convs(2, 3)
     for _ in _WIDTHS[1:]:

@@ -34,7 +34,7 @@ _HEADER = 64  # bytes of a file in which its ghost area begins
 _GHOST = re.compile(rb"GDAL_STRUCTURAL_METADATA_SIZE=(\d{6}) bytes\n")
 
 
-class Rows(Protocol):
+class RowSource(Protocol):
     """Where a layer's pixels come from; they are asked for twice, to be written and to be compared."""
 
     @property
@@ -85,7 +85,7 @@ class Layer:
     band_tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_cog(rows: Rows, layer: Layer, folder: Path, threads: int) -> tuple[Path, int]:
+def write_cog(rows: RowSource, layer: Layer, folder: Path, threads: int) -> tuple[Path, int]:
     """Build the file in a folder, on the disk where it is to stay, and verify it.
 
     Args:
@@ -145,7 +145,7 @@ def _same_points(written: rasterio.DatasetReader, where: Georeference) -> bool:
     return one == two
 
 
-def _write_draft(path: Path, rows: Rows, layer: Layer) -> None:
+def _write_draft(path: Path, rows: RowSource, layer: Layer) -> None:
     """A plain GeoTIFF with overviews, streamed from where the rows come from."""
     where = layer.georeference
     profile = {
@@ -186,7 +186,7 @@ def _same(one: NDArray[Any], two: NDArray[Any]) -> bool:
     return np.array_equal(one, two, equal_nan=one.dtype.kind == "f")
 
 
-def _verify(final: Path, draft: Path, rows: Rows, layer: Layer) -> int:
+def _verify(final: Path, draft: Path, rows: RowSource, layer: Layer) -> int:
     """Compare every pixel with the rows and every overview with the draft's; count nodata pixels."""
     nodata = 0
     with rasterio.open(final, driver="GTiff") as written:
@@ -250,7 +250,7 @@ def _blocks(dataset: rasterio.DatasetReader) -> Iterator[tuple[int, int]]:
             yield place, size
 
 
-def _same_header(written: rasterio.DatasetReader, rows: Rows, layer: Layer) -> None:
+def _same_header(written: rasterio.DatasetReader, rows: RowSource, layer: Layer) -> None:
     where = layer.georeference
     expected = [rows.width, rows.height, rows.bands, rows.nodata]
     if not np.array_equal([written.width, written.height, written.count, written.nodata], expected, equal_nan=True):

@@ -14,7 +14,7 @@ from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from agriseg.errors import DataError
 from agriseg.raster import geodesy
 from agriseg.raster.gdal_env import BLOCK_CACHE_BYTES, gdal_calls
-from agriseg.raster.identity import Stamp, raster_files
+from agriseg.raster.identity import FileStamp, raster_files
 from agriseg.raster.safe_open import check_regular, open_raster
 from agriseg.raster.tags import orientation
 
@@ -68,7 +68,7 @@ class RasterInfo:
     """
 
     path: Path
-    stamp: Stamp
+    stamp: FileStamp
     driver: str
     width: int
     height: int
@@ -97,7 +97,7 @@ class RasterInfo:
         paths = raster_files(path)
         for each in (path, *paths):  # GDAL would leave out what it may not read, without a word
             check_regular(each)
-        stamp = Stamp.of_files(paths)  # first: what is written from now on makes another of it
+        stamp = FileStamp.of_files(paths)  # first: what is written from now on makes another of it
         with gdal_calls(failure) as heard, open_raster(path) as dataset:
             # First: whatever GDAL grumbled about before, rasterio raises here.
             colours = dataset.colorinterp
@@ -130,7 +130,7 @@ class RasterInfo:
         Raises:
             DataError: it is not what it was when its header was read, or is gone.
         """
-        if not self.path.exists() or Stamp.of(self.path) != self.stamp:
+        if not self.path.exists() or FileStamp.of(self.path) != self.stamp:
             raise DataError(f"{self.path}: changed while it was read; run again when it is complete")
 
     @property

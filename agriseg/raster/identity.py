@@ -76,7 +76,7 @@ def raster_files(path: Path, names: Listing | None = None) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class Stamp:
+class FileStamp:
     """What changes when a file, or one that belongs to it, is written again; seen without reading much.
 
     Args:
@@ -93,7 +93,7 @@ class Stamp:
     newest_ns: int = field(default=0, compare=False)
 
     @classmethod
-    def of(cls, path: Path, names: Listing | None = None) -> "Stamp":
+    def of(cls, path: Path, names: Listing | None = None) -> "FileStamp":
         """The stamp of a raster as it is now.
 
         Args:
@@ -106,7 +106,7 @@ class Stamp:
         return cls.of_files(raster_files(path, names))
 
     @classmethod
-    def of_files(cls, paths: Sequence[Path]) -> "Stamp":
+    def of_files(cls, paths: Sequence[Path]) -> "FileStamp":
         """The stamp of a file, the first, and of those that belong to it."""
         first, *others = paths
         state = first.stat()

@@ -18,7 +18,7 @@ from agriseg.errors import DataError
 from agriseg.grid import Window, intersection
 from agriseg.raster.gdal_env import gdal_calls, grow_block_cache
 from agriseg.raster.header import Georeference, RasterInfo
-from agriseg.raster.resample import Taps, resample
+from agriseg.raster.resample import ResampleWeights, resample
 from agriseg.raster.safe_open import open_raster
 from agriseg.raster.valid_mask import ValidityRule
 
@@ -61,7 +61,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Strip:
+class PixelStrip:
     """Pixels of a window.
 
     Args:
@@ -92,7 +92,7 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self._dataset.close()
 
-    def read(self, window: Window) -> Strip:
+    def read(self, window: Window) -> PixelStrip:
         """Read a window of the working grid, validity with it.
 
         Raises:
@@ -101,22 +101,22 @@ class Reader:
         source = self._source
         if source.native:
             pixels, valid, lost = self._stored(window)
-            return Strip(window, pixels, valid, lost)
+            return PixelStrip(window, pixels, valid, lost)
         resampled = np.empty((len(source.bands), window.height, window.width), np.float32)
         known = np.empty((window.height, window.width), bool)
         holes: list[Window] = []
-        cols = Taps(self._dataset.width, source.width, window.col_off, window.col_stop)
+        cols = ResampleWeights(self._dataset.width, source.width, window.col_off, window.col_stop)
         at_once = self._rows_at_once(cols)
         for start in range(window.row_off, window.row_stop, at_once):
             stop = min(start + at_once, window.row_stop)
-            rows = Taps(self._dataset.height, source.height, start, stop)
+            rows = ResampleWeights(self._dataset.height, source.height, start, stop)
             part = slice(start - window.row_off, stop - window.row_off)
             pixels, valid, lost = self._stored(_spanned(rows, cols))
             resampled[:, part], known[part] = resample(pixels, valid, rows, cols)
             holes += [hole for each in lost if (hole := intersection(self._worked(each), window))]
         for hole in holes:
             known[hole.within(window)] = False
-        return Strip(window, resampled, known, tuple(dict.fromkeys(holes)))
+        return PixelStrip(window, resampled, known, tuple(dict.fromkeys(holes)))
 
     def _stored(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_], tuple[Window, ...]]:
         """Pixels (C, h, w) and validity (h, w) of a window of the opened file, and what of it is lost."""
@@ -176,7 +176,7 @@ class Reader:
         bottom = min(self._source.height, math.ceil(stored.row_stop * down))
         return Window(left, top, right - left, bottom - top)
 
-    def _rows_at_once(self, cols: Taps) -> int:
+    def _rows_at_once(self, cols: ResampleWeights) -> int:
         """Output rows whose source pixels fit into `_CHUNK_BYTES`."""
         first, last = cols.span
         row = (last - first) * (len(self._source.bands) + 1) * 8 * max(1.0, self._dataset.height / self._source.height)
@@ -198,6 +198,6 @@ def _blocks(shape: tuple[int, int], window: Window) -> Iterator[Window]:
                 yield part
 
 
-def _spanned(rows: Taps, cols: Taps) -> Window:
+def _spanned(rows: ResampleWeights, cols: ResampleWeights) -> Window:
     (top, bottom), (left, right) = rows.span, cols.span
     return Window(left, top, right - left, bottom - top)

@@ -15,7 +15,7 @@ LEAST_VALID = 0.5
 
 
 @dataclass(frozen=True)
-class Taps:
+class ResampleWeights:
     """Which source pixels make the output pixels `[start, stop)` of an axis, and with what weight.
 
     Args:
@@ -61,7 +61,7 @@ class Taps:
 
 
 def resample(
-    pixels: NDArray[np.generic], valid: NDArray[np.bool_], rows: Taps, cols: Taps
+    pixels: NDArray[np.generic], valid: NDArray[np.bool_], rows: ResampleWeights, cols: ResampleWeights
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Resample the source window that `rows.span` and `cols.span` name.
 
@@ -80,7 +80,7 @@ def resample(
     return mean.astype(np.float32), share >= LEAST_VALID - 1e-9
 
 
-def _along(array: NDArray[np.float64], taps: Taps, axis: int) -> NDArray[np.float64]:
+def _along(array: NDArray[np.float64], taps: ResampleWeights, axis: int) -> NDArray[np.float64]:
     """Weighted sum along one axis of (C, h, w), tap by tap, so that the order of the sum is fixed."""
     index, weight = taps.table()
     index = index - taps.span[0]

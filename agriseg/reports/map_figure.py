@@ -24,7 +24,7 @@ from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL, NODATA, LegendClass
 from agriseg.maps.reader import FinishedMap
 from agriseg.raster.gdal_env import GDAL_ERRORS
 from agriseg.raster.geodesy import gsd, pixel_sides
-from agriseg.reports.patterns import TILE, ink, pattern
+from agriseg.reports.patterns import TILE, line_colour, pattern
 from agriseg.vectors.affine import moved
 
 MOST_BYTES = 1_900_000
@@ -120,7 +120,7 @@ class MapPicture:
         return length, length / extent
 
 
-def spots(run: FinishedMap, lonlat: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def scout_positions(run: FinishedMap, lonlat: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Shares of the map's width and height at which places lie; of degrees, OGC:CRS84."""
     if not lonlat:
         return []
@@ -149,7 +149,7 @@ def _drawn(ids: NDArray[np.uint8], doubtful: NDArray[np.bool_], present: list[Le
     for entry in present:
         member = ids == entry.id
         drawn.append(_few_colours(member, [(0, 0, 0), entry.rgb]))
-        drawn.append(_few_colours(member & pattern(entry, *ids.shape), [(0, 0, 0), ink(entry)]))
+        drawn.append(_few_colours(member & pattern(entry, *ids.shape), [(0, 0, 0), line_colour(entry)]))
     return drawn
 
 
@@ -164,7 +164,7 @@ def _few_colours(numbers: NDArray[np.integer] | NDArray[np.bool_], palette: list
 
 def _swatch(entry: LegendClass) -> bytes:
     width, height = _SWATCH
-    return _few_colours(1 + pattern(entry, height, width), [(0, 0, 0), entry.rgb, ink(entry)])
+    return _few_colours(1 + pattern(entry, height, width), [(0, 0, 0), entry.rgb, line_colour(entry)])
 
 
 def _photo(path: Path, most: int) -> str:

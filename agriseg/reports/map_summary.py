@@ -8,7 +8,7 @@ from agriseg.maps.reader import FinishedMap
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class MapSummary:
     """One map in numbers. Hectares are None where the ground is unknown.
 
     Args:
@@ -30,7 +30,7 @@ class Snapshot:
     model: str | None
 
     @classmethod
-    def of(cls, run: FinishedMap, layers: Mapping[str, Any] | None) -> "Snapshot":
+    def of(cls, run: FinishedMap, layers: Mapping[str, Any] | None) -> "MapSummary":
         """Of a finished map, and of its layers if there are any."""
         record = run.record
         rows = _counted(record) if layers is None else layers["areas"][: len(run.legend)]

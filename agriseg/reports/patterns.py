@@ -30,7 +30,7 @@ def pattern(entry: LegendClass, height: int, width: int) -> NDArray[np.bool_]:
     return _KINDS[entry.id % len(_KINDS)](np.arange(height)[:, None], np.arange(width)[None])
 
 
-def ink(entry: LegendClass) -> tuple[int, int, int]:
+def line_colour(entry: LegendClass) -> tuple[int, int, int]:
     """Colour of the lines: the class's own, darker if it is bright, lighter if it is dark."""
     red, green, blue = (channel / 255 for channel in entry.rgb)
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue  # of ITU-R BT.709; not linearised, as it only sorts

@@ -11,10 +11,10 @@ from agriseg.errors import DataError, OutputError, UsageError
 from agriseg.files import file_hash
 from agriseg.maps.reader import FinishedMap, find_records
 from agriseg.maps.stem import LAYERS
-from agriseg.reports.map_figure import MapPicture, outline, spots
-from agriseg.reports.map_summary import Snapshot
-from agriseg.reports.report_page import GENERATOR, Outline, Story, report_page
-from agriseg.reports.translations import Words
+from agriseg.reports.map_figure import MapPicture, outline, scout_positions
+from agriseg.reports.map_summary import MapSummary
+from agriseg.reports.report_page import GENERATOR, Outline, ReportData, report_page
+from agriseg.reports.translations import Translator
 from agriseg.vectors.ogr import OGR_ERRORS, read_layer, reason
 
 _HEAD = 4096  # bytes of a page in which its generator is named
@@ -43,12 +43,12 @@ def write_report(record: Path, lang: str = "en", previous: Path | None = None) -
         raise OutputError(f"{page}: exists and is no report of agriseg's; move it away")
     picture = MapPicture.of(run, _mask(run, layers), _photo(run))
     scout = (layers or {}).get("scout") or []
-    story = Story(
-        Snapshot.of(run, layers), run.record, layers, picture,
-        spots(run, [(point["lon"], point["lat"]) for point in scout]),
+    story = ReportData(
+        MapSummary.of(run, layers), run.record, layers, picture,
+        scout_positions(run, [(point["lon"], point["lat"]) for point in scout]),
         tuple(_outlines(run, layers, picture, warnings)), _earlier(previous, record, run, warnings), warnings,
     )  # fmt: skip
-    files.write_text(page, report_page(story, Words(lang)))
+    files.write_text(page, report_page(story, Translator(lang)))
     return page
 
 
@@ -92,7 +92,7 @@ def _photo(run: FinishedMap) -> Path | None:
     return path if path.is_file() else None
 
 
-def _earlier(place: Path | None, record: Path, now: FinishedMap, warnings: list[str]) -> Snapshot | None:
+def _earlier(place: Path | None, record: Path, now: FinishedMap, warnings: list[str]) -> MapSummary | None:
     if place is None:
         return None
     records = find_records(place)
@@ -105,7 +105,7 @@ def _earlier(place: Path | None, record: Path, now: FinishedMap, warnings: list[
     days = [(each.record.get("input") or {}).get("acquired") for each in (run, now)]
     if not all(days) or days[0] == days[1]:
         warnings.append("the days of the two maps are unknown or the same: which of them is the earlier is your word")
-    return Snapshot.of(run, layers)
+    return MapSummary.of(run, layers)
 
 
 def _outlines(

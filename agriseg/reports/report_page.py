@@ -16,8 +16,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from agriseg.reports.map_figure import MapPicture
-from agriseg.reports.map_summary import Snapshot
-from agriseg.reports.translations import Words
+from agriseg.reports.map_summary import MapSummary
+from agriseg.reports.translations import Translator
 
 GENERATOR = '<meta name="generator" content="agriseg">'
 """Is in each page, and in no other file that might have its name."""
@@ -35,7 +35,7 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class Story:
+class ReportData:
     """What a report tells.
 
     Args:
@@ -49,13 +49,13 @@ class Story:
         warnings: what came up when the page was made.
     """
 
-    now: Snapshot
+    now: MapSummary
     record: Mapping[str, Any]
     layers: Mapping[str, Any] | None
     picture: MapPicture
     spots: Sequence[tuple[float, float]] = ()
     outlines: Sequence[Outline] = ()
-    before: Snapshot | None = None
+    before: MapSummary | None = None
     warnings: Sequence[str] = field(default_factory=tuple)
 
     @property
@@ -65,7 +65,7 @@ class Story:
         return list(dict.fromkeys(told))
 
 
-def report_page(story: Story, words: Words) -> str:
+def report_page(story: ReportData, words: Translator) -> str:
     """HTML; every name in it is escaped."""
     return render(
         "report.html.j2",
@@ -84,7 +84,7 @@ def report_page(story: Story, words: Words) -> str:
     )
 
 
-def render(name: str, words: Words, script: str | None = None, rules: str = "", **context: Any) -> str:
+def render(name: str, words: Translator, script: str | None = None, rules: str = "", **context: Any) -> str:
     """A page in a language, with its style, its scripts and the policy that allows just these.
 
     Args:
@@ -124,13 +124,13 @@ def _hash(text: str) -> str:
     return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _toggles(story: Story) -> str:
+def _toggles(story: ReportData) -> str:
     """Rules by which a class is seen or not, with scripts off too."""
     ids = (each.entry.id for each in story.picture.classes)
     return "".join(f"body:has(#t{k}:not(:checked)) .c{k} {{ display: none; }}\n" for k in ids)
 
 
-def _trend(story: Story) -> dict[str, Any] | None:
+def _trend(story: ReportData) -> dict[str, Any] | None:
     """Change since the earlier map: in hectares where both show the same ground, else in shares."""
     now, before = story.now, story.before
     if before is None or before.affected_share is None or now.affected_share is None:
@@ -152,7 +152,7 @@ def _differ(one: float | None, two: float | None) -> bool:
     return one is not None and two is not None and abs(one - two) > _SMALL_CHANGE * max(one, two)
 
 
-def _classes(story: Story) -> list[dict[str, Any]]:
+def _classes(story: ReportData) -> list[dict[str, Any]]:
     """Rows of the class table in the legend's order, with the picture of those that occur."""
     drawn = {each.entry.name: each for each in story.picture.classes}
     widest = max([row.get("share_of_field") or 0 for row in story.now.rows], default=0) or 1
@@ -170,7 +170,7 @@ def _classes(story: Story) -> list[dict[str, Any]]:
     return rows
 
 
-def _fields(story: Story, words: Words) -> dict[str, Any] | None:
+def _fields(story: ReportData, words: Translator) -> dict[str, Any] | None:
     """The fields, a row each; None without any."""
     if story.layers is None:
         return None
@@ -185,7 +185,7 @@ def _fields(story: Story, words: Words) -> dict[str, Any] | None:
 
 
 def _field_row(
-    part: Sequence[Mapping[str, Any]], trouble: Sequence[str], shown: Sequence[str], words: Words
+    part: Sequence[Mapping[str, Any]], trouble: Sequence[str], shown: Sequence[str], words: Translator
 ) -> list[tuple[Any, str]]:
     """Cells of a field: what to sort by, and what to show."""
     total = _sum(part)
@@ -202,7 +202,7 @@ def _sum(rows: Sequence[Mapping[str, Any]]) -> float | None:
     return None if None in areas else float(sum(areas))
 
 
-def _zones(story: Story, words: Words) -> dict[str, Any] | None:
+def _zones(story: ReportData, words: Translator) -> dict[str, Any] | None:
     zones = (story.layers or {}).get("zones")
     if not zones:
         return None
@@ -232,7 +232,7 @@ _CAUSES = {
 }
 
 
-def _causes(story: Story, words: Words) -> list[str]:
+def _causes(story: ReportData, words: Translator) -> list[str]:
     """Why the verdict is not green."""
     verdict = story.record.get("verdict") or {}
     told = verdict.get("causes")
@@ -241,7 +241,7 @@ def _causes(story: Story, words: Words) -> list[str]:
     return [words(_CAUSES[cause["what"]], **cause) for cause in told]
 
 
-def _bins(story: Story) -> list[dict[str, float]]:
+def _bins(story: ReportData) -> list[dict[str, float]]:
     """Bars of the histogram of confidence: from, to, share, and height in percent of the tallest, by square roots."""
     told = story.record.get("confidence")
     if not told or not sum(told["pixels"]):
@@ -258,7 +258,7 @@ def _bins(story: Story) -> list[dict[str, float]]:
     ]
 
 
-def _model(story: Story) -> dict[str, Any]:
+def _model(story: ReportData) -> dict[str, Any]:
     """The model's name and its scores, if its card has any."""
     model = story.record.get("model") or {}
     scores = model.get("evaluation") or {}
@@ -270,7 +270,7 @@ def _model(story: Story) -> dict[str, Any]:
     }
 
 
-def _making(story: Story, words: Words) -> list[tuple[str, str]]:
+def _making(story: ReportData, words: Translator) -> list[tuple[str, str]]:
     """What made the map, as name and text."""
     record = story.record
     image, model, how = (record.get(name) or {} for name in ("input", "model", "parameters"))
@@ -303,7 +303,7 @@ def _chosen(options: Mapping[str, Any] | None) -> str | None:
     return None if options is None else ", ".join(f"{name} {value}" for name, value in options.items() if value)
 
 
-def _data(story: Story, words: Words) -> dict[str, Any]:
+def _data(story: ReportData, words: Translator) -> dict[str, Any]:
     """What the script needs."""
     picture = story.picture
     return {

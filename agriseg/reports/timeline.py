@@ -19,17 +19,17 @@ from agriseg.errors import DataError, OutputError, UsageError
 from agriseg.figures.quicklook import class_picture
 from agriseg.maps.discover import DATE, field_and_date, first_day
 from agriseg.maps.reader import RECORD, FinishedMap
-from agriseg.reports.map_summary import Snapshot
+from agriseg.reports.map_summary import MapSummary
 from agriseg.reports.report import finished_run, is_page
-from agriseg.reports.timeline_page import Visit, season_page
-from agriseg.reports.translations import Words
+from agriseg.reports.timeline_page import TimelineEntry, season_page
+from agriseg.reports.translations import Translator
 
 _SIDES = ((150, 128), (600, 64))  # up to so many visits: px of a small map
 _SMALLEST = 32
 
 
 @dataclass(frozen=True)
-class Flight:
+class MapEntry:
     """A finished map of one field on one day.
 
     Args:
@@ -44,7 +44,7 @@ class Flight:
     field: str
     day: date
     is_flight: bool
-    numbers: Snapshot
+    numbers: MapSummary
 
     @classmethod
     def of(cls, record: Path, below: Path, pattern: re.Pattern[str] | None) -> Self:
@@ -56,7 +56,7 @@ class Flight:
             pattern: with the groups `field` and `date`, as for `agriseg batch`; or None.
         """
         run, layers, _ = finished_run(record)
-        numbers = Snapshot.of(run, layers)
+        numbers = MapSummary.of(run, layers)
         told = (run.record.get("input") or {}).get("path")
         image = Path(told).name if told else f"{run.stem}.tif"
         name = (record.parent.relative_to(below) / image).as_posix() if record.is_relative_to(below) else image
@@ -75,10 +75,10 @@ class Flight:
             numbers,
         )
 
-    def visit(self, page: Path, side: int) -> Visit:
+    def visit(self, page: Path, side: int) -> TimelineEntry:
         """The same for a page, with a map of at most so many pixels a side."""
         picture, link = _small_map(self.record, side), _link(page, self.record)
-        return Visit(self.field, self.day, self.is_flight, self.numbers, picture, link)
+        return TimelineEntry(self.field, self.day, self.is_flight, self.numbers, picture, link)
 
     def before(self, others: Sequence[Self]) -> Path | None:
         """The record of the latest earlier flight over the same field."""
@@ -95,7 +95,7 @@ class Flight:
         return True
 
 
-def write_season(page: Path, flights: Sequence[Flight], lang: str) -> None:
+def write_season(page: Path, flights: Sequence[MapEntry], lang: str) -> None:
     """Write the page of a season.
 
     Raises:
@@ -106,7 +106,7 @@ def write_season(page: Path, flights: Sequence[Flight], lang: str) -> None:
     files.make_folder(page.parent)
     side = next((side for most, side in _SIDES if len(flights) <= most), _SMALLEST)
     visits = [each.visit(page, side) for each in flights]
-    files.write_text(page, season_page(visits, Words(lang)))
+    files.write_text(page, season_page(visits, Translator(lang)))
 
 
 def _small_map(record: Path, side: int) -> str:

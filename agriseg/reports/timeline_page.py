@@ -6,9 +6,9 @@ from datetime import date
 from typing import Any
 
 from agriseg.legend import Legend
-from agriseg.reports.map_summary import Snapshot
+from agriseg.reports.map_summary import MapSummary
 from agriseg.reports.report_page import render
-from agriseg.reports.translations import NOTHING, Words
+from agriseg.reports.translations import NOTHING, Translator
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 900, 300, 70, 14, 20, 34  # of the chart (px)
 _MOST_LINES = 12
@@ -18,7 +18,7 @@ _TICKS = 4
 
 
 @dataclass(frozen=True)
-class Visit:
+class TimelineEntry:
     """One flight over one field.
 
     Args:
@@ -33,7 +33,7 @@ class Visit:
     field: str
     day: date
     is_flight: bool
-    numbers: Snapshot
+    numbers: MapSummary
     picture: str
     page: str | None
 
@@ -50,7 +50,7 @@ class Line:
     end: float
 
 
-def season_page(visits: Sequence[Visit], words: Words) -> str:
+def season_page(visits: Sequence[TimelineEntry], words: Translator) -> str:
     """HTML; every name in it is escaped.
 
     Args:
@@ -67,7 +67,7 @@ def season_page(visits: Sequence[Visit], words: Words) -> str:
     )  # fmt: skip
 
 
-def _series(visits: Sequence[Visit]) -> dict[str, dict[date, float]]:
+def _series(visits: Sequence[TimelineEntry]) -> dict[str, dict[date, float]]:
     """Hectares by day: of what is affected in each field; where that was not said, of each class in all fields."""
     found: dict[str, dict[date, float]] = {}
     told = any(visit.numbers.affected for visit in visits)
@@ -85,7 +85,7 @@ def _series(visits: Sequence[Visit]) -> dict[str, dict[date, float]]:
     return {name: found[name] for name in found if name in tallest}
 
 
-def _chart(visits: Sequence[Visit], words: Words) -> dict[str, Any] | None:
+def _chart(visits: Sequence[TimelineEntry], words: Translator) -> dict[str, Any] | None:
     """Lines over the days, in hectares; None where nothing is known on two days."""
     series = _series(visits)
     days = sorted({day for line in series.values() for day in line})
@@ -121,7 +121,7 @@ def _apart(labels: list[tuple[float, str]], least: float = 80) -> list[tuple[flo
     return kept
 
 
-def _table(visits: Sequence[Visit], words: Words) -> dict[str, Any]:
+def _table(visits: Sequence[TimelineEntry], words: Translator) -> dict[str, Any]:
     """All numbers, a row a visit, with the change since the one before."""
     head = [
         words("Field"),
@@ -132,7 +132,7 @@ def _table(visits: Sequence[Visit], words: Words) -> dict[str, Any]:
         words("Change (percentage points)"),
     ]
     rows: list[list[tuple[Any, str]]] = []
-    before: Visit | None = None
+    before: TimelineEntry | None = None
     for visit in visits:
         numbers = visit.numbers
         share = numbers.affected_share

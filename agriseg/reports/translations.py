@@ -14,7 +14,7 @@ _SQUARE_METRES = 10_000.0  # per hectare
 _MU = 15.0  # per hectare
 
 
-class Words:
+class Translator:
     """One language.
 
     Args:

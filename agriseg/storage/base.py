@@ -14,12 +14,12 @@ UNDER_WAY = "under_way"
 """Below it, by who works there, the window of the first tile of the batch that is in the network."""
 
 
-class Place(Protocol):
+class Storage(Protocol):
     """Bytes by name; any process that knows its address works in the same place."""
 
     @property
     def address(self) -> str:
-        """What `place_at` takes."""
+        """What `storage_at` takes."""
 
     @property
     def troubles(self) -> tuple[type[BaseException], ...]:
@@ -48,7 +48,7 @@ class Place(Protocol):
         """The error to show for one of `troubles` while something was put."""
 
 
-class Folder:
+class FolderStorage:
     """A place on a disk.
 
     Args:
@@ -69,11 +69,11 @@ class Folder:
         return str(self._path.absolute())
 
     def zarr_store(self, name: str) -> Any:
-        """See `Place`."""
+        """See `Storage`."""
         return self._path / name
 
     def put(self, name: str, data: bytes) -> None:
-        """See `Place`."""
+        """See `Storage`."""
         path = self._path / name
         try:
             try:
@@ -86,21 +86,21 @@ class Folder:
             raise storage_error(path, error) from error
 
     def get(self, name: str) -> bytes | None:
-        """See `Place`."""
+        """See `Storage`."""
         try:
             return (self._path / name).read_bytes()
         except FileNotFoundError:
             return None
 
     def names(self, folder: str) -> list[str]:
-        """See `Place`."""
+        """See `Storage`."""
         try:
             return [path.name for path in (self._path / folder).iterdir()]
         except FileNotFoundError:
             return []
 
     def drop(self, folder: str) -> None:
-        """See `Place`."""
+        """See `Storage`."""
         path = self._path / folder
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -108,18 +108,18 @@ class Folder:
             path.unlink(missing_ok=True)
 
     def failed(self, error: BaseException) -> AgrisegError:
-        """See `Place`."""
+        """See `Storage`."""
         return storage_error(self._path, error) if isinstance(error, OSError) else AgrisegError(str(error))
 
 
-def place_at(address: str) -> Place:
+def storage_at(address: str) -> Storage:
     """The place behind an address: a path, or `s3://BUCKET/PREFIX`.
 
     Raises:
         UsageError: the address names no bucket, or the extra `s3` is not installed.
     """
     if address.startswith("s3://"):
-        from agriseg.storage.s3 import Bucket
+        from agriseg.storage.s3 import BucketStorage
 
-        return Bucket(address)
-    return Folder(Path(address))
+        return BucketStorage(address)
+    return FolderStorage(Path(address))

@@ -9,7 +9,7 @@ import zarr
 from numpy.typing import NDArray
 
 from agriseg.legend import NODATA
-from agriseg.storage.base import Place
+from agriseg.storage.base import Storage
 
 _BLOCK_COLS = 4096
 _NAME = "blocks"
@@ -27,7 +27,7 @@ class BlockStore:
         ValueError, KeyError, the place's troubles: there is no store, or it is damaged.
     """
 
-    def __init__(self, place: Place, layers: Iterable[str], lead: int) -> None:
+    def __init__(self, place: Storage, layers: Iterable[str], lead: int) -> None:
         self._place = place
         self._lead = lead
         group = zarr.open_group(place.zarr_store(_NAME), mode="r+")
@@ -37,7 +37,7 @@ class BlockStore:
 
     @classmethod
     def create(
-        cls, place: Place, layers: Mapping[str, int], height: int, width: int, *, block_rows: int, lead: int
+        cls, place: Storage, layers: Mapping[str, int], height: int, width: int, *, block_rows: int, lead: int
     ) -> "BlockStore":
         """An empty store; one that is there is removed first.
 
@@ -78,13 +78,13 @@ class BlockStore:
         """Rows `[start, stop)` of a layer, (bands, stop - start, width)."""
         return np.asarray(self._layers[layer][:, start + self._lead : stop + self._lead])
 
-    def layer(self, name: str) -> "StoredLayer":
+    def layer(self, name: str) -> "BlockLayer":
         """One layer, to be published."""
-        return StoredLayer(self, name, int(self._layers[name].shape[0]))
+        return BlockLayer(self, name, int(self._layers[name].shape[0]))
 
 
 @dataclass(frozen=True)
-class StoredLayer:
+class BlockLayer:
     """A layer of a store; `raster.cog.Rows`.
 
     Args:

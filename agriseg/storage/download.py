@@ -62,7 +62,7 @@ class _Remote:
         return hashlib.sha256(told.encode()).hexdigest() if self.length and self.validator else ""
 
 
-def fetch(url: str, path: Path, progress: Callable[[int, int], None]) -> Path:
+def download(url: str, path: Path, progress: Callable[[int, int], None]) -> Path:
     """The file behind an address, as a file on this machine.
 
     One that an earlier call has left there is taken if address, length and the server's validator (ETag or

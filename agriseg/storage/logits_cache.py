@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from agriseg.grid import Tile
-from agriseg.storage.base import UNDER_WAY, Place
+from agriseg.storage.base import UNDER_WAY, Storage
 
 _CHECK = 16  # bytes
 
 
-class Answers:
+class LogitsCache:
     """Logits by tile.
 
     Args:
@@ -27,7 +27,7 @@ class Answers:
         who: works here, in a word.
     """
 
-    def __init__(self, place: Place, shape: tuple[int, int, int], key: str, who: str) -> None:
+    def __init__(self, place: Storage, shape: tuple[int, int, int], key: str, who: str) -> None:
         self._place = place
         self._key = hashlib.sha256(key.encode()).digest()
         self._shape = shape
@@ -77,7 +77,7 @@ class Answers:
         return hashlib.blake2b(data, digest_size=_CHECK, key=self._key + struct.pack("<II", row, col)).digest()
 
 
-def forget_all_but(place: Place, rows: range) -> None:
+def forget_all_but(place: Storage, rows: range) -> None:
     """Drop what an earlier run has kept of other tile rows."""
     for name in place.names("answers"):
         if not (name.isdecimal() and int(name) in rows):

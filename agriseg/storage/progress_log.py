@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from agriseg.json_text import json_line
-from agriseg.storage.base import Place
+from agriseg.storage.base import Storage
 
 
-class Journal:
+class ProgressLog:
     """Entries of JSON by number; one that does not check counts as absent.
 
     Args:
@@ -17,7 +17,7 @@ class Journal:
         key: what the run is of: input, model, parameters, versions. Entries of another key are not this run's.
     """
 
-    def __init__(self, place: Place, key: str) -> None:
+    def __init__(self, place: Storage, key: str) -> None:
         self._place = place
         self._key = key
 

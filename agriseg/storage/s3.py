@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _TROUBLES = (BaseError, OSError)
 
 
-class Bucket:
+class BucketStorage:
     """See `Place`.
 
     Args:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from agriseg.labels.scene import Scene
 from agriseg.legend import NODATA
 from agriseg.normalize import Normalization
-from agriseg.training.sampling import Census, Place, draw_place, draw_rarest
+from agriseg.training.sampling import ClassIndex, Place, draw_rarest, sample_pixel
 
 Sample = tuple[torch.Tensor, torch.Tensor]
 
@@ -42,7 +42,7 @@ class Augmentation(BaseModel):
 
 
 @dataclass(frozen=True)
-class Samples:
+class TrainingSamples:
     """Training samples by number.
 
     Args:
@@ -50,14 +50,14 @@ class Samples:
         census: of the scenes' labels.
         normalization: the model's.
         side: of the ground that a sample shows (px of the raster).
-        rare: see `draw_place`.
+        rare: see `sample_pixel`.
         augmentation: how they vary.
         seed: of everything random.
         reduce: a pixel of a sample is the mean of so many pixels a side, with the label in their middle.
     """
 
     scenes: Sequence[Scene]
-    census: Census
+    census: ClassIndex
     normalization: Normalization
     side: int
     rare: float
@@ -68,7 +68,7 @@ class Samples:
     def __getitem__(self, number: int) -> Sample:
         """Sample `number`: float32 (C, n, n) and uint8 (n, n), 255 unknown; n is `side / reduce`."""
         rng = np.random.default_rng([self.seed, number])
-        x, ids = self._cut(draw_place(self.census, self.rare, rng), rng)
+        x, ids = self._cut(sample_pixel(self.census, self.rare, rng), rng)
         if rng.random() < self.augmentation.paste:
             other, other_ids = self._cut(draw_rarest(self.census, rng), rng)
             pasted = other_ids == self.census.rarest
@@ -78,7 +78,7 @@ class Samples:
     def _cut(self, place: Place, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Picture (C, n, n) and ids uint8 (n, n) around a place, turned."""
         scene, row, col = place
-        turn = _Turn.draw(self.augmentation, rng)
+        turn = _Geometry.draw(self.augmentation, rng)
         reach = turn.reach(self.side)
         jitter = rng.integers(-(self.side // 4), self.side // 4 + 1, 2)
         whole = self.scenes[scene].source
@@ -99,7 +99,7 @@ def stacked(samples: Sequence[Sample]) -> Sample:
 
 
 @dataclass(frozen=True)
-class _Turn:
+class _Geometry:
     """Quarter turns, a rotation on top (radians), a scale (source px per sample px), and whether to mirror."""
 
     quarters: int
@@ -108,7 +108,7 @@ class _Turn:
     mirrored: bool
 
     @classmethod
-    def draw(cls, how: Augmentation, rng: np.random.Generator) -> "_Turn":
+    def draw(cls, how: Augmentation, rng: np.random.Generator) -> "_Geometry":
         quarters = 0 if how.rotate == "none" else int(rng.integers(4))
         angle = rng.uniform(-math.pi / 4, math.pi / 4) if how.rotate == "any" else 0.0
         scale = how.zoom ** rng.uniform(-1, 1)

@@ -21,14 +21,14 @@ from agriseg.labels.learnt_images import LearntImages
 from agriseg.labels.pairs import Pair
 from agriseg.labels.scene import Scene
 from agriseg.legend import Legend
-from agriseg.mapping.compatibility import agree
+from agriseg.mapping.compatibility import check_compatibility
 from agriseg.model import SegmentationModel
 from agriseg.networks import Architecture, architecture
 from agriseg.raster.header import RasterInfo
-from agriseg.raster.identity import Stamp
+from agriseg.raster.identity import FileStamp
 from agriseg.training.config import Data, TrainConfig
 from agriseg.training.holdout import Counted, Division, divide
-from agriseg.training.initial_weights import Start, start
+from agriseg.training.initial_weights import InitialWeights, initial_network
 from agriseg.training.learnt_ground import learnt_by_training
 from agriseg.units import human_metres
 from agriseg.vectors.identity import vector_stamp
@@ -48,7 +48,7 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class Gathered:
+class Dataset:
     """What a run trains on.
 
     Args:
@@ -71,13 +71,13 @@ class Gathered:
     identity: str
     skipped: Sequence[str]
     remarks: Sequence[str]
-    start: Start
+    start: InitialWeights
     division: Division
     learnt: LearntImages
     learnt_share: LearntShare
 
 
-def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gathered:
+def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Dataset:
     """Open everything that a run needs, and check it before the first step.
 
     Args:
@@ -92,7 +92,7 @@ def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gath
     sieve = _Sieve(skip_bad)
     own = _labelled(config, config.data, folder, sieve)
     design = architecture(config.arch)
-    began = start(design, config.bands, config.classes, config.recipe.seed, config.init)
+    began = initial_network(design, config.bands, config.classes, config.recipe.seed, config.init)
     sets = [own]
     if config.held_back is not None:
         sets.append(_labelled(config, config.held_back, folder / "held_back", sieve, least=1))
@@ -107,7 +107,7 @@ def gather(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Gath
     model = replace(model, mean=mean, std=std)
     remarks = [*(text for found in sets for text in found.remarks), *_said(hints)]
     remarks += [*parts.remarks(config.classes), *_without_gsd(infos), *([learnt[1].doubt] if learnt[1].doubt else [])]
-    return Gathered(
+    return Dataset(
         model, training, parts.held, correlation, identity, sieve.bad, remarks, began, parts, *learnt
     )  # fmt: skip
 
@@ -158,7 +158,7 @@ def _opened(
     """Scenes of images with their labels; the bands are those of the model. `hints` gets what to say of which image."""
 
     def opened(each: LabelledImage) -> Scene:
-        contract = agree(each.info, model, config.reading)
+        contract = check_compatibility(each.info, model, config.reading)
         empty = [f"{text} (in a configuration, under [data])" for text in contract.empty]
         for text in (*contract.hints, *empty):
             hints.setdefault(text, []).append(each.info.path.name)
@@ -289,7 +289,9 @@ def _identity(config: TrainConfig, origin: str, pairs: Sequence[Pair]) -> str:
     """Fingerprint of what a state belongs to: configuration, first weights, and the files that were given."""
     given = [path for pair in pairs for path in (pair.image, pair.given)]
     given += [config.data.area] if config.data.area else []
-    stamps = [[path.name, vector_stamp(layered(path)[0]) if is_vector(path) else Stamp.of(path).text] for path in given]
+    stamps = [
+        [path.name, vector_stamp(layered(path)[0]) if is_vector(path) else FileStamp.of(path).text] for path in given
+    ]
     parts = {"images", "labels", "area"}
     plain = config.model_dump(mode="json", exclude={"data": parts, "validation": {"images", "labels"}, "init": True})
     text = json_line([plain, origin, config.split, stamps])

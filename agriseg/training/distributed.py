@@ -89,12 +89,12 @@ class Ranks:
         return made if self.first else do()
 
 
-def joined() -> int:
+def world_size() -> int:
     """How many processes torchrun started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def assists() -> bool:
+def is_helper_rank() -> bool:
     """Whether torchrun started this process, and it is not the first."""
     return int(os.environ.get("RANK", "0")) > 0
 
@@ -111,7 +111,7 @@ def ranks(choose: Callable[[str], torch.device], device: str) -> Iterator[Ranks]
         UsageError: more processes than GPUs on this machine.
     """
     chosen = choose(device)
-    if joined() == 1:
+    if world_size() == 1:
         yield Ranks(chosen)
         return
     if chosen.type == "cuda":

@@ -16,7 +16,7 @@ from agriseg.errors import DataError, UsageError
 from agriseg.labels.learnt_images import LearntGround, learnt_share
 from agriseg.labels.raster import Keep
 from agriseg.labels.scene import Scene
-from agriseg.labels.spatial_split import BlockCounts, BlockSplit, Draw
+from agriseg.labels.spatial_split import BlockCounts, HoldoutDraw, SpatialSplit
 from agriseg.training.config import TrainConfig
 
 _CELL = 64  # px at least, and cells a side at most, of the learnt ground of an image that is not split by blocks
@@ -221,10 +221,10 @@ class _Blocks:
             training, held, self.pixels(draw, fold), ground, [each.digest for each in self.scenes], draw + 1
         )
 
-    def _splits(self, draw: int, fold: int) -> list[BlockSplit]:
+    def _splits(self, draw: int, fold: int) -> list[SpatialSplit]:
         side, buffer = _block(self.config) or (0, 0)
         return [
-            BlockSplit.draw(
+            SpatialSplit.draw(
                 each.scene.source.height, each.scene.source.width, _draw(self.config, number, draw, fold), side=side,
                 buffer=buffer,
             )
@@ -252,10 +252,10 @@ def _block(config: TrainConfig) -> tuple[int, int] | None:
     return (config.recipe.chip, 0) if config.split == "random" else None
 
 
-def _draw(config: TrainConfig, number: int, draw: int, fold: int) -> Draw:
+def _draw(config: TrainConfig, number: int, draw: int, fold: int) -> HoldoutDraw:
     """Of scene `number`."""
     held = config.validation
-    return Draw(config.recipe.seed + number, held.share, held.folds, fold, draw)
+    return HoldoutDraw(config.recipe.seed + number, held.share, held.folds, fold, draw)
 
 
 def _totals(scenes: Sequence[Counted], classes: int) -> NDArray[np.int64]:

@@ -13,15 +13,15 @@ from torchvision.models import get_weight
 
 from agriseg.errors import AgrisegError, ModelError
 from agriseg.model import SegmentationModel, is_model_file, load_model, read_torchvision_state
-from agriseg.networks import NAMED_STARTS, Architecture, plain, plain_name
-from agriseg.networks.pretrained import adopt
-from agriseg.storage.download import fetch
+from agriseg.networks import NAMED_STARTS, Architecture, plain_name, without_downsampling
+from agriseg.networks.pretrained import load_pretrained
+from agriseg.storage.download import download
 
 _HASH = re.compile(r"-([0-9a-f]{8,})\.")  # torchvision's file names end in the first digits of their SHA-256
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialWeights:
     """A network before training.
 
     Args:
@@ -45,9 +45,9 @@ class Start:
         return f"from {self.origin}; random weights stay in {', '.join(layers)}"
 
 
-def start(
+def initial_network(
     design: Architecture, bands: Sequence[str], classes: Sequence[str], seed: int, source: str | None = None
-) -> Start:
+) -> InitialWeights:
     """Build a network and give it its first weights.
 
     Args:
@@ -64,7 +64,7 @@ def start(
     """
     network = design.build(len(bands), len(classes), seed)
     if source is None:
-        return Start(network, "random weights")
+        return InitialWeights(network, "random weights")
     path, origin = _file(design, source)
     if is_model_file(path):
         model = load_model(path)
@@ -73,14 +73,16 @@ def start(
                 f"{path}: a {model.architecture}, expected {design.name}; set arch to the one or the other"
             )
         same = model.legend.names == tuple(classes)
-        fresh = adopt(network, design, plain(model.network).state_dict(), bands, model.bands, keep_heads=same)
-        return Start(network, f"model {model.name!r} ({model.fingerprint[:12]})", tuple(fresh), model)
+        fresh = load_pretrained(
+            network, design, without_downsampling(model.network).state_dict(), bands, model.bands, keep_heads=same
+        )
+        return InitialWeights(network, f"model {model.name!r} ({model.fingerprint[:12]})", tuple(fresh), model)
     state = read_torchvision_state(path)
     try:
-        fresh = adopt(network, design, state, bands, keep_heads=source not in NAMED_STARTS)
+        fresh = load_pretrained(network, design, state, bands, keep_heads=source not in NAMED_STARTS)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    return Start(network, f"{origin} ({_sha256(path)[:12]})", tuple(fresh))
+    return InitialWeights(network, f"{origin} ({_sha256(path)[:12]})", tuple(fresh))
 
 
 def _file(design: Architecture, source: str) -> tuple[Path, str]:
@@ -117,7 +119,7 @@ def _fetched(url: str) -> Path:
     elif path.exists() and _sha256(path).startswith(digits.group(1)):
         return path  # its name says what it is
     try:
-        fetch(url, path, lambda _done, _all: None)
+        download(url, path, lambda _done, _all: None)
     except AgrisegError as error:
         raise ModelError(f"{error}"[:250]) from error
     if digits and not _sha256(path).startswith(digits.group(1)):

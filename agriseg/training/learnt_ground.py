@@ -4,10 +4,10 @@ from agriseg.errors import DataError
 from agriseg.evaluation.learnt_share import LITTLE, LearntShare
 from agriseg.labels.learnt_images import LearntImages
 from agriseg.training.holdout import Division
-from agriseg.training.initial_weights import Start
+from agriseg.training.initial_weights import InitialWeights
 
 
-def learnt_by_training(parts: Division, began: Start, *, allowed: bool) -> tuple[LearntImages, LearntShare]:
+def learnt_by_training(parts: Division, began: InitialWeights, *, allowed: bool) -> tuple[LearntImages, LearntShare]:
     """What a model will have learnt when it is trained, and how much of what is held back lies there.
 
     Args:

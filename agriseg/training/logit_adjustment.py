@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from agriseg.legend import NODATA
 from agriseg.metrics import mean_iou
-from agriseg.training.augment import Augmentation, Samples
+from agriseg.training.augment import Augmentation, TrainingSamples
 
 _CHIPS = 64  # unturned, from places drawn by pixel
 _PIXELS = 500_000  # about as many of them are looked at
@@ -24,7 +24,7 @@ _STILL = Augmentation(mirror=False, rotate="none", zoom=1, light=0, colour=0)
 
 
 @torch.no_grad()
-def fit_offsets(network: torch.nn.Module, samples: Samples, device: torch.device) -> list[float]:
+def fit_logit_offsets(network: torch.nn.Module, samples: TrainingSamples, device: torch.device) -> list[float]:
     """One number per class to add to its logits, fitted on training chips.
 
     Args:

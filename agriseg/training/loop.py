@@ -21,12 +21,12 @@ from agriseg.errors import PredictionError, Terminated
 from agriseg.inference.device import choose_precision
 from agriseg.json_text import json_line
 from agriseg.model import SegmentationModel
-from agriseg.networks import last_bias, plain
-from agriseg.training.augment import Sample, Samples, stacked
+from agriseg.networks import last_bias, without_downsampling
+from agriseg.training.augment import Sample, TrainingSamples, stacked
 from agriseg.training.checkpoint import State
 from agriseg.training.distributed import Ranks
-from agriseg.training.logit_adjustment import fit_offsets
-from agriseg.training.losses import Loss, weighted_sum
+from agriseg.training.logit_adjustment import fit_logit_offsets
+from agriseg.training.losses import Loss, build_loss
 from agriseg.training.recipe import Recipe
 
 Scores = Mapping[str, Any]
@@ -38,7 +38,7 @@ _AHEAD = 2  # batches made while the network works
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """What a training run is made of.
 
     Args:
@@ -54,7 +54,7 @@ class Run:
     """
 
     model: SegmentationModel
-    samples: Samples
+    samples: TrainingSamples
     recipe: Recipe
     validate: Validate
     folder: Path
@@ -64,7 +64,7 @@ class Run:
     stopped: Callable[[], bool]
 
 
-def fit(run: Run) -> SegmentationModel:
+def fit(run: TrainingRun) -> SegmentationModel:
     """Train from the folder's state if there is one, else from the start; returns the last averaged model.
 
     Raises:
@@ -74,7 +74,7 @@ def fit(run: Run) -> SegmentationModel:
     """
     recipe, ranks = run.recipe, run.ranks
     network = ranks.join(run.model.network).to(memory_format=torch.channels_last)
-    loss_of = weighted_sum(recipe.loss, _class_weights(run) if recipe.class_weights else None)
+    loss_of = build_loss(recipe.loss, _class_weights(run) if recipe.class_weights else None)
     precision = choose_precision(recipe.precision, ranks.device, run.model)
     state = State(network, _optimiser(network, recipe), copy.deepcopy(network.state_dict()), processes=ranks.world)
     path = run.folder / "state.safetensors"
@@ -111,7 +111,7 @@ def fit(run: Run) -> SegmentationModel:
     return _averaged(run.model, state)
 
 
-def _save(run: Run, state: State, path: Path) -> None:
+def _save(run: TrainingRun, state: State, path: Path) -> None:
     if run.ranks.first:
         state.save(path, run.identity)
 
@@ -121,7 +121,7 @@ def _step(
     optimiser: torch.optim.Optimizer,
     loss_of: Loss,
     batches: Iterator[Batch],
-    run: Run,
+    run: TrainingRun,
     precision: str,
 ) -> float:
     """One optimiser step over `accumulate` batches; returns the mean loss."""
@@ -144,7 +144,7 @@ def _step(
 
 def _heads(network: nn.Module, x: torch.Tensor, auxiliary: float) -> list[tuple[float, torch.Tensor]]:
     """Logits of each head with the share of its loss, for samples that are means already."""
-    network = plain(network)
+    network = without_downsampling(network)
     both = getattr(network, "forward_with_auxiliary", None)
     if both is None or not auxiliary:
         return [(1.0, network(x))]
@@ -156,7 +156,7 @@ def _at_full_size(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     return functional.interpolate(logits, size=ids.shape[1:], mode="bilinear", align_corners=False)
 
 
-def _validate(run: Run, state: State) -> bool:
+def _validate(run: TrainingRun, state: State) -> bool:
     """Score the averaged weights, keep them if they are the best so far; whether patience has run out."""
     model = _balanced(_averaged(run.model, state), run)
     scores = run.validate(model)
@@ -175,7 +175,7 @@ def _validate(run: Run, state: State) -> bool:
     return state.stale >= run.recipe.patience > 0
 
 
-def _batches(run: Run, first: int) -> Iterator[Batch]:
+def _batches(run: TrainingRun, first: int) -> Iterator[Batch]:
     """This process's share of the batches from number `first` on, each sample made in a thread.
 
     On a GPU's behalf they are made ahead. Where the network itself takes the CPU, its threads and these would wait
@@ -224,7 +224,7 @@ def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(parameters, recipe.rate, weight_decay=recipe.decay, fused=True)
 
 
-def _class_weights(run: Run) -> torch.Tensor:
+def _class_weights(run: TrainingRun) -> torch.Tensor:
     """1 / sqrt(share), mean 1 over the classes that occur; 0 for one that does not."""
     shares = torch.from_numpy(run.samples.census.shares)
     weights = torch.where(shares > 0, shares.clamp(min=1e-12).rsqrt(), 0)
@@ -242,11 +242,11 @@ def _average(state: State, decay: float) -> None:
         state.average[key] = now[key].clone()
 
 
-def _balanced(model: SegmentationModel, run: Run) -> SegmentationModel:
+def _balanced(model: SegmentationModel, run: TrainingRun) -> SegmentationModel:
     """The model with its last bias moved by fitted offsets."""
     if not run.recipe.balance:
         return model
-    offsets = fit_offsets(plain(model.network), run.samples, run.ranks.device)
+    offsets = fit_logit_offsets(without_downsampling(model.network), run.samples, run.ranks.device)
     with torch.no_grad():
         last_bias(model.network).add_(torch.tensor(offsets, device=run.ranks.device))
     return replace(model, about={**model.about, "offsets": dict(zip(model.legend.names, offsets, strict=True))})

@@ -50,7 +50,7 @@ def ohem(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return losses.topk(max(1, round(_HARD * losses.numel()))).values.mean() if losses.numel() else logits.sum() * 0
 
 
-def weighted_sum(parts: Mapping[str, float], class_weights: torch.Tensor | None = None) -> Loss:
+def build_loss(parts: Mapping[str, float], class_weights: torch.Tensor | None = None) -> Loss:
     """The loss that a configuration names, such as `{"ce": 1, "dice": 1}`.
 
     Raises:

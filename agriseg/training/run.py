@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from agriseg import files
 from agriseg.errors import DataError, UsageError
-from agriseg.evaluation.calibrate import Witness
-from agriseg.evaluation.evaluate import Evaluation, score, tally_model
+from agriseg.evaluation.calibrate import CalibrationSampler
+from agriseg.evaluation.evaluate import Evaluation, count_model, score
 from agriseg.evaluation.learnt_share import LearntShare, most_learnt
 from agriseg.figures.panels import save_picture
 from agriseg.figures.training_charts import save_confusion, save_curves
@@ -23,16 +23,16 @@ from agriseg.json_text import json_document
 from agriseg.labels.scene import Scene
 from agriseg.mapping.outputs import Outputs
 from agriseg.model import SegmentationModel, load_model
-from agriseg.networks import factor_of
+from agriseg.networks import downsampling_factor
 from agriseg.options import RunOptions
-from agriseg.training.augment import Samples
+from agriseg.training.augment import TrainingSamples
 from agriseg.training.config import TrainConfig
-from agriseg.training.dataset import Gathered, gather
-from agriseg.training.distributed import Ranks, joined, ranks
-from agriseg.training.loop import Run, Tell, fit
+from agriseg.training.dataset import Dataset, load_dataset
+from agriseg.training.distributed import Ranks, ranks, world_size
+from agriseg.training.loop import Tell, TrainingRun, fit
 from agriseg.training.model_card import write_card
 from agriseg.training.recipe import Recipe
-from agriseg.training.sampling import Census, take_census
+from agriseg.training.sampling import ClassIndex, index_labels
 
 _PICTURE = 640  # longest side of the labels in the picture (px)
 
@@ -78,7 +78,7 @@ def train(
         return _finish(folder, judge, skipped)
 
 
-def assist(
+def train_rank(
     config: TrainConfig, folder: Path, *, device: str = "auto", skip_bad: bool = False,
     stopped: Callable[[], bool] | None = None,
 ) -> None:  # fmt: skip
@@ -92,21 +92,21 @@ def _fit(
     stopped: Callable[[], bool],
 ) -> tuple["_Judge", Sequence[str]]:  # fmt: skip
     """Gather, check and train; returns what scores a model, and what was left out."""
-    found = group.first_before_others(lambda: gather(config, folder, skip_bad=skip_bad))
+    found = group.first_before_others(lambda: load_dataset(config, folder, skip_bad=skip_bad))
     recipe = config.recipe
     _check_fits(recipe, found.model, group)
     for text in found.remarks:
         tell({"remark": text})
     for text in [*found.division.notes(config.classes), *([found.start.note] if found.start.note else [])]:
         tell({"note": text})
-    census = take_census(found.training, len(config.classes), recipe.seed)
+    census = index_labels(found.training, len(config.classes), recipe.seed)
     model = replace(found.model, about=_about(config, found, census))
-    samples = Samples(
+    samples = TrainingSamples(
         found.training, census, model.normalization, recipe.chip, recipe.rare, recipe.augmentation, recipe.seed,
-        factor_of(model.network),
+        downsampling_factor(model.network),
     )  # fmt: skip
     judge = _Judge(found.held, found.learnt_share, folder / "maps", replace(config.reading, device=device))
-    fit(Run(model, samples, recipe, judge.scores, folder, found.identity, group, tell, stopped))
+    fit(TrainingRun(model, samples, recipe, judge.scores, folder, found.identity, group, tell, stopped))
     return judge, found.skipped
 
 
@@ -128,8 +128,8 @@ def cross_validate(
         What each training made, under `fold1`, `fold2`, ..., and one evaluation over all parts: every labelled pixel
         mapped by a model that has not seen it. `folds.json` holds it with the mean and deviation over the parts.
     """
-    if joined() > 1:
-        raise UsageError(f"{folds} folds in {joined()} processes; train the folds in one process each, or without")
+    if world_size() > 1:
+        raise UsageError(f"{folds} folds in {world_size()} processes; train the folds in one process each, or without")
     if config.held_back is not None:
         raise UsageError(f"{folds} folds, but validation has images of its own; leave one out")
     trained = []
@@ -159,9 +159,9 @@ class _Judge:
     maps: Path
     options: RunOptions
 
-    def __call__(self, model: SegmentationModel, witness: Witness | None = None) -> Evaluation:
+    def __call__(self, model: SegmentationModel, witness: CalibrationSampler | None = None) -> Evaluation:
         counted = [
-            tally_model(model, scene.source.info.path, scene.labels, self.maps, self.options, witness)
+            count_model(model, scene.source.info.path, scene.labels, self.maps, self.options, witness)
             for scene in self.held
         ]
         return replace(score(counted, model.legend, witness), learnt=self.learnt)
@@ -178,7 +178,7 @@ def _finish(folder: Path, judge: _Judge, skipped: Sequence[str]) -> Trained:
     if not best.exists():
         raise DataError("no validation gave a score; is anything labelled in the part that is held back?")
     raw = replace(load_model(best), temperature=1.0)  # a sitting before this one may have calibrated it
-    evaluation = judge(raw, Witness())
+    evaluation = judge(raw, CalibrationSampler())
     scores, fitted = evaluation.as_dict(), evaluation.calibration
     model = replace(raw, temperature=fitted.temperature if fitted else 1.0, about={**raw.about, "evaluation": scores})
     model.save(best)
@@ -205,7 +205,7 @@ def _draw(path: Path, judge: _Judge, model: SegmentationModel) -> None:
         return float(1 - counts.max() / counts.sum()) if counts.sum() else 0.0
 
     scene = max(judge.held, key=variety)
-    tally_model(model, scene.source.info.path, scene.labels, judge.maps, judge.options)
+    count_model(model, scene.source.info.path, scene.labels, judge.maps, judge.options)
     made = Outputs(judge.maps, scene.source.info.path.stem, with_probabilities=False)
     layers = made.layer("classes"), made.layer("confidence")
     save_picture(path, scene.source, *layers, model.legend, _small(scene))
@@ -229,7 +229,7 @@ def _never() -> bool:
     return False
 
 
-def _about(config: TrainConfig, found: Gathered, census: Census) -> dict[str, Any]:
+def _about(config: TrainConfig, found: Dataset, census: ClassIndex) -> dict[str, Any]:
     """What the model file tells of its making."""
     held = config.validation.model_dump(
         mode="json", exclude={"images", "labels", "by", "allow_learnt"}, exclude_none=True

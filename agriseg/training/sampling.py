@@ -21,7 +21,7 @@ _PLACES = 4000  # remembered per scene and class
 
 
 @dataclass(frozen=True)
-class Census:
+class ClassIndex:
     """What the labels hold.
 
     Args:
@@ -47,7 +47,7 @@ class Census:
         return int(np.where(shares > 0, shares, np.inf).argmin())
 
 
-def take_census(scenes: Sequence[Scene], classes: int, seed: int) -> Census:
+def index_labels(scenes: Sequence[Scene], classes: int, seed: int) -> ClassIndex:
     """Read all labels once.
 
     Raises:
@@ -64,8 +64,10 @@ def take_census(scenes: Sequence[Scene], classes: int, seed: int) -> Census:
             weights[k].append(np.full(len(kept), count / max(1, len(kept))))
     if not counts.sum():
         raise DataError(f"no labelled pixel in {len(scenes)} images; is everything {NODATA} or nodata?")
-    return Census(
-        counts, tuple(np.concatenate(each) for each in places), tuple(_rising(np.concatenate(each)) for each in weights)
+    return ClassIndex(
+        counts,
+        tuple(np.concatenate(each) for each in places),
+        tuple(_cumulative_weight(np.concatenate(each)) for each in weights),
     )
 
 
@@ -87,7 +89,7 @@ def _places(scene: Scene, classes: int, rng: np.random.Generator) -> list[tuple[
     return [(counts[k], kept[k][1]) for k in range(classes)]
 
 
-def draw_place(census: Census, rare: float, rng: np.random.Generator) -> Place:
+def sample_pixel(census: ClassIndex, rare: float, rng: np.random.Generator) -> Place:
     """A labelled pixel.
 
     Args:
@@ -103,17 +105,17 @@ def draw_place(census: Census, rare: float, rng: np.random.Generator) -> Place:
     return _of_class(census, rng.choice(uncommon) if by_class else rng.choice(len(shares), p=shares), rng)
 
 
-def draw_rarest(census: Census, rng: np.random.Generator) -> Place:
+def draw_rarest(census: ClassIndex, rng: np.random.Generator) -> Place:
     """A pixel of the rarest class."""
     return _of_class(census, census.rarest, rng)
 
 
-def _of_class(census: Census, k: int, rng: np.random.Generator) -> Place:
+def _of_class(census: ClassIndex, k: int, rng: np.random.Generator) -> Place:
     scene, row, col = census.places[k][census.rising[k].searchsorted(rng.random(), side="right")]
     return int(scene), int(row), int(col)
 
 
-def _rising(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cumulative_weight(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     """Running sum, as a share of the whole."""
     sums = numbers.cumsum()
     return np.asarray(sums / max(sums[-1:].sum(), 1), np.float64)

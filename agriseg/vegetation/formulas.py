@@ -145,7 +145,7 @@ INDICES: Mapping[str, Index] = {index.name: index for index in _ALL}
 _ALIASES = {"NDRE": "NDREI"}
 
 
-def find_index(name: str) -> Index:
+def get_index(name: str) -> Index:
     """The index of this short name, in capitals or not; NDRE is NDREI.
 
     Raises:

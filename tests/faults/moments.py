@@ -6,10 +6,16 @@ from typing import Any
 
 import agriseg.files
 from agriseg.inference.device import Forward
-from agriseg.storage.base import Folder
+from agriseg.storage.base import FolderStorage
 from agriseg.storage.blocks import BlockStore
 
-DEEDS = [(Forward, "__call__"), (Folder, "put"), (Folder, "drop"), (BlockStore, "write"), (agriseg.files, "commit")]
+DEEDS = [
+    (Forward, "__call__"),
+    (FolderStorage, "put"),
+    (FolderStorage, "drop"),
+    (BlockStore, "write"),
+    (agriseg.files, "commit"),
+]
 
 
 class Moments:

@@ -19,7 +19,7 @@ from agriseg.errors import WorkerLost
 from agriseg.inference.device import Forward
 from agriseg.inference.workers import _guarded
 from agriseg.mapping import run as mapping_run
-from agriseg.storage.logits_cache import Answers
+from agriseg.storage.logits_cache import LogitsCache
 
 PROBE = 64
 """Side of the input that agriseg tries a network with (px); tiles of the tests are larger."""
@@ -36,7 +36,7 @@ def count(path: str) -> None:
 
 
 class _Forks:
-    """Stands in for `Crew` in a night: each raster in a fork of this process, which begins in milliseconds."""
+    """Stands in for `WorkerPool` in a batch: each raster in a fork of this process, which begins in milliseconds."""
 
     def __init__(self, workers: int, _scheduler: str | None = None, _gpus: int = 0) -> None:
         self.size = workers
@@ -91,14 +91,14 @@ class _Forks:
 
 def forks() -> None:
     """Rasters of a night are mapped in forks, not in Dask's workers."""
-    dispatcher.Crew = _Forks  # type: ignore[assignment, misc]
+    dispatcher.WorkerPool = _Forks  # type: ignore[assignment, misc]
 
 
 def before_tile(name: str, act: str) -> None:
     """Python that is run before each tile of the raster of that name; it sees the tile's window as `window`."""
-    begin = Answers.begin
+    begin = LogitsCache.begin
 
-    def note(self: Answers, tile: Any) -> None:
+    def note(self: LogitsCache, tile: Any) -> None:
         begin(self, tile)
         if mapped[-1] == name:
             exec(act, {**globals(), "window": tile.window})
@@ -110,7 +110,7 @@ def before_tile(name: str, act: str) -> None:
         mapped.append(prepared.info.path.name)
         return plain(prepared, *rest, **flags)
 
-    Answers.begin = note  # type: ignore[method-assign]
+    LogitsCache.begin = note  # type: ignore[method-assign]
     worker.run = run
 
 

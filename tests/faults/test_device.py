@@ -15,7 +15,7 @@ from agriseg import SegmentationModel
 from agriseg.errors import DeviceMemoryError
 from agriseg.inference.device import Forward
 from agriseg.mapping.outputs import Outputs
-from agriseg.mapping.prepare import prepare, smaller
+from agriseg.mapping.prepare import prepare, with_less_memory
 from agriseg.mapping.run import run
 from agriseg.options import RunOptions
 
@@ -93,12 +93,12 @@ def test_the_cpu_takes_over_where_the_user_left_it_open(image: Path, small: Segm
         elsewhere.device = torch.device("cuda")
         prepared = replace(prepared, forward=elsewhere)
         if changes:
-            again = smaller(prepared, error)
+            again = with_less_memory(prepared, error)
             assert again.forward.device.type == "cpu"
             assert "on the CPU instead of cuda" in again.warnings[-1]
         else:
             with pytest.raises(DeviceMemoryError):
-                smaller(prepared, error)
+                with_less_memory(prepared, error)
 
 
 @pytest.mark.fault("M04")

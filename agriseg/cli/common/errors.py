@@ -12,7 +12,7 @@ from typing import TextIO
 
 import click
 
-from agriseg.errors import DEBUG, told
+from agriseg.errors import DEBUG, exit_code_and_message
 
 _LONGEST = 300
 
@@ -55,7 +55,7 @@ def _verdict(error: BaseException) -> tuple[int, str]:
         return error.exit_code, f"{error.format_message()} See 'agriseg --help'."
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return 130, "interrupted; nothing was written"
-    return told(error)
+    return exit_code_and_message(error)
 
 
 def _unheard(*_: object, **__: object) -> None:

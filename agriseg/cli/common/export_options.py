@@ -11,12 +11,12 @@ import click
 from agriseg.cli.common.options import warn
 
 if TYPE_CHECKING:
-    from agriseg.export.exports import Handover
+    from agriseg.export.exports import Exports
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 HANDOVER_FLAGS = ("lang", "previous", "sld", "stac", "zarr")
-"""Names of the parameters that are fields of `Handover`."""
+"""Names of the parameters that are fields of `Exports`."""
 
 _OPEN = "Show the report at the end, where there is a desktop."
 _STAC = "Also describe the map as a STAC item, and its model (needs agriseg[stac])."
@@ -37,14 +37,14 @@ def handover_options(command: F) -> F:
     return command
 
 
-def handover(given: dict[str, Any]) -> "Handover":
+def handover(given: dict[str, Any]) -> "Exports":
     """What the user wants of finished maps."""
-    from agriseg.export.exports import Handover
+    from agriseg.export.exports import Exports
 
     flags = {name: given[name] for name in HANDOVER_FLAGS if given.get(name) is not None}
     if "previous" in flags:
         flags["previous"] = Path(flags["previous"])
-    return Handover(**flags)
+    return Exports(**flags)
 
 
 def open_page(page: Path) -> None:

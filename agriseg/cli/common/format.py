@@ -9,13 +9,13 @@ from agriseg.json_text import json_line
 from agriseg.units import human_bytes, human_metres
 
 if TYPE_CHECKING:
-    from agriseg.mapping.prepare import Prepared
-    from agriseg.mapping.run import Report
-    from agriseg.maps.publish import Made
+    from agriseg.mapping.prepare import MappingJob
+    from agriseg.mapping.run import RunReport
+    from agriseg.maps.publish import PublishedFiles
     from agriseg.raster.header import RasterInfo
 
 
-def show_report(report: "Report") -> str:
+def show_report(report: "RunReport") -> str:
     """The hectares, the account and the files of a run."""
     lines = [f"  {'class':20} {'share':>7} {'pixels':>14} {'hectares':>12}"]
     predicted = max(1, report.pixels["predicted"])
@@ -31,7 +31,7 @@ def show_report(report: "Report") -> str:
     return "\n".join(lines)
 
 
-def show_layers(made: "Made") -> str:
+def show_layers(made: "PublishedFiles") -> str:
     """Hectares of each class and field, severity, zones, where to walk, and the files."""
     facts = made.facts
     lines = [f"  {'field':20} {'class':20} {'area':>14} {'by validation, 95 %':>40} {'share':>7}"]
@@ -75,7 +75,7 @@ def show_raster(info: "RasterInfo") -> list[tuple[str, str]]:
     ]
 
 
-def show_prepared(prepared: "Prepared", *, as_json: bool) -> None:
+def show_prepared(prepared: "MappingJob", *, as_json: bool) -> None:
     """Print what a run would do."""
     from agriseg.mapping.record import describe_model, describe_plan, describe_raster
 
@@ -95,7 +95,7 @@ def show_prepared(prepared: "Prepared", *, as_json: bool) -> None:
         click.echo(f"{'warning':>8}  {text}")
 
 
-def _plan_lines(prepared: "Prepared") -> list[tuple[str, str]]:
+def _plan_lines(prepared: "MappingJob") -> list[tuple[str, str]]:
     plan, model, contract = prepared.plan, prepared.model, prepared.contract
     rows, memory, sample = plan.grid.rows, plan.memory, prepared.contract.sample
     about = "" if sample.complete else "about "

@@ -16,7 +16,7 @@ def end_on_signals() -> None:
     _handle(_end)
 
 
-def ask_on_signals() -> Callable[[], bool]:
+def stop_requested() -> Callable[[], bool]:
     """Let the signals that end a process be noted; whether one has come."""
     asked: list[int] = []
     _handle(lambda number, _frame: asked.append(number))
@@ -24,7 +24,7 @@ def ask_on_signals() -> Callable[[], bool]:
 
 
 @contextmanager
-def stoppable(what: Path, how: str = "resume with the same command") -> Iterator[None]:
+def resume_hint(what: Path, how: str = "resume with the same command") -> Iterator[None]:
     """Around a run or a training: when it is stopped, the one line says how to go on."""
     try:
         yield
