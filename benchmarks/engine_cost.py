@@ -20,7 +20,7 @@ from agriseg.mapping.checkpoint import RunCheckpoint
 from agriseg.mapping.local import run_local
 from agriseg.mapping.outputs import ALONE
 from agriseg.mapping.prepare import MappingJob, prepare
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.storage.base import FolderStorage
 
 

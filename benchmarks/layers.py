@@ -22,13 +22,13 @@ from common import field, machine
 
 from agriseg import segment
 from agriseg.analysis.components import Components
-from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.polygonize import polygonize
 from agriseg.analysis.postprocess import clean
 from agriseg.analysis.run import make_layers
 from agriseg.demo.reference_models import random_network
 from agriseg.legend import NODATA
 from agriseg.maps.reader import FinishedMap
+from agriseg.options.layers import LayerOptions
 
 
 def sparse_map(folder: Path, side: int, ground: int) -> None:

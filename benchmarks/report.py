@@ -22,9 +22,9 @@ from layers import sparse_map
 from PIL import Image
 from rasterio.enums import Resampling
 
-from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.run import make_layers
 from agriseg.figures.quicklook import quicklook_size
+from agriseg.options.layers import LayerOptions
 from agriseg.reports.report import write_report
 
 

@@ -17,9 +17,9 @@ from conftest import blocks, write_raster
 from rasterio import Affine
 
 from agriseg import Legend, TrainConfig, segment, train
-from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.run import make_layers
 from agriseg.demo.reference_models import random_network
+from agriseg.options.layers import LayerOptions
 
 HEIGHT, WIDTH, PIXEL = 128, 256, 0.3
 FINER = 4

@@ -25,7 +25,7 @@ from agriseg.labels.raster import Labels
 from agriseg.labels.rasterize import reproject_labels
 from agriseg.mapping.compatibility import check_compatibility
 from agriseg.mapping.verdict import distance
-from agriseg.options import RunOptions, VerdictLimits
+from agriseg.options.run import RunOptions, VerdictLimits
 from agriseg.raster.band_roles import find_bands, misnamed, role_name
 from agriseg.raster.header import RasterInfo
 from agriseg.training.config import TrainConfig

@@ -20,7 +20,7 @@ from agriseg.inference.device import Forward
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Execution, run
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.storage.base import FolderStorage, Storage, storage_at
 from agriseg.storage.download import download
 

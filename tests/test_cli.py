@@ -21,7 +21,7 @@ from agriseg.cli.common.errors import ProcessEdge, one_line
 from agriseg.cli.common.options import RUN_FLAGS, bundled_model
 from agriseg.errors import AgrisegError, ModelError
 from agriseg.model import load_model
-from agriseg.options import RunOptions, read_config
+from agriseg.options.run import RunOptions, read_config
 
 Outcome = tuple[int, str, str]
 

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agriseg import segment
-from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.run import make_layers
 from agriseg.batch.queue import BatchJob, BatchOptions
 from agriseg.batch.run import BatchRun
@@ -24,6 +23,7 @@ from agriseg.demo.reference_models import nearest_level
 from agriseg.errors import AccessError, InputMissing, UsageError
 from agriseg.maps.discover import Candidate, discover, first_day, flight_date
 from agriseg.maps.index_maps import write_indices
+from agriseg.options.layers import LayerOptions
 from agriseg.raster.tags import metadata
 
 

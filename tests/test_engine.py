@@ -18,7 +18,7 @@ from agriseg.inference.pipeline import run_bands
 from agriseg.inference.plan import AHEAD, TileRowGroup
 from agriseg.inference.predict import Sweep
 from agriseg.mapping.prepare import MappingJob, prepare
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.raster.reader import Reader
 
 TILE = 64

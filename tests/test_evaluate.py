@@ -18,7 +18,7 @@ from agriseg.grid import Window
 from agriseg.labels.raster import Labels
 from agriseg.legend import Legend
 from agriseg.metrics import boundary_band, confusion, softmax_confidence
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 
 GREY = {"photometric": "MINISBLACK"}
 

@@ -27,7 +27,7 @@ from agriseg.labels.pairs import Pair
 from agriseg.mapping.checkpoint import key_of
 from agriseg.mapping.prepare import prepare
 from agriseg.maps.discover import discover
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import FileStamp, InputIdentity, files_beside
 from agriseg.raster.pam import meaning

@@ -21,7 +21,7 @@ from agriseg.mapping.checkpoint import name_of
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.verify import verify
-from agriseg.options import PublishPolicy, RunOptions
+from agriseg.options.run import PublishPolicy, RunOptions
 
 ROOT = Path(__file__).parents[1]
 VALUES = st.recursive(

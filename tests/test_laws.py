@@ -29,7 +29,7 @@ from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import MappingJob, prepare
 from agriseg.mapping.run import Execution, run
 from agriseg.mapping.working_folder import WorkingFolder
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.storage.base import FolderStorage
 
 Tries = Callable[[int, int], int]

@@ -16,9 +16,9 @@ from maps import finished
 from runs import Ended
 
 from agriseg.analysis.area_interval import ErrorMatrix
-from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.run import make_layers
 from agriseg.errors import AgrisegError, DataError, OutputError, UsageError
+from agriseg.options.layers import LayerOptions
 
 TRANSFORM = UTM["transform"]
 Cli = Callable[..., Ended]

@@ -22,13 +22,13 @@ from rasterio.crs import CRS
 from test_layers import boundaries
 
 from agriseg import segment
-from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.run import make_layers
 from agriseg.demo.reference_models import nearest_level
 from agriseg.errors import DataError
 from agriseg.export.sld_files import write_slds
 from agriseg.legend import Legend
 from agriseg.maps.index_maps import IndexOptions, write_indices
+from agriseg.options.layers import LayerOptions
 from agriseg.raster.qml import confidence_style, probability_style, qgis_style, ramp_style
 from agriseg.vectors.features import Features
 from agriseg.vectors.qml import categorized_style, graduated_style, outline_style, points_style

@@ -19,12 +19,12 @@ from playwright.sync_api import Browser, Page
 from rasterio.warp import transform as warp
 
 from agriseg import Legend, SegmentationModel, segment
-from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.run import make_layers
 from agriseg.cli import main
 from agriseg.errors import InputMissing, OutputError, UsageError
 from agriseg.export.exports import Exports
 from agriseg.figures.quicklook import quicklook_size
+from agriseg.options.layers import LayerOptions
 from agriseg.reports.map_figure import MapPicture
 from agriseg.reports.patterns import pattern
 from agriseg.reports.report import write_report

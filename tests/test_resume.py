@@ -24,7 +24,7 @@ from agriseg.inference.device import Forward
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import run
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.storage.base import FolderStorage
 from agriseg.storage.logits_cache import LogitsCache
 from agriseg.storage.progress_log import ProgressLog

@@ -26,7 +26,7 @@ from agriseg.mapping.distribute import _parts
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Execution, run
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 
 TILES = {"tile": 64, "overlap": 32, "margin": 8}
 FLAGS = ["--tile", "64", "--overlap", "32", "--margin", "8", "--cpu-threads", "1"]

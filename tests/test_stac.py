@@ -23,10 +23,10 @@ from pystac.validation import GetSchemaError, JsonSchemaSTACValidator
 
 import agriseg
 from agriseg import SegmentationModel
-from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.run import make_layers
 from agriseg.errors import DataError, UsageError
 from agriseg.export.stac import write_collection, write_item, write_model_item
+from agriseg.options.layers import LayerOptions
 
 HOSTILE = ("<script>alert(1)</script>", '"quoted" \\', "=1+1", "../..", "two lines", "Rüben")
 RECORD: dict[str, Any] = {

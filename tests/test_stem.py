@@ -11,7 +11,6 @@ from conftest import blocks, write_raster
 from test_layers import boundaries
 
 from agriseg import SegmentationModel, files, segment
-from agriseg.analysis.options import FORMATS, LayerOptions
 from agriseg.analysis.run import make_layers
 from agriseg.change.compare import make_change
 from agriseg.errors import OutputError, StorageError
@@ -23,7 +22,8 @@ from agriseg.mapping.verdict import COLOURS
 from agriseg.mapping.verify import verify
 from agriseg.maps.index_maps import write_indices
 from agriseg.maps.stem import Stem
-from agriseg.options import PublishPolicy, RunOptions, VerdictLimits
+from agriseg.options.layers import FORMATS, LayerOptions
+from agriseg.options.run import PublishPolicy, RunOptions, VerdictLimits
 
 ALL = {"affected": "bright", "mmu": "0.3m2", "zones": 2, "formats": FORMATS, "cell": "1m"}
 MINE = {"field_notes.txt": "a", "field_2_severity.tif": "b", "field_classes_old.qml": "c", "other_layers.json": "{}"}

@@ -15,7 +15,7 @@ from agriseg.cli.common.options import bundled_model
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.verdict import distance
-from agriseg.options import NOT_JUDGED, RunOptions, VerdictLimits
+from agriseg.options.run import NOT_JUDGED, RunOptions, VerdictLimits
 from agriseg.raster import pixel_sample
 
 FIELD = Path(__file__).parents[1] / "examples" / "polygon_field" / "field.tif"

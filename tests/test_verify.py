@@ -15,12 +15,12 @@ import rasterio
 from conftest import blocks, read, record_of, write_raster
 
 from agriseg import SegmentationModel, segment
-from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.run import make_layers
 from agriseg.cli import main
 from agriseg.errors import DataError, InputMissing
 from agriseg.files import file_hash
 from agriseg.mapping.verify import verify
+from agriseg.options.layers import LayerOptions
 
 
 @pytest.fixture

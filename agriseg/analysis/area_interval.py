@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from agriseg.errors import DataError
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 
 _UPPER = 0.975  # end of the middle 95 %
 _BLEND = RunOptions().blend

@@ -17,7 +17,6 @@ from agriseg.analysis.area_table import AreaRow, area_rows, class_id, ground_cla
 from agriseg.analysis.clip import ClippedMap
 from agriseg.analysis.components import Components
 from agriseg.analysis.metric_grid import CellGrid, field_heading, metric_transform
-from agriseg.analysis.options import LayerOptions
 from agriseg.analysis.polygonize import Polygons, polygonize
 from agriseg.analysis.postprocess import clean
 from agriseg.analysis.scouting import largest_component, scout
@@ -28,6 +27,7 @@ from agriseg.analysis.zones import Zones
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import Legend
 from agriseg.maps.reader import FinishedMap, MaskLayer, MaskSource
+from agriseg.options.layers import LayerOptions
 from agriseg.raster.cog import Layer, RowSource, beside, write_cog
 from agriseg.raster.geodesy import gsd
 from agriseg.raster.qml import category_names, qgis_style, ramp_colours, ramp_style

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from agriseg.analysis.build import Making
-from agriseg.analysis.options import LayerOptions
 from agriseg.errors import DataError
 from agriseg.files import file_hash
 from agriseg.maps.publish import PublishedFiles, publish
 from agriseg.maps.reader import RECORD, FinishedMap
 from agriseg.maps.stem import LAYERS, Stem
+from agriseg.options.layers import LayerOptions
 
 
 def options_of(record: Path) -> LayerOptions:

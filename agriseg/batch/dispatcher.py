@@ -16,7 +16,7 @@ from agriseg.errors import AgrisegError, InputMissing, WorkerLost
 from agriseg.inference.workers import TaskError, WorkerPool, gpu_count
 from agriseg.mapping.outputs import Outputs
 from agriseg.maps.versions import versions
-from agriseg.options import PublishPolicy, VerdictLimits
+from agriseg.options.run import PublishPolicy, VerdictLimits
 
 _AGAIN = (74, 75)  # codes of what is worth another try in the same night
 _LOOK = 0.5  # seconds between looks at the clock while workers work

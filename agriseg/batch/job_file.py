@@ -9,7 +9,7 @@ from typing import Any
 from agriseg.batch.queue import BatchJob
 from agriseg.errors import ModelError
 from agriseg.maps.discover import GLOBS, discover
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 
 _KEYS = ("title", "images", "glob", "pattern", "model", "run")
 

@@ -25,7 +25,7 @@ def summary_page(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) 
 @cache
 def _template() -> Template:
     """Read once: the page is written several times a night."""
-    return Environment(loader=PackageLoader("agriseg", "data"), autoescape=True).get_template("night.html.j2")
+    return Environment(loader=PackageLoader("agriseg", "data"), autoescape=True).get_template("batch_summary.html.j2")
 
 
 def _colour(row: Mapping[str, Any]) -> str | None:

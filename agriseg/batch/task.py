@@ -6,7 +6,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from agriseg.options import PublishPolicy
+from agriseg.options.run import PublishPolicy
 
 
 @dataclass(frozen=True)

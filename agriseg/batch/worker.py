@@ -18,7 +18,7 @@ from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import MappingJob, prepare
 from agriseg.mapping.run import run
 from agriseg.maps.versions import versions
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.raster.identity import InputIdentity
 
 

@@ -105,7 +105,7 @@ def _jobs(
     from agriseg.batch.job_file import read_jobs
     from agriseg.batch.queue import BatchJob
     from agriseg.maps.discover import GLOBS, discover
-    from agriseg.options import RunOptions
+    from agriseg.options.run import RunOptions
 
     if source.suffix.lower() == ".toml":
         if model or globs or pattern or flags:
@@ -120,7 +120,7 @@ def _jobs(
 
 def _rules(given: dict[str, Any]) -> "BatchOptions":
     from agriseg.batch.queue import BatchOptions
-    from agriseg.options import VerdictLimits
+    from agriseg.options.run import VerdictLimits
 
     VerdictLimits.of(given["limits"])  # a wrong one is said before the first raster
     return BatchOptions(

@@ -65,7 +65,7 @@ def _evaluated(
     from agriseg.labels.labelled_images import take_labels
     from agriseg.legend import Legend
     from agriseg.model import load_model
-    from agriseg.options import RunOptions
+    from agriseg.options.run import RunOptions
 
     loaded = None if model is None else load_model(model)
     legend = loaded.legend if loaded else Legend.from_names(list(class_names(given["classes"])))

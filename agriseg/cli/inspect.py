@@ -24,7 +24,7 @@ def command(image: str, model: str | None, *, as_json: bool, **flags: Any) -> No
     from agriseg.errors import DataError
     from agriseg.mapping.prepare import prepare
     from agriseg.model import load_model
-    from agriseg.options import RunOptions
+    from agriseg.options.run import RunOptions
     from agriseg.raster.header import RasterInfo
 
     options = RunOptions.of(**run_flags(flags))

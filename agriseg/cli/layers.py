@@ -32,10 +32,10 @@ def command(places: tuple[str, ...], *, overwrite: bool, open_: bool, as_json: b
       agriseg layers maps --plots trial.geojson --plot-buffer -0.1m
     """
     end_on_signals()
-    from agriseg.analysis.options import LayerOptions
     from agriseg.analysis.run import make_layers
     from agriseg.cli.common.format import show_layers
     from agriseg.maps.reader import find_records
+    from agriseg.options.layers import LayerOptions
 
     options, wanted = LayerOptions.of(**layer_flags(flags)), handover(flags)
     for record in [record for place in places for record in find_records(Path(place))]:

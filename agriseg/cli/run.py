@@ -24,10 +24,10 @@ from agriseg.errors import UsageError
 from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
-    from agriseg.analysis.options import LayerOptions
     from agriseg.inference.workers import WorkerPool
     from agriseg.mapping.run import RunReport
     from agriseg.maps.publish import PublishedFiles
+    from agriseg.options.layers import LayerOptions
 
 _WORK = "Keep what the run needs while it lasts in a bucket, for workers without a common disk."
 
@@ -71,7 +71,7 @@ def command(
     from agriseg.mapping.prepare import prepare
     from agriseg.mapping.run import Execution, run
     from agriseg.model import load_model
-    from agriseg.options import RunOptions
+    from agriseg.options.run import RunOptions
 
     options = RunOptions.of(**run_flags(flags))
     wanted, page = _layers(layer_flags(flags), wanted=layers), handover(flags)
@@ -113,7 +113,7 @@ def _layers(chosen: dict[str, Any], *, wanted: bool) -> "LayerOptions | None":
     if not wanted:
         refuse_without_layers(chosen, wanted=False)
         return None
-    from agriseg.analysis.options import LayerOptions
+    from agriseg.options.layers import LayerOptions
 
     return LayerOptions.of(**chosen)
 

@@ -7,7 +7,7 @@ import numpy as np
 import rasterio
 
 from agriseg import files
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.analysis.run import make_layers
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
@@ -15,7 +15,7 @@ from agriseg.reports.report import write_report
 from agriseg.mapping.run import Progress, RunReport, run
 from agriseg.demo.synthetic import TROUBLE, grow_field, write_field
 from agriseg.maps.area import Area
-from agriseg.analysis.options import LayerOptions
+from agriseg.options.layers import LayerOptions
 from agriseg.figures.panels import save_picture
 from agriseg.metrics import confusion, iou
 from agriseg.model import SegmentationModel

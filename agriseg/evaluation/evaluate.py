@@ -23,7 +23,7 @@ from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Execution, run
 from agriseg.metrics import ClassScores, bootstrap, boundary_band, calibration_error, confusion, mean_iou
 from agriseg.model import SegmentationModel, load_model
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.valid_mask import ValidityRule

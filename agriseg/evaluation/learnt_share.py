@@ -9,7 +9,7 @@ from agriseg.labels.learnt_images import LearntImages, pixel_digest
 from agriseg.labels.scene import Scene
 from agriseg.mapping.compatibility import check_compatibility
 from agriseg.model import SegmentationModel
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 
 LITTLE = 0.01  # of the labels, up to which nothing is said: edges of what was held back
 

@@ -7,7 +7,7 @@ from agriseg.grid import Axis, TileGrid, Window
 from agriseg.inference.device import MemoryProbe
 from agriseg.model import SegmentationModel
 from agriseg.networks import downsampling_factor
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.raster.reader import Source
 from agriseg.units import human_bytes
 

@@ -21,7 +21,7 @@ from agriseg.mapping.pixel_counts import PixelCounts, windows_from_json
 from agriseg.mapping.prepare import MappingJob
 from agriseg.mapping.record import describe_model, describe_plan
 from agriseg.maps.area import Area
-from agriseg.options import PublishPolicy
+from agriseg.options.run import PublishPolicy
 from agriseg.storage.base import UNDER_WAY, Storage
 from agriseg.storage.blocks import BlockStore
 from agriseg.storage.logits_cache import LogitsCache, forget_all_but

@@ -9,7 +9,7 @@ from rasterio.enums import ColorInterp
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.model import SegmentationModel
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.raster.band_roles import ALPHA, check_numbers, find_bands, is_number, listed, misnamed, validity_hints
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.pixel_sample import Sample, take_sample

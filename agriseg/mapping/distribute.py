@@ -16,7 +16,7 @@ from agriseg.mapping.model_cache import cached_model
 from agriseg.mapping.pixel_counts import PixelCounts
 from agriseg.mapping.prepare import MappingJob, prepare
 from agriseg.mapping.working_folder import WorkingFolder
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.storage.base import UNDER_WAY, storage_at
 
 _LOOK = 0.5  # seconds between looks at what is done

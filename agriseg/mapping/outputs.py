@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agriseg.errors import OutputError, UsageError
-from agriseg.options import PublishPolicy
+from agriseg.options.run import PublishPolicy
 from agriseg.storage.base import UNDER_WAY
 from agriseg.units import human_bytes
 

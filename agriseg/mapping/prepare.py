@@ -12,7 +12,7 @@ from agriseg.inference.plan import Plan, make_plan
 from agriseg.mapping.compatibility import ModelInput, check_compatibility
 from agriseg.maps.area import hectares
 from agriseg.model import SegmentationModel
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.raster.header import Georeference, RasterInfo
 
 

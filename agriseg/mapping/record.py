@@ -16,7 +16,7 @@ from agriseg.json_text import json_document, nodata_value
 from agriseg.mapping.prepare import MappingJob, device_name
 from agriseg.maps.discover import flight_date
 from agriseg.maps.versions import versions
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity
 from agriseg.vectors.identity import content_hashes

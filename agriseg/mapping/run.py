@@ -26,7 +26,7 @@ from agriseg.mapping.working_folder import WorkingFolder
 from agriseg.maps.area import Area
 from agriseg.maps.stem import Stem
 from agriseg.model import SegmentationModel, load_model
-from agriseg.options import PublishPolicy, RunOptions
+from agriseg.options.run import PublishPolicy, RunOptions
 from agriseg.raster.identity import InputIdentity
 from agriseg.storage.base import FolderStorage, Storage, storage_at
 

@@ -14,7 +14,7 @@ import numpy as np
 from agriseg.errors import ModelError
 from agriseg.mapping.prepare import MappingJob
 from agriseg.model import SegmentationModel
-from agriseg.options import VerdictLimits
+from agriseg.options.run import VerdictLimits
 
 COLOURS = ("green", "amber", "red")
 _RIDGE = 0.01  # added to the correlations: what no two bands of a camera agree on better is noise

@@ -27,7 +27,7 @@ from agriseg.maps.reader import RECORD, find_records, read_record
 from agriseg.maps.stem import CHANGE, INDEX, LAYERS, Stem
 from agriseg.maps.versions import versions
 from agriseg.model import load_model
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.raster.gdal_env import gdal_calls
 from agriseg.raster.identity import InputIdentity, files_beside
 from agriseg.raster.reader import Reader

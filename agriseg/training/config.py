@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agriseg.errors import ModelError
 from agriseg.labels.raster import Value
 from agriseg.networks import NAMED_STARTS
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.training.recipe import Recipe
 
 Split = Literal["block", "file", "random", "list"]

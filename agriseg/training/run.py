@@ -24,7 +24,7 @@ from agriseg.labels.scene import Scene
 from agriseg.mapping.outputs import Outputs
 from agriseg.model import SegmentationModel, load_model
 from agriseg.networks import downsampling_factor
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 from agriseg.training.augment import TrainingSamples
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import Dataset, load_dataset

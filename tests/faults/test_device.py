@@ -17,7 +17,7 @@ from agriseg.inference.device import Forward
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare, with_less_memory
 from agriseg.mapping.run import run
-from agriseg.options import RunOptions
+from agriseg.options.run import RunOptions
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from agriseg.errors import UsageError
-from agriseg.options import BLENDS, ON_READ_ERROR, PRECISIONS, find_config, read_config
+from agriseg.options.run import BLENDS, ON_READ_ERROR, PRECISIONS, find_config, read_config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
