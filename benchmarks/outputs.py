@@ -52,6 +52,8 @@ MASKS = (
     (r'(\\?)"(seconds|prepare|map|publish|peak_memory_bytes|file:size)\1": ?[0-9.e+-]+', r'"\2": 0'),
     (r'(\\?)"(run|run_id)\1": ?\1"[0-9a-f]+\1"', r'"\2": "KEY"'),
     (r"\}\} +", "}}"),  # padding of a header
+    (r"<dt>(Seconds|秒数?)</dt><dd>\d+</dd>".encode().decode("latin-1"), "SECONDS"),
+    (r",(green|amber|red),\d+\.\d+,", r",\1,MINUTES,"),  # summary.csv
     (r"\[(\d+), \d{19}, ", r"[\1, TIME, "),  # stamps in the ledger
 )
 """Times, and keys that depend on the times of files."""

@@ -7,7 +7,7 @@ https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from agriseg.annotations.members import Malformed, base_name, counts, member, number, whole
+from agriseg.annotations.members import Malformed, base_name, brief, counts, member, number, whole
 from agriseg.annotations.shapes import Annotated, Runs, Shape, polygon
 
 
@@ -79,7 +79,7 @@ def _images(images: Sequence[Any]) -> dict[Any, tuple[str, tuple[int, int] | Non
         try:
             key = member(each, "id", (int, str))
             if key in found:
-                raise Malformed(f"its id {key} is there twice")
+                raise Malformed(f"its id {brief(key)} is there twice")
             size = None
             if each.get("width") is not None or each.get("height") is not None:
                 size = whole(each.get("width"), "width", 1), whole(each.get("height"), "height", 1)
@@ -92,7 +92,7 @@ def _images(images: Sequence[Any]) -> dict[Any, tuple[str, tuple[int, int] | Non
 def _known(owner: Any, name: str, known: dict[Any, Any]) -> Any:
     key = member(owner, name, (int, str))
     if key not in known:
-        raise Malformed(f"its {name} {str(key)[:20]} is not in the file")
+        raise Malformed(f"its {name} {brief(key)} is not in the file")
     return key
 
 

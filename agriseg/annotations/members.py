@@ -37,12 +37,12 @@ def member(owner: Any, name: str, kind: type | tuple[type, ...]) -> Any:
         Malformed: `owner` is no object, has no such member, or one of another kind.
     """
     if not isinstance(owner, dict):
-        raise Malformed(f"{_brief(owner)}, expected an object with {name!r}")
+        raise Malformed(f"{brief(owner)}, expected an object with {name!r}")
     if name not in owner:
         raise Malformed(f"no {name!r}")
     value = owner[name]
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise Malformed(f"{name!r} is {_brief(value)}")
+        raise Malformed(f"{name!r} is {brief(value)}")
     return value
 
 
@@ -55,9 +55,9 @@ def number(value: Any, what: str) -> float:
     if isinstance(value, str) and re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?\s*", value[:60]):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Malformed(f"{what} is {_brief(value)}, expected a number")
+        raise Malformed(f"{what} is {brief(value)}, expected a number")
     if not math.isfinite(value) or abs(value) > MAX_COORDINATE:
-        raise Malformed(f"{what} is {_brief(value)}, which is no place in a picture")
+        raise Malformed(f"{what} is {brief(value)}, which is no place in a picture")
     return float(value)
 
 
@@ -69,7 +69,7 @@ def whole(value: Any, what: str, least: int = 0) -> int:
     """
     found = number(value, what)
     if not found.is_integer() or found < least:
-        raise Malformed(f"{what} is {_brief(value)}, expected a whole number from {least}")
+        raise Malformed(f"{what} is {brief(value)}, expected a whole number from {least}")
     return int(found)
 
 
@@ -80,10 +80,10 @@ def counts(values: Any) -> tuple[int, ...]:
         Malformed: no list of whole numbers from 0.
     """
     if not isinstance(values, list):
-        raise Malformed(f"runs are {_brief(values)}, expected a list")
+        raise Malformed(f"runs are {brief(values)}, expected a list")
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise Malformed(f"a run is {_brief(value)}, expected a whole number from 0")
+            raise Malformed(f"a run is {brief(value)}, expected a whole number from 0")
     return tuple(values)
 
 
@@ -94,7 +94,7 @@ def points(values: Any) -> list[tuple[float, float]]:
         Malformed: it is none.
     """
     if not isinstance(values, list) or not all(isinstance(each, list) and len(each) == 2 for each in values):
-        raise Malformed(f"points are {_brief(values)}, expected pairs")
+        raise Malformed(f"points are {brief(values)}, expected pairs")
     return [(number(x, "a coordinate"), number(y, "a coordinate")) for x, y in values]
 
 
@@ -106,11 +106,12 @@ def base_name(value: Any) -> str:
     """
     name = PureWindowsPath(value).name if isinstance(value, str) else ""
     if not name.isprintable() or not 0 < len(name) < _LONGEST:
-        raise Malformed(f"the image's name is {_brief(value)}")
+        raise Malformed(f"the image's name is {brief(value)}")
     return name
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
+    """A value as a message shows it: short, and in printable characters."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**20:
