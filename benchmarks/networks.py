@@ -34,7 +34,7 @@ _RATE = 1e-3
 def trained(config: Path, arch: str, minutes: float, folder: Path) -> dict[str, Any]:
     """Train one network; its scores and costs."""
     tables = tomllib.loads(config.read_text("utf-8"))
-    recipe = {**tables["recipe"], "minutes": minutes, "steps": None, "validate_every": 10**6, "rate": _RATE}
+    recipe = {**tables["recipe"], "minutes": minutes, "steps": None, "validate_every": 10**6, "lr": _RATE}
     chosen = TrainConfig.of({**tables, "arch": arch, "recipe": recipe}, config.parent)
     news: list[Any] = []
     done = train(chosen, folder, device="cpu", tell=news.append)

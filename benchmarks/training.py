@@ -56,7 +56,7 @@ def bare_seconds(run: loop.TrainingRun, steps: int) -> float:
     network, recipe = run.model.network.train(), run.recipe
     numbers = [range(first * recipe.batch, (first + 1) * recipe.batch) for first in range(4)]
     made = [stacked([run.samples[number] for number in each]) for each in numbers]
-    optimiser = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=recipe.decay)
+    optimiser = torch.optim.AdamW(network.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     loss_of = build_loss(recipe.loss)
     precision = choose_precision(recipe.precision, run.ranks.device, run.model)
     began = 0.0
@@ -94,7 +94,13 @@ def main() -> None:
         scenes, model = found.training, found.model
         recipe = config.recipe
         samples = TrainingSamples(
-            scenes, index_labels(scenes, 3, 0), model.normalization, recipe.chip, recipe.rare, recipe.augmentation, 0
+            scenes,
+            index_labels(scenes, 3, 0),
+            model.normalization,
+            recipe.chip,
+            recipe.rare_class_share,
+            recipe.augmentation,
+            0,
         )
         run = loop.TrainingRun(
             model, samples, recipe, lambda _: {"miou": 0.0}, folder, "bench", Ranks(torch.device("cpu")),

@@ -73,7 +73,7 @@ def five(folder: Path, numbers: list[int], **more: Any) -> TrainConfig:
         "classes": ["soil", "plant"], "arch": "fcn_small", "bands": ROLES, "band_numbers": numbers,
         "data": {"images": "field.tif", "labels": "plants.geojson", "column": "class"},
         "validation": {"block": 48, "buffer": 0},
-        "recipe": {"steps": 60, "chip": 48, "batch": 4, "validate_every": 30, "rate": 1e-2, "precision": "fp32"},
+        "recipe": {"steps": 60, "chip": 48, "batch": 4, "validate_every": 30, "lr": 1e-2, "precision": "fp32"},
         **more,
     }  # fmt: skip
     return TrainConfig.of(tables, folder)

@@ -30,7 +30,7 @@ from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.valid_mask import ValidityRule
 from agriseg.training.augment import Augmentation, TrainingSamples
-from agriseg.training.config import TrainConfig
+from agriseg.training.config import RENAMED_KEYS, TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.training.distributed import Ranks
 from agriseg.training.loop import TrainingRun, fit
@@ -38,7 +38,7 @@ from agriseg.training.recipe import Recipe
 from agriseg.training.run import train
 from agriseg.training.sampling import index_labels, sample_pixel
 
-STILL = Augmentation(mirror=False, rotate="none", zoom=1, light=0, colour=0)
+STILL = Augmentation(mirror=False, rotate="none", zoom=1, brightness=0, channel_jitter=0)
 PLAIN = Normalization(1.0, (0.0,) * 3, (1.0,) * 3)
 GREY = {"photometric": "MINISBLACK"}
 
@@ -168,7 +168,7 @@ def test_picture_and_labels_turn_together(tmp_path: Path) -> None:
     ids = np.random.default_rng(0).integers(0, 3, (30, 30)).repeat(20, 0).repeat(20, 1).astype(np.uint8)
     write_raster(tmp_path / "a_labels.tif", ids[None], **GREY)
     one = scene(write_raster(tmp_path / "a.tif", np.stack([ids * 100] * 3)))
-    how = Augmentation(light=0, colour=0, zoom=1.5)
+    how = Augmentation(brightness=0, channel_jitter=0, zoom=1.5)
     samples = TrainingSamples([one], index_labels([one], 3, 0), PLAIN, 96, 0.5, how, seed=0)
     for number in range(12):
         x, labels = samples[number]
@@ -186,7 +186,9 @@ def test_picture_and_labels_turn_together(tmp_path: Path) -> None:
 def config(tmp_path: Path, **recipe: Any) -> TrainConfig:
     if not (tmp_path / "data").exists():
         field(tmp_path / "data", height=128, width=192)
-    numbers = {"steps": 6, "chip": 64, "batch": 2, "validate_every": 3, "precision": "fp32", "balance": False, **recipe}
+    numbers = {
+        "steps": 6, "chip": 64, "batch": 2, "validate_every": 3, "precision": "fp32", "logit_adjustment": False, **recipe,
+    }  # fmt: skip
     tables = {
         "classes": ["dark", "dim", "bright"],
         "arch": "fcn_small",
@@ -220,8 +222,11 @@ def loop(
 ) -> Path:
     """The loop alone, without maps and pictures; its scores are given, or how often it is right about some samples."""
     chosen = Recipe(
-        **{"steps": 6, "chip": 32, "batch": 2, "validate_every": 3, "precision": "fp32", "balance": False, **recipe}
-    )
+        **{
+            "steps": 6, "chip": 32, "batch": 2, "validate_every": 3, "precision": "fp32", "logit_adjustment": False,
+            **recipe,
+        }
+    )  # fmt: skip
     design = architecture("fcn_small")
     model = SegmentationModel(
         design.build(3, 3, 0), legend=Legend.from_names(["a", "b", "c"]), bands=("red", "green", "blue"), std=(60.0,) * 3,
@@ -249,7 +254,11 @@ def loop(
 @pytest.mark.fault("T03")
 @pytest.mark.parametrize(
     "recipe",
-    [{}, {"optimiser": "sgd", "accumulate": 2}, {"optimiser": "adam", "average": 0, "loss": {"focal": 1, "ohem": 1}}],
+    [
+        {},
+        {"optimiser": "sgd", "accumulation_steps": 2},
+        {"optimiser": "adam", "ema_decay": 0, "loss": {"focal": 1, "ohem": 1}},
+    ],
     ids=str,
 )
 def test_going_on_gives_the_same_bytes(tmp_path: Path, recipe: dict[str, Any]) -> None:
@@ -328,7 +337,7 @@ def results(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in ("best.safetensors", "best.md", "evaluation.json")}
 
 
-PATIENT = {"steps": 9, "validate_every": 1, "patience": 2, "rate": 0.03, "average": 0.0}
+PATIENT = {"steps": 9, "validate_every": 1, "patience": 2, "lr": 0.03, "ema_decay": 0.0}
 
 
 @pytest.mark.fault("T03")
@@ -371,7 +380,7 @@ def test_a_process_that_is_killed_leaves_what_goes_on(tmp_path: Path) -> None:
 
 def test_it_learns(tmp_path: Path) -> None:
     field(tmp_path / "data", height=256, width=384)
-    folder = fitted(tmp_path, "out", steps=60, batch=4, chip=32, validate_every=30, rate=1e-2, balance=True)
+    folder = fitted(tmp_path, "out", steps=60, batch=4, chip=32, validate_every=30, lr=1e-2, logit_adjustment=True)
     first, last = (line["miou"] for line in log(folder))
     assert last > 0.6
     model = load_model(folder / "best.safetensors")
@@ -478,6 +487,22 @@ def test_configurations_that_make_no_sense(tmp_path: Path, change: dict[str, Any
         train(TrainConfig.of({**tables, **change}, tmp_path), tmp_path / "out", tell=quiet, stopped=never)
 
 
+@pytest.mark.parametrize("key", RENAMED_KEYS)
+def test_a_former_key_is_refused_with_its_present_name(
+    tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, _, name = key.rpartition(".")
+    written = f'recipe.steps = 1\n{key} = 0.5\nclasses = ["a", "b"]\n[data]\nimages = "i"\nlabels = "l"\n'
+    (tmp_path / "field.toml").write_text(written)
+    with pytest.raises(SystemExit) as left:
+        main(["train", str(tmp_path / "field.toml"), "-o", str(tmp_path / "out")])
+    assert left.value.code == 78
+    assert f"{key}: this key is now {RENAMED_KEYS[key]}" in capsys.readouterr().err
+    fields = {"recipe": Recipe, "recipe.augmentation": Augmentation}[table].model_fields
+    assert RENAMED_KEYS[key] in fields
+    assert name not in fields
+
+
 def test_a_chip_must_fit_the_network(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="chip 65, expected a multiple of 2"):
         fitted(tmp_path, "out", chip=65)
@@ -495,7 +520,7 @@ def test_the_command_trains_resumes_and_refuses(
         'classes = ["dark", "dim", "bright"]\narch = "fcn_small"\n'
         '[data]\nimages = "data/a.tif"\nlabels = "data/a_labels.tif"\n'
         "[validation]\nblock = 64\nbuffer = 8\n"
-        "[recipe]\nsteps = 2\nchip = 64\nbatch = 2\nvalidate_every = 2\nbalance = false\n"
+        "[recipe]\nsteps = 2\nchip = 64\nbatch = 2\nvalidate_every = 2\nlogit_adjustment = false\n"
     )
 
     def call(*args: str) -> tuple[int, str, str]:

@@ -36,7 +36,7 @@ def config(image: Path, labels: Path, seed: int = 0, init: Path | None = None, *
     tables = {
         "classes": ["a", "b"], "arch": "fcn_small", "data": {"images": str(image), "labels": str(labels)},
         "validation": {"block": 64, "buffer": 8, "share": 0.3, **validation}, "init": init and str(init),
-        "recipe": {"steps": 1, "chip": 32, "batch": 2, "validate_every": 1, "seed": seed, "balance": False},
+        "recipe": {"steps": 1, "chip": 32, "batch": 2, "validate_every": 1, "seed": seed, "logit_adjustment": False},
     }  # fmt: skip
     return TrainConfig.of({key: value for key, value in tables.items() if value is not None}, Path())
 

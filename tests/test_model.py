@@ -61,7 +61,7 @@ def test_what_the_last_bias_gains_all_logits_gain(name: str) -> None:
         before = network(x)
         last_bias(network).add_(gained)
         torch.testing.assert_close(network(x), before + gained[:, None, None], atol=1e-4, rtol=1e-4)
-    with pytest.raises(ModelError, match="balance = false"):
+    with pytest.raises(ModelError, match="logit_adjustment = false"):
         last_bias(torch.nn.Identity())
 
 

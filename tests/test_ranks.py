@@ -29,7 +29,7 @@ batch = 4
 validate_every = 10
 precision = "fp32"
 optimiser = "sgd"
-rate = 1e-3
+lr = 1e-3
 """
 
 

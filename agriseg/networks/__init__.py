@@ -143,5 +143,7 @@ def last_bias(network: nn.Module) -> torch.Tensor:
     """
     last = getattr(network, "last", None)
     if not isinstance(last, nn.Conv2d) or last.bias is None:
-        raise ModelError(f"{type(network).__name__} has no last convolution with a bias; train with balance = false")
+        raise ModelError(
+            f"{type(network).__name__} has no last convolution with a bias; train with logit_adjustment = false"
+        )
     return last.bias

@@ -25,10 +25,10 @@ class Augmentation(BaseModel):
         mirror: left and right swapped in half of them.
         rotate: by quarter turns, which move pixels and change none; or by any angle. A field has no up.
         zoom: largest factor of scale, up or down; 1 leaves it.
-        light: deviation of a common gain and offset.
-        colour: deviation of each band's own gain and offset.
-        paste: share of samples onto which the rarest class's pixels of another sample are pasted (Ghiasi et al. 2021,
-            arXiv 2012.07177).
+        brightness: standard deviation of one gain and offset for all bands.
+        channel_jitter: standard deviation of the gain and offset of each band.
+        copy_paste: share of samples onto which the rarest class's pixels of another sample are pasted (Ghiasi et al.
+            2021, arXiv 2012.07177).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,9 +36,9 @@ class Augmentation(BaseModel):
     mirror: bool = True
     rotate: Literal["quarter", "any", "none"] = "quarter"
     zoom: float = Field(default=1.25, ge=1, le=4)
-    light: float = Field(default=0.15, ge=0, le=1)
-    colour: float = Field(default=0.05, ge=0, le=1)
-    paste: float = Field(default=0.0, ge=0, le=1)
+    brightness: float = Field(default=0.15, ge=0, le=1)
+    channel_jitter: float = Field(default=0.05, ge=0, le=1)
+    copy_paste: float = Field(default=0.0, ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TrainingSamples:
         census: of the scenes' labels.
         normalization: the model's.
         side: of the ground that a sample shows (px of the raster).
-        rare: see `sample_pixel`.
+        rare_class_share: see `sample_pixel`.
         augmentation: how they vary.
         seed: of everything random.
         reduce: a pixel of a sample is the mean of so many pixels a side, with the label in their middle.
@@ -60,7 +60,7 @@ class TrainingSamples:
     census: ClassIndex
     normalization: Normalization
     side: int
-    rare: float
+    rare_class_share: float
     augmentation: Augmentation
     seed: int
     reduce: int = 1
@@ -68,8 +68,8 @@ class TrainingSamples:
     def __getitem__(self, number: int) -> Sample:
         """Sample `number`: float32 (C, n, n) and uint8 (n, n), 255 unknown; n is `side / reduce`."""
         rng = np.random.default_rng([self.seed, number])
-        x, ids = self._cut(sample_pixel(self.census, self.rare, rng), rng)
-        if rng.random() < self.augmentation.paste:
+        x, ids = self._cut(sample_pixel(self.census, self.rare_class_share, rng), rng)
+        if rng.random() < self.augmentation.copy_paste:
             other, other_ids = self._cut(draw_rarest(self.census, rng), rng)
             pasted = other_ids == self.census.rarest
             x, ids = torch.where(pasted, other, x), torch.where(pasted, other_ids, ids)
@@ -156,8 +156,8 @@ def _resized(x: torch.Tensor, ids: torch.Tensor, side: int) -> tuple[torch.Tenso
 def _lit(x: torch.Tensor, how: Augmentation, rng: np.random.Generator) -> torch.Tensor:
     """Gain and offset in deviations of the training data: one for all bands, and one for each."""
     bands = (len(x), 1, 1)
-    gain = 1 + how.light * rng.standard_normal() + how.colour * rng.standard_normal(bands)
-    offset = how.light * rng.standard_normal() + how.colour * rng.standard_normal(bands)
+    gain = 1 + how.brightness * rng.standard_normal() + how.channel_jitter * rng.standard_normal(bands)
+    offset = how.brightness * rng.standard_normal() + how.channel_jitter * rng.standard_normal(bands)
     return x * torch.from_numpy(gain).float() + torch.from_numpy(offset).float()
 
 

@@ -14,6 +14,21 @@ from agriseg.training.recipe import Recipe
 
 Split = Literal["block", "file", "random", "list"]
 
+RENAMED_KEYS = {
+    "recipe.rate": "lr",
+    "recipe.decay": "weight_decay",
+    "recipe.average": "ema_decay",
+    "recipe.rare": "rare_class_share",
+    "recipe.accumulate": "accumulation_steps",
+    "recipe.balance": "logit_adjustment",
+    "recipe.auxiliary": "aux_loss_weight",
+    "recipe.warm_up": "warmup",
+    "recipe.augmentation.light": "brightness",
+    "recipe.augmentation.colour": "channel_jitter",
+    "recipe.augmentation.paste": "copy_paste",
+}
+"""Former names of keys, which are refused, and the present name of each."""
+
 
 class Data(BaseModel):
     """Images and their labels.
@@ -130,7 +145,8 @@ class TrainConfig(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "configuration"
-            raise ModelError(f"training configuration: {where}: {first['msg']}") from error
+            said = f"this key is now {RENAMED_KEYS[where]}" if where in RENAMED_KEYS else first["msg"]
+            raise ModelError(f"training configuration: {where}: {said}") from error
         for problem in _contradictions(config):
             raise ModelError(problem)
         held, parts = config.validation, {"data": config.data.under(folder), "init": _under(folder, config.init)}

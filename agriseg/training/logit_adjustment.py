@@ -20,7 +20,7 @@ _CHIPS = 64  # unturned, from places drawn by pixel
 _PIXELS = 500_000  # about as many of them are looked at
 _TRIED = np.arange(-2, 2.01, 0.25)
 _ROUNDS = 2
-_STILL = Augmentation(mirror=False, rotate="none", zoom=1, light=0, colour=0)
+_STILL = Augmentation(mirror=False, rotate="none", zoom=1, brightness=0, channel_jitter=0)
 
 
 @torch.no_grad()
@@ -32,7 +32,7 @@ def fit_logit_offsets(network: torch.nn.Module, samples: TrainingSamples, device
         samples: of the training; its scenes, seed and size of chips are used, not its augmentation.
         device: of the network.
     """
-    still = replace(samples, rare=0.0, augmentation=_STILL, seed=samples.seed + 1)
+    still = replace(samples, rare_class_share=0.0, augmentation=_STILL, seed=samples.seed + 1)
     scores, truth = [], []
     for number in range(_CHIPS):
         x, ids = still[number]

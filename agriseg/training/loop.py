@@ -83,7 +83,7 @@ def fit(run: TrainingRun) -> SegmentationModel:
     if ranks.first:
         _forget_later(run.folder / "metrics.jsonl", state.step)
     began = time.monotonic() - state.seconds
-    batches = _batches(run, state.step * recipe.accumulate)
+    batches = _batches(run, state.step * recipe.accumulation_steps)
     ended = state.stale >= recipe.patience > 0
     while not ended and (done := _progress(state, recipe)) < 1:
         if ranks.largest(run.stopped()):
@@ -96,12 +96,12 @@ def fit(run: TrainingRun) -> SegmentationModel:
         loss = _step(network.train(), state.optimiser, loss_of, batches, run, precision)
         if not math.isfinite(loss):
             raise PredictionError(
-                f"the loss is {loss} at step {state.step}; lower the rate (now {rate:.2g}), then start anew"
+                f"the loss is {loss} at step {state.step}; lower lr (now {rate:.2g}), then start anew"
             )
         state.step += 1
         state.losses += loss
         state.counted += 1
-        _average(state, recipe.average)
+        _average(state, recipe.ema_decay)
         state.seconds = ranks.largest(time.monotonic() - began)
         run.tell({"step": state.step, "done": _progress(state, recipe), "loss": loss, "rate": rate})
         if state.step % recipe.validate_every == 0 or _progress(state, recipe) >= 1:
@@ -124,16 +124,16 @@ def _step(
     run: TrainingRun,
     precision: str,
 ) -> float:
-    """One optimiser step over `accumulate` batches; returns the mean loss."""
+    """One optimiser step over `accumulation_steps` batches; returns the mean loss."""
     total = 0.0
-    for _ in range(run.recipe.accumulate):
+    for _ in range(run.recipe.accumulation_steps):
         x, ids = (part.to(run.ranks.device, non_blocking=True) for part in next(batches))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            outputs = _heads(network, x, run.recipe.auxiliary)
+            outputs = _heads(network, x, run.recipe.aux_loss_weight)
         ids = run.ranks.whole(ids)
         wholes = [(share, run.ranks.whole(logits.float())) for share, logits in outputs]
         losses = [share * loss_of(_at_full_size(logits, ids), ids) for share, logits in wholes]
-        loss = torch.stack(losses).sum() / run.recipe.accumulate
+        loss = torch.stack(losses).sum() / run.recipe.accumulation_steps
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
     run.ranks.sum_gradients(network)
@@ -211,17 +211,17 @@ def _progress(state: State, recipe: Recipe) -> float:
 
 def _rate(done: float, recipe: Recipe) -> float:
     """Learning rate: a linear rise, then a cosine to 0 (Loshchilov and Hutter 2017, arXiv 1608.03983)."""
-    if done < recipe.warm_up:
-        return recipe.rate * (done + 1e-3) / (recipe.warm_up + 1e-3)
-    return recipe.rate * 0.5 * (1 + math.cos(math.pi * (done - recipe.warm_up) / (1 - recipe.warm_up)))
+    if done < recipe.warmup:
+        return recipe.lr * (done + 1e-3) / (recipe.warmup + 1e-3)
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup)))
 
 
 def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     parameters = list(network.parameters())
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(parameters, recipe.rate, momentum=0.9, weight_decay=recipe.decay)
+        return torch.optim.SGD(parameters, recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
     kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
-    return kind(parameters, recipe.rate, weight_decay=recipe.decay, fused=True)
+    return kind(parameters, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _class_weights(run: TrainingRun) -> torch.Tensor:
@@ -244,7 +244,7 @@ def _average(state: State, decay: float) -> None:
 
 def _balanced(model: SegmentationModel, run: TrainingRun) -> SegmentationModel:
     """The model with its last bias moved by fitted offsets."""
-    if not run.recipe.balance:
+    if not run.recipe.logit_adjustment:
         return model
     offsets = fit_logit_offsets(without_downsampling(model.network), run.samples, run.ranks.device)
     with torch.no_grad():

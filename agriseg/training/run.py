@@ -102,8 +102,8 @@ def _fit(
     census = index_labels(found.training, len(config.classes), recipe.seed)
     model = replace(found.model, about=_about(config, found, census))
     samples = TrainingSamples(
-        found.training, census, model.normalization, recipe.chip, recipe.rare, recipe.augmentation, recipe.seed,
-        downsampling_factor(model.network),
+        found.training, census, model.normalization, recipe.chip, recipe.rare_class_share, recipe.augmentation,
+        recipe.seed, downsampling_factor(model.network),
     )  # fmt: skip
     judge = _Judge(found.held, found.learnt_share, folder / "maps", replace(config.reading, device=device))
     fit(TrainingRun(model, samples, recipe, judge.scores, folder, found.identity, group, tell, stopped))

@@ -89,19 +89,19 @@ def _places(scene: Scene, classes: int, rng: np.random.Generator) -> list[tuple[
     return [(counts[k], kept[k][1]) for k in range(classes)]
 
 
-def sample_pixel(census: ClassIndex, rare: float, rng: np.random.Generator) -> Place:
+def sample_pixel(census: ClassIndex, rare_class_share: float, rng: np.random.Generator) -> Place:
     """A labelled pixel.
 
     Args:
         census: of the scenes.
-        rare: share of draws that take a class at random, all but the most common alike; the others take a pixel at
-            random.
+        rare_class_share: share of draws that take a class at random, all but the commonest alike; the others take a
+            labelled pixel at random.
         rng: of this sample.
     """
     shares = census.shares
     present = np.flatnonzero(shares)
     uncommon = present[present != shares.argmax()]
-    by_class = len(uncommon) > 0 and rng.random() < rare
+    by_class = len(uncommon) > 0 and rng.random() < rare_class_share
     return _of_class(census, rng.choice(uncommon) if by_class else rng.choice(len(shares), p=shares), rng)
 
 
