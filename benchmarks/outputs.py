@@ -55,6 +55,7 @@ MASKS = (
     (r"<dt>(Seconds|秒数?)</dt><dd>\d+</dd>".encode().decode("latin-1"), "SECONDS"),
     (r",(green|amber|red),\d+\.\d+,", r",\1,MINUTES,"),  # summary.csv
     (r"\[(\d+), \d{19}, ", r"[\1, TIME, "),  # stamps in the ledger
+    (r'"[^"]*/agriseg/data/', '"PACKAGE/'),
 )
 """Times, and keys that depend on the times of files."""
 
