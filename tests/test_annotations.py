@@ -24,7 +24,7 @@ from agriseg.annotations.shapes import Runs
 from agriseg.cli import main
 from agriseg.errors import DataError, UsageError
 from agriseg.labels.label_set import LabelRequest
-from agriseg.labels.labelled_images import label_raster, take_labels
+from agriseg.labels.loading import label_raster, take_labels
 
 CLASSES = ("soil", "crop", "weed")
 WIDTH, HEIGHT = 37, 29

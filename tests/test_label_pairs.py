@@ -16,7 +16,7 @@ from rasterio.crs import CRS
 
 from agriseg.errors import DataError, UsageError
 from agriseg.labels.label_set import LabelRequest, LabelSet
-from agriseg.labels.labelled_images import take_labels
+from agriseg.labels.loading import take_labels
 from agriseg.labels.pairs import find_pairs
 from agriseg.labels.rasterize import reproject_labels
 from agriseg.raster.crs import crs_name, horizontal, same_horizontal_crs

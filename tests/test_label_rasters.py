@@ -14,7 +14,7 @@ from agriseg.cli import main
 from agriseg.cli.common.errors import one_line
 from agriseg.errors import DataError, UsageError
 from agriseg.labels.label_set import LabelRequest, LabelSet
-from agriseg.labels.labelled_images import take_labels
+from agriseg.labels.loading import take_labels
 from agriseg.labels.raster import Labels
 from agriseg.training.config import TrainConfig
 from agriseg.training.run import train

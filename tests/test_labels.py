@@ -16,7 +16,7 @@ from rasterio.warp import transform_geom
 from agriseg.cli import main
 from agriseg.errors import DataError
 from agriseg.labels.label_set import LabelRequest
-from agriseg.labels.labelled_images import label_raster, take_labels
+from agriseg.labels.loading import label_raster, take_labels
 from agriseg.labels.rasterize import Drawn
 from agriseg.legend import Legend
 from agriseg.vectors.read import read_polygons

@@ -62,7 +62,7 @@ def _evaluated(
     image: str, labels: str, model: str | None, given: dict[str, Any], flags: dict[str, Any], folder: Path
 ) -> "Evaluation":
     from agriseg.evaluation.evaluate import count_pixels, evaluate_labelled, score
-    from agriseg.labels.labelled_images import take_labels
+    from agriseg.labels.loading import take_labels
     from agriseg.legend import Legend
     from agriseg.model import load_model
     from agriseg.options.run import RunOptions

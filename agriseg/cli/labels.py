@@ -37,7 +37,7 @@ def check(images: str, labels: str, classes: str, *, as_json: bool, **given: Any
       agriseg labels check field.tif field.gpkg --column class --classes crop,weed
       agriseg labels check photos annotations.json --classes soil,crop,weed --rest soil
     """
-    from agriseg.labels.labelled_images import take_labels
+    from agriseg.labels.loading import take_labels
 
     request = label_request(images, labels, class_names(classes), given)
     with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
@@ -77,7 +77,7 @@ def rasterize(image: str, labels: str, classes: str, out: str, *, overwrite: boo
         raise OutputError(f"{path}: exists and is not overwritten; add --overwrite or choose another -o")
     if path.resolve() in (Path(image).resolve(), Path(labels).resolve()):
         raise UsageError(f"-o {path} is an input; choose another")
-    from agriseg.labels.labelled_images import label_raster
+    from agriseg.labels.loading import label_raster
 
     request = label_request(image, labels, class_names(classes), given)
     drawn = label_raster(Path(image), Path(labels), request, path)

@@ -7,18 +7,18 @@ import numpy as np
 import rasterio
 
 from agriseg import files
-from agriseg.options.run import RunOptions
 from agriseg.analysis.run import make_layers
+from agriseg.demo.synthetic import TROUBLE, grow_field, write_field
+from agriseg.figures.panels import save_picture
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
-from agriseg.reports.report import write_report
 from agriseg.mapping.run import Progress, RunReport, run
-from agriseg.demo.synthetic import TROUBLE, grow_field, write_field
 from agriseg.maps.area import Area
-from agriseg.options.layers import LayerOptions
-from agriseg.figures.panels import save_picture
 from agriseg.metrics import confusion, iou
 from agriseg.model import SegmentationModel
+from agriseg.options.layers import LayerOptions
+from agriseg.options.run import RunOptions
+from agriseg.reports.report import write_report
 from agriseg.seams import ClassChanges
 
 

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from agriseg.demo.reference_models import LEVELS, nearest_level, random_network
-from agriseg.mapping.run import segment
 from agriseg.legend import NODATA
+from agriseg.mapping.run import segment
 from agriseg.model import SegmentationModel
 
 Pixels = NDArray[np.uint8]

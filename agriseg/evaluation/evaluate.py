@@ -15,7 +15,7 @@ from agriseg.evaluation.calibrate import Calibration, CalibrationSampler
 from agriseg.evaluation.learnt_share import LearntShare, learnt_by_model
 from agriseg.grid import Window
 from agriseg.labels.label_set import LabelRequest, LabelSet
-from agriseg.labels.labelled_images import take_labels
+from agriseg.labels.loading import take_labels
 from agriseg.labels.raster import Labels, Value, misfit
 from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
 from agriseg.mapping.outputs import Outputs

@@ -16,7 +16,7 @@ from rasterio.windows import Window as Box
 
 from agriseg import files
 from agriseg.errors import DataError
-from agriseg.labels.shapes import Drawing
+from agriseg.labels.drawing import Drawing
 from agriseg.legend import NODATA, Legend
 from agriseg.raster.gdal_env import gdal_calls
 from agriseg.raster.header import RasterInfo

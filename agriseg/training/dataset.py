@@ -16,8 +16,8 @@ from agriseg.evaluation.learnt_share import LearntShare
 from agriseg.grid import Window
 from agriseg.json_text import json_line
 from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
-from agriseg.labels.labelled_images import take_labels
 from agriseg.labels.learnt_images import LearntImages
+from agriseg.labels.loading import take_labels
 from agriseg.labels.pairs import Pair
 from agriseg.labels.scene import Scene
 from agriseg.legend import Legend

@@ -7,13 +7,13 @@ from pathlib import Path
 from agriseg import files
 from agriseg.annotations.shapes import Annotated
 from agriseg.errors import DataError, UsageError
-from agriseg.labels.annotated import annotation_files, find_annotated
+from agriseg.labels.annotation_matching import annotation_files, find_annotated
 from agriseg.labels.check import problems_of, remarks_of
+from agriseg.labels.drawing import annotations_on, polygons_on
 from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
 from agriseg.labels.pairs import Pair, find_pairs
 from agriseg.labels.raster import Labels, check_values, misfit, turned, turned_under_shapes
 from agriseg.labels.rasterize import Drawn, rasterize_polygons, reproject_labels
-from agriseg.labels.shapes import annotations_on, polygons_on
 from agriseg.legend import Legend
 from agriseg.raster.header import RasterInfo
 from agriseg.vectors.read import is_vector
