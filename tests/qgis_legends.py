@@ -1,8 +1,7 @@
 """What QGIS shows of files as they are opened. Run by a Python that has PyQGIS, such as Debian's own.
 
 Standard input is a JSON list of tasks: `path` of a raster, or of a vector file, of which every layer is opened (or the
-one named `layer`). A task may name files: `picture`, a PNG that a raster is drawn into, a pixel a pixel; `export`, which
-QGIS writes the raster's style into as an SLD; `sld`, by which a vector layer is shown instead of by its own style.
+one named `layer`). A task may name `picture`, a PNG that a raster is drawn into, a pixel a pixel.
 
 Standard output is JSON: the version of QGIS, and for each task what the layer panel shows of each layer.
 """
@@ -73,10 +72,6 @@ def shown(layer, task):
     if not layer.isValid():
         return {"error": layer.error().summary() or "QGIS cannot open it"}
     told = {}
-    if "sld" in task:
-        told["sld"] = layer.loadSldStyle(task["sld"])
-    if "export" in task:
-        layer.saveSldStyle(task["export"])
     if "picture" in task:
         draw(layer, task["picture"])
     if isinstance(layer, QgsVectorLayer):

@@ -294,7 +294,7 @@ def test_a_command_line_runs(line: str, shelf: Shelf, tmp_path: Path, monkeypatc
 def test_every_file_of_a_run_is_told(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = (
         "run field.tif -m weeds.safetensors -o maps --probabilities --layers --affected weed --fields farm.gpkg --plots "
-        "trial.geojson --plot-id plot --zones 2 --width 12m --format geojson --format fgb --format parquet --sld --stac --zarr"
+        "trial.geojson --plot-id plot --zones 2 --width 12m --format geojson --format fgb --format parquet --stac --zarr"
     )
     shelf.lay(line, tmp_path)
     monkeypatch.chdir(tmp_path)

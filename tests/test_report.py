@@ -633,12 +633,10 @@ def test_what_a_run_hands_over(
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     image = write_raster(tmp_path / "a.tif", blocks(60, 70))
-    assert (
-        called("run", image, "-m", model_file, "-o", tmp_path / "out", "--sld", "--stac", "--zarr", "--open", "-q") == 0
-    )
+    assert called("run", image, "-m", model_file, "-o", tmp_path / "out", "--stac", "--zarr", "--open", "-q") == 0
     assert "no desktop here" in capsys.readouterr().err
     made = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"a_report.html", "a_classes.sld", "a_confidence.sld", "a_stac.json", "a.zarr"} <= made
+    assert {"a_report.html", "a_stac.json", "a.zarr"} <= made
     assert any(name.endswith("_mlm.json") for name in made)
     assert not [name for name in made if name.startswith(".")]
 

@@ -49,7 +49,7 @@ def everything(folder: Path, out: Path, model: SegmentationModel, seed: int = 0)
     flags = {**ALL, "fields": plots, "plots": plots}
     make_layers(record, LayerOptions.of(**flags), overwrite=True)
     write_indices(folder / "field.tif", ["gli", "exg"], out, overwrite=True)
-    Exports(sld=True, stac=True, zarr=True).make(record)
+    Exports(stac=True, zarr=True).make(record)
     (out / "field_confidence.tif.aux.xml").write_text("<PAMDataset/>")  # by a viewer, that has looked
     (out / "field_severity.tif.aux.xml").write_text("<PAMDataset/>")
     return record
@@ -73,7 +73,7 @@ def test_every_file_has_a_name_of_the_list(tmp_path: Path, oracle: SegmentationM
         "field_exg.qml",
         "field_ngrdi.qml",
     }
-    left = {name for name in names(out) if not name.endswith((".sld", "_mlm.json", "e.tif.aux.xml", "y.tif.aux.xml"))}
+    left = {name for name in names(out) if not name.endswith(("_mlm.json", "e.tif.aux.xml", "y.tif.aux.xml"))}
     assert told == left - by_hand
 
 
@@ -125,12 +125,10 @@ def test_layers_replace_those_of_other_flags(tmp_path: Path, oracle: Segmentatio
     for _ in range(3):
         flags = {name: value for name, value in ALL.items() if rng.random() < 0.5 and name != "zones"}
         made = make_layers(record, LayerOptions.of(**flags), overwrite=True)
-        Exports(sld=True, stac=True).make(record)
+        Exports(stac=True).make(record)
     made = make_layers(record, LayerOptions.of(**flags), overwrite=True)
     make_layers(other, LayerOptions.of(**flags))
-    of_the_map = {"field_classes.sld", "field_confidence.sld"}
-    packaged = {name for name in names(out) if name.startswith("field_gpkg_")}
-    assert names(out) - of_the_map - packaged - {p.name for p in out.glob("*_mlm.json")} == names(fresh)
+    assert names(out) - {p.name for p in out.glob("*_mlm.json")} == names(fresh)
     assert set(made.files) <= {out / name for name in names(fresh)}
     assert wrong(out) == []
 

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.warp import transform_geom
 
-from agriseg.errors import AgrisegError, DataError, InputMissing, StorageError, UsageError
+from agriseg.errors import AgrisegError, DataError, InputMissing, StorageError
 from agriseg.legend import Legend
 from agriseg.vectors import write as writing
 from agriseg.vectors.features import LONLAT, Features
 from agriseg.vectors.ogr import pyogrio
-from agriseg.vectors.qml import categorized_style, graduated_style, outline_style, points_style
+from agriseg.vectors.qml import categorized_style, outline_style, points_style
 from agriseg.vectors.read import Field, read_fields, read_polygons
 from agriseg.vectors.write import write_features, write_geopackage
 
@@ -550,17 +550,6 @@ def test_a_style_has_exactly_the_legend(tmp_path: Path) -> None:
         symbol = symbols[category.get("symbol")]
         assert symbol.get("type") == "fill"
         assert symbol.find(".//Option[@name='color']").get("value") == ",".join(map(str, (*entry.rgb, 255)))  # type: ignore[union-attr]
-
-
-def test_a_graduated_style_has_the_ranges() -> None:
-    root = parsed(graduated_style("severity", [0, 12.5, 50, 100], ["#ffffff", "#808080", "#000000"]))
-    ranges = [(float(e.get("lower", "")), float(e.get("upper", "")), e.get("label")) for e in root.iter("range")]
-    assert ranges == [(0, 12.5, "0 to 12.5"), (12.5, 50, "12.5 to 50"), (50, 100, "50 to 100")]
-    colours = [each.get("value") for each in root.iter("Option") if each.get("name") == "color"]
-    assert colours == ["255,255,255,255", "128,128,128,255", "0,0,0,255"]
-    for breaks in ([0, 1], [0, 2, 1, 3], [0, 1, 1, 2]):
-        with pytest.raises(UsageError, match="ascending"):
-            graduated_style("severity", breaks, ["#ffffff", "#808080", "#000000"])
 
 
 def test_a_style_of_points_shows_their_number() -> None:

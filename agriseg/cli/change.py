@@ -24,14 +24,13 @@ _FARTHEST = "Longest shift to take out; 3 m or 30 px if not given, whichever is 
 @click.option("--no-align", is_flag=True, help="Measure the shift between the images, and leave it in.")
 @click.option("--earlier-image", metavar="FILE", help="The image of the earlier map, if it lies elsewhere now.")
 @click.option("--later-image", metavar="FILE", help=_LATER)
-@click.option("--sld", is_flag=True, help="Also write styles for GeoServer (.sld).")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No warnings.")
 @config_option
 def command(
     earlier: str, later: str, out: str, *, max_shift: str | None, no_align: bool, earlier_image: str | None,
-    later_image: str | None, sld: bool, overwrite: bool, as_json: bool, quiet: bool,
+    later_image: str | None, overwrite: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Compare two finished maps, each a folder that 'agriseg run' wrote, or a record (*_run.json) in one.
 
@@ -46,8 +45,6 @@ def command(
     end_on_signals()
     from agriseg import units
     from agriseg.change.compare import make_change
-    from agriseg.export.sld_files import write_slds
-    from agriseg.maps.stem import Stem
 
     with resume_hint(Path(out), "run the same command again"):
         made = make_change(
@@ -59,8 +56,7 @@ def command(
         )  # fmt: skip
     for text in [] if quiet else made.warnings:
         warn(text)
-    slds = write_slds(Path(out), Stem.of(made.files[-1]).name) if sld else []
-    click.echo(json_line(made.as_dict()) if as_json else "\n".join([_shown(made), *map(str, slds)]))
+    click.echo(json_line(made.as_dict()) if as_json else _shown(made))
 
 
 def _shown(made: "PublishedFiles") -> str:

@@ -46,7 +46,6 @@ def _show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> Non
 @click.option("--sensor", metavar="NAME", help=_SENSOR)
 @click.option("--scale", type=float, metavar="VALUE", help=_SCALE)
 @click.option("--nodata", type=float, metavar="VALUE", help="Means no data, beside what the file declares.")
-@click.option("--sld", is_flag=True, help="Also write styles for GeoServer (.sld).")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("-q", "--quiet", is_flag=True, help="No warnings.")
@@ -56,7 +55,7 @@ def _show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> Non
 )  # fmt: skip
 @config_option
 def command(
-    image: str, names: str, out: str | None, *, sld: bool, overwrite: bool, as_json: bool, quiet: bool, **flags: Any
+    image: str, names: str, out: str | None, *, overwrite: bool, as_json: bool, quiet: bool, **flags: Any
 ) -> None:
     """Write vegetation indices of a raster, no network runs: <stem>_ndvi.tif with float32 numbers, and a QGIS style.
 
@@ -68,7 +67,6 @@ def command(
       agriseg index --list
     """
     end_on_signals()
-    from agriseg.export.sld_files import write_slds
     from agriseg.mapping.outputs import default_folder
     from agriseg.maps.index_maps import IndexOptions, write_indices
 
@@ -77,14 +75,13 @@ def command(
     folder = default_folder(path) if out is None else Path(out)
     with resume_hint(path, "run the same command again"):
         report = write_indices(path, names.split(","), folder, options, overwrite=overwrite)
-    slds = write_slds(folder, path.stem) if sld else []
     for text in [] if quiet else report.warnings:
         warn(f"{path}: {text}")
     if as_json:
         layers = [layer.as_dict() for layer in report.layers]
         click.echo(json_line({"indices": layers, "warnings": list(report.warnings)}))
     else:
-        click.echo("\n".join([*map(_shown, report.layers), *map(str, slds)]))
+        click.echo("\n".join(map(_shown, report.layers)))
 
 
 def _roles(text: str | None) -> dict[str, int] | None:

@@ -1,4 +1,4 @@
-"""Finished maps for other programs: STAC, zarr, styles for GeoServer.
+"""Finished maps for other programs: the report, STAC, zarr.
 
 Imports `reports`, `maps` and what lies below them.
 """

@@ -1,9 +1,9 @@
-"""What is made of a finished map beside its layers: the report, styles for GeoServer, STAC, zarr."""
+"""Exports of a finished map: the report, STAC items, zarr."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agriseg.maps.reader import RECORD, find_records
+from agriseg.maps.reader import find_records
 from agriseg.reports.report import write_report
 from agriseg.reports.translations import Translator
 
@@ -15,14 +15,12 @@ class Exports:
     Args:
         lang: of the report: en or zh.
         previous: folder or record of an earlier map of the field.
-        sld: styles for GeoServer.
         stac: items of the map and of its model.
         zarr: the map as zarr.
     """
 
     lang: str = "en"
     previous: Path | None = None
-    sld: bool = False
     stac: bool = False
     zarr: bool = False
 
@@ -47,10 +45,6 @@ class Exports:
             AgrisegError: its children say what went wrong.
         """
         made = [write_report(record, self.lang, self.previous)]
-        if self.sld:
-            from agriseg.export.sld_files import write_slds
-
-            made += write_slds(record.parent, record.name.removesuffix(RECORD))
         if self.zarr:
             from agriseg.export.zarr import write_zarr
 

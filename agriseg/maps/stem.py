@@ -35,7 +35,6 @@ _MADE_OF_A_MAP = (
 _OF_INDICES = tuple(f"_{index.name.lower()}{end}" for index in INDICES.values() for end in (".tif", ".qml"))
 _RECORDS = (RECORD, LAYERS, CHANGE, INDEX)
 _ENDS = frozenset((*_RUN, *_MADE_OF_A_MAP, *_OF_INDICES, *_RECORDS))
-_PACKAGED = ("classes", "fields", "plots", "zones", "scout_points")  # layers of the GeoPackage, each with an SLD
 _BESIDE = {".tif": (".aux.xml", ".ovr", ".msk"), ".gpkg": ("-wal", "-shm", "-journal")}
 """What viewers lay beside a file, by its suffix."""
 
@@ -116,7 +115,6 @@ class Stem:
             self.drop(INDEX)
         if self.path(RECORD).exists():  # else what lies there was not made of a map of ours
             self.drop_pages()
-            remove(self.path(f"_gpkg_{layer}.sld") for layer in _PACKAGED)
             if (self.path(".zarr") / "class" / ".zarray").is_file():
                 remove([self.path(".zarr")])
             self.drop(RECORD, keep)
@@ -127,9 +125,8 @@ class Stem:
 
 
 def _beside(path: Path) -> list[Path]:
-    """What others, or `--sld`, have laid beside a file, and what is no use without it."""
-    style = [path.with_suffix(".sld")] if path.suffix == ".qml" else []
-    return [*style, *(path.with_name(f"{path.name}{end}") for end in _BESIDE.get(path.suffix, ()))]
+    """Files that viewers write beside a file."""
+    return [path.with_name(f"{path.name}{end}") for end in _BESIDE.get(path.suffix, ())]
 
 
 def _is_ours(path: Path, end: str) -> bool:

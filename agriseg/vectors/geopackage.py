@@ -1,4 +1,4 @@
-"""What GDAL does not write into a GeoPackage: the styles by which QGIS, and GeoServer, show its layers."""
+"""The table of styles of a GeoPackage, which QGIS reads and GDAL does not write."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from agriseg.vectors.ogr import EPOCH
-from agriseg.vectors.sld import sld_of
 
 GEOMETRY = "geom"
 """Column of the shapes."""
@@ -20,8 +19,8 @@ CREATE TABLE layer_styles (
 )"""  # as QGIS makes it
 _STYLE = """
 INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML,
-    styleSLD, useAsDefault, description, owner, update_time)
-VALUES ('', '', ?, ?, ?, ?, ?, 1, '', '', ?)"""
+    useAsDefault, description, owner, update_time)
+VALUES ('', '', ?, ?, ?, ?, 1, '', '', ?)"""
 _CONTENTS = """
 INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change)
 VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?)"""
@@ -35,14 +34,13 @@ def add_styles(path: Path, styles: Mapping[str, str]) -> None:
         styles: name of a layer to its style (QML).
 
     Raises:
-        DataError: a style that agriseg does not write.
         sqlite3.Error: it cannot be written.
     """
     with closing(sqlite3.connect(path)) as package, package:
         package.execute(_TABLE)
         package.execute(_CONTENTS, (EPOCH,))
         for layer, style in styles.items():
-            package.execute(_STYLE, (layer, GEOMETRY, layer, style, sld_of(style, layer), EPOCH))
+            package.execute(_STYLE, (layer, GEOMETRY, layer, style, EPOCH))
 
 
 def has_layer(path: Path, name: str) -> bool:

@@ -1,12 +1,10 @@
-"""Styles of vector layers that QGIS (3.18 and later) reads by itself: by class, by range, outlines or points.
+"""Styles of vector layers that QGIS (3.18 and later) reads by itself: by class, outlines or points.
 
 A style is a QML text: goes to NAME.qml beside a file, or into a GeoPackage's table `layer_styles`.
 """
 
-from collections.abc import Sequence
 from xml.etree import ElementTree as Xml
 
-from agriseg.errors import UsageError
 from agriseg.legend import Legend
 from agriseg.raster.qml import QML
 
@@ -28,30 +26,6 @@ def categorized_style(legend: Legend, column: str) -> str:
         key = str(entry.id)
         Xml.SubElement(categories, "category", value=entry.name, label=entry.name, symbol=key, render="true")
         _fill(symbols, key, entry.colour)
-    return _text(root)
-
-
-def graduated_style(column: str, breaks: Sequence[float], colours: Sequence[str]) -> str:
-    """Polygons in the colours of ranges of a number, such as a severity in percent.
-
-    Args:
-        column: that holds the number.
-        breaks: ends of the ranges, ascending, one more than there are colours; a value on a break is of the lower one.
-        colours: `#rrggbb`, one a range.
-
-    Raises:
-        UsageError: breaks that do not ascend, or of another number.
-    """
-    if len(breaks) != len(colours) + 1 or list(breaks) != sorted(set(breaks)):
-        raise UsageError(f"{len(breaks)} breaks, {len(colours)} colours; expected ascending breaks, one more of them")
-    root, renderer = _style("graduatedSymbol", _POLYGON, attr=column, graduatedMethod="GraduatedColor")
-    ranges, symbols = Xml.SubElement(renderer, "ranges"), Xml.SubElement(renderer, "symbols")
-    for index, (lower, upper, colour) in enumerate(zip(breaks[:-1], breaks[1:], colours, strict=True)):
-        key, label = str(index), f"{lower:g} to {upper:g}"
-        Xml.SubElement(
-            ranges, "range", lower=repr(float(lower)), upper=repr(float(upper)), label=label, symbol=key, render="true"
-        )
-        _fill(symbols, key, colour)
     return _text(root)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-HANDOVER_FLAGS = ("lang", "previous", "sld", "stac", "zarr")
+HANDOVER_FLAGS = ("lang", "previous", "stac", "zarr")
 """Names of the parameters that are fields of `Exports`."""
 
 _OPEN = "Show the report at the end, where there is a desktop."
@@ -27,7 +27,6 @@ def handover_options(command: F) -> F:
     options = [
         click.option("--lang", type=click.Choice(("en", "zh")), help="Language of the report; en if not given."),
         click.option("--previous", metavar="FOLDER|RECORD", help="An earlier map of the field, for the trend."),
-        click.option("--sld", is_flag=True, default=None, help="Also write styles for GeoServer (.sld)."),
         click.option("--stac", is_flag=True, default=None, help=_STAC),
         click.option("--zarr", is_flag=True, default=None, help="Also keep the map as zarr, for xarray."),
         click.option("--open", "open_", is_flag=True, help=_OPEN),
