@@ -1,25 +1,16 @@
-"""The model card: what a person should know before trusting a model, as Markdown and as one HTML page.
+"""The model card: scores, training data and limits of a model, as Markdown.
 
-What it says follows Mitchell et al. 2019, "Model Cards for Model Reporting", arXiv 1810.03993.
+Its chapters follow Mitchell et al. 2019, "Model Cards for Model Reporting", arXiv 1810.03993.
 """
 
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from markdown_it import MarkdownIt
 
 from agriseg import files
 from agriseg.json_text import json_document
 from agriseg.model import SegmentationModel
 
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;display:block;overflow-x:auto}td,th{border:1px solid #ccc;padding:.3rem .6rem;"
-    "text-align:left}h1,h2{line-height:1.2}code{background:#f3f3f3;padding:0 .2rem}"
-    "pre{background:#f3f3f3;padding:.6rem;overflow-x:auto}"
-)
 _SPLITS = {
     "block": "Whole blocks of ground were held back, with a belt around them that nobody used.",
     "file": "Whole images were held back.",
@@ -36,17 +27,9 @@ def write_card(model: SegmentationModel, path: Path) -> None:
 
     Args:
         model: as `train` saves it; its `about` holds the evaluation, the split, the recipe.
-        path: of the model; the card gets its name with `.md` and `.html`.
+        path: of the model; the card gets its name with `.md`.
     """
-    text = card(model)
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{html.escape(model.name)}</title><style>{_STYLE}</style></head><body>\n{body}</body></html>\n"
-    )
-    files.write_text(path.with_suffix(".md"), text)
-    files.write_text(path.with_suffix(".html"), page)
+    files.write_text(path.with_suffix(".md"), card(model))
 
 
 def card(model: SegmentationModel) -> str:
