@@ -24,7 +24,7 @@ from agriseg.annotations.shapes import Runs
 from agriseg.cli import main
 from agriseg.errors import DataError, UsageError
 from agriseg.labels.label_set import LabelRequest
-from agriseg.labels.loading import label_raster, take_labels
+from agriseg.labels.loading import label_raster, load_labels
 
 CLASSES = ("soil", "crop", "weed")
 WIDTH, HEIGHT = 37, 29
@@ -443,7 +443,7 @@ def test_one_file_of_many_pictures(tmp_path: Path) -> None:
     tree["annotations"] += [{**tree["annotations"][0], "image_id": 10}]
     path = write(tmp_path / "coco.json", tree)
     request = LabelRequest(tmp_path / "images", path, CLASSES, rest="soil")
-    found = take_labels(request, tmp_path / "made")
+    found = load_labels(request, tmp_path / "made")
     assert [each.pair.image.name for each in found.images] == ["a.tif", "b.tif", "c.tif"]
     assert found.problems == ()
     assert "1 images without annotations are left out: d.tif" in found.remarks
@@ -458,16 +458,16 @@ def test_one_file_for_each_picture_beside_them(tmp_path: Path) -> None:
         write_raster(tmp_path / f"{name}.tif", noise(HEIGHT, WIDTH), crs=None, transform=None)
         write(tmp_path / f"{name}.json", {**POLYGONS["labelme.json"](PAIR), "imagePath": "moved.png"})
     write(tmp_path / "notes.json", {"by": "me"})
-    found = take_labels(LabelRequest(tmp_path, tmp_path, CLASSES, least=1), tmp_path / "made")
+    found = load_labels(LabelRequest(tmp_path, tmp_path, CLASSES, least=1), tmp_path / "made")
     assert found.problems == ()
     assert [each.pair.given.name for each in found.images] == ["a.json", "b.json"]
     assert found.pixels == {"soil": 0, "crop": 2 * 7 * 16, "weed": 320}
     write(tmp_path / "again.json", {**POLYGONS["labelme.json"](PAIR), "imagePath": "a.tif"})
     with pytest.raises(DataError, match=r"a.tif: annotated in .*a.json and again in .*again.json; leave one out"):
-        take_labels(LabelRequest(tmp_path, tmp_path, CLASSES), tmp_path / "made")
+        load_labels(LabelRequest(tmp_path, tmp_path, CLASSES), tmp_path / "made")
     (tmp_path / "again.json").write_text('{"shapes": [')
     with pytest.raises(DataError, match=r"again.json: damaged or cut off"):
-        take_labels(LabelRequest(tmp_path, tmp_path, CLASSES), tmp_path / "made")
+        load_labels(LabelRequest(tmp_path, tmp_path, CLASSES), tmp_path / "made")
 
 
 def test_no_picture_of_the_file_is_there(photo: Path) -> None:

@@ -21,7 +21,7 @@ from agriseg import SegmentationModel, evaluate, load_model, segment
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.evaluation.evaluate import count_model
 from agriseg.grid import Window
-from agriseg.labels.raster import Labels
+from agriseg.labels.raster import LabelRaster
 from agriseg.labels.rasterize import reproject_labels
 from agriseg.mapping.compatibility import check_compatibility
 from agriseg.mapping.verdict import distance
@@ -190,7 +190,7 @@ def test_aligned_labels_are_the_nearest_ones(tmp_path: Path, kind: str) -> None:
     labels = labels_in_mercator(tmp_path / "l.tif", bands)
     reproject_labels(image, labels, tmp_path / "aligned.tif")
     values = [0, 1, 2] if kind == "numbers" else [tuple(map(int, colour)) for colour in colours]
-    got = Labels.of(tmp_path / "aligned.tif", values).read(Window(0, 0, SIDE, SIDE))
+    got = LabelRaster.of(tmp_path / "aligned.tif", values).read(Window(0, 0, SIDE, SIDE))
     # by rasterio's point transform alone
     rows, cols = np.indices((SIDE, SIDE))
     x, y = UTM["transform"] @ (cols.ravel() + 0.5, rows.ravel() + 0.5)

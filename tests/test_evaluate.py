@@ -15,7 +15,7 @@ from agriseg.errors import DataError
 from agriseg.evaluation.calibrate import Calibration, CalibrationSampler
 from agriseg.evaluation.evaluate import BLOCK, EDGE, Evaluation, EvaluationCounts, count_model, count_pixels, score
 from agriseg.grid import Window
-from agriseg.labels.raster import Labels
+from agriseg.labels.raster import LabelRaster
 from agriseg.legend import Legend
 from agriseg.metrics import boundary_band, confusion, softmax_confidence
 from agriseg.options.run import RunOptions
@@ -23,8 +23,8 @@ from agriseg.options.run import RunOptions
 GREY = {"photometric": "MINISBLACK"}
 
 
-def label_raster(path: Path, ids: np.ndarray, **profile: Any) -> Labels:
-    return Labels.of(write_raster(path, ids[None], **GREY, **profile), range(4))
+def label_raster(path: Path, ids: np.ndarray, **profile: Any) -> LabelRaster:
+    return LabelRaster.of(write_raster(path, ids[None], **GREY, **profile), range(4))
 
 
 def ids(height: int, width: int, seed: int = 0) -> np.ndarray:

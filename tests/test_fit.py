@@ -21,7 +21,7 @@ import agriseg.training.loop
 from agriseg import SegmentationModel, load_model
 from agriseg.cli import main
 from agriseg.errors import DataError, ModelError, PredictionError, Terminated, UsageError
-from agriseg.labels.raster import Labels
+from agriseg.labels.raster import LabelRaster
 from agriseg.labels.scene import Scene
 from agriseg.legend import Legend
 from agriseg.networks import architecture
@@ -60,7 +60,7 @@ def field(
 
 def scene(path: Path) -> Scene:
     info = RasterInfo.read(path)
-    labels = Labels.of(path.with_name(f"{path.stem}_labels.tif"), range(3))
+    labels = LabelRaster.of(path.with_name(f"{path.stem}_labels.tif"), range(3))
     return Scene(Source(info, (1, 2, 3), ValidityRule.of(info), info.width, info.height), labels)
 
 
@@ -71,7 +71,7 @@ def scene(path: Path) -> Scene:
 def test_a_scene_reads_as_a_padded_array(tmp_path: Path, held: bool) -> None:
     one = scene(field(tmp_path))
     if held:
-        one.hold()
+        one.load_into_memory()
     whole = one.all()
     assert (whole.ids[:40, :40] == 255).all(), "no label where there is no data"
     pad = 50
@@ -97,22 +97,22 @@ def test_a_scene_reads_as_a_padded_array(tmp_path: Path, held: bool) -> None:
 
 def test_a_census_counts_and_the_rare_are_sought(tmp_path: Path) -> None:
     scenes = [scene(field(tmp_path, name, seed=seed)) for seed, name in enumerate("ab")]
-    census = index_labels(scenes, 3, seed=0)
+    class_index = index_labels(scenes, 3, seed=0)
     for number, one in enumerate(scenes):
-        assert census.counts[number].tolist() == np.bincount(one.all().ids.ravel(), minlength=256)[:3].tolist()
-    assert census.shares.sum() == pytest.approx(1)
+        assert class_index.counts[number].tolist() == np.bincount(one.all().ids.ravel(), minlength=256)[:3].tolist()
+    assert class_index.shares.sum() == pytest.approx(1)
 
     def drawn(rare: float) -> np.ndarray:
         rng = np.random.default_rng(0)
         found = []
         for _ in range(3000):
-            number, row, col = sample_pixel(census, rare, rng)
+            number, row, col = sample_pixel(class_index, rare, rng)
             found.append(scenes_ids[number][row, col])
         return np.bincount(found, minlength=3) / 3000
 
     scenes_ids = [one.all().ids for one in scenes]
-    np.testing.assert_allclose(drawn(0.0), census.shares, atol=0.04)
-    common = census.shares.argmax()
+    np.testing.assert_allclose(drawn(0.0), class_index.shares, atol=0.04)
+    common = class_index.shares.argmax()
     sought = drawn(1.0)
     assert sought[common] == 0
     np.testing.assert_allclose(np.delete(sought, common), 0.5, atol=0.04)
@@ -152,15 +152,17 @@ def test_reduced_samples_are_means_with_the_label_in_their_middle(tmp_path: Path
 
 def test_samples_follow_from_their_number_alone(tmp_path: Path) -> None:
     one = scene(field(tmp_path))
-    census = index_labels([one], 3, 0)
-    first, second = (TrainingSamples([one], census, PLAIN, 64, 0.5, Augmentation(), seed=1) for _ in range(2))
+    class_index = index_labels([one], 3, 0)
+    first, second = (TrainingSamples([one], class_index, PLAIN, 64, 0.5, Augmentation(), seed=1) for _ in range(2))
     later = second[7]
     for number in range(7):
         first[number]
     for a, b in zip(first[7], later, strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(first[7][0], first[8][0])
-    assert not torch.equal(first[7][0], TrainingSamples([one], census, PLAIN, 64, 0.5, Augmentation(), seed=2)[7][0])
+    assert not torch.equal(
+        first[7][0], TrainingSamples([one], class_index, PLAIN, 64, 0.5, Augmentation(), seed=2)[7][0]
+    )
 
 
 def test_picture_and_labels_turn_together(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from agriseg.cli import main
 from agriseg.cli.common.errors import one_line
 from agriseg.errors import DataError, UsageError
 from agriseg.labels.label_set import LabelRequest, LabelSet
-from agriseg.labels.loading import take_labels
-from agriseg.labels.raster import Labels
+from agriseg.labels.loading import load_labels
+from agriseg.labels.raster import LabelRaster
 from agriseg.training.config import TrainConfig
 from agriseg.training.run import train
 
@@ -42,7 +42,7 @@ def look(folder: Path, save: Callable[[Path], object], name: str, **more: Any) -
     path = folder / name
     save(path)
     image = write_raster(folder / "image.tif", noise(SIDE, SIDE), crs=None, transform=None)
-    return take_labels(LabelRequest(image, path, CLASSES, **more), folder)
+    return load_labels(LabelRequest(image, path, CLASSES, **more), folder)
 
 
 def png(pixels: np.ndarray, **more: Any) -> Callable[[Path], object]:
@@ -162,7 +162,7 @@ def test_label_rasters_that_end_early_are_refused(tmp_path: Path, name: str) -> 
     path = tmp_path / name
     path.write_bytes(path.read_bytes()[: -path.stat().st_size // 8])
     with pytest.raises(DataError, match="copy it again"):
-        Labels.of(path, (0, 1)).survey()
+        LabelRaster.of(path, (0, 1)).survey()
 
 
 def test_transparent_pixels_are_told_where_the_class_has_others(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_advice_about_nodata_can_be_followed(tmp_path: Path) -> None:
     done = CliRunner().invoke(main_group, [*words[1:-1], str(tmp_path / words[-1])])
     assert done.exit_code == 0, done.output
     image = tmp_path / "image.tif"
-    again = take_labels(LabelRequest(image, tmp_path / "l.tif", CLASSES), tmp_path)
+    again = load_labels(LabelRequest(image, tmp_path / "l.tif", CLASSES), tmp_path)
     assert not again.problems
     assert list(again.pixels.values()) == np.bincount(known().ravel()).tolist()
 

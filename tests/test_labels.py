@@ -16,7 +16,7 @@ from rasterio.warp import transform_geom
 from agriseg.cli import main
 from agriseg.errors import DataError
 from agriseg.labels.label_set import LabelRequest
-from agriseg.labels.loading import label_raster, take_labels
+from agriseg.labels.loading import label_raster, load_labels
 from agriseg.labels.rasterize import Drawn
 from agriseg.legend import Legend
 from agriseg.vectors.read import read_polygons
@@ -192,7 +192,7 @@ def test_label_rasters_are_looked_at_all_at_once(tmp_path: Path) -> None:
     for name, (pixels, more) in made.items():
         write_raster(tmp_path / "images" / f"{name}.tif", noise(80, 90))
         write_raster(tmp_path / "labels" / f"{name}.tif", pixels, **grey, **more)
-    found = take_labels(LabelRequest(tmp_path / "images", tmp_path / "labels", LEGEND.names), tmp_path / "made")
+    found = load_labels(LabelRequest(tmp_path / "images", tmp_path / "labels", LEGEND.names), tmp_path / "made")
     told = dict(zip("dbce", found.problems, strict=True))  # what cannot be read comes first
     assert f"no class has 7 ({8 * 90} px)" in told["b"]
     assert "--unlabelled 7" in told["b"]

@@ -45,32 +45,32 @@ def test_a_cache_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_cache_is_used_again_by_the_same_run_alone(tmp_path: Path) -> None:
     one, again = (scene(field(tmp_path)) for _ in range(2))
-    one.cache(tmp_path / "cache", "this run")
+    one.cache_on_disk(tmp_path / "cache", "this run")
     whole = one.all()
     shutil.rmtree(tmp_path / "cache" / "ids" / "c")  # reads as zeros now, so it shows whether the cache was taken
-    again.cache(tmp_path / "cache", "this run")
+    again.cache_on_disk(tmp_path / "cache", "this run")
     assert (again.all().ids == 0).all()
-    again.cache(tmp_path / "cache", "another run")
+    again.cache_on_disk(tmp_path / "cache", "another run")
     np.testing.assert_array_equal(again.all().ids, whole.ids)
 
 
 def test_what_a_chip_decodes(tmp_path: Path) -> None:
     strips = scene(field(tmp_path))
     rows = strips.source.info.block[0]
-    assert strips.decoded(64) == (-(-64 // rows) + 1) * rows * 260 / 64**2, "whole rows, and a strip more"
+    assert strips.decode_cost(64) == (-(-64 // rows) + 1) * rows * 260 / 64**2, "whole rows, and a strip more"
     Image.new("RGB", (260, 200)).save(tmp_path / "p.png")
     write_raster(tmp_path / "p_labels.tif", np.zeros((1, 200, 260), np.uint8), **GREY)
-    assert scene(tmp_path / "p.png").decoded(64) == 260 * 200 / 64**2, "a PNG is decoded from its top"
+    assert scene(tmp_path / "p.png").decode_cost(64) == 260 * 200 / 64**2, "a PNG is decoded from its top"
 
 
-def test_a_census_in_strips_is_one_in_a_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_index_in_strips_is_one_in_a_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = scene(field(tmp_path))
     whole = index_labels([one], 3, seed=0)
     monkeypatch.setattr(agriseg.labels.raster, "_AT_ONCE", 7 * 260)
     strips = index_labels([one], 3, seed=0)
     assert strips.counts.tolist() == whole.counts.tolist()
     ids = one.all().ids
-    for k, places in enumerate(strips.places):
+    for k, places in enumerate(strips.pixels):
         assert len(places) == min(4000, whole.counts[0, k])
         assert len(np.unique(places, axis=0)) == len(places)
         assert (ids[places[:, 1], places[:, 2]] == k).all()
@@ -88,12 +88,12 @@ def test_the_rarest_class_is_pasted_with_its_picture(tmp_path: Path) -> None:
     ids = ids.repeat(20, 0).repeat(20, 1)
     write_raster(tmp_path / "a_labels.tif", ids[None], **GREY)
     one = scene(write_raster(tmp_path / "a.tif", np.stack([ids * 100] * 3)))
-    census, plain = index_labels([one], 3, 0), Normalization(1.0, (0.0,) * 3, (1.0,) * 3)
-    assert census.rarest == 2
+    class_index, plain = index_labels([one], 3, 0), Normalization(1.0, (0.0,) * 3, (1.0,) * 3)
+    assert class_index.rarest == 2
     shares = []
     for paste in (0.0, 1.0):
         how = Augmentation(brightness=0, channel_jitter=0, copy_paste=paste)
-        samples = TrainingSamples([one], census, plain, 96, 0.0, how, seed=0)
+        samples = TrainingSamples([one], class_index, plain, 96, 0.0, how, seed=0)
         made = [samples[number] for number in range(40)]
         shares.append(np.mean([(labels == 2).float().mean().item() for _, labels in made]))
         for x, labels in made:

@@ -10,7 +10,7 @@ from conftest import noise, write_raster
 from agriseg.errors import DataError, InputMissing, ModelError, UsageError
 from agriseg.grid import Window
 from agriseg.labels.pairs import find_pairs
-from agriseg.labels.raster import Labels, misfit
+from agriseg.labels.raster import LabelRaster, misfit
 from agriseg.labels.spatial_split import HoldoutDraw, SpatialSplit
 from agriseg.metrics import confusion, iou
 from agriseg.raster.header import RasterInfo
@@ -22,7 +22,7 @@ from agriseg.training.losses import build_loss, cross_entropy, dice, focal, ohem
 
 def test_numbers_become_classes(tmp_path: Path) -> None:
     stored = np.uint8([[[3, 7, 255], [7, 3, 3]]])
-    labels = Labels.of(write_raster(tmp_path / "l.tif", stored, photometric="MINISBLACK"), [3, 7])
+    labels = LabelRaster.of(write_raster(tmp_path / "l.tif", stored, photometric="MINISBLACK"), [3, 7])
     assert labels.read(Window(0, 0, 3, 2)).tolist() == [[0, 1, 255], [1, 0, 0]]
     assert labels.read(Window(1, 0, 1, 2)).tolist() == [[1], [0]]
     assert not labels.unknown()
@@ -32,18 +32,18 @@ def test_colours_become_classes(tmp_path: Path) -> None:
     colours = [(0, 0, 0), (0, 176, 0), (255, 0, 0)]
     ids = np.random.default_rng(0).integers(0, 3, (20, 30))
     stored = np.moveaxis(np.uint8(colours)[ids], 2, 0)
-    labels = Labels.of(write_raster(tmp_path / "l.png", stored, driver="PNG", crs=None, transform=None), colours)
+    labels = LabelRaster.of(write_raster(tmp_path / "l.png", stored, driver="PNG", crs=None, transform=None), colours)
     np.testing.assert_array_equal(labels.read(Window(0, 0, 30, 20)), ids)
 
 
 def test_nodata_is_ignored(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "l.tif", np.uint8([[[0, 1, 9]]]), nodata=9, photometric="MINISBLACK")
-    assert Labels.of(path, [0, 1]).read(Window(0, 0, 3, 1)).tolist() == [[0, 1, 255]]
+    assert LabelRaster.of(path, [0, 1]).read(Window(0, 0, 3, 1)).tolist() == [[0, 1, 255]]
 
 
 def test_values_that_are_no_class_are_counted_and_refused(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "l.tif", np.int16([[[0, 7, -1], [7, 1, 300]]]), photometric="MINISBLACK")
-    labels = Labels.of(path, [0, 1])
+    labels = LabelRaster.of(path, [0, 1])
     assert labels.unknown() == {7: 2, -1: 1, 300: 1}
     with pytest.raises(DataError, match="no class"):
         labels.read(Window(0, 0, 3, 2))
@@ -58,7 +58,7 @@ def test_values_that_are_no_class_are_counted_and_refused(tmp_path: Path) -> Non
 )
 def test_label_rasters_of_the_wrong_kind(tmp_path: Path, pixels: np.ndarray, values: list, says: str) -> None:
     with pytest.raises(DataError, match=says):
-        Labels.of(write_raster(tmp_path / "l.tif", pixels), values)
+        LabelRaster.of(write_raster(tmp_path / "l.tif", pixels), values)
 
 
 def test_labels_must_lie_on_the_images_grid(tmp_path: Path) -> None:

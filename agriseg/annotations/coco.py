@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agriseg.annotations.members import Malformed, base_name, brief, counts, member, number, whole
-from agriseg.annotations.shapes import Annotated, Runs, Shape, polygon
+from agriseg.annotations.shapes import AnnotatedImage, Runs, Shape, polygon
 
 
-def read_coco(tree: Any) -> list[Annotated]:
+def read_coco(tree: Any) -> list[AnnotatedImage]:
     """All pictures that the file lists, those without annotations too.
 
     Outlines of one annotation add up; areas of crowds are of their class. A box alone is no outline.
@@ -39,7 +39,7 @@ def read_coco(tree: Any) -> list[Annotated]:
             raise Malformed(f"annotation {position}: {error}") from error
     if boxes:
         raise Malformed(f"{boxes:,} annotations have no outline, a box at most, and a box is no label of pixels")
-    return [Annotated((name,), size, tuple(shapes[key])) for key, (name, size) in images.items()]
+    return [AnnotatedImage((name,), size, tuple(shapes[key])) for key, (name, size) in images.items()]
 
 
 def from_text(text: str) -> list[int]:

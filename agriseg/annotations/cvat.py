@@ -9,13 +9,13 @@ from xml.etree.ElementTree import Element
 import shapely
 
 from agriseg.annotations.members import Malformed, base_name, counts, number, whole
-from agriseg.annotations.shapes import Annotated, Runs, Shape, box, ellipse, line, point, polygon
+from agriseg.annotations.shapes import AnnotatedImage, Runs, Shape, box, ellipse, line, point, polygon
 
 _SHAPES = ("polygon", "box", "ellipse", "mask", "polyline", "points")
 _OTHERS = ("cuboid", "skeleton")
 
 
-def read_cvat(root: Element) -> list[Annotated]:
+def read_cvat(root: Element) -> list[AnnotatedImage]:
     """All pictures that the file lists, those without annotations too; shapes in their z-order.
 
     Raises:
@@ -27,7 +27,7 @@ def read_cvat(root: Element) -> list[Annotated]:
     for position, image in enumerate(root.iterfind("image"), 1):
         try:
             size = whole(image.get("width"), "width", 1), whole(image.get("height"), "height", 1)
-            found.append(Annotated((base_name(image.get("name")),), size, _shapes(image)))
+            found.append(AnnotatedImage((base_name(image.get("name")),), size, _shapes(image)))
         except ValueError as error:
             raise Malformed(f"image {position}: {error}") from error
     return found

@@ -12,7 +12,7 @@ from agriseg.annotations.cvat import read_cvat
 from agriseg.annotations.label_studio import read_label_studio
 from agriseg.annotations.labelme import read_labelme
 from agriseg.annotations.members import Malformed, parsed_json
-from agriseg.annotations.shapes import Annotated
+from agriseg.annotations.shapes import AnnotatedImage
 from agriseg.errors import DataError
 from agriseg.raster.safe_open import check_regular
 from agriseg.vectors.geojson import SHAPES
@@ -31,7 +31,7 @@ class Format:
 
     name: str
     fits: Callable[[Any], bool]
-    read: Callable[[Any, Path], list[Annotated]] | None = None
+    read: Callable[[Any, Path], list[AnnotatedImage]] | None = None
 
 
 def _has(*names: str) -> Callable[[Any], bool]:
@@ -110,7 +110,7 @@ def has_annotations(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and _format(_parsed(path)) is not None
 
 
-def read_annotations(path: Path) -> list[Annotated]:
+def read_annotations(path: Path) -> list[AnnotatedImage]:
     """All pictures that a file has annotations of.
 
     Args:

@@ -12,14 +12,14 @@ from urllib.parse import unquote, urlsplit
 import shapely
 
 from agriseg.annotations.members import Malformed, base_name, member, number, points, whole
-from agriseg.annotations.shapes import Annotated, Runs, Shape, box, ellipse, point, polygon
+from agriseg.annotations.shapes import AnnotatedImage, Runs, Shape, box, ellipse, point, polygon
 
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
 _IMAGES = (".tif", ".tiff", ".jpg", ".jpeg", ".png")
 _LABELS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels", "keypointlabels")
 
 
-def read_label_studio(tree: Any) -> list[Annotated]:
+def read_label_studio(tree: Any) -> list[AnnotatedImage]:
     """All pictures of the tasks, those without annotations too.
 
     Where several people annotated one picture, the one marked as ground truth counts.
@@ -32,7 +32,7 @@ def read_label_studio(tree: Any) -> list[Annotated]:
         try:
             names = _names(member(task, "data", dict))
             size, shapes = _drawn(_chosen(member(task, "annotations", list)))
-            found.append(Annotated(names, size, shapes))
+            found.append(AnnotatedImage(names, size, shapes))
         except ValueError as error:
             raise Malformed(f"task {position}: {error}") from error
     return found

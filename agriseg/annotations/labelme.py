@@ -15,12 +15,12 @@ import shapely
 from PIL import Image
 
 from agriseg.annotations.members import Malformed, base_name, member, points, whole
-from agriseg.annotations.shapes import Annotated, Runs, Shape, box, ellipse, line, point, polygon
+from agriseg.annotations.shapes import AnnotatedImage, Runs, Shape, box, ellipse, line, point, polygon
 
 _PIXELS = 100_000_000  # of a mask
 
 
-def read_labelme(tree: Any, path: Path) -> list[Annotated]:
+def read_labelme(tree: Any, path: Path) -> list[AnnotatedImage]:
     """The one picture, known by the name in the file, or by that of the file.
 
     Raises:
@@ -36,7 +36,7 @@ def read_labelme(tree: Any, path: Path) -> list[Annotated]:
             shapes += [Shape(label, form) for form in _forms(each)]
         except ValueError as error:
             raise Malformed(f"shape {position}: {error}") from error
-    return [Annotated((base_name(tree.get("imagePath") or path.name), path.name), size, tuple(shapes))]
+    return [AnnotatedImage((base_name(tree.get("imagePath") or path.name), path.name), size, tuple(shapes))]
 
 
 def _forms(each: Any) -> Iterator[shapely.Geometry | Runs]:

@@ -79,7 +79,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Annotated:
+class AnnotatedImage:
     """A picture with all that was drawn on it; a later shape lies over an earlier one.
 
     Args:

@@ -62,7 +62,7 @@ def _evaluated(
     image: str, labels: str, model: str | None, given: dict[str, Any], flags: dict[str, Any], folder: Path
 ) -> "Evaluation":
     from agriseg.evaluation.evaluate import count_pixels, evaluate_labelled, score
-    from agriseg.labels.loading import take_labels
+    from agriseg.labels.loading import load_labels
     from agriseg.legend import Legend
     from agriseg.model import load_model
     from agriseg.options.run import RunOptions
@@ -71,7 +71,7 @@ def _evaluated(
     legend = loaded.legend if loaded else Legend.from_names(list(class_names(given["classes"])))
     request = replace(label_request(image, labels, legend.names, given), least=1)
     options = RunOptions.of(**flags)
-    found = take_labels(request, folder)
+    found = load_labels(request, folder)
     found.refuse()
     for text in found.remarks:
         warn(text)

@@ -37,11 +37,11 @@ def check(images: str, labels: str, classes: str, *, as_json: bool, **given: Any
       agriseg labels check field.tif field.gpkg --column class --classes crop,weed
       agriseg labels check photos annotations.json --classes soil,crop,weed --rest soil
     """
-    from agriseg.labels.loading import take_labels
+    from agriseg.labels.loading import load_labels
 
     request = label_request(images, labels, class_names(classes), given)
     with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
-        found = take_labels(request, Path(spare))
+        found = load_labels(request, Path(spare))
     click.echo(json_line(found.as_dict()) if as_json else _table(found))
     found.refuse()
 

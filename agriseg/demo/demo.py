@@ -8,7 +8,7 @@ import rasterio
 
 from agriseg import files
 from agriseg.analysis.run import make_layers
-from agriseg.demo.synthetic import TROUBLE, grow_field, write_field
+from agriseg.demo.synthetic import AFFECTED, grow_field, write_field
 from agriseg.figures.panels import save_picture
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
@@ -68,7 +68,7 @@ def run_demo(
     changes, grid = ClassChanges(width), prepared.plan.grid
     changes.add(field.truth)
     true_seams = changes.ratio(grid.cols.seams, grid.rows.seams)
-    make_layers(report.record, LayerOptions(affected=dict.fromkeys(TROUBLE, 100.0)), overwrite=True)
+    make_layers(report.record, LayerOptions(affected=dict.fromkeys(AFFECTED, 100.0)), overwrite=True)
     picture = folder / "demo.png"
     save_picture(picture, prepared.contract.source, report.classes, report.confidence, model.legend)
     scores = iou(confusion(field.truth, mask, len(model.legend)))

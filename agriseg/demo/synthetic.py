@@ -17,7 +17,7 @@ from agriseg.legend import NODATA, Legend
 LEGEND = Legend.from_names(
     ["soil", "healthy crop", "stressed crop", "weed"], ["#b08d62", "#1a9850", "#fdae61", "#d7191c"]
 )
-TROUBLE = ("stressed crop", "weed")
+AFFECTED = ("stressed crop", "weed")
 """Classes that a grower walks to."""
 PIXEL_M = 0.05
 _SOIL, _HEALTHY, _STRESSED, _WEED = range(4)

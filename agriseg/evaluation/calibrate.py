@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from agriseg.grid import Window
 from agriseg.inference.predict import LogitsObserver, Span
-from agriseg.labels.raster import Labels
+from agriseg.labels.raster import LabelRaster
 from agriseg.legend import NODATA
 from agriseg.metrics import calibration_error, fit_temperature, softmax_confidence
 
@@ -67,7 +67,7 @@ class CalibrationSampler:
         self._keys: list[NDArray[np.float64]] = []
         self._rasters = 0
 
-    def of(self, labels: Labels) -> LogitsObserver:
+    def of(self, labels: LabelRaster) -> LogitsObserver:
         """What a sweep over the raster of these labels is to show its logits."""
         self._rasters += 1
         raster = self._rasters

@@ -15,8 +15,8 @@ from agriseg.evaluation.calibrate import Calibration, CalibrationSampler
 from agriseg.evaluation.learnt_share import LearntShare, learnt_by_model
 from agriseg.grid import Window
 from agriseg.labels.label_set import LabelRequest, LabelSet
-from agriseg.labels.loading import take_labels
-from agriseg.labels.raster import Labels, Value, misfit
+from agriseg.labels.loading import load_labels
+from agriseg.labels.raster import LabelRaster, Value, misfit
 from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
@@ -61,7 +61,7 @@ class EvaluationCounts:
 
 
 def count_pixels(
-    mask: Path, confidence: Path | None, labels: Labels, classes: int, origin: tuple[int, int] | None = None
+    mask: Path, confidence: Path | None, labels: LabelRaster, classes: int, origin: tuple[int, int] | None = None
 ) -> EvaluationCounts:
     """Count a mask against labels.
 
@@ -196,7 +196,7 @@ def evaluate(
         Path(images), Path(labels), model.legend.names, label_suffix, None if values is None else tuple(values),
         tuple(unlabelled), column, area, reproject_labels, 1, rest, tuple((rename or {}).items()), point_radius,
     )  # fmt: skip
-    found = take_labels(request, folder)
+    found = load_labels(request, folder)
     found.refuse()
     return evaluate_labelled(model, found, folder, options)
 
@@ -215,7 +215,7 @@ def evaluate_labelled(model: SegmentationModel, found: LabelSet, folder: Path, o
 
 
 def count_model(
-    model: SegmentationModel, image: Path, labels: Labels, folder: Path, options: RunOptions,
+    model: SegmentationModel, image: Path, labels: LabelRaster, folder: Path, options: RunOptions,
     witness: CalibrationSampler | None = None,
 ) -> EvaluationCounts:  # fmt: skip
     """Map a raster with a model, as `agriseg run` does, and count the map against labels.
@@ -252,7 +252,7 @@ def score(tallies: Sequence[EvaluationCounts], legend: Legend, witness: Calibrat
 
 
 def _strip(
-    mask: Path, confidence: Path | None, labels: Labels, classes: int, origin: tuple[int, int], window: Window
+    mask: Path, confidence: Path | None, labels: LabelRaster, classes: int, origin: tuple[int, int], window: Window
 ) -> EvaluationCounts:
     """Count one row of blocks; the edge bands look a little beyond it."""
     info = RasterInfo.read(mask)
@@ -286,7 +286,7 @@ def _band(path: Path, window: Window) -> NDArray[np.uint8]:
         return np.asarray(reader.read(window).pixels[0], np.uint8)
 
 
-def _check_place(mask: RasterInfo, labels: Labels, origin: tuple[int, int] | None) -> None:
+def _check_place(mask: RasterInfo, labels: LabelRaster, origin: tuple[int, int] | None) -> None:
     """The mask must lie on the labels' grid: all over it, or on the part that begins at `origin`."""
     whole = labels.info
     if origin is None:

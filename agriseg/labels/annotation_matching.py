@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agriseg.annotations.formats import has_annotations, is_annotations, read_annotations
-from agriseg.annotations.shapes import Annotated
+from agriseg.annotations.shapes import AnnotatedImage
 from agriseg.errors import DataError
 from agriseg.labels.pairs import rasters_of
 
@@ -13,7 +13,7 @@ _SHOWN = 3  # names in a message
 
 
 @dataclass(frozen=True)
-class AnnotatedImages:
+class MatchedAnnotations:
     """Images with what was drawn on them.
 
     Args:
@@ -21,7 +21,7 @@ class AnnotatedImages:
         remarks: images that one side alone has.
     """
 
-    drawn: Mapping[Path, tuple[Path, Annotated]]
+    drawn: Mapping[Path, tuple[Path, AnnotatedImage]]
     remarks: tuple[str, ...]
 
 
@@ -38,7 +38,7 @@ def annotation_files(images: Path, labels: Path, label_suffix: str) -> list[Path
     return [path for path in sorted(labels.iterdir()) if path.is_file() and has_annotations(path)]
 
 
-def find_annotated(images: Path, files: Sequence[Path]) -> AnnotatedImages:
+def match_annotations(images: Path, files: Sequence[Path]) -> MatchedAnnotations:
     """Match images with annotations: by the name in the file, or by that name with another suffix.
 
     Args:
@@ -51,7 +51,7 @@ def find_annotated(images: Path, files: Sequence[Path]) -> AnnotatedImages:
     """
     there = list(rasters_of(images).values()) if images.is_dir() else [images]
     by_name, by_stem = {path.name: path for path in there}, {path.stem: path for path in there}
-    drawn: dict[Path, tuple[Path, Annotated]] = {}
+    drawn: dict[Path, tuple[Path, AnnotatedImage]] = {}
     absent: list[str] = []
     for file in files:
         for each in read_annotations(file):
@@ -73,7 +73,7 @@ def find_annotated(images: Path, files: Sequence[Path]) -> AnnotatedImages:
         remarks.append(f"{len(alone)} images without annotations are left out: {_listed(alone)}")
     if absent and images.is_dir():
         remarks.append(f"{len(absent)} annotated images are not in {images}: {_listed(absent)}")
-    return AnnotatedImages(dict(sorted(drawn.items())), tuple(remarks))
+    return MatchedAnnotations(dict(sorted(drawn.items())), tuple(remarks))
 
 
 def _found(names: Sequence[str], by_name: Mapping[str, Path], by_stem: Mapping[str, Path]) -> Path | None:

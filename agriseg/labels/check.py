@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from agriseg.labels.raster import Labels, Survey, Value, value_text
+from agriseg.labels.raster import LabelRaster, Survey, Value, value_text
 from agriseg.legend import NODATA
 
 _SHOWN = 5  # values that are no class in one message
 
 
-def problems_of(labels: Labels, survey: Survey, classes: Sequence[str]) -> list[str]:
+def problems_of(labels: LabelRaster, survey: Survey, classes: Sequence[str]) -> list[str]:
     """Numbers that are no class, and classes that the file itself declares to be no data."""
     return [*_strange(labels, survey), *_declared(labels, survey, classes)]
 
 
-def remarks_of(labels: Labels, survey: Survey, classes: Sequence[str]) -> list[str]:
+def remarks_of(labels: LabelRaster, survey: Survey, classes: Sequence[str]) -> list[str]:
     """Pixels of a class that are transparent, and numbers that a lossy file may have changed."""
     told = [
         f"{labels.info.path}: {count:,} px of class {name} are transparent (alpha or mask) and count as unlabelled"
@@ -76,7 +76,7 @@ def reserved_hint(pixels: Mapping[str, int], values: Sequence[Value], reserved: 
     )
 
 
-def _strange(labels: Labels, survey: Survey) -> list[str]:
+def _strange(labels: LabelRaster, survey: Survey) -> list[str]:
     if not survey.unknown:
         return []
     common = survey.unknown.most_common(_SHOWN)
@@ -94,7 +94,7 @@ def _strange(labels: Labels, survey: Survey) -> list[str]:
     return [f"{told}; give each class its --values, or what nobody labelled with --unlabelled {unlabelled}"]
 
 
-def _declared(labels: Labels, survey: Survey, classes: Sequence[str]) -> list[str]:
+def _declared(labels: LabelRaster, survey: Survey, classes: Sequence[str]) -> list[str]:
     path = labels.info.path
     unset = f"rio edit-info --unset-nodata {path.name}"
     if labels.info.driver != "GTiff":
@@ -107,6 +107,6 @@ def _declared(labels: Labels, survey: Survey, classes: Sequence[str]) -> list[st
     ]
 
 
-def _is_nodata(value: Value, labels: Labels) -> bool:
+def _is_nodata(value: Value, labels: LabelRaster) -> bool:
     bands = value if isinstance(value, tuple) else (value,)
     return all(number == declared for number, declared in zip(bands, labels.info.nodata, strict=False))

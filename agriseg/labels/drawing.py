@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from agriseg import units
-from agriseg.annotations.shapes import Annotated, Runs
+from agriseg.annotations.shapes import AnnotatedImage, Runs
 from agriseg.errors import DataError, UsageError
 from agriseg.labels.raster import value_text
 from agriseg.legend import NODATA
@@ -46,7 +46,7 @@ class Drawing:
     rest: int
 
 
-def polygons_on(info: RasterInfo, given: Path, request: "LabelRequest") -> Drawing:
+def drawing_of_polygons(info: RasterInfo, given: Path, request: "LabelRequest") -> Drawing:
     """Shapes of a vector file, laid on an image by its place on the ground.
 
     Where the image has no place, coordinates are pixels: x counts columns; y counts rows downward, or, where the shapes
@@ -58,7 +58,9 @@ def polygons_on(info: RasterInfo, given: Path, request: "LabelRequest") -> Drawi
     return _drawing(info, given, _in_pixels(info, given, request.column), request)
 
 
-def annotations_on(info: RasterInfo, given: Path, annotated: Annotated, request: "LabelRequest") -> Drawing:
+def drawing_of_annotations(
+    info: RasterInfo, given: Path, annotated: AnnotatedImage, request: "LabelRequest"
+) -> Drawing:
     """What a tool for annotation says of an image.
 
     Raises:

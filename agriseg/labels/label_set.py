@@ -9,7 +9,7 @@ import numpy as np
 from agriseg.errors import DataError
 from agriseg.labels.check import nowhere, reserved_hint, too_few, untrained, veiled
 from agriseg.labels.pairs import Pair
-from agriseg.labels.raster import Labels, Survey, Value
+from agriseg.labels.raster import LabelRaster, Survey, Value
 from agriseg.raster.header import RasterInfo
 
 
@@ -67,7 +67,7 @@ class LabelledImage:
 
     pair: Pair
     info: RasterInfo
-    labels: Labels
+    labels: LabelRaster
     survey: Survey
     problems: tuple[str, ...]
     remarks: tuple[str, ...]

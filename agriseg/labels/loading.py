@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agriseg import files
-from agriseg.annotations.shapes import Annotated
+from agriseg.annotations.shapes import AnnotatedImage
 from agriseg.errors import DataError, UsageError
-from agriseg.labels.annotation_matching import annotation_files, find_annotated
+from agriseg.labels.annotation_matching import annotation_files, match_annotations
 from agriseg.labels.check import problems_of, remarks_of
-from agriseg.labels.drawing import annotations_on, polygons_on
+from agriseg.labels.drawing import drawing_of_annotations, drawing_of_polygons
 from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
 from agriseg.labels.pairs import Pair, find_pairs
-from agriseg.labels.raster import Labels, check_values, misfit, turned, turned_under_shapes
+from agriseg.labels.raster import LabelRaster, check_values, misfit, turned, turned_under_shapes
 from agriseg.labels.rasterize import Drawn, rasterize_polygons, reproject_labels
 from agriseg.legend import Legend
 from agriseg.raster.header import RasterInfo
@@ -21,7 +21,7 @@ from agriseg.vectors.read import is_vector
 _UNLABELLED = "nothing of it is labelled; --rest CLASS says what it is"
 
 
-def take_labels(request: LabelRequest, folder: Path) -> LabelSet:
+def load_labels(request: LabelRequest, folder: Path) -> LabelSet:
     """Find the labels of images, make label rasters of those that are none, and look at every pixel of them.
 
     Args:
@@ -46,7 +46,7 @@ def take_labels(request: LabelRequest, folder: Path) -> LabelSet:
             bad_images.append(str(error))
             continue
         try:
-            images.append(_looked(pair, info, given, folder))
+            images.append(_checked(pair, info, given, folder))
         except DataError as error:
             bad_labels.append(str(error))
     return LabelSet(request, tuple(images), tuple(bad_images), tuple(bad_labels), given.remarks)
@@ -86,7 +86,7 @@ class _Given:
     request: LabelRequest
     pairs: Sequence[Pair]
     drawn: bool = False
-    annotated: Mapping[Path, Annotated] = field(default_factory=dict)
+    annotated: Mapping[Path, AnnotatedImage] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
 
@@ -95,13 +95,13 @@ def _given(request: LabelRequest) -> _Given:
 
     Raises:
         UsageError: options of another kind of labels.
-        InputMissing, DataError: as `take_labels`.
+        InputMissing, DataError: as `load_labels`.
     """
     if files_there := annotation_files(request.images, request.labels, request.suffix):
         _check_drawn(request)
         if request.column is not None:
             raise UsageError(f"{request.labels}: annotations, which name their classes; leave --column out")
-        found = find_annotated(request.images, files_there)
+        found = match_annotations(request.images, files_there)
         pairs = [Pair(image, file, file) for image, (file, _) in found.drawn.items()]
         annotated = {image: each for image, (_, each) in found.drawn.items()}
         return _Given(request, pairs, drawn=True, annotated=annotated, remarks=found.remarks)
@@ -127,15 +127,15 @@ def _check_drawn(request: LabelRequest) -> None:
         raise UsageError(f"{request.labels}: shapes have no colours; give numbers as --values, or leave them out")
 
 
-def _looked(pair: Pair, image: RasterInfo, given: _Given, folder: Path) -> LabelledImage:
+def _checked(pair: Pair, image: RasterInfo, given: _Given, folder: Path) -> LabelledImage:
     """Look at one image and its labels."""
     request = given.request
     pair, remarks = _on_grid(pair, image, given, folder)
     if given.drawn:
-        labels = Labels.of(pair.labels, range(len(request.classes)))
+        labels = LabelRaster.of(pair.labels, range(len(request.classes)))
         place = turned_under_shapes(image, pair.given)
     else:
-        labels = Labels.of(pair.labels, request.stored, unlabelled=request.unlabelled)
+        labels = LabelRaster.of(pair.labels, request.stored, unlabelled=request.unlabelled)
         place = turned(image, labels.info) or misfit(image, labels.info)
     survey = labels.survey()
     problems = (*([place] if place else []), *problems_of(labels, survey, request.classes))
@@ -149,9 +149,9 @@ def _burnt(pair: Pair, image: RasterInfo, given: _Given, out: Path) -> Drawn:
     request, alone = given.request, len(given.pairs) == 1
     annotated = given.annotated.get(pair.image)
     if annotated is None:
-        drawing = polygons_on(image, pair.given, request)
+        drawing = drawing_of_polygons(image, pair.given, request)
     else:
-        drawing = annotations_on(image, pair.given, annotated, request)
+        drawing = drawing_of_annotations(image, pair.given, annotated, request)
     drawn = rasterize_polygons(image, drawing, Legend.from_names(list(request.classes)), out, alone=alone)
     nothing = [] if drawing.shapes else ["no shape; " + (f"all is {request.rest}" if request.rest else _UNLABELLED)]
     remarks = [text if alone else f"{pair.image.name}: {text}" for text in (*nothing, *drawn.remarks)]

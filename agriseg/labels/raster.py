@@ -51,7 +51,7 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelRaster:
     """A raster of labels on the grid of its image.
 
     Args:
@@ -69,7 +69,7 @@ class Labels:
     @classmethod
     def of(
         cls, path: Path, values: Sequence[Value], keep: Keep | None = None, unlabelled: Sequence[Value] = ()
-    ) -> "Labels":
+    ) -> "LabelRaster":
         """Open label raster `path`.
 
         Raises:

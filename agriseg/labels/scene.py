@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agriseg.files import storage_error
 from agriseg.grid import Window
-from agriseg.labels.raster import Labels
+from agriseg.labels.raster import LabelRaster
 from agriseg.legend import NODATA
 from agriseg.raster.reader import Reader, Source
 
@@ -42,7 +42,7 @@ class Scene:
         labels: on the same grid.
     """
 
-    def __init__(self, source: Source, labels: Labels) -> None:
+    def __init__(self, source: Source, labels: LabelRaster) -> None:
         self.source = source
         self.labels = labels
         self._held: Chip | None = None
@@ -53,7 +53,7 @@ class Scene:
         """What it takes in memory."""
         return self.source.width * self.source.height * (len(self.source.bands) * self.source.item_bytes + 2)
 
-    def decoded(self, side: int) -> float:
+    def decode_cost(self, side: int) -> float:
         """Pixels that its file decodes for each pixel of a chip of this side, if it is neither held nor cached."""
         sizes = self.source.height, self.source.width
         stored = self.source.info.block if self.source.info.driver == "GTiff" else sizes  # PNG, JPEG: from the top
@@ -62,11 +62,11 @@ class Scene:
         ]
         return touched[0] * touched[1] / side**2
 
-    def hold(self) -> None:
+    def load_into_memory(self) -> None:
         """Read it once and keep it in memory."""
         self._held = self.all()
 
-    def cache(self, folder: Path, identity: str) -> None:
+    def cache_on_disk(self, folder: Path, identity: str) -> None:
         """Read it once and keep it on disk in small blocks; what an earlier sitting of the same run kept is taken.
 
         Args:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from agriseg.labels.scene import Scene
 from agriseg.legend import NODATA
 from agriseg.normalize import Normalization
-from agriseg.training.sampling import ClassIndex, Place, draw_rarest, sample_pixel
+from agriseg.training.sampling import ClassIndex, PixelPosition, draw_rarest, sample_pixel
 
 Sample = tuple[torch.Tensor, torch.Tensor]
 
@@ -47,7 +47,7 @@ class TrainingSamples:
 
     Args:
         scenes: where they come from.
-        census: of the scenes' labels.
+        class_index: of the scenes' labels.
         normalization: the model's.
         side: of the ground that a sample shows (px of the raster).
         rare_class_share: see `sample_pixel`.
@@ -57,7 +57,7 @@ class TrainingSamples:
     """
 
     scenes: Sequence[Scene]
-    census: ClassIndex
+    class_index: ClassIndex
     normalization: Normalization
     side: int
     rare_class_share: float
@@ -68,14 +68,14 @@ class TrainingSamples:
     def __getitem__(self, number: int) -> Sample:
         """Sample `number`: float32 (C, n, n) and uint8 (n, n), 255 unknown; n is `side / reduce`."""
         rng = np.random.default_rng([self.seed, number])
-        x, ids = self._cut(sample_pixel(self.census, self.rare_class_share, rng), rng)
+        x, ids = self._cut(sample_pixel(self.class_index, self.rare_class_share, rng), rng)
         if rng.random() < self.augmentation.copy_paste:
-            other, other_ids = self._cut(draw_rarest(self.census, rng), rng)
-            pasted = other_ids == self.census.rarest
+            other, other_ids = self._cut(draw_rarest(self.class_index, rng), rng)
+            pasted = other_ids == self.class_index.rarest
             x, ids = torch.where(pasted, other, x), torch.where(pasted, other_ids, ids)
         return _lit(x, self.augmentation, rng), ids
 
-    def _cut(self, place: Place, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def _cut(self, place: PixelPosition, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Picture (C, n, n) and ids uint8 (n, n) around a place, turned."""
         scene, row, col = place
         turn = _Geometry.draw(self.augmentation, rng)

@@ -17,7 +17,7 @@ from agriseg.grid import Window
 from agriseg.json_text import json_line
 from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
 from agriseg.labels.learnt_images import LearntImages
-from agriseg.labels.loading import take_labels
+from agriseg.labels.loading import load_labels
 from agriseg.labels.pairs import Pair
 from agriseg.labels.scene import Scene
 from agriseg.legend import Legend
@@ -89,30 +89,32 @@ def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -
         DataError: labels that do not lie on their image, or numbers that are no class, all of them at once; an
             image that cannot be read.
     """
-    sieve = _Sieve(skip_bad)
-    own = _labelled(config, config.data, folder, sieve)
+    readable_only = _SkipUnreadable(skip_bad)
+    own = _labelled(config, config.data, folder, readable_only)
     design = architecture(config.arch)
     began = initial_network(design, config.bands, config.classes, config.recipe.seed, config.init)
     sets = [own]
     if config.held_back is not None:
-        sets.append(_labelled(config, config.held_back, folder / "held_back", sieve, least=1))
+        sets.append(_labelled(config, config.held_back, folder / "held_back", readable_only, least=1))
     infos = [each.info for found in sets for each in found.images]
     model = _blank(config, design, began.network, infos)
     hints: dict[str, list[str]] = {}
-    parts = _divided(config, [_opened(config, model, found, sieve, hints) for found in sets], sieve)
+    parts = _divided(config, [_opened(config, model, found, readable_only, hints) for found in sets], readable_only)
     learnt = learnt_by_training(parts, began, allowed=config.validation.allow_learnt)
     identity = _identity(config, began.origin, [each.pair for found in sets for each in found.images])
-    training = sieve(parts.training, _Keeper(parts.training, config.recipe.chip, folder / "cache", identity))
+    training = readable_only(
+        parts.training, _SceneCache(parts.training, config.recipe.chip, folder / "cache", identity)
+    )
     mean, std, correlation = _statistics(training, model.scale, config.bands)
     model = replace(model, mean=mean, std=std)
     remarks = [*(text for found in sets for text in found.remarks), *_said(hints)]
     remarks += [*parts.remarks(config.classes), *_without_gsd(infos), *([learnt[1].doubt] if learnt[1].doubt else [])]
     return Dataset(
-        model, training, parts.held, correlation, identity, sieve.bad, remarks, began, parts, *learnt
+        model, training, parts.held, correlation, identity, readable_only.bad, remarks, began, parts, *learnt
     )  # fmt: skip
 
 
-class _Sieve:
+class _SkipUnreadable:
     """Does something with each of many images; those that cannot be read stop it, or are left out."""
 
     def __init__(self, skip_bad: bool) -> None:
@@ -140,20 +142,26 @@ class _Sieve:
         return replace(found, bad_images=())
 
 
-def _labelled(config: TrainConfig, data: Data, folder: Path, sieve: _Sieve, least: int = 2) -> LabelSet:
+def _labelled(
+    config: TrainConfig, data: Data, folder: Path, readable_only: _SkipUnreadable, least: int = 2
+) -> LabelSet:
     """Images with label rasters that can be trained on."""
     request = LabelRequest(
         data.images, data.labels, tuple(config.classes), data.label_suffix,
         None if config.values is None else tuple(config.values), tuple(data.unlabelled), data.column, data.area,
         data.reproject_labels, least, data.rest, tuple(data.rename.items()), data.point_radius,
     )  # fmt: skip
-    found = sieve.readable(take_labels(request, folder))
+    found = readable_only.readable(load_labels(request, folder))
     found.refuse()
     return found
 
 
 def _opened(
-    config: TrainConfig, model: SegmentationModel, found: LabelSet, sieve: _Sieve, hints: dict[str, list[str]]
+    config: TrainConfig,
+    model: SegmentationModel,
+    found: LabelSet,
+    readable_only: _SkipUnreadable,
+    hints: dict[str, list[str]],
 ) -> list[Scene]:
     """Scenes of images with their labels; the bands are those of the model. `hints` gets what to say of which image."""
 
@@ -164,7 +172,7 @@ def _opened(
             hints.setdefault(text, []).append(each.info.path.name)
         return Scene(contract.source, each.labels)
 
-    return sieve(found.images, opened)
+    return readable_only(found.images, opened)
 
 
 def _said(hints: Mapping[str, Sequence[str]]) -> list[str]:
@@ -175,16 +183,16 @@ def _said(hints: Mapping[str, Sequence[str]]) -> list[str]:
     ]
 
 
-def _divided(config: TrainConfig, sets: Sequence[Sequence[Scene]], sieve: _Sieve) -> Division:
+def _divided(config: TrainConfig, sets: Sequence[Sequence[Scene]], readable_only: _SkipUnreadable) -> Division:
     """Read every scene once, which shows that it can be, and divide them."""
-    counted = [sieve(scenes, lambda scene: Counted.of(scene, config)) for scenes in sets]
+    counted = [readable_only(scenes, lambda scene: Counted.of(scene, config)) for scenes in sets]
     for task, scenes in zip(("train", "validate"), counted, strict=False):
         if not scenes:
-            raise DataError(f"no image left to {task} on; {'; '.join(sieve.bad)}")
+            raise DataError(f"no image left to {task} on; {'; '.join(readable_only.bad)}")
     return divide(config, *counted)
 
 
-class _Keeper:
+class _SceneCache:
     """Keeps each scene: in memory if all fit, into a cache if its chips are dear to decode."""
 
     def __init__(self, scenes: Sequence[Scene], side: int, cache: Path, identity: str) -> None:
@@ -197,9 +205,9 @@ class _Keeper:
     def __call__(self, scene: Scene) -> Scene:
         self._number += 1
         if self._all_fit:
-            scene.hold()
-        elif scene.decoded(self._side) > _DEAR:
-            scene.cache(self._cache / str(self._number), self._identity)
+            scene.load_into_memory()
+        elif scene.decode_cost(self._side) > _DEAR:
+            scene.cache_on_disk(self._cache / str(self._number), self._identity)
         return scene
 
 

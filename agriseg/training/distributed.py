@@ -44,7 +44,7 @@ class Ranks:
         """Whether this process scores and writes."""
         return self.rank == 0
 
-    def share(self, batch: int) -> int:
+    def local_batch(self, batch: int) -> int:
         """Samples of a batch that fall to each process.
 
         Raises:
@@ -54,13 +54,13 @@ class Ranks:
             raise UsageError(f"batch {batch} for {self.world} processes; give a multiple of {self.world}")
         return batch // self.world
 
-    def join(self, network: nn.Module) -> nn.Module:
+    def wrap(self, network: nn.Module) -> nn.Module:
         """The network on this process's device, its batch normalisation over the whole batch."""
         return (_synced(network) if self.world > 1 else network).to(self.device)
 
-    def whole(self, part: torch.Tensor) -> torch.Tensor:
+    def gather_batch(self, part: torch.Tensor) -> torch.Tensor:
         """The parts of all processes, joined along the first axis; the gradient of this one's part comes back."""
-        return part if self.world == 1 else _Whole.apply(part, self.rank, self.world)
+        return part if self.world == 1 else _GatherBatch.apply(part, self.rank, self.world)
 
     def sum_gradients(self, network: nn.Module) -> None:
         """Sum the gradients of all processes, in all of them."""
@@ -72,7 +72,7 @@ class Ranks:
         for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def largest(self, number: float) -> float:
+    def all_max(self, number: float) -> float:
         """The largest that any process gives, in all of them."""
         if self.world == 1:
             return number
@@ -174,7 +174,7 @@ def _synced(network: nn.Module) -> nn.Module:
     return network
 
 
-class _Whole(torch.autograd.Function):
+class _GatherBatch(torch.autograd.Function):
     """Gather; back goes each process's own part, as all of them compute the same loss of the whole."""
 
     @staticmethod

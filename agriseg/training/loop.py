@@ -73,7 +73,7 @@ def fit(run: TrainingRun) -> SegmentationModel:
         ModelError: the state in the folder is of another run.
     """
     recipe, ranks = run.recipe, run.ranks
-    network = ranks.join(run.model.network).to(memory_format=torch.channels_last)
+    network = ranks.wrap(run.model.network).to(memory_format=torch.channels_last)
     loss_of = build_loss(recipe.loss, _class_weights(run) if recipe.class_weights else None)
     precision = choose_precision(recipe.precision, ranks.device, run.model)
     state = State(network, _optimiser(network, recipe), copy.deepcopy(network.state_dict()), processes=ranks.world)
@@ -86,7 +86,7 @@ def fit(run: TrainingRun) -> SegmentationModel:
     batches = _batches(run, state.step * recipe.accumulation_steps)
     ended = state.stale >= recipe.patience > 0
     while not ended and (done := _progress(state, recipe)) < 1:
-        if ranks.largest(run.stopped()):
+        if ranks.all_max(run.stopped()):
             _save(run, state, path)
             raise Terminated(f"stopped after step {state.step}, the state is saved")
         rate = _rate(done, recipe)
@@ -102,11 +102,11 @@ def fit(run: TrainingRun) -> SegmentationModel:
         state.losses += loss
         state.counted += 1
         _average(state, recipe.ema_decay)
-        state.seconds = ranks.largest(time.monotonic() - began)
+        state.seconds = ranks.all_max(time.monotonic() - began)
         run.tell({"step": state.step, "done": _progress(state, recipe), "loss": loss, "rate": rate})
         if state.step % recipe.validate_every == 0 or _progress(state, recipe) >= 1:
-            ended = bool(ranks.largest(ranks.first and _validate(run, state)))
-            state.seconds = ranks.largest(time.monotonic() - began)
+            ended = bool(ranks.all_max(ranks.first and _validate(run, state)))
+            state.seconds = ranks.all_max(time.monotonic() - began)
             _save(run, state, path)
     return _averaged(run.model, state)
 
@@ -130,8 +130,8 @@ def _step(
         x, ids = (part.to(run.ranks.device, non_blocking=True) for part in next(batches))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
             outputs = _heads(network, x, run.recipe.aux_loss_weight)
-        ids = run.ranks.whole(ids)
-        wholes = [(share, run.ranks.whole(logits.float())) for share, logits in outputs]
+        ids = run.ranks.gather_batch(ids)
+        wholes = [(share, run.ranks.gather_batch(logits.float())) for share, logits in outputs]
         losses = [share * loss_of(_at_full_size(logits, ids), ids) for share, logits in wholes]
         loss = torch.stack(losses).sum() / run.recipe.accumulation_steps
         loss.backward()  # type: ignore[no-untyped-call]
@@ -182,7 +182,7 @@ def _batches(run: TrainingRun, first: int) -> Iterator[Batch]:
     for each other, so samples are made by all threads while it rests (`benchmarks/training.py`).
     """
     size, ahead = run.recipe.batch, 0 if run.ranks.device.type == "cpu" else _AHEAD
-    share = run.ranks.share(size)
+    share = run.ranks.local_batch(size)
     waiting: deque[list[Future[Sample]]] = deque()
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads, "agriseg-samples", initializer=torch.set_num_threads, initargs=(1,)) as makers:
@@ -226,7 +226,7 @@ def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 def _class_weights(run: TrainingRun) -> torch.Tensor:
     """1 / sqrt(share), mean 1 over the classes that occur; 0 for one that does not."""
-    shares = torch.from_numpy(run.samples.census.shares)
+    shares = torch.from_numpy(run.samples.class_index.shares)
     weights = torch.where(shares > 0, shares.clamp(min=1e-12).rsqrt(), 0)
     return (weights / weights[shares > 0].mean()).float().to(run.ranks.device)
 

@@ -90,7 +90,7 @@ def train_rank(
 def _fit(
     config: TrainConfig, folder: Path, group: Ranks, device: str, skip_bad: bool, tell: Tell,
     stopped: Callable[[], bool],
-) -> tuple["_Judge", Sequence[str]]:  # fmt: skip
+) -> tuple["_Validator", Sequence[str]]:  # fmt: skip
     """Gather, check and train; returns what scores a model, and what was left out."""
     found = group.first_before_others(lambda: load_dataset(config, folder, skip_bad=skip_bad))
     recipe = config.recipe
@@ -99,13 +99,13 @@ def _fit(
         tell({"remark": text})
     for text in [*found.division.notes(config.classes), *([found.start.note] if found.start.note else [])]:
         tell({"note": text})
-    census = index_labels(found.training, len(config.classes), recipe.seed)
-    model = replace(found.model, about=_about(config, found, census))
+    class_index = index_labels(found.training, len(config.classes), recipe.seed)
+    model = replace(found.model, about=_about(config, found, class_index))
     samples = TrainingSamples(
-        found.training, census, model.normalization, recipe.chip, recipe.rare_class_share, recipe.augmentation,
+        found.training, class_index, model.normalization, recipe.chip, recipe.rare_class_share, recipe.augmentation,
         recipe.seed, downsampling_factor(model.network),
     )  # fmt: skip
-    judge = _Judge(found.held, found.learnt_share, folder / "maps", replace(config.reading, device=device))
+    judge = _Validator(found.held, found.learnt_share, folder / "maps", replace(config.reading, device=device))
     fit(TrainingRun(model, samples, recipe, judge.scores, folder, found.identity, group, tell, stopped))
     return judge, found.skipped
 
@@ -114,7 +114,7 @@ def _check_fits(recipe: Recipe, model: SegmentationModel, group: Ranks) -> None:
     """Chips and batches that the network can take."""
     if recipe.chip % model.step:
         raise UsageError(f"chip {recipe.chip}, expected a multiple of {model.step}, the step of {model.architecture}")
-    if group.share(recipe.batch) * group.world == 1 and model.halo is None:
+    if group.local_batch(recipe.batch) * group.world == 1 and model.halo is None:
         raise UsageError(f"batch 1, but {model.architecture} pools over the whole chip; give 2 or more")
 
 
@@ -151,7 +151,7 @@ def cross_validate(
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _Validator:
     """Scores models on what is held back, by maps as `agriseg run` makes them."""
 
     held: Sequence[Scene]
@@ -172,7 +172,7 @@ class _Judge:
         return {"miou": done["miou"], "iou": {entry["name"]: entry["iou"] for entry in done["classes"]}}
 
 
-def _finish(folder: Path, judge: _Judge, skipped: Sequence[str]) -> Trained:
+def _finish(folder: Path, judge: _Validator, skipped: Sequence[str]) -> Trained:
     """Calibrate the best model, write what there is to know about it, draw."""
     best = folder / "best.safetensors"
     if not best.exists():
@@ -197,7 +197,7 @@ def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
     save_confusion(folder / "confusion.png", evaluation.matrix, evaluation.legend)
 
 
-def _draw(path: Path, judge: _Judge, model: SegmentationModel) -> None:
+def _draw(path: Path, judge: _Validator, model: SegmentationModel) -> None:
     """Draw the held-back scene whose labels are the most varied: the largest share outside the commonest class."""
 
     def variety(scene: Scene) -> float:
@@ -229,7 +229,7 @@ def _never() -> bool:
     return False
 
 
-def _about(config: TrainConfig, found: Dataset, census: ClassIndex) -> dict[str, Any]:
+def _about(config: TrainConfig, found: Dataset, class_index: ClassIndex) -> dict[str, Any]:
     """What the model file tells of its making."""
     held = config.validation.model_dump(
         mode="json", exclude={"images", "labels", "by", "allow_learnt"}, exclude_none=True
@@ -239,10 +239,10 @@ def _about(config: TrainConfig, found: Dataset, census: ClassIndex) -> dict[str,
         "provenance": f"{made_with}, {config.arch} from {found.start.origin}",
         "licence": config.licence,
         "split": {"by": config.split, **({**held, "draws": found.division.draws} if config.split != "list" else {})},
-        "class_shares": dict(zip(config.classes, census.shares.tolist(), strict=True)),
+        "class_shares": dict(zip(config.classes, class_index.shares.tolist(), strict=True)),
         "data": {
             "images": len(found.training), "held_back": len(found.held), "skipped": list(found.skipped),
-            "pixels": dict(zip(config.classes, census.counts.sum(0).tolist(), strict=True)),
+            "pixels": dict(zip(config.classes, class_index.counts.sum(0).tolist(), strict=True)),
             "held_back_pixels": dict(zip(config.classes, found.division.pixels[1].tolist(), strict=True)),
             **config.data.model_dump(include={"nodata", "alpha"}, exclude_none=True),
         },

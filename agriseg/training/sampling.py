@@ -14,7 +14,7 @@ from agriseg.errors import DataError
 from agriseg.labels.scene import Scene
 from agriseg.legend import NODATA
 
-Place = tuple[int, int, int]
+PixelPosition = tuple[int, int, int]
 """Scene, row and column."""
 
 _PLACES = 4000  # remembered per scene and class
@@ -26,13 +26,13 @@ class ClassIndex:
 
     Args:
         counts: (scenes, K) labelled pixels.
-        places: per class (N, 3) int32: scene, row, column of remembered pixels.
-        rising: per class (N,) float64 to 1: running sum of how many pixels each of them stands for.
+        pixels: per class (N, 3) int32: scene, row, column of remembered pixels.
+        cumulative_weight: per class (N,) float64 to 1: running sum of how many pixels each of them stands for.
     """
 
     counts: NDArray[np.int64]
-    places: tuple[NDArray[np.int32], ...]
-    rising: tuple[NDArray[np.float64], ...]
+    pixels: tuple[NDArray[np.int32], ...]
+    cumulative_weight: tuple[NDArray[np.float64], ...]
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -54,24 +54,24 @@ def index_labels(scenes: Sequence[Scene], classes: int, seed: int) -> ClassIndex
         DataError: nothing is labelled, or a label is no class.
     """
     counts = np.zeros((len(scenes), classes), np.int64)
-    places: list[list[NDArray[np.int32]]] = [[] for _ in range(classes)]
+    pixels: list[list[NDArray[np.int32]]] = [[] for _ in range(classes)]
     weights: list[list[NDArray[np.float64]]] = [[] for _ in range(classes)]
     for number, scene in enumerate(scenes):
-        for k, (count, kept) in enumerate(_places(scene, classes, np.random.default_rng([seed, number]))):
+        for k, (count, kept) in enumerate(_sampled_pixels(scene, classes, np.random.default_rng([seed, number]))):
             counts[number, k] = count
             rows, cols = np.divmod(kept, scene.source.width)
-            places[k].append(np.stack([np.full_like(rows, number), rows, cols], 1).astype(np.int32))
+            pixels[k].append(np.stack([np.full_like(rows, number), rows, cols], 1).astype(np.int32))
             weights[k].append(np.full(len(kept), count / max(1, len(kept))))
     if not counts.sum():
         raise DataError(f"no labelled pixel in {len(scenes)} images; is everything {NODATA} or nodata?")
     return ClassIndex(
         counts,
-        tuple(np.concatenate(each) for each in places),
+        tuple(np.concatenate(each) for each in pixels),
         tuple(_cumulative_weight(np.concatenate(each)) for each in weights),
     )
 
 
-def _places(scene: Scene, classes: int, rng: np.random.Generator) -> list[tuple[int, NDArray[np.int64]]]:
+def _sampled_pixels(scene: Scene, classes: int, rng: np.random.Generator) -> list[tuple[int, NDArray[np.int64]]]:
     """Per class its pixels' number, and the flat indices of some of them, drawn without a preference.
 
     Each pixel gets a random key and those with the lowest are kept, so the raster is read once, strip by strip.
@@ -89,29 +89,29 @@ def _places(scene: Scene, classes: int, rng: np.random.Generator) -> list[tuple[
     return [(counts[k], kept[k][1]) for k in range(classes)]
 
 
-def sample_pixel(census: ClassIndex, rare_class_share: float, rng: np.random.Generator) -> Place:
+def sample_pixel(class_index: ClassIndex, rare_class_share: float, rng: np.random.Generator) -> PixelPosition:
     """A labelled pixel.
 
     Args:
-        census: of the scenes.
+        class_index: of the scenes.
         rare_class_share: share of draws that take a class at random, all but the commonest alike; the others take a
             labelled pixel at random.
         rng: of this sample.
     """
-    shares = census.shares
+    shares = class_index.shares
     present = np.flatnonzero(shares)
     uncommon = present[present != shares.argmax()]
     by_class = len(uncommon) > 0 and rng.random() < rare_class_share
-    return _of_class(census, rng.choice(uncommon) if by_class else rng.choice(len(shares), p=shares), rng)
+    return _of_class(class_index, rng.choice(uncommon) if by_class else rng.choice(len(shares), p=shares), rng)
 
 
-def draw_rarest(census: ClassIndex, rng: np.random.Generator) -> Place:
+def draw_rarest(class_index: ClassIndex, rng: np.random.Generator) -> PixelPosition:
     """A pixel of the rarest class."""
-    return _of_class(census, census.rarest, rng)
+    return _of_class(class_index, class_index.rarest, rng)
 
 
-def _of_class(census: ClassIndex, k: int, rng: np.random.Generator) -> Place:
-    scene, row, col = census.places[k][census.rising[k].searchsorted(rng.random(), side="right")]
+def _of_class(class_index: ClassIndex, k: int, rng: np.random.Generator) -> PixelPosition:
+    scene, row, col = class_index.pixels[k][class_index.cumulative_weight[k].searchsorted(rng.random(), side="right")]
     return int(scene), int(row), int(col)
 
 
