@@ -39,7 +39,7 @@ def profile(axis: Axis, index: int) -> NDArray[np.float32]:
     """
     origin, stride = axis.origin(index), axis.stride
     weights = np.zeros(axis.length // stride, np.float32)
-    first, last = ((edge - origin) // stride for edge in axis.support(index))
+    first, last = ((edge - origin) // stride for edge in axis.footprint(index))
     weights[first:last] = 1
     rise = ramp((axis.overlap - 2 * axis.margin) // stride)
     if index > 0:
@@ -72,27 +72,27 @@ class LogitsAccumulator:
         """Columns of cells, half-open."""
         return self.col, self.col + self.sums.shape[2]
 
-    def part(self, rows: tuple[int, int], cols: tuple[int, int]) -> "LogitsAccumulator":
+    def view(self, rows: tuple[int, int], cols: tuple[int, int]) -> "LogitsAccumulator":
         """The cells that lie in these rows and columns; shares memory."""
         top, bottom = _overlap(self.rows, rows)
         left, right = _overlap(self.cols, cols)
         part = self.sums[:, top - self.row : bottom - self.row, left - self.col : right - self.col]
         return LogitsAccumulator(top, left, part)
 
-    def take(self, other: "LogitsAccumulator") -> None:
+    def copy_from(self, other: "LogitsAccumulator") -> None:
         """Copy the cells that both have from the other."""
-        mine, theirs = self.part(other.rows, other.cols), other.part(self.rows, self.cols)
+        mine, theirs = self.view(other.rows, other.cols), other.view(self.rows, self.cols)
         mine.sums.copy_(theirs.sums)
 
-    def fold(self, logits: "LogitsAccumulator", weights: torch.Tensor) -> None:
+    def add(self, logits: "LogitsAccumulator", weights: torch.Tensor) -> None:
         """Add the weighted logits of a tile, where both have cells.
 
         Args:
             logits: the tile's (K, p, q).
             weights: (p, q), the tile's.
         """
-        mine, theirs = self.part(logits.rows, logits.cols), logits.part(self.rows, self.cols)
-        weighted = LogitsAccumulator(logits.row, logits.col, weights[None]).part(self.rows, self.cols)
+        mine, theirs = self.view(logits.rows, logits.cols), logits.view(self.rows, self.cols)
+        weighted = LogitsAccumulator(logits.row, logits.col, weights[None]).view(self.rows, self.cols)
         mine.sums.addcmul_(theirs.sums, weighted.sums)
 
 

@@ -9,7 +9,7 @@ that stretch only give context; over the rest the weight passes from one to the 
 at most half a tile, no pixel is ever weighted in more than two tiles per axis.
 
 The network answers in cells of `stride` pixels. Bilinear upsampling makes a pixel depend on the two nearest
-cells per axis; `cells` and `cut` are that fact in integers.
+cells per axis; `logit_cells` and `first_undecided` are that fact in integers.
 """
 
 from collections.abc import Iterator
@@ -121,23 +121,23 @@ class Axis:
         """First pixel of tile `index`."""
         return min(index * self.step, self.padded - self.length)
 
-    def handover(self, index: int) -> tuple[int, int]:
+    def blend_zone(self, index: int) -> tuple[int, int]:
         """Pixels over which the weight passes from tile `index - 1` to tile `index`; half-open."""
         start = index * self.step
         return start + self.margin, start + self.overlap - self.margin
 
     @property
     def seams(self) -> list[int]:
-        """Pixels at which one tile takes over from the one before it: the middle of each handover."""
-        return [sum(self.handover(index)) // 2 for index in range(1, len(self))]
+        """Pixels at which one tile takes over from the one before it: the middle of each blend zone."""
+        return [sum(self.blend_zone(index)) // 2 for index in range(1, len(self))]
 
-    def support(self, index: int) -> tuple[int, int]:
+    def footprint(self, index: int) -> tuple[int, int]:
         """Pixels on which tile `index` has weight; half-open, in the padded axis."""
-        first = 0 if index == 0 else self.handover(index)[0]
-        last = self.padded if index == len(self) - 1 else self.handover(index + 1)[1]
+        first = 0 if index == 0 else self.blend_zone(index)[0]
+        last = self.padded if index == len(self) - 1 else self.blend_zone(index + 1)[1]
         return first, last
 
-    def cut(self, index: int) -> int:
+    def first_undecided(self, index: int) -> int:
         """First pixel that the tiles before `index` alone do not decide, kept on the block boundary.
 
         Upsampling reaches half a cell beyond a pixel, so without a margin the last half cell before a
@@ -147,14 +147,14 @@ class Axis:
             return 0
         if index >= len(self):
             return self.size
-        return index * self.step - self.lead
+        return index * self.step - self.block_offset
 
     @property
-    def lead(self) -> int:
+    def block_offset(self) -> int:
         """How far the block boundaries lie before the tiles' starts: 0, or half a cell without margin."""
         return max(0, self.stride // 2 - self.margin)
 
-    def cells(self, start: int, stop: int) -> tuple[int, int]:
+    def logit_cells(self, start: int, stop: int) -> tuple[int, int]:
         """Cells that the pixels `[start, stop)` need under bilinear upsampling; half-open."""
         if self.stride == 1:
             return start, stop
@@ -164,7 +164,7 @@ class Axis:
 
     def tiles(self, start: int, stop: int) -> range:
         """Tiles with weight on the cells that the pixels `[start, stop)` need."""
-        first, last = (cell * self.stride for cell in self.cells(start, stop))
+        first, last = (cell * self.stride for cell in self.logit_cells(start, stop))
         lowest = (first - self.overlap + self.margin) // self.step
         highest = -(-(last - self.margin) // self.step) - 1
         final = len(self) - 1

@@ -72,14 +72,14 @@ def test_a_place_gives_back_what_was_put(place: Storage) -> None:
     assert (place.get("answers/1/2"), place.get("key")) == (b"answers/1/2", b"again")
     assert sorted(place.names("answers")) == ["1", "12"]
     assert sorted(place.names("answers/1")) == ["10", "2"]
-    place.drop("answers/1")
+    place.delete("answers/1")
     assert (place.names("answers"), place.get("answers/1/2"), place.get("answers/12/3")) == (
         ["12"],
         None,
         b"answers/12/3",
     )
-    place.drop("key")
-    place.drop("key")
+    place.delete("key")
+    place.delete("key")
     assert place.get("key") is None
     assert storage_at(place.address).get("answers/12/3") == b"answers/12/3"
 

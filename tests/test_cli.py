@@ -266,8 +266,8 @@ def test_a_short_selftest_is_green_and_can_be_red(call: Any, monkeypatch: pytest
     code, out, _ = call("selftest", "-q")
     assert code == 0
     assert out.endswith("checks, 0 failed\n")
-    fold = LogitsAccumulator.fold
-    monkeypatch.setattr(LogitsAccumulator, "fold", lambda self, logits, weights: fold(self, logits, weights.roll(1)))
+    add = LogitsAccumulator.add
+    monkeypatch.setattr(LogitsAccumulator, "add", lambda self, logits, weights: add(self, logits, weights.roll(1)))
     code, out, err = call("selftest", "-q")
     assert code == 70
     assert "FAIL" in out

@@ -173,7 +173,7 @@ def test_batches_pass_over_empty_tiles(tmp_path: Path, oracle: SegmentationModel
 
     (band,) = plan.bands()
     with Reader(prepared.contract.source) as reader:
-        decided = Sweep(plan, oracle, Counting(), lambda _: None).run(band, reader.read(plan.strip(band)), None)
+        decided = Sweep(plan, oracle, Counting(), lambda _: None).run(band, reader.read(plan.read_window(band)), None)
     np.testing.assert_array_equal(decided.layers["classes"][0], nearest(pixels, nodata=0))
     assert sum(sizes) == decided.tiles == 9
     assert all(size == batch for size in sizes[:-1])
@@ -202,10 +202,10 @@ def test_a_band_on_its_own_gives_what_the_chain_gives(
     carry, recomputed = None, []
     with Reader(prepared.contract.source) as reader:
         for band in plan.bands():
-            chained = sweep.run(band, reader.read(plan.strip(band)), carry)
+            chained = sweep.run(band, reader.read(plan.read_window(band)), carry)
             carry = chained.carry
             alone = TileRowGroup(plan.grid.rows.tiles(*band.rows), band.rows)
-            lone = sweep.run(alone, reader.read(plan.strip(alone)), None)
+            lone = sweep.run(alone, reader.read(plan.read_window(alone)), None)
             recomputed.append(len(alone.tiles) - len(band.tiles))
             for name, rows in chained.layers.items():
                 np.testing.assert_array_equal(lone.layers[name], rows)
@@ -222,7 +222,7 @@ def test_few_bands_are_in_flight(tmp_path: Path, small: SegmentationModel) -> No
         def read_band(band: TileRowGroup) -> Any:
             read_bands.append(band)
             seen.append(len(read_bands) - len(ran))
-            return reader.read(prepared.plan.strip(band))
+            return reader.read(prepared.plan.read_window(band))
 
         def infer(*given: Any) -> Any:
             result = sweep.run(*given)
@@ -255,7 +255,7 @@ def test_an_error_in_any_task_ends_the_run_as_itself(tmp_path: Path, small: Segm
 
     with Reader(prepared.contract.source) as reader:
         tasks = {
-            "read": lambda band: reader.read(prepared.plan.strip(band)),
+            "read": lambda band: reader.read(prepared.plan.read_window(band)),
             "infer": sweep.run,
             "write": lambda decided: decided.band.rows[0],
         }
@@ -270,7 +270,7 @@ def test_the_carry_knows_no_height(tmp_path: Path, small: SegmentationModel) -> 
     sweep = Sweep(plan, small, prepared.forward, lambda _: None)
     with Reader(prepared.contract.source) as reader:
         for band in plan.bands():
-            carry = sweep.run(band, reader.read(plan.strip(band)), carry).carry
+            carry = sweep.run(band, reader.read(plan.read_window(band)), carry).carry
             sizes.append(carry.sums.shape[1] if carry else 0)
     assert max(sizes) <= plan.grid.rows.overlap // plan.grid.stride + 1
 

@@ -62,7 +62,7 @@ def test_weights_sum_to_one_over_at_most_two_tiles(axis: Axis) -> None:
         total[first : first + len(weights)] += weights
         used[first : first + len(weights)] += weights > 0
         support = np.flatnonzero(weights) + first
-        assert (support.min(), support.max() + 1) == tuple(edge // axis.stride for edge in axis.support(k))
+        assert (support.min(), support.max() + 1) == tuple(edge // axis.stride for edge in axis.footprint(k))
     assert np.abs(total - 1).max() <= 2 * np.finfo(np.float32).eps
     assert used.max() <= 2
 
@@ -82,10 +82,10 @@ def test_no_weight_within_the_margin_of_an_inner_edge(axis: Axis) -> None:
 @given(axes())
 @settings(max_examples=200, deadline=None)
 def test_cells_are_those_that_upsampling_needs(axis: Axis) -> None:
-    first, _ = axis.cells(0, axis.size)
+    first, _ = axis.logit_cells(0, axis.size)
     assert first == 0
     for pixel in range(axis.size):
-        low, high = axis.cells(pixel, pixel + 1)
+        low, high = axis.logit_cells(pixel, pixel + 1)
         assert needed_cells(axis, pixel) <= set(range(low, high))
 
 
@@ -93,8 +93,8 @@ def test_cells_are_those_that_upsampling_needs(axis: Axis) -> None:
 @settings(max_examples=200, deadline=None)
 def test_before_a_cut_no_later_tile_matters(axis: Axis) -> None:
     for k in range(1, len(axis)):
-        first_cell = axis.support(k)[0] // axis.stride
-        for pixel in range(axis.cut(k)):
+        first_cell = axis.footprint(k)[0] // axis.stride
+        for pixel in range(axis.first_undecided(k)):
             assert max(needed_cells(axis, pixel)) < first_cell
 
 
@@ -103,11 +103,11 @@ def test_before_a_cut_no_later_tile_matters(axis: Axis) -> None:
 def test_tiles_are_those_with_weight_on_what_is_needed(axis: Axis, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, axis.size - 1))
     stop = data.draw(st.integers(start + 1, axis.size))
-    needed = set(range(*axis.cells(start, stop)))
+    needed = set(range(*axis.logit_cells(start, stop)))
     touching = [
         k
         for k in range(len(axis))
-        if needed & set(range(axis.support(k)[0] // axis.stride, -(-axis.support(k)[1] // axis.stride)))
+        if needed & set(range(axis.footprint(k)[0] // axis.stride, -(-axis.footprint(k)[1] // axis.stride)))
     ]
     assert list(axis.tiles(start, stop)) == touching
 
@@ -136,7 +136,7 @@ def test_every_pixel_of_any_window_is_decided_once(plan: Plan) -> None:
                     assert span <= axis.origin(index) + axis.length, "beyond the tile"
     for band in plan.bands():
         in_bands[slice(*band.rows)] += 1
-        again = plan.afresh(band)
+        again = plan.without_carry(band)
         assert (again.rows, again.tiles.stop) == (band.rows, band.tiles.stop)
     expected = np.zeros_like(decided)
     expected[plan.roi.slices] = 1

@@ -127,7 +127,7 @@ def probed_reach(name: str) -> tuple[int, int]:
     ],
 )
 def test_the_reach_by_arithmetic_is_what_a_probe_sees(name: str) -> None:
-    assert probed_reach(name) == (architecture(name).reach.before, architecture(name).reach.after)
+    assert probed_reach(name) == (architecture(name).reach.left, architecture(name).reach.right)
 
 
 def test_halos_are_those_of_the_reference() -> None:

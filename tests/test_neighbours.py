@@ -114,8 +114,8 @@ def test_a_stranger_gives_no_orders_to_local_workers(stranger: Stranger) -> None
         assert not keys_on_disk()
         for process in family(os.getpid()):
             assert "PRIVATE KEY" not in " ".join([*process.cmdline(), *process.environ().values()])
-        crew.give("x", os.getpid)
-        assert isinstance(next(crew.done(30))[1], int), "who has the keys is served"
+        crew.submit("x", os.getpid)
+        assert isinstance(next(crew.as_completed(30))[1], int), "who has the keys is served"
 
 
 @pytest.mark.fault("W06")

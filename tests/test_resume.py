@@ -284,15 +284,15 @@ def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
     kept = LogitsCache(FolderStorage(tmp_path), shape, "key", "one")
     logits = {(row, col): torch.randn(shape, generator=rng) for row in range(3) for col in (4, 0, 2)}
     for place, each in logits.items():
-        kept.keep(*place, each)
+        kept.put(*place, each)
     again = LogitsCache(FolderStorage(tmp_path), shape, "key", "two")
-    assert all(torch.equal(again.find(*place), each) for place, each in logits.items())  # type: ignore[arg-type]
-    assert again.find(0, 1) is None
-    assert LogitsCache(FolderStorage(tmp_path), shape, "another", "two").find(0, 4) is None, "of a run that is over"
-    again.forget(range(2))
-    assert again.find(1, 4) is None
-    assert kept.find(1, 4) is None
-    assert torch.equal(again.find(2, 4), logits[2, 4])  # type: ignore[arg-type]
+    assert all(torch.equal(again.get(*place), each) for place, each in logits.items())  # type: ignore[arg-type]
+    assert again.get(0, 1) is None
+    assert LogitsCache(FolderStorage(tmp_path), shape, "another", "two").get(0, 4) is None, "of a run that is over"
+    again.discard(range(2))
+    assert again.get(1, 4) is None
+    assert kept.get(1, 4) is None
+    assert torch.equal(again.get(2, 4), logits[2, 4])  # type: ignore[arg-type]
 
 
 def test_a_journal_of_another_key_is_none(tmp_path: Path) -> None:

@@ -252,12 +252,12 @@ def patched(folder: Path, act: str) -> dict[str, str]:
         "        if fullname != 'agriseg.mapping.distribute': return None\n"
         "        sys.meta_path.remove(self)\n"
         "        from agriseg.storage import logits_cache\n"
-        "        begin = logits_cache.LogitsCache.begin\n"
+        "        mark_running = logits_cache.LogitsCache.mark_running\n"
         "        def note(self, tile):\n"
-        "            begin(self, tile)\n"
+        "            mark_running(self, tile)\n"
         "            at = [tile.window]\n"
         f"            exec({act!r}, globals(), locals())\n"
-        "        logits_cache.LogitsCache.begin = note\n"
+        "        logits_cache.LogitsCache.mark_running = note\n"
         "        return None\n"
         "sys.meta_path.insert(0, After())\n",
     )
@@ -281,24 +281,24 @@ def test_workers_with_little_memory(tmp_path: Path, image: Path, model_file: Pat
 
 def test_workers_share_out_cores_and_gpus() -> None:
     with WorkerPool(3, gpus=2) as crew:
-        crew.give("threads", torch.get_num_threads)
-        crew.give("trim", os.getenv, "MALLOC_TRIM_THRESHOLD_")
+        crew.submit("threads", torch.get_num_threads)
+        crew.submit("trim", os.getenv, "MALLOC_TRIM_THRESHOLD_")
         told: dict[str, Any] = {}
         while len(told) < 2:
-            told |= dict(crew.done(30))
+            told |= dict(crew.as_completed(30))
         seen = crew._client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()
     assert told == {"threads": max(1, len(os.sched_getaffinity(0)) // 3), "trim": None}
     assert sorted(seen) == ["0", "0", "1"]
 
 
 def test_a_worker_of_another_version_is_named(crew: WorkerPool) -> None:
-    crew.require_same(lambda: {"torch": "2.0"})
+    crew.check_versions(lambda: {"torch": "2.0"})
     with pytest.raises(
         DeviceError, match=r"worker tls://127.0.0.1:\d+ has pid \d+, this machine \d+; install the same"
     ):
-        crew.require_same(lambda: {"pid": str(os.getpid())})
+        crew.check_versions(lambda: {"pid": str(os.getpid())})
     with pytest.raises(DeviceError, match="cannot run agriseg"):
-        crew.require_same(missing_there)
+        crew.check_versions(missing_there)
 
 
 def missing_there() -> dict[str, str]:
@@ -320,8 +320,8 @@ def test_what_fails_in_a_worker_is_told_here(
 
 
 def test_a_worker_that_would_make_other_bytes_is_refused(image: Path, model_file: Path, crew: WorkerPool) -> None:
-    crew.give("x", _as_of_another_machine, str(image), str(model_file))
-    ((_, answer),) = list(crew.done(60))
+    crew.submit("x", _as_of_another_machine, str(image), str(model_file))
+    ((_, answer),) = list(crew.as_completed(60))
     assert (answer.code, "make other bytes" in answer.text) == (69, True)
 
 
@@ -365,16 +365,16 @@ def test_workers_whose_nanny_gives_up_are_started_again(monkeypatch: pytest.Monk
         crew._cluster.sync(nanny.close)
         while crew.free < 1:
             crew.require_workers()
-        crew.give("x", os.getpid)
+        crew.submit("x", os.getpid)
         told: list[Any] = []
         while not told:
-            told += crew.done(1)
+            told += crew.as_completed(1)
     assert isinstance(told[0][1], int)
 
 
 def test_a_worker_that_is_lost_is_told(crew: WorkerPool) -> None:
-    crew.give("x", os.abort)
+    crew.submit("x", os.abort)
     answers: list[Any] = []
     while not answers:
-        answers += [answer for _, answer in crew.done(30)]
+        answers += [answer for _, answer in crew.as_completed(30)]
     assert isinstance(answers[0], WorkerLost)

@@ -61,8 +61,8 @@ def model_of(kind: str) -> SegmentationModel:
     return SegmentationModel(
         network, legend=Legend.from_names([f"class {k}" for k in range(5 if strides else 3)]),
         bands=tuple(f"b{n + 1}" for n in range(bands)), scale=1 / 255, mean=(0.5,) * bands,
-        std=tuple(0.25 + 0.01 * n for n in range(bands)), stride=reach.jump, halo=reach.halo,
-        align={"points of 4": 4, "stride 8": 16}.get(kind, reach.jump), name=kind,
+        std=tuple(0.25 + 0.01 * n for n in range(bands)), stride=reach.stride, halo=reach.halo,
+        align={"points of 4": 4, "stride 8": 16}.get(kind, reach.stride), name=kind,
     )  # fmt: skip
 
 

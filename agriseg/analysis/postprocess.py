@@ -90,7 +90,7 @@ def clean(source: MaskSource, folder: Path, mmu_m2: float = 0, smooth_px: int = 
         source.height,
         source.width,
         block_rows=512,
-        lead=0,
+        block_offset=0,
     )
     smooth: MaskSource = source
     if smooth_px:

@@ -42,10 +42,10 @@ class Dispatcher:
     def work(self) -> None:
         """Until every raster is mapped, has failed, or is put off."""
         with WorkerPool(self._rules.workers, self._rules.scheduler, gpu_count()) as crew:
-            crew.require_same(versions)
+            crew.check_versions(versions)
             while self._left or self._under_way:
                 self._give(crew)
-                for name, answer in crew.done(_LOOK) if self._under_way else ():
+                for name, answer in crew.as_completed(_LOOK) if self._under_way else ():
                     item, began = self._under_way.pop(name)
                     self._end(item, answer, time.monotonic() - began)
                 self._stop_overdue(crew)
@@ -99,7 +99,7 @@ class Dispatcher:
         standard = PublishPolicy(VerdictLimits.of(self._rules.limits), self._rules.refused, quarantine)
         rules = self._rules
         turn = MapTask(image, outputs.folder, model, item.job.flags, own, rules.cpu_threads, standard, rules.lang)
-        crew.give(item.name, run_task, turn)
+        crew.submit(item.name, run_task, turn)
         self._under_way[item.name] = item, time.monotonic()
 
     def _outputs(self, item: BatchItem) -> Outputs:
@@ -157,7 +157,7 @@ class Dispatcher:
         for name, (item, began) in list(self._under_way.items()):
             seconds = time.monotonic() - began
             if self._rules.timeout is not None and seconds > self._rules.timeout:
-                crew.stop(name)
+                crew.kill(name)
                 del self._under_way[name]
                 text = f"{item.candidate.path}: not done after {seconds:.0f} s, stopped; raise --timeout"
                 self._settle(item, {**item.row("failed", text, 75), "seconds": round(seconds, 3)})

@@ -159,7 +159,7 @@ def _crew(flags: dict[str, Any], device: str, *, dry_run: bool) -> "Iterator[Wor
         yield None
         return
     with WorkerPool(workers, scheduler, gpus) as crew:
-        crew.require_same(versions)
+        crew.check_versions(versions)
         yield crew
 
 

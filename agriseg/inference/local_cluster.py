@@ -75,7 +75,7 @@ class LocalWorkers(SpecCluster):
         )  # fmt: skip
         self.scale(workers)  # type: ignore[no-untyped-call]
 
-    def mend(self) -> None:
+    def restart_dead(self) -> None:
         """Start those again that died while they were starting: over these their nannies give up."""
         self.loop.add_callback(self._forget_closed)  # type: ignore[union-attr]
         self.scale(self.wanted)  # type: ignore[no-untyped-call]

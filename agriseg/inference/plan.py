@@ -28,14 +28,14 @@ class TileRowGroup:
     Args:
         tiles: rows of the grid to run.
         rows: raster rows that they decide, half-open.
-        again: how many of the first tile rows belong to bands above and are only there to be added again.
-        is_afresh: whether it starts without the sums of the band above.
+        recomputed_rows: how many of the first tile rows belong to bands above and are only there to be added again.
+        without_carry: whether it starts without the sums of the band above.
     """
 
     tiles: range
     rows: tuple[int, int]
-    again: int = 0
-    is_afresh: bool = False
+    recomputed_rows: int = 0
+    without_carry: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,12 @@ class Plan:
     @property
     def block_rows(self) -> int:
         """Rows of a block of the store: the distance between the cuts of the tile rows."""
-        return min(self.grid.rows.step, self.roi.height + self.lead)
+        return min(self.grid.rows.step, self.roi.height + self.block_offset)
 
     @property
-    def lead(self) -> int:
+    def block_offset(self) -> int:
         """Rows by which the first block boundary of the store lies before the mapped window."""
-        return (self.roi.row_off + self.grid.rows.lead) % self.grid.rows.step
+        return (self.roi.row_off + self.grid.rows.block_offset) % self.grid.rows.step
 
     def least_disk(self, classes: int) -> int:
         """Bytes that the run surely takes on disk: answers of the tile rows under way, and layers packed hard."""
@@ -134,14 +134,16 @@ class Plan:
             done = bands[-1].rows[1]
         return bands
 
-    def afresh(self, band: TileRowGroup) -> TileRowGroup:
+    def without_carry(self, band: TileRowGroup) -> TileRowGroup:
         """The band for a start without the sums of the band above: with all tile rows that have weight in it."""
         row = min(band.rows[0], self.roi.row_stop - 1)
         first = min(band.tiles.start, self.grid.rows.tiles(row, row + 1).start)
         first = max(first, self.tile_rows.start)
-        return replace(band, tiles=range(first, band.tiles.stop), again=band.tiles.start - first, is_afresh=True)
+        return replace(
+            band, tiles=range(first, band.tiles.stop), recomputed_rows=band.tiles.start - first, without_carry=True
+        )
 
-    def strip(self, band: TileRowGroup) -> Window:
+    def read_window(self, band: TileRowGroup) -> Window:
         """What a band reads: its tiles, and half a cell more, where pixels still lean on their cells."""
         top, bottom = _covered(self.grid.rows, band.tiles)
         left, right = _covered(self.grid.cols, self.tile_cols)
@@ -238,7 +240,7 @@ def _shaped(
 def _memory(plan: Plan, source: Source, classes: int, bands: int, probe: MemoryProbe) -> Memory:
     """The formula: every term is a product of widths, tile sides, bands and classes."""
     rows, cols = plan.grid.rows, plan.grid.cols
-    strip = plan.strip(plan.bands()[0])
+    strip = plan.read_window(plan.bands()[0])
     # pixels as read and as picked, and validity; those read ahead, the one at work
     strips = (AHEAD + 1) * strip.width * strip.height * (2 * bands * source.item_bytes + 1)
     # the moving patch, old and new, and the carries from above and to below; float32
@@ -258,7 +260,7 @@ def _stop(axis: Axis, index: int, tiles: range, roi_stop: int) -> int:
 
     Where that end lies in the margin of the next tile, no tile but this one has weight there.
     """
-    return roi_stop if index + 1 == tiles.stop else min(axis.cut(index + 1), roi_stop)
+    return roi_stop if index + 1 == tiles.stop else min(axis.first_undecided(index + 1), roi_stop)
 
 
 def _covered(axis: Axis, tiles: range) -> tuple[int, int]:

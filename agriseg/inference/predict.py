@@ -96,7 +96,7 @@ class Sweep:
         """
         job = _Strip(self._forward.device, strip, _Layers(self._plan, band))
         start, ran = band.rows[0], 0
-        carry = None if band.is_afresh else carry
+        carry = None if band.without_carry else carry
         for row in band.tiles:
             stop = max(start, self._plan.row_stop(row))
             if self._any_valid(strip, (0, self._grid.cols.padded), self._tile_rows(row)):
@@ -104,7 +104,7 @@ class Sweep:
             else:  # nothing to decide here, and no sum from here that a valid pixel below leans on
                 carry, tiles = None, 0
             start = stop
-            if row >= band.tiles.start + band.again:
+            if row >= band.tiles.start + band.recomputed_rows:
                 ran += tiles
                 self._progress(len(self._plan.tile_cols))
         release_heap()
@@ -118,22 +118,22 @@ class Sweep:
     ) -> tuple[LogitsAccumulator | None, int]:
         """Run one tile row and decide the raster rows `rows`; returns the carry and the tiles run."""
         grid, stride = self._grid, self._grid.stride
-        top = carry.row if carry else grid.rows.cells(rows[0], rows[0] + 1)[0]
-        bottom = grid.rows.support(row)[1] // stride
-        kept = grid.rows.cells(rows[1], rows[1] + 1)[0] if row + 1 < self._plan.tile_rows.stop else bottom
-        first, last = grid.cols.cells(self._plan.roi.col_off, self._plan.roi.col_stop)
+        top = carry.row if carry else grid.rows.logit_cells(rows[0], rows[0] + 1)[0]
+        bottom = grid.rows.footprint(row)[1] // stride
+        kept = grid.rows.logit_cells(rows[1], rows[1] + 1)[0] if row + 1 < self._plan.tile_rows.stop else bottom
+        first, last = grid.cols.logit_cells(self._plan.roi.col_off, self._plan.roi.col_stop)
         below = self._patch((kept, bottom), (first, last))
         moving = self._patch((top, bottom), (first, first))
         start, ran = self._plan.roi.col_off, 0
         for tile, logits in self._answers(row, job):
-            end = min(grid.cols.support(tile.col)[1] // stride, last)
-            moving = self._moved(moving, (grid.cols.cells(start, start + 1)[0], end), carry)
+            end = min(grid.cols.footprint(tile.col)[1] // stride, last)
+            moving = self._moved(moving, (grid.cols.logit_cells(start, start + 1)[0], end), carry)
             if logits is not None:
-                moving.fold(logits, self._profile(grid.rows, row)[:, None] * self._across[tile.col])
+                moving.add(logits, self._profile(grid.rows, row)[:, None] * self._across[tile.col])
                 ran += 1
             stop = max(start, self._plan.col_stop(tile.col))
             self._decide(moving, rows, (start, stop), job)
-            below.take(moving)
+            below.copy_from(moving)
             start = stop
         return (below if kept < bottom else None), ran
 
@@ -153,13 +153,13 @@ class Sweep:
     ) -> Iterator[tuple[Tile, LogitsAccumulator | None]]:
         """Run those tiles that have data, and whose answers are not known yet, as one batch."""
         wanted = [tile for tile, has_data in waiting if has_data]
-        known = {tile.col: self._kept.find(tile.row, tile.col) for tile in wanted} if self._kept else {}
+        known = {tile.col: self._kept.get(tile.row, tile.col) for tile in wanted} if self._kept else {}
         fresh = [tile for tile in wanted if known.get(tile.col) is None]
         for tile, answer in zip(fresh, self._forwarded(fresh, job), strict=True):
             if not torch.isfinite(answer).all():
                 raise PredictionError(f"the network answers NaN or infinity in {tile.window}; is the model damaged?")
             if self._kept:
-                self._kept.keep(tile.row, tile.col, answer)
+                self._kept.put(tile.row, tile.col, answer)
             known[tile.col] = answer
         stride = self._grid.stride
         for tile, _ in waiting:
@@ -177,7 +177,7 @@ class Sweep:
         while done < len(tiles):
             step = tiles[done : done + self.batch]
             if self._kept:
-                self._kept.begin(step[0])
+                self._kept.mark_running(step[0])
             try:
                 answers = self._forward(self._batch(step, job))
             except torch.OutOfMemoryError as error:
@@ -205,7 +205,7 @@ class Sweep:
 
     def _has_data(self, tile: Tile, strip: PixelStrip) -> bool:
         """Whether any valid pixel leans on a cell that this tile has weight on."""
-        return self._any_valid(strip, self._grid.cols.support(tile.col), self._grid.rows.support(tile.row))
+        return self._any_valid(strip, self._grid.cols.footprint(tile.col), self._grid.rows.footprint(tile.row))
 
     def _tile_rows(self, row: int) -> Span:
         """Raster rows under a tile row."""
@@ -222,8 +222,8 @@ class Sweep:
         """The patch at its next place: what it had there, the carry from above on new ground, else zero."""
         moved = self._patch(patch.rows, cols)
         if carry:
-            moved.take(carry)
-        moved.take(patch)
+            moved.copy_from(carry)
+        moved.copy_from(patch)
         return moved
 
     def _decide(self, sums: LogitsAccumulator, rows: Span, cols: Span, job: "_Strip") -> None:
@@ -247,7 +247,7 @@ class Sweep:
     def _pixels(self, sums: LogitsAccumulator, rows: Span, cols: Span) -> torch.Tensor:
         """Logits (K, h, w) of a rectangle of raster pixels."""
         stride = self._grid.stride
-        cells = sums.part(self._grid.rows.cells(*rows), self._grid.cols.cells(*cols))
+        cells = sums.view(self._grid.rows.logit_cells(*rows), self._grid.cols.logit_cells(*cols))
         top, left = rows[0] - cells.row * stride, cols[0] - cells.col * stride
         return upsample(cells.sums, stride)[:, top : top + rows[1] - rows[0], left : left + cols[1] - cols[0]]
 

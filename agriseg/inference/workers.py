@@ -86,7 +86,7 @@ class WorkerPool:
             self._cluster.close(timeout=5)
         self._settings.__exit__(None, None, None)
 
-    def require_same(self, describe: Callable[[], Mapping[str, str]]) -> None:
+    def check_versions(self, describe: Callable[[], Mapping[str, str]]) -> None:
         """Check that every worker would make the same bytes as this process.
 
         Args:
@@ -135,7 +135,7 @@ class WorkerPool:
         """Workers that are there; on this machine, those that are missing are started again."""
         workers: int = self._client.run_on_scheduler(_count_workers)
         if self._cluster is not None and workers < self._cluster.wanted:
-            self._cluster.mend()
+            self._cluster.restart_dead()
         return workers
 
     @property
@@ -143,11 +143,11 @@ class WorkerPool:
         """Workers without a task; one that is being started again does not count."""
         return self.size - len(self._under_way)
 
-    def give(self, ticket: str, task: Callable[..., Any], *args: Any) -> None:
+    def submit(self, ticket: str, task: Callable[..., Any], *args: Any) -> None:
         """Let a free worker call a function of a module; `ticket` names the call."""
         self._under_way[ticket] = self._client.submit(_guarded, task, *args, pure=False, retries=0)
 
-    def done(self, seconds: float) -> Iterator[tuple[str, Any]]:
+    def as_completed(self, seconds: float) -> Iterator[tuple[str, Any]]:
         """Calls that have ended, waiting for the first of them at most so long.
 
         Yields:
@@ -163,7 +163,7 @@ class WorkerPool:
                 del self._under_way[ticket]
                 yield ticket, _outcome(future)
 
-    def stop(self, ticket: str) -> None:
+    def kill(self, ticket: str) -> None:
         """Kill the worker that has a task; another takes its place."""
         future = self._under_way.pop(ticket)
         address = self._client.run_on_scheduler(_place_of, key=future.key)

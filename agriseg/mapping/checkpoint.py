@@ -51,7 +51,7 @@ class RunCheckpoint:
         self._journal = ProgressLog(place, self._key)
         if not self._journal.is_mine:
             raise ValueError("what is kept there is of another run")
-        self.store = BlockStore(place, plan.layers, plan.lead)
+        self.store = BlockStore(place, plan.layers, plan.block_offset)
 
     @classmethod
     def create(cls, prepared: MappingJob, place: Storage) -> "RunCheckpoint":
@@ -64,10 +64,15 @@ class RunCheckpoint:
         delete_checkpoint(place)
         try:
             BlockStore.create(
-                place, plan.layers, plan.roi.height, plan.roi.width, block_rows=plan.block_rows, lead=plan.lead
+                place,
+                plan.layers,
+                plan.roi.height,
+                plan.roi.width,
+                block_rows=plan.block_rows,
+                block_offset=plan.block_offset,
             )
-        except place.troubles as error:
-            raise place.failed(error) from error
+        except place.errors as error:
+            raise place.to_error(error) from error
         ProgressLog(place, key_of(prepared)).start()
         return cls(prepared, place)
 
@@ -79,7 +84,7 @@ class RunCheckpoint:
 
     def rows_of(self, band: int) -> range:
         """Tile rows that lie under a band, those above it with weight in it too."""
-        return self._plan.afresh(self.bands[band]).tiles
+        return self._plan.without_carry(self.bands[band]).tiles
 
     def forget(self, missing: list[int]) -> None:
         """Drop the answers that none of the bands still missing leans on."""
@@ -136,12 +141,12 @@ class RunCheckpoint:
 def delete_checkpoint(place: Storage) -> None:
     """Delete all that an archive keeps; first what says that it is one."""
     for name in ("journal", "blocks", "answers", UNDER_WAY):
-        place.drop(name)
+        place.delete(name)
 
 
 def corruption_errors(place: Storage) -> tuple[type[BaseException], ...]:
     """What zarr and JSON let out over a place that a kill or a disk has spoilt."""
-    return (*place.troubles, RuntimeError, ValueError, KeyError, TypeError)  # RuntimeError: a cut block, by numcodecs
+    return (*place.errors, RuntimeError, ValueError, KeyError, TypeError)  # RuntimeError: a cut block, by numcodecs
 
 
 def key_of(prepared: MappingJob) -> str:

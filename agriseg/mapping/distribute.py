@@ -102,8 +102,8 @@ class _Spread:
             for _ in range(min(self.crew.free, len(waiting))):
                 stretch = waiting.popleft()
                 self._under_way[stretch.who] = stretch
-                self.crew.give(stretch.who, run_band_range, stretch)
-            for who, answer in self.crew.done(_LOOK):
+                self.crew.submit(stretch.who, run_band_range, stretch)
+            for who, answer in self.crew.as_completed(_LOOK):
                 stretch = self._under_way.pop(who)
                 if isinstance(answer, WorkerLost):
                     waiting.extendleft(self._left_of(stretch))
@@ -122,7 +122,7 @@ class _Spread:
     def _stop(self) -> None:
         """End what is under way, so that nothing of it is written any more."""
         for who in self._under_way:
-            self.crew.stop(who)
+            self.crew.kill(who)
 
     def _tell(self, told: set[int]) -> set[int]:
         """Count the bands that have been recorded since; they are returned."""
@@ -137,7 +137,7 @@ class _Spread:
         """What is to do of a stretch whose worker died, if it is worth another try."""
         place, name = self.working.archive.place, f"{UNDER_WAY}/{stretch.who}"
         window = (place.get(name) or b"").decode()
-        place.drop(name)
+        place.delete(name)
         left = self.working.look(stretch.bands)
         loss = self._losses.setdefault(stretch.who, _Loss())
         self._barren = 0 if window else self._barren + 1

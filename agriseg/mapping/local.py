@@ -9,7 +9,7 @@ from agriseg.inference.predict import ClassifiedRows, LogitsObserver, Sweep
 from agriseg.mapping.checkpoint import RunCheckpoint
 from agriseg.mapping.pixel_counts import PixelCounts
 from agriseg.mapping.prepare import MappingJob
-from agriseg.raster.reader import Reader
+from agriseg.raster.reader import PixelStrip, Reader
 from agriseg.storage.logits_cache import LogitsCache
 
 
@@ -42,10 +42,11 @@ def run_local(
         trail.passed(index)
 
     with Reader(prepared.contract.source) as reader:
-        for _ in run_bands(
-            _bands(prepared, archive, indices), lambda band: reader.read(prepared.plan.strip(band)), sweep.run, write,
-            prepared.options.threads,
-        ):  # fmt: skip
+
+        def read(band: TileRowGroup) -> PixelStrip:
+            return reader.read(prepared.plan.read_window(band))
+
+        for _ in run_bands(_bands(prepared, archive, indices), read, sweep.run, write, prepared.options.threads):
             pass
     return sweep.batch
 
@@ -54,7 +55,7 @@ def _bands(prepared: MappingJob, archive: RunCheckpoint, indices: Sequence[int])
     """The bands, those afresh whose neighbour above is not among them."""
     mine = set(indices)
     return [
-        band if index == 0 or index - 1 in mine else prepared.plan.afresh(band)
+        band if index == 0 or index - 1 in mine else prepared.plan.without_carry(band)
         for index, band in ((index, archive.bands[index]) for index in indices)
     ]
 
@@ -76,5 +77,5 @@ class _Trail:
             following = self._left[0] if self._left else self._next
             bands = self._archive.bands
             start = self._archive.rows_of(following).start if following < len(bands) else bands[-1].tiles.stop
-            self._answers.forget(range(self._kept, start))
+            self._answers.discard(range(self._kept, start))
             self._kept = max(self._kept, start)

@@ -240,7 +240,7 @@ def _drawn(prepared: MappingJob, count: int, seed: int) -> list[Window]:
     chosen = np.random.default_rng(seed).choice(len(places), size=min(count, len(places)), replace=False)
     parts = []
     for row, col in (places[index] for index in sorted(chosen)):
-        (top, bottom), (left, right) = plan.grid.rows.support(row), plan.grid.cols.support(col)
+        (top, bottom), (left, right) = plan.grid.rows.footprint(row), plan.grid.cols.footprint(col)
         parts.append(intersection(Window(left, top, right - left, bottom - top), plan.roi))
     return [part for part in parts if part]
 
@@ -252,7 +252,7 @@ def _again(prepared: MappingJob, window: Window, classes: Path, allowed: float) 
     carry, parts = None, []
     with Reader(prepared.contract.source) as reader:
         for band in plan.bands():
-            decided = sweep.run(band, reader.read(plan.strip(band)), carry)
+            decided = sweep.run(band, reader.read(plan.read_window(band)), carry)
             carry = decided.carry
             parts.append(decided.layers["classes"][0])
     fresh = np.concatenate(parts)

@@ -47,7 +47,7 @@ class Architecture:
     @property
     def stride(self) -> int:
         """Input pixels per logit."""
-        return self.reach.jump
+        return self.reach.stride
 
     @property
     def halo(self) -> int | None:

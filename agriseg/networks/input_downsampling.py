@@ -44,4 +44,4 @@ def downsampling_factor(network: nn.Module) -> int:
 
 def reach(inner: ReceptiveField, factor: int) -> ReceptiveField:
     """What one logit sees when each pixel of the inner network is a mean of `factor` pixels a side."""
-    return ReceptiveField(inner.jump * factor, inner.before * factor, inner.after * factor + factor - 1, inner.whole)
+    return ReceptiveField(inner.stride * factor, inner.left * factor, inner.right * factor + factor - 1, inner.whole)

@@ -41,4 +41,4 @@ class LRASPP(nn.Module):
 
 def reach() -> ReceptiveField:
     """What one logit sees: everything."""
-    return ReceptiveField(jump=8).pool_all()
+    return ReceptiveField(stride=8).pool_all()

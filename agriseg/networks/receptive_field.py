@@ -1,7 +1,7 @@
 """How far a network looks, by arithmetic.
 
-An output cell at input pixel `jump * index` sees the input pixels from `before` pixels left of that to `after`
-pixels right of it. Each layer adds its kernel times the jump at its input.
+An output cell at input pixel `stride * index` sees the input pixels from `left` pixels before it to `right` pixels
+after it. Each layer adds its kernel times the stride at its input.
 Source: Araujo, Norris and Sim 2019, "Computing Receptive Fields of Convolutional Neural Networks",
 doi 10.23915/distill.00021.
 """
@@ -13,17 +13,17 @@ from dataclasses import dataclass, replace
 class ReceptiveField:
     """What one output cell sees of an input axis, in input pixels; `whole`: of all of it, however long."""
 
-    jump: int = 1
-    before: int = 0
-    after: int = 0
+    stride: int = 1
+    left: int = 0
+    right: int = 0
     whole: bool = False
 
     def conv(self, kernel: int, stride: int = 1, dilation: int = 1) -> "ReceptiveField":
         """After a convolution or pooling with the usual padding of half the dilated kernel."""
         wide = dilation * (kernel - 1)
         padding = wide // 2
-        before, after = self.before + padding * self.jump, self.after + (wide - padding) * self.jump
-        return replace(self, jump=self.jump * stride, before=before, after=after)
+        left, right = self.left + padding * self.stride, self.right + (wide - padding) * self.stride
+        return replace(self, stride=self.stride * stride, left=left, right=right)
 
     def convs(self, count: int, kernel: int, dilation: int = 1) -> "ReceptiveField":
         """After `count` equal convolutions of stride 1."""
@@ -34,13 +34,13 @@ class ReceptiveField:
 
     def double(self) -> "ReceptiveField":
         """After a transposed convolution of kernel 4, stride 2, padding 1: two cells make each output."""
-        half = self.jump // 2
-        return replace(self, jump=half, before=self.before + self.jump, after=self.after + half)
+        half = self.stride // 2
+        return replace(self, stride=half, left=self.left + self.stride, right=self.right + half)
 
     def unpool(self) -> "ReceptiveField":
         """After an unpooling by 2: one cell makes each output."""
-        half = self.jump // 2
-        return replace(self, jump=half, before=self.before + half)
+        half = self.stride // 2
+        return replace(self, stride=half, left=self.left + half)
 
     def pool_all(self) -> "ReceptiveField":
         """After a mean over everything."""
@@ -54,5 +54,5 @@ class ReceptiveField:
         """
         if self.whole:
             return None
-        needed = max(self.before, self.after - self.jump + 1)
-        return -(-needed // self.jump) * self.jump
+        needed = max(self.left, self.right - self.stride + 1)
+        return -(-needed // self.stride) * self.stride

@@ -22,7 +22,7 @@ class Storage(Protocol):
         """What `storage_at` takes."""
 
     @property
-    def troubles(self) -> tuple[type[BaseException], ...]:
+    def errors(self) -> tuple[type[BaseException], ...]:
         """What comes out of it when the disk or the network fails."""
 
     def zarr_store(self, name: str) -> Any:
@@ -41,10 +41,10 @@ class Storage(Protocol):
     def names(self, folder: str) -> list[str]:
         """Last parts of the names right below one, in no order."""
 
-    def drop(self, folder: str) -> None:
+    def delete(self, folder: str) -> None:
         """Forget a name and all below it."""
 
-    def failed(self, error: BaseException) -> AgrisegError:
+    def to_error(self, error: BaseException) -> AgrisegError:
         """The error to show for one of `troubles` while something was put."""
 
 
@@ -59,7 +59,7 @@ class FolderStorage:
         self._path = path
 
     @property
-    def troubles(self) -> tuple[type[BaseException], ...]:
+    def errors(self) -> tuple[type[BaseException], ...]:
         """The operating system's."""
         return (OSError,)
 
@@ -99,7 +99,7 @@ class FolderStorage:
         except FileNotFoundError:
             return []
 
-    def drop(self, folder: str) -> None:
+    def delete(self, folder: str) -> None:
         """See `Storage`."""
         path = self._path / folder
         if path.is_dir():
@@ -107,7 +107,7 @@ class FolderStorage:
         else:
             path.unlink(missing_ok=True)
 
-    def failed(self, error: BaseException) -> AgrisegError:
+    def to_error(self, error: BaseException) -> AgrisegError:
         """See `Storage`."""
         return storage_error(self._path, error) if isinstance(error, OSError) else AgrisegError(str(error))
 

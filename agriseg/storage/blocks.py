@@ -20,24 +20,24 @@ class BlockStore:
 
     Args:
         place: where it lives, under the name `blocks`.
-        layers: names of its arrays, (bands, lead + height, width).
-        lead: rows by which the first block boundary lies before row 0.
+        layers: names of its arrays, (bands, block_offset + height, width).
+        block_offset: rows by which the first block boundary lies before row 0.
 
     Raises:
         ValueError, KeyError, the place's troubles: there is no store, or it is damaged.
     """
 
-    def __init__(self, place: Storage, layers: Iterable[str], lead: int) -> None:
+    def __init__(self, place: Storage, layers: Iterable[str], block_offset: int) -> None:
         self._place = place
-        self._lead = lead
+        self._block_offset = block_offset
         group = zarr.open_group(place.zarr_store(_NAME), mode="r+")
         self._layers: dict[str, zarr.Array[Any]] = {name: _array(group[name]) for name in layers}
         _, rows, self.width = next(iter(self._layers.values())).shape
-        self.height = rows - lead
+        self.height = rows - block_offset
 
     @classmethod
     def create(
-        cls, place: Storage, layers: Mapping[str, int], height: int, width: int, *, block_rows: int, lead: int
+        cls, place: Storage, layers: Mapping[str, int], height: int, width: int, *, block_rows: int, block_offset: int
     ) -> "BlockStore":
         """An empty store; one that is there is removed first.
 
@@ -46,16 +46,16 @@ class BlockStore:
             layers: name to number of bands.
             height, width: pixels of the map.
             block_rows: rows of a block.
-            lead: see the class.
+            block_offset: see the class.
         """
-        place.drop(_NAME)
+        place.delete(_NAME)
         group = zarr.create_group(place.zarr_store(_NAME))
         for name, bands in layers.items():
-            chunks = (1, min(block_rows, height + lead), min(_BLOCK_COLS, width))
+            chunks = (1, min(block_rows, height + block_offset), min(_BLOCK_COLS, width))
             group.create_array(
-                name, shape=(bands, height + lead, width), chunks=chunks, dtype="uint8", fill_value=NODATA
+                name, shape=(bands, height + block_offset, width), chunks=chunks, dtype="uint8", fill_value=NODATA
             )
-        return cls(place, layers, lead)
+        return cls(place, layers, block_offset)
 
     def write(self, layer: str, row_off: int, rows: NDArray[np.uint8]) -> None:
         """Write whole rows of a layer.
@@ -68,15 +68,15 @@ class BlockStore:
         Raises:
             StorageError: they were not taken.
         """
-        first = row_off + self._lead
+        first = row_off + self._block_offset
         try:
             self._layers[layer][:, first : first + rows.shape[1]] = rows
-        except self._place.troubles as error:
-            raise self._place.failed(error) from error
+        except self._place.errors as error:
+            raise self._place.to_error(error) from error
 
     def read(self, layer: str, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows `[start, stop)` of a layer, (bands, stop - start, width)."""
-        return np.asarray(self._layers[layer][:, start + self._lead : stop + self._lead])
+        return np.asarray(self._layers[layer][:, start + self._block_offset : stop + self._block_offset])
 
     def layer(self, name: str) -> "BlockLayer":
         """One layer, to be published."""

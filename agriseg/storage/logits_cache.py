@@ -33,16 +33,16 @@ class LogitsCache:
         self._shape = shape
         self._under_way = f"{UNDER_WAY}/{who}"
         self._cols: dict[int, set[int]] = {}  # that are kept, by tile row
-        place.drop(self._under_way)
+        place.delete(self._under_way)
 
-    def find(self, row: int, col: int) -> torch.Tensor | None:
+    def get(self, row: int, col: int) -> torch.Tensor | None:
         """The answer (K, h, w) for a tile, or None."""
         data = self._place.get(_name(row, col)) if col in self._row(row) else None
         if data is None or data[:_CHECK] != self._checksum(row, col, data[_CHECK:]):
             return None
         return torch.from_numpy(np.frombuffer(bytearray(data[_CHECK:]), np.float32).reshape(self._shape))
 
-    def keep(self, row: int, col: int, logits: torch.Tensor) -> None:
+    def put(self, row: int, col: int, logits: torch.Tensor) -> None:
         """Keep an answer.
 
         Raises:
@@ -52,7 +52,7 @@ class LogitsCache:
         self._place.put(_name(row, col), self._checksum(row, col, data) + data)
         self._row(row).add(col)
 
-    def begin(self, tile: Tile) -> None:
+    def mark_running(self, tile: Tile) -> None:
         """Note which tile goes through the network next, for whoever asks over what a process has died.
 
         Raises:
@@ -60,10 +60,10 @@ class LogitsCache:
         """
         self._place.put(self._under_way, str(tile.window).encode())
 
-    def forget(self, rows: range) -> None:
+    def discard(self, rows: range) -> None:
         """Drop the answers of tile rows."""
         for row in rows:
-            self._place.drop(f"answers/{row}")
+            self._place.delete(f"answers/{row}")
             self._cols.pop(row, None)
 
     def _row(self, row: int) -> set[int]:
@@ -81,7 +81,7 @@ def forget_all_but(place: Storage, rows: range) -> None:
     """Drop what an earlier run has kept of other tile rows."""
     for name in place.names("answers"):
         if not (name.isdecimal() and int(name) in rows):
-            place.drop(f"answers/{name}")
+            place.delete(f"answers/{name}")
 
 
 def _name(row: int, col: int) -> str:

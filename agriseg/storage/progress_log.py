@@ -27,7 +27,7 @@ class ProgressLog:
         Raises:
             StorageError: the key was not taken.
         """
-        self._place.drop("journal")
+        self._place.delete("journal")
         self._place.put("journal/key", self._key.encode())
 
     @property

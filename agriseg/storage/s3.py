@@ -43,7 +43,7 @@ class BucketStorage:
         self._store = _bucket(self._bucket, self._prefix)
 
     @property
-    def troubles(self) -> tuple[type[BaseException], ...]:
+    def errors(self) -> tuple[type[BaseException], ...]:
         """Those of the library, which are not the operating system's."""
         return _TROUBLES
 
@@ -56,7 +56,7 @@ class BucketStorage:
         try:
             obstore.put(self._store, name, data)
         except _TROUBLES as error:
-            raise self.failed(error) from error
+            raise self.to_error(error) from error
 
     def get(self, name: str) -> bytes | None:
         """See `Place`."""
@@ -65,18 +65,18 @@ class BucketStorage:
         except FileNotFoundError:
             return None
         except _TROUBLES as error:
-            raise self.failed(error) from error
+            raise self.to_error(error) from error
 
     def names(self, folder: str) -> list[str]:
         """See `Place`."""
         try:
             listed = obstore.list_with_delimiter(self._store, f"{folder}/")
         except _TROUBLES as error:
-            raise self.failed(error) from error
+            raise self.to_error(error) from error
         below = [*listed["common_prefixes"], *(str(each["path"]) for each in listed["objects"])]
         return [path.rstrip("/").rpartition("/")[2] for path in below]
 
-    def drop(self, folder: str) -> None:
+    def delete(self, folder: str) -> None:
         """See `Place`."""
         try:
             for batch in obstore.list(self._store, f"{folder}/"):
@@ -85,9 +85,9 @@ class BucketStorage:
         except FileNotFoundError:
             return
         except _TROUBLES as error:
-            raise self.failed(error) from error
+            raise self.to_error(error) from error
 
-    def failed(self, error: BaseException) -> AgrisegError:
+    def to_error(self, error: BaseException) -> AgrisegError:
         """See `Place`."""
         return StorageError(
             f"{self.address}: the S3 server does not answer as it should ({_first(error)}); check key and endpoint"

@@ -12,7 +12,7 @@ from agriseg.storage.blocks import BlockStore
 DEEDS = [
     (Forward, "__call__"),
     (FolderStorage, "put"),
-    (FolderStorage, "drop"),
+    (FolderStorage, "delete"),
     (BlockStore, "write"),
     (agriseg.files, "commit"),
 ]

@@ -47,9 +47,9 @@ class _Forks:
 
     def __exit__(self, *_: object) -> None:
         for ticket in list(self._under_way):
-            self.stop(ticket)
+            self.kill(ticket)
 
-    def require_same(self, _describe: Callable[[], Any]) -> None:
+    def check_versions(self, _describe: Callable[[], Any]) -> None:
         pass
 
     def require_workers(self) -> None:
@@ -59,7 +59,7 @@ class _Forks:
     def free(self) -> int:
         return self.size - len(self._under_way)
 
-    def give(self, ticket: str, task: Callable[..., Any], *args: Any) -> None:
+    def submit(self, ticket: str, task: Callable[..., Any], *args: Any) -> None:
         pipe, out = os.pipe()
         child = os.fork()
         if child == 0:
@@ -72,7 +72,7 @@ class _Forks:
         os.close(out)
         self._under_way[ticket] = child, pipe
 
-    def done(self, seconds: float) -> Iterator[tuple[str, Any]]:
+    def as_completed(self, seconds: float) -> Iterator[tuple[str, Any]]:
         ready = select.select([pipe for _, pipe in self._under_way.values()], [], [], seconds)[0]
         for ticket, (child, pipe) in list(self._under_way.items()):
             if pipe in ready:
@@ -82,7 +82,7 @@ class _Forks:
                 os.waitpid(child, 0)
                 yield ticket, pickle.loads(told) if told else WorkerLost("its worker process died")
 
-    def stop(self, ticket: str) -> None:
+    def kill(self, ticket: str) -> None:
         child, pipe = self._under_way.pop(ticket)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -96,10 +96,10 @@ def forks() -> None:
 
 def before_tile(name: str, act: str) -> None:
     """Python that is run before each tile of the raster of that name; it sees the tile's window as `window`."""
-    begin = LogitsCache.begin
+    mark_running = LogitsCache.mark_running
 
     def note(self: LogitsCache, tile: Any) -> None:
-        begin(self, tile)
+        mark_running(self, tile)
         if mapped[-1] == name:
             exec(act, {**globals(), "window": tile.window})
 
@@ -110,7 +110,7 @@ def before_tile(name: str, act: str) -> None:
         mapped.append(prepared.info.path.name)
         return plain(prepared, *rest, **flags)
 
-    LogitsCache.begin = note  # type: ignore[method-assign]
+    LogitsCache.mark_running = note  # type: ignore[method-assign]
     worker.run = run
 
 
