@@ -576,5 +576,5 @@ def test_the_site_is_made_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "sphinx", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "html" / "tutorial.html").read_text()
-    assert "Square metres, and where to walk" in page
+    assert "Areas and scouting points" in page
     assert not re.findall(r'(?:src|<link[^>]* href)="https?://', page), "the site fetches something"
