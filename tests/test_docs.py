@@ -33,7 +33,7 @@ from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL, NODATA
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted(path for path in DOCS.glob("*.md") if path.name != "tutorial.md")
+PAGES = sorted(path for path in [*DOCS.glob("*.md"), *DOCS.glob("design/*.md")] if path.name != "tutorial.md")
 COMMANDS = runpy.run_path(str(DOCS / "make_commands.py"))
 TUTORIAL = runpy.run_path(str(DOCS / "make_tutorial.py"))
 
