@@ -41,6 +41,19 @@ def test_a_module_has_one_concept(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
 
 
+def forbidden_words() -> set[str]:
+    """The metaphors of the glossary in docs/design.md, each of which has a term of the field in its place."""
+    section = (ROOT / "docs" / "design.md").read_text().split("### Words that are not used")[1].split("\n## ")[0]
+    return {word for cell in re.findall(r"^\| ([a-z, ]+) \|", section, re.MULTILINE)[1:] for word in cell.split(", ")}
+
+
+def test_no_module_has_a_forbidden_name() -> None:
+    words = forbidden_words()
+    assert {"night", "ledger", "door", "utils"} <= words
+    paths = (path.relative_to(ROOT / "agriseg").with_suffix("") for path in (ROOT / "agriseg").rglob("*.py"))
+    assert not [str(path) for path in paths for part in path.parts if words & set(part.split("_"))]
+
+
 def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
     """The command that these words reach, and the words left."""
     command: click.Command = cli

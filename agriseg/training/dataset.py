@@ -29,7 +29,7 @@ from agriseg.raster.identity import FileStamp
 from agriseg.training.config import Data, TrainConfig
 from agriseg.training.holdout import Counted, Division, divide
 from agriseg.training.initial_weights import InitialWeights, initial_network
-from agriseg.training.learnt_ground import learnt_by_training
+from agriseg.training.leakage import learnt_by_training
 from agriseg.units import human_metres
 from agriseg.vectors.identity import vector_stamp
 from agriseg.vectors.layer_name import layered
