@@ -522,6 +522,24 @@ def test_each_named_test_exists() -> None:
     assert missing("`benchmarks/nothing.py`") == ["benchmarks/nothing.py"]
 
 
+def missing_paths(text: str) -> list[str]:
+    """Files of the product that a page names, from the root or below agriseg/, and that are not there."""
+    named = re.findall(r"`((?:[\w.]+/)+[\w.]*)`", text)
+    return [path for path in named if not any((root / path).exists() for root in (ROOT, ROOT / "agriseg"))]
+
+
+@pytest.mark.parametrize("path", [DOCS / "contributing.md", DOCS / "design.md", *DOCS.glob("design/*.md")])
+def test_each_named_path_exists(path: Path) -> None:
+    assert not missing_paths(path.read_text())
+    assert missing_paths("`agriseg/nothing.py` and `raster/nothing.py`") == ["agriseg/nothing.py", "raster/nothing.py"]
+
+
+def test_contributing_has_the_tasks() -> None:
+    tasks = table(DOCS / "contributing.md", "task", "open first", "also change")
+    assert len(tasks) >= 12
+    assert all(re.search(r"`agriseg/[\w/]+", cells[0]) for cells in tasks.values())
+
+
 def test_each_promise_of_the_readme_has_its_tests() -> None:
     promised = re.findall(r"^- \*\*(.+?)\.?\*\*", (ROOT / "README.md").read_text(), re.MULTILINE)
     sections = dict(
