@@ -8,6 +8,8 @@ from agriseg.errors import UsageError
 from agriseg.grid import Window
 
 _METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "km": 1e3}
+HECTARE = 10_000.0
+"""Square metres of a hectare."""
 _SQUARE_METRES = {"cm2": 1e-4, "m2": 1.0, "ha": 1e4}
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}

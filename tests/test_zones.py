@@ -15,6 +15,7 @@ from pyproj import Geod, Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import transform_bounds
 
+from agriseg.analysis import severity as severities
 from agriseg.analysis.clip import ClippedMap
 from agriseg.analysis.components import Components
 from agriseg.analysis.metric_grid import CellGrid, field_heading
@@ -25,6 +26,7 @@ from agriseg.analysis.zones import Zones, natural_breaks
 from agriseg.errors import AgrisegError, DataError, UsageError
 from agriseg.maps.reader import FinishedMap
 from agriseg.raster.cog import Layer, write_cog
+from agriseg.vectors.affine import moved
 
 WEED = {"weed": 100.0}
 LAEA = "+proj=laea +lat_0=52 +lon_0=9.3 +ellps=WGS84"
@@ -45,6 +47,11 @@ def noisy(height: int, width: int, *, seed: int = 0) -> np.ndarray:
 def field(tmp_path_factory: pytest.TempPathFactory) -> FinishedMap:
     """More than 1024 rows and columns, so that strips and blocks have seams; 0.1 m pixels."""
     return finished(tmp_path_factory.mktemp("field"), noisy(1060, 1100))
+
+
+def squares(grid: CellGrid, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """Cells as polygons in the map's CRS."""
+    return moved(shapely.box(cols, rows, cols + 1, rows + 1), grid.georeference.transform)
 
 
 def mask_of(source: FinishedMap) -> np.ndarray:
@@ -73,7 +80,7 @@ def test_a_cell_is_a_square_on_the_ground_with_its_pixels_inside(tmp_path: Path,
     source = finished(tmp_path, noisy(60, 90), **where)
     grid = CellGrid.over(source, 1.7, heading)
     row, col = np.broadcast_arrays(*grid.cell_of(range(60), range(90)))
-    cells = grid.polygons(row.ravel(), col.ravel())
+    cells = squares(grid, row.ravel(), col.ravel())
     cols, rows = np.meshgrid(np.arange(90) + 0.5, np.arange(60) + 0.5)
     centres = shapely.points(*(source.georeference.transform @ (cols.ravel(), rows.ravel())))
     assert shapely.dwithin(cells, centres, 1e-9).all()
@@ -102,9 +109,10 @@ def test_heading_90_is_the_map_turned_by_a_quarter(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.percent, expected.percent, rtol=1e-5)
 
 
-def test_severity_of_each_cell_is_what_its_pixels_say(field: FinishedMap) -> None:
+def test_severity_of_each_cell_is_what_its_pixels_say(field: FinishedMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(severities, "LEAST_SHARE", 0.3)
     grid = CellGrid.over(field, 2.5, 17)
-    found = Severity.of(field, grid, {"weed": 100, "crop": 20}, [0], least_share=0.3)
+    found = Severity.of(field, grid, {"weed": 100, "crop": 20}, [0])
     mask, areas = mask_of(field), pixel_metres(field)
     row, col = np.broadcast_arrays(*grid.cell_of(range(field.height), range(field.width)))
     assert row.shape == mask.shape
@@ -121,8 +129,11 @@ def test_severity_of_each_cell_is_what_its_pixels_say(field: FinishedMap) -> Non
     np.testing.assert_allclose(found.percent, expected, rtol=1e-6)
 
 
-def test_severity_of_the_map_is_the_mean_of_its_cells_by_ground(field: FinishedMap) -> None:
-    found = Severity.of(field, CellGrid.over(field, 1.9, 40), WEED, [0], least_share=0)
+def test_severity_of_the_map_is_the_mean_of_its_cells_by_ground(
+    field: FinishedMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(severities, "LEAST_SHARE", 0)
+    found = Severity.of(field, CellGrid.over(field, 1.9, 40), WEED, [0])
     known = ~np.isnan(found.percent[0])
     assert np.average(found.percent[0][known], weights=found.square_metres[known]) == pytest.approx(
         found.field, rel=1e-6
@@ -158,7 +169,7 @@ def test_severity_is_published_and_lies_where_it_should(field: FinishedMap, tmp_
     path, _ = write_cog(found, layer, tmp_path, 1)
     with rasterio.open(path) as dataset:
         cell = tuple(int(part) for part in np.argwhere(found.percent[0] > 50)[0])
-        square = found.grid.polygons(*np.array(cell)[:, None])[0]
+        square = squares(found.grid, *np.array(cell)[:, None])[0]
         value = next(dataset.sample([square.centroid.coords[0]]))
     np.testing.assert_array_equal(value, found.percent[:, *cell])
 
@@ -191,8 +202,8 @@ def test_a_raster_of_larger_pixels_gives_the_same_mean(field: FinishedMap, tmp_p
 
 def test_a_raster_of_other_ground_is_refused(field: FinishedMap, tmp_path: Path) -> None:
     numbers = np.zeros((1, field.height, field.width), np.float32)
-    moved = UTM["transform"] @ rasterio.Affine.translation(3, 0)
-    for name, change in (("moved", {"transform": moved}), ("crs", {"crs": "EPSG:32633"})):
+    aside = UTM["transform"] @ rasterio.Affine.translation(3, 0)
+    for name, change in (("moved", {"transform": aside}), ("crs", {"crs": "EPSG:32633"})):
         path = write_raster(tmp_path / f"{name}.tif", numbers, **change)
         with pytest.raises(DataError, match="does not cover the ground"):
             mean_of(path, field, CellGrid.over(field, 5))
@@ -242,13 +253,12 @@ def test_zones_of_many_values_end_in_the_gaps(field: FinishedMap) -> None:
     np.testing.assert_array_equal(Zones.of(grid, values, np.ones(grid.shape), 3).number, truth + 1)
 
 
-@pytest.mark.parametrize("smooth", [False, True])
 @pytest.mark.parametrize("where", GRIDS)
-def test_zones_partition_the_cells(tmp_path: Path, where: dict, smooth: bool) -> None:
+def test_zones_partition_the_cells(tmp_path: Path, where: dict) -> None:
     source = finished(tmp_path, noisy(300, 400, seed=2), **where)
     grid = CellGrid.over(source, 1.1, 20)
     severity = Severity.of(source, grid, WEED, [0])
-    zones = Zones.of(grid, severity.percent[0], severity.square_metres, 3, smooth)
+    zones = Zones.of(grid, severity.percent[0], severity.square_metres, 3)
     known = ~np.isnan(severity.percent[0])
     np.testing.assert_array_equal(zones.number > 0, known)
     assert sum(zone.cells for zone in zones.table) == known.sum()
@@ -258,35 +268,15 @@ def test_zones_partition_the_cells(tmp_path: Path, where: dict, smooth: bool) ->
     for zone in zones.table:
         values = severity.percent[0][zones.number == zone.number]
         assert (zone.low, zone.high) == (values.min(), values.max())
-    if not smooth:
-        assert all(one.high < two.low for one, two in itertools.pairwise(zones.table))
+    assert all(one.high < two.low for one, two in itertools.pairwise(zones.table))
     shapes = zones.shapes()
     assert shapely.is_valid(shapes).all()
-    cells = grid.polygons(*np.nonzero(known))
+    cells = squares(grid, *np.nonzero(known))
     assert shapely.area(shapes).sum() == pytest.approx(shapely.area(cells).sum(), rel=1e-9)
     assert shapely.area(shapely.union_all(shapes)) == pytest.approx(shapely.area(cells).sum(), rel=1e-9)
     row, col = (each[::17] for each in np.nonzero(known))
-    centres = shapely.centroid(grid.polygons(row, col))
+    centres = shapely.centroid(squares(grid, row, col))
     assert shapely.contains(shapes[zones.number[row, col] - 1], centres).all()
-
-
-def test_smoothing_takes_the_majority_of_the_neighbours(field: FinishedMap) -> None:
-    grid = CellGrid.over(field, 5)
-    values = np.zeros(grid.shape)
-    values[:, 12:] = 10.0
-    values[5, 5] = 10.0  # alone
-    values[0, :8] = 10.0  # as many as there are below
-    values[1, 20] = np.nan
-    ground = np.full(grid.shape, 25.0)
-    rough, smooth = (Zones.of(grid, values, ground, 2, each).number for each in (False, True))
-    assert rough[5, 5] == rough[0, 7] == 2
-    rough[5, 5] = rough[0, 7] = 1
-    np.testing.assert_array_equal(smooth, rough)
-    assert smooth[1, 20] == 0
-    alone = np.zeros(grid.shape)
-    alone[2, 5] = 1.0
-    with pytest.raises(DataError, match="zone 2 without a cell"):
-        Zones.of(grid, alone, ground, 2, smooth=True)
 
 
 def test_rounding_makes_no_zones(field: FinishedMap) -> None:
@@ -363,7 +353,6 @@ def test_fewer_patches_than_asked_for_are_fewer_points(tmp_path: Path) -> None:
     polygons = polygonize(source, Components.of(source))
     assert len(scout(source, polygons, [2], count=500, distance=0).points) == (polygons.columns["class_id"] == 2).sum()
     assert len(scout(source, polygons, [2], distance=1000).points) == 1
-    assert scout(source, polygons, [2]).distance == pytest.approx(5, rel=1e-3)  # of a diagonal of 100 m
     none = scout(source, polygons, [0])
     assert (none.points, none.reason) == ((), "the map shows no patch of soil")
 
@@ -376,7 +365,7 @@ REFUSALS = [
     (UsageError, "0 to 100", lambda m: Severity.of(m, CellGrid.over(m, 2), {"weed": 101}, [0])),
     (UsageError, "is ground", lambda m: Severity.of(m, CellGrid.over(m, 2), {"soil": 5}, [0])),
     (UsageError, "no class is affected", lambda m: Severity.of(m, CellGrid.over(m, 2), {}, [0])),
-    (UsageError, "2 to 20", lambda m: Zones.of(CellGrid.over(m, 2), np.zeros(1), np.zeros(1), 1)),
+    (UsageError, "2 to 9", lambda m: Zones.of(CellGrid.over(m, 2), np.zeros(1), np.zeros(1), 1)),
     (UsageError, "scout points", lambda m: scout(m, polygonize(m, Components.of(m)), [2], 0)),
     (UsageError, "scout points", lambda m: scout(m, polygonize(m, Components.of(m)), [2], 1, -1)),
 ]

@@ -10,10 +10,10 @@ from agriseg.analysis.area_interval import ErrorMatrix
 from agriseg.analysis.zonal_stats import ZonalStats
 from agriseg.errors import UsageError
 from agriseg.legend import Legend
+from agriseg.units import HECTARE
 
 GROUND = ("soil", "bare soil", "bare_soil", "ground", "background")
 """Names of classes that are no plants, unless the user says which are."""
-_SQUARE_METRES = 10_000.0  # per hectare
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def area_rows(
 
 
 def _hectares(square_metres: float | None) -> float | None:
-    return None if square_metres is None else round(float(square_metres) / _SQUARE_METRES, 8)
+    return None if square_metres is None else round(float(square_metres) / HECTARE, 8)
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -32,6 +32,7 @@ from agriseg.raster.cog import Layer, RowSource, beside, write_cog
 from agriseg.raster.geodesy import gsd
 from agriseg.raster.qml import category_names, qgis_style, ramp_colours, ramp_style
 from agriseg.spreadsheet import csv_text
+from agriseg.units import HECTARE
 from agriseg.vectors.affine import moved
 from agriseg.vectors.features import LONLAT, Features, GeometryType
 from agriseg.vectors.qml import categorized_style, outline_style, points_style
@@ -39,7 +40,6 @@ from agriseg.vectors.read import Field, read_fields
 from agriseg.vectors.write import write_features, write_geopackage
 
 _WHOLE, _NAMED = 0.98, 5  # share from which a field counts as mapped; fields that a warning names
-_SQUARE_METRES = 10_000.0  # per hectare
 
 
 class Making:
@@ -262,7 +262,7 @@ class Making:
             columns[f"{each}_px"] = np.array([zonal_stats.pixels[k] for zonal_stats in found], np.int64)
             metres = [zonal_stats.square_metres[k] for zonal_stats in found if zonal_stats.square_metres is not None]
             if len(metres) == len(found):
-                columns[f"{each}_ha"] = np.array(metres) / _SQUARE_METRES
+                columns[f"{each}_ha"] = np.array(metres) / HECTARE
         return self._features(name, np.array([field.shape for field in fields], object), columns)
 
     def _features(

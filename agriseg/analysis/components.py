@@ -74,7 +74,6 @@ class Components:
         square_metres: (N,) float64 on the ground, the sum over its pixels; None where the ground is unknown.
         confidence: (N,) float64 mean over its pixels, 0 to 1.
         row, col: (N,) int64 first pixel: the leftmost of the topmost row.
-        row_stop, col_start, col_stop: (N,) int64 rest of the bounding box, half-open; it begins at `row`.
         of_piece: (P,) int64 patch of each piece that `run_blocks` numbers.
     """
 
@@ -84,9 +83,6 @@ class Components:
     confidence: NDArray[np.float64]
     row: Ints
     col: Ints
-    row_stop: Ints
-    col_start: Ints
-    col_stop: Ints
     of_piece: Ints
 
     @classmethod
@@ -114,7 +110,7 @@ class Components:
         return cls(
             table.class_id, table.pixels, table.square_metres if known else None,
             table.confidence * CONFIDENCE_STEP / np.maximum(table.pixels, 1), row, col,
-            table.row_stop, table.col_start, table.col_stop, place[group],
+            place[group],
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -182,9 +178,6 @@ class _Table(NamedTuple):
     square_metres: NDArray[np.float64]
     confidence: Ints
     first: Ints
-    row_stop: Ints
-    col_start: Ints
-    col_stop: Ints
 
     @classmethod
     def joined(cls, tables: list["_Table"]) -> "_Table":
@@ -205,18 +198,13 @@ class _Table(NamedTuple):
         pixels, confidence = (  # sums of integers below 2^53 are exact in float64
             np.bincount(group, column, count).astype(np.int64) for column in (self.pixels, self.confidence)
         )
-        first, col_start = (np.full(count, np.iinfo(np.int64).max) for _ in range(2))
-        row_stop, col_stop = np.zeros((2, count), np.int64)
-        for place, found, column in (
-            (np.minimum, first, self.first), (np.minimum, col_start, self.col_start),
-            (np.maximum, row_stop, self.row_stop), (np.maximum, col_stop, self.col_stop),
-        ):  # fmt: skip
-            place.at(found, group, column)
-        return _Table(class_id, pixels, areas, confidence, first, row_stop, col_start, col_stop)
+        first = np.full(count, np.iinfo(np.int64).max)
+        np.minimum.at(first, group, self.first)
+        return _Table(class_id, pixels, areas, confidence, first)
 
 
 _NO_INTS: Ints = np.empty(0, np.int64)
-_NONE = _Table(np.empty(0, np.uint8), _NO_INTS, np.empty(0), *(_NO_INTS,) * 5)
+_NONE = _Table(np.empty(0, np.uint8), _NO_INTS, np.empty(0), _NO_INTS, _NO_INTS)
 
 
 def _pieces(part: RunBlock, areas: NDArray[np.float64]) -> _Table:
@@ -228,9 +216,7 @@ def _pieces(part: RunBlock, areas: NDArray[np.float64]) -> _Table:
     piece = part.piece[part.first_run :]
     own = piece >= 0
     start, length, sure = start[own], length[own], sure[own]
-    row, col = np.divmod(start, part.width)
+    row = start // part.width
     class_id = part.strip.mask.ravel()[start - offset]
-    runs = _Table(
-        class_id, length, areas[row - part.strip.row_off] * length, sure, start, row + 1, col, col + length
-    )  # fmt: skip
+    runs = _Table(class_id, length, areas[row - part.strip.row_off] * length, sure, start)
     return runs.merged(piece[own] - part.pieces.start, len(part.pieces))

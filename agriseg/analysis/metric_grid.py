@@ -119,15 +119,6 @@ class CellGrid:
         found = np.bincount(key.ravel(), np.broadcast_to(weight, key.shape).ravel(), n * m * kinds).astype(np.float64)
         return (slice(top, top + n), slice(left, left + m)), found.reshape(n, m, kinds)
 
-    def polygons(self, rows: Ints, cols: Ints) -> NDArray[np.object_]:
-        """(N,) squares of the cells in these rows and columns, (N,) each, in the map's CRS."""
-        return self.placed(shapely.box(cols, rows, cols + 1, rows + 1))
-
-    def placed(self, shapes: NDArray[np.object_]) -> NDArray[np.object_]:
-        """Carry shapes from columns and rows of cells to the map's CRS."""
-        to = self.georeference.transform
-        return np.asarray(shapely.transform(shapes, lambda xy: np.stack(to @ (xy[:, 0], xy[:, 1]), axis=1)), object)
-
 
 def blocks(width: int) -> Iterator[range]:
     """Columns of a map, as many at a time as are counted at once."""

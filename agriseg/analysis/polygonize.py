@@ -8,7 +8,7 @@ Features 06-103r4, 6.1.11, allows.
 """
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from agriseg.errors import DataError, UsageError
 from agriseg.legend import NODATA
 from agriseg.maps.reader import ROWS, MaskSource
 from agriseg.raster.geodesy import gsd
+from agriseg.units import HECTARE
 
 MAX_POLYGONS = 500_000
 """Beyond it nobody looks at them, and a desktop GIS stalls."""
@@ -41,26 +42,18 @@ class Polygons:
 
     Args:
         shapes: (N,) of shapely; exteriors run counter-clockwise in CRS coordinates, holes clockwise.
-        patch: (N,) int64 place of each in the list of patches.
         columns: name to (N,): class_id, class_name, mean_confidence (0 to 1), and where the ground is known area_m2
             and area_ha, those of the pixels on the ground and not of the outline in the CRS's plane.
     """
 
     shapes: NDArray[np.object_]
-    patch: Ints
     columns: dict[str, NDArray[Any]]
 
     def __len__(self) -> int:
         return len(self.shapes)
 
 
-def polygonize(
-    source: MaskSource,
-    patches: Components,
-    classes: Collection[int] | None = None,
-    simplify_m: float = 0,
-    rows: int = ROWS,
-) -> Polygons:
+def polygonize(source: MaskSource, patches: Components, simplify_m: float = 0, rows: int = ROWS) -> Polygons:
     """Outline patches.
 
     Rasterised again, the polygons give the mask back pixel for pixel, unless they are simplified.
@@ -68,7 +61,6 @@ def polygonize(
     Args:
         source: the map.
         patches: all of it, found with the same `rows`.
-        classes: ids of those to outline; None for all.
         simplify_m: metres; corners that stand out by less than a triangle of its square are cut, and neighbours keep
             one border (Visvalingam and Whyatt 1993, as `shapely.coverage_simplify` has it). The areas in the columns
             stay those of the pixels.
@@ -78,15 +70,14 @@ def polygonize(
         UsageError: `simplify_m` is negative or no number.
         DataError: too many polygons or corners, no transform, or metres asked for where the ground is unknown.
     """
-    chosen = np.arange(len(patches)) if classes is None else np.flatnonzero(np.isin(patches.class_id, list(classes)))
-    _check(source, len(chosen), simplify_m)
-    corners = np.sort(np.concatenate(_all_corners(source, patches, chosen, rows)))
-    begins = np.searchsorted(corners, np.arange(len(chosen) + 1) * _span(source))
+    _check(source, len(patches), simplify_m)
+    corners = np.sort(np.concatenate(_all_corners(source, patches, rows)))
+    begins = np.searchsorted(corners, np.arange(len(patches) + 1) * _span(source))
     if simplify_m:
         shapes = _simplified(_Rings.of(corners, begins, source), source, simplify_m)
     else:
         shapes = np.concatenate([np.empty(0, object), *_exact(corners, begins, source)])
-    return Polygons(shapes, chosen, _columns(source, patches, chosen))
+    return Polygons(shapes, _columns(source, patches))
 
 
 def _exact(corners: Ints, begins: Ints, source: MaskSource) -> Iterator[NDArray[np.object_]]:
@@ -106,7 +97,7 @@ def _check(source: MaskSource, polygons: int, simplify_m: float) -> None:
     if polygons > MAX_POLYGONS:
         raise DataError(
             f"{polygons:,} patches, expected at most {MAX_POLYGONS:,} polygons; drop the small ones with --mmu, "
-            "or outline fewer classes"
+            "or smooth the mask with --smooth"
         )
     if source.georeference.gcps:
         raise DataError("the map has ground control points but no transform, so no polygons; warp it with gdalwarp")
@@ -123,23 +114,19 @@ def _gsd(source: MaskSource) -> tuple[float, float] | None:
     return gsd(source.georeference.crs, source.georeference.transform, source.width, source.height)
 
 
-def _columns(source: MaskSource, patches: Components, chosen: Ints) -> dict[str, NDArray[Any]]:
-    class_id = patches.class_id[chosen]
+def _columns(source: MaskSource, patches: Components) -> dict[str, NDArray[Any]]:
     columns: dict[str, NDArray[Any]] = {
-        "class_id": class_id.astype(np.int64),
-        "class_name": np.array(source.legend.names, object)[class_id],
+        "class_id": patches.class_id.astype(np.int64),
+        "class_name": np.array(source.legend.names, object)[patches.class_id],
     }
     if patches.square_metres is not None:
-        area = patches.square_metres[chosen]
-        columns |= {"area_m2": area, "area_ha": area / 1e4}
-    return columns | {"mean_confidence": patches.confidence[chosen]}
+        columns |= {"area_m2": patches.square_metres, "area_ha": patches.square_metres / HECTARE}
+    return columns | {"mean_confidence": patches.confidence}
 
 
-def _all_corners(source: MaskSource, patches: Components, chosen: Ints, rows: int) -> list[Ints]:
+def _all_corners(source: MaskSource, patches: Components, rows: int) -> list[Ints]:
     """The corners of each part; see `_corners`."""
-    number = np.full(len(patches) + 1, -1)
-    number[chosen] = np.arange(len(chosen))
-    polygon_of = number[np.append(patches.of_piece, -1)]
+    polygon_of = np.append(patches.of_piece, -1)
     found: list[Ints] = [np.empty(0, np.int64)]
     count = 0
     for part in run_blocks(source, rows):
@@ -148,7 +135,7 @@ def _all_corners(source: MaskSource, patches: Components, chosen: Ints, rows: in
         if count > MAX_CORNERS:
             raise DataError(
                 f"more than {MAX_CORNERS:,} corners of polygons in the rows to {part.strip.rows.stop}; smooth the mask "
-                "or drop small patches (--smooth, --mmu), or outline fewer classes"
+                "or drop small patches (--smooth, --mmu)"
             )
     return found
 

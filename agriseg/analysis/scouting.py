@@ -16,11 +16,12 @@ from agriseg.analysis.polygonize import Polygons
 from agriseg.errors import DataError, UsageError
 from agriseg.maps.reader import MaskSource
 from agriseg.raster.gdal_env import GDAL_ERRORS
+from agriseg.units import HECTARE
+from agriseg.vectors.affine import moved
 
 DISTANCE_SHARE = 0.05
 """Least distance of two points, of the map's diagonal."""
 _DECIMALS = 7  # of degrees: 1.1 cm
-_SQUARE_METRES = 10_000.0  # per hectare
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,10 @@ class ScoutResult:
 
     Args:
         points: the most worth a walk first.
-        distance: metres that they lie apart at least.
         reason: why there are none; None if there are.
     """
 
     points: tuple[ScoutPoint, ...]
-    distance: float
     reason: str | None
 
 
@@ -102,11 +101,11 @@ def scout(
     sought = np.flatnonzero(np.isin(columns["class_id"], list(affected)))
     if not len(sought):
         names = ", ".join(source.legend.names[k] for k in sorted(affected))
-        return ScoutResult((), distance, f"the map shows no patch of {names}")
+        return ScoutResult((), f"the map shows no patch of {names}")
     score = columns["area_m2"][sought] * columns["mean_confidence"][sought]
     order = sought[np.argsort(-score, kind="stable")]
-    taken, spots = _spread(_moved(polygons.shapes[order], plane @ ~transform), count, distance)
-    return ScoutResult(_points(source, polygons, order[taken], spots), distance, None)
+    taken, spots = _spread(moved(polygons.shapes[order], plane @ ~transform), count, distance)
+    return ScoutResult(_points(source, polygons, order[taken], spots), None)
 
 
 def largest_component(source: MaskSource, polygons: Polygons, affected: Collection[int]) -> ScoutPoint | None:
@@ -119,7 +118,7 @@ def largest_component(source: MaskSource, polygons: Polygons, affected: Collecti
     if not len(sought):
         return None
     patch = sought[[np.argmax(polygons.columns["area_m2"][sought])]]
-    (shape,) = _moved(polygons.shapes[patch], metric_transform(source) @ ~source.georeference.transform)
+    (shape,) = moved(polygons.shapes[patch], metric_transform(source) @ ~source.georeference.transform)
     return _points(source, polygons, patch, _widest_place(shape)[None])[0]
 
 
@@ -164,10 +163,6 @@ def _widest_place(shape: shapely.Geometry) -> NDArray[np.float64]:
     return np.asarray(shapely.get_coordinates(shapely.maximum_inscribed_circle(shape))[0])
 
 
-def _moved(shapes: NDArray[np.object_], to: Any) -> NDArray[np.object_]:
-    return np.asarray(shapely.transform(shapes, lambda xy: np.stack(to @ (xy[:, 0], xy[:, 1]), axis=1)), object)
-
-
 def _lonlat(crs: CRS, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """(2, N) degrees."""
     try:
@@ -181,6 +176,6 @@ def _lonlat(crs: CRS, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray
 
 def _area(square_metres: float) -> str:
     """For a reader: `3.2 m2`, `140 m2`, `1.2 ha`."""
-    if square_metres >= _SQUARE_METRES:
-        return f"{square_metres / _SQUARE_METRES:.1f} ha"
+    if square_metres >= HECTARE:
+        return f"{square_metres / HECTARE:.1f} ha"
     return f"{square_metres:.0f} m2" if square_metres >= 10 else f"{square_metres:.2g} m2"

@@ -57,7 +57,6 @@ class Severity:
         grid: CellGrid,
         weights: Mapping[str, float],
         ground: Collection[int],
-        least_share: float = LEAST_SHARE,
     ) -> "Severity":
         """Measure it.
 
@@ -66,7 +65,6 @@ class Severity:
             grid: cells over it.
             weights: class to percent of its area that counts as affected; a class that is not named counts 0.
             ground: ids of the classes that are no plants; all others are the canopy.
-            least_share: of a cell that must be valid.
 
         Raises:
             UsageError: no such class, a weight outside 0 to 100, no weight, or one of a class that is no plant.
@@ -83,7 +81,7 @@ class Severity:
                     place, by_class = grid.sums(strip.rows, cols, kind, other + 1, areas)
                     found[place] += by_class @ adds
         total = found.sum((0, 1))
-        few = found[..., 0] < least_share * grid.side**2
+        few = found[..., 0] < LEAST_SHARE * grid.side**2
         with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, no data
             percent = np.stack([found[..., 2] / found[..., whole] for whole in (0, 1)])
             field, canopy = total[2] / total[:2]
@@ -111,16 +109,13 @@ class Severity:
         return self.percent[:, start:stop]
 
 
-def mean_of(
-    path: Path, source: MaskSource, grid: CellGrid, least_share: float = LEAST_SHARE
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def mean_of(path: Path, source: MaskSource, grid: CellGrid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean of a raster of numbers, such as an index, in each cell of a map.
 
     Args:
         path: of the raster; its first band counts. It covers the ground of the map, in pixels of any size.
         source: the map; only its valid pixels count.
         grid: cells over it.
-        least_share: of a cell that must be valid in both.
 
     Returns:
         (rows, cols) means over the ground, NaN is no data; (rows, cols) square metres they are taken over.
@@ -145,7 +140,7 @@ def mean_of(
                         found[(*place, index)] += sums[..., 1]
     with np.errstate(invalid="ignore"):
         mean = found[..., 1] / found[..., 0]
-    mean[found[..., 0] < least_share * grid.side**2] = math.nan
+    mean[found[..., 0] < LEAST_SHARE * grid.side**2] = math.nan
     return mean, found[..., 0].copy()
 
 

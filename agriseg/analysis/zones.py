@@ -7,15 +7,15 @@ import numpy as np
 import rasterio.features
 import shapely
 from numpy.typing import NDArray
-from scipy.ndimage import convolve
 
 from agriseg.analysis.metric_grid import CellGrid
 from agriseg.errors import DataError, UsageError
+from agriseg.units import HECTARE
+from agriseg.vectors.affine import moved
 
-MAX_ZONES = 20
+MAX_ZONES = 9
 _STEPS = 2000  # to which the range of the values is rounded
 _ROUNDING = 1e-5  # of the largest value: what lies closer is equal
-_SQUARE_METRES = 10_000.0  # per hectare
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,6 @@ class Zones:
         values: NDArray[np.floating],
         square_metres: NDArray[np.float64],
         count: int = 3,
-        smooth: bool = False,
     ) -> "Zones":
         """Group cells, so that the values in each zone lie as near to their mean as they can.
 
@@ -70,12 +69,10 @@ class Zones:
             values: (rows, cols) of any unit, NaN for cells without.
             square_metres: (rows, cols) valid ground that each stands for.
             count: zones to make.
-            smooth: whether each cell then takes the zone that most of the 3 x 3 around it have, itself with them; it
-                keeps its own where none has more. Cells without a value have no vote and get no zone.
 
         Raises:
             UsageError: fewer than 2 zones, or more than `MAX_ZONES`.
-            DataError: fewer distinct values than zones, or smoothing leaves a zone without a cell.
+            DataError: fewer distinct values than zones.
         """
         if not 2 <= count <= MAX_ZONES:
             raise UsageError(f"{count} zones, expected 2 to {MAX_ZONES}")
@@ -84,8 +81,6 @@ class Zones:
         steps = _rounded(value)
         number = np.zeros(grid.shape, np.uint8)
         number[known] = 1 + np.searchsorted(natural_breaks(steps, weight, count), steps)
-        if smooth:
-            number = _majority(number, count)
         of_cell = number[known]
         table = (_row(zone, value[of_cell == zone], weight[of_cell == zone]) for zone in range(1, count + 1))
         return cls(grid, number, tuple(table))
@@ -95,7 +90,8 @@ class Zones:
         pieces: list[list[shapely.Polygon]] = [[] for _ in self.table]
         for zone, piece in self._pieces():
             pieces[zone - 1].append(piece)
-        return self.grid.placed(np.array([shapely.MultiPolygon(each) for each in pieces], object))
+        shapes = np.array([shapely.MultiPolygon(each) for each in pieces], object)
+        return moved(shapes, self.grid.georeference.transform)
 
     def _pieces(self) -> Iterator[tuple[int, shapely.Polygon]]:
         """Connected cells of one zone, in columns and rows of cells."""
@@ -170,19 +166,7 @@ def _rounded(value: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.round((value - lowest) / step)) if step else np.zeros_like(value)
 
 
-def _majority(number: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    around = np.ones((3, 3), np.uint8)
-    votes = np.stack(
-        [convolve((number == zone).astype(np.uint8), around, mode="constant") for zone in range(1, count + 1)]
-    )
-    own = np.take_along_axis(votes, np.maximum(number, 1)[None].astype(np.intp) - 1, axis=0)[0]
-    smoothed = np.where(votes.max(0) > own, votes.argmax(0) + 1, number)
-    return np.where(number, smoothed, 0).astype(np.uint8)
-
-
 def _row(zone: int, value: NDArray[np.float64], weight: NDArray[np.float64]) -> Zone:
-    if not len(value):
-        raise DataError(f"smoothing leaves zone {zone} without a cell; ask for fewer zones, or do without smoothing")
-    hectares = float(weight.sum()) / _SQUARE_METRES
+    hectares = float(weight.sum()) / HECTARE
     mean = float(value @ weight / weight.sum())
     return Zone(zone, len(value), hectares, mean, float(value.min()), float(value.max()))

@@ -16,6 +16,7 @@ from agriseg.raster.cog import BLOCK
 from agriseg.raster.gdal_env import gdal_calls
 from agriseg.raster.header import Georeference
 from agriseg.raster.safe_open import open_raster
+from agriseg.units import HECTARE
 
 MOST_CLASSES = 15
 """All transitions of so many fit into one byte, with unchanged and nodata."""
@@ -25,7 +26,6 @@ _COLS = 1024  # columns worked on at once
 _PAIRS = 256  # of classes at two dates, nodata counted as a class, are so many at most
 _OF_LATER = 0.75  # share of the later class in the colour of a transition
 _UNSURE = 0.45  # px: half a pixel less what a shift is known to; farther from a later pixel's centre it may be the next
-_SQUARE_METRES = 10_000.0  # per hectare
 
 
 def transition_legend(legend: Legend) -> Legend:
@@ -105,7 +105,7 @@ class Transitions:
 
     @property
     def _hectares(self) -> NDArray[np.float64] | None:
-        return None if self.square_metres is None else self.square_metres / _SQUARE_METRES
+        return None if self.square_metres is None else self.square_metres / HECTARE
 
 
 class MapPair:

@@ -7,14 +7,13 @@ from numpy.typing import NDArray
 
 from agriseg.raster.geodesy import pixel_areas
 from agriseg.raster.header import Georeference
-
-_SQUARE_METRES = 10_000.0  # per hectare
+from agriseg.units import HECTARE
 
 
 def hectares(where: Georeference, width: int, height: int) -> float | None:
     """Hectares under a raster of `width` x `height` pixels; None where the ground is unknown."""
     areas = pixel_areas(where.crs, where.transform, width, range(height))
-    return None if areas is None else float(areas.sum() * width / _SQUARE_METRES)
+    return None if areas is None else float(areas.sum() * width / HECTARE)
 
 
 @dataclass(frozen=True)
@@ -49,4 +48,4 @@ class Area:
     @property
     def hectares(self) -> NDArray[np.float64] | None:
         """(K,) hectares per class; None where the ground is unknown."""
-        return None if self.square_metres is None else self.square_metres / _SQUARE_METRES
+        return None if self.square_metres is None else self.square_metres / HECTARE

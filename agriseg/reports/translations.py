@@ -5,12 +5,12 @@ from functools import cache
 from importlib.resources import files as package_files
 
 from agriseg.errors import UsageError
+from agriseg.units import HECTARE
 
 LANGUAGES = ("en", "zh")
 NOTHING = "\u2013"
 """In place of a number that is not known."""
 _SMALL_HA = 0.1  # below it areas are told in square metres
-_SQUARE_METRES = 10_000.0  # per hectare
 _MU = 15.0  # per hectare
 
 
@@ -45,7 +45,7 @@ class Translator:
             return self("unknown")
         if hectares == 0 or hectares >= _SMALL_HA:
             return self("{number} ha", number=f"{hectares:,.{2 if hectares >= 10 else 3}f}" if hectares else "0")
-        metres = hectares * _SQUARE_METRES
+        metres = hectares * HECTARE
         return self("{number} m²", number=f"{metres:,.0f}" if metres >= 10 else f"{metres:.2g}")
 
     def long_area(self, hectares: float) -> str:

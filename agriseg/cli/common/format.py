@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agriseg.json_text import json_line
-from agriseg.units import human_bytes, human_metres
+from agriseg.units import HECTARE, human_bytes, human_metres
 
 if TYPE_CHECKING:
     from agriseg.mapping.prepare import MappingJob
@@ -56,7 +56,7 @@ def _area(hectares: float | None) -> str:
     """Hectares, or square metres where these are few."""
     if hectares is None:
         return "unknown"
-    return f"{hectares:,.3f} ha" if hectares >= 0.1 or hectares == 0 else f"{10_000 * hectares:,.2f} m2"
+    return f"{hectares:,.3f} ha" if hectares >= 0.1 or hectares == 0 else f"{HECTARE * hectares:,.2f} m2"
 
 
 def show_raster(info: "RasterInfo") -> list[tuple[str, str]]:
