@@ -218,7 +218,9 @@ def test_heading_of_a_field_is_that_of_its_long_side(tmp_path: Path, where: dict
     grid = CellGrid.over(empty, 10, heading)
     middle = np.array(grid.from_pixels @ (450, 650))
     half = np.array([1, 4])
-    strip = grid.placed(np.array([shapely.box(*(middle - half), *(middle + half))]))  # 20 m by 80 m
+    strip = moved(
+        np.array([shapely.box(*(middle - half), *(middle + half))]), grid.georeference.transform
+    )  # 20 m by 80 m
     mask = ClippedMap(finished(tmp_path / "full", np.ones((1100, 900), np.uint8), **where), tuple(strip))
     assert abs((field_heading(mask) - heading + 90) % 180 - 90) < 0.5
 

@@ -26,6 +26,7 @@ from agriseg.maps.reader import FinishedMap
 from agriseg.raster.gdal_env import gdal_calls
 from agriseg.raster.header import Georeference
 from agriseg.raster.safe_open import open_raster
+from agriseg.run_layers import PROBABILITIES
 
 CHUNK = 512
 """Rows and columns of a chunk, as of a block of the GeoTIFFs; strips of a map are whole rows of chunks."""
@@ -100,7 +101,7 @@ def _write(run: FinishedMap, folder: Path) -> None:
     for strip in run.strips():
         rows = slice(strip.rows.start, strip.rows.stop)
         mask[rows], confidence[rows] = strip.mask, strip.confidence
-    if f"{run.stem}_probabilities.tif" in run.record.get("outputs", {}):
+    if f"{run.stem}_{PROBABILITIES.raster}" in run.record.get("outputs", {}):
         layer = _layer(group, "probability", ("class_index", "y", "x"), (len(words), *size), {**share, **on_grid})
         _coordinate(group, "class_index", np.arange(len(words), dtype=np.uint8), flags)
         for start, pixels in _probabilities(run):
@@ -111,7 +112,7 @@ def _write(run: FinishedMap, folder: Path) -> None:
 
 def _probabilities(run: FinishedMap) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """First row and pixels (K, h, width) of rows of chunks, from top to bottom."""
-    path = run.folder / f"{run.stem}_probabilities.tif"
+    path = run.folder / f"{run.stem}_{PROBABILITIES.raster}"
     with open_raster(path) as dataset, gdal_calls(f"{path}: cannot be read; run agriseg run again"):
         for start in range(0, run.height, CHUNK):
             yield start, dataset.read(window=Window(0, start, run.width, min(CHUNK, run.height - start)))

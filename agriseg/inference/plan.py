@@ -9,6 +9,7 @@ from agriseg.model import SegmentationModel
 from agriseg.networks import downsampling_factor
 from agriseg.options.run import RunOptions
 from agriseg.raster.reader import Source
+from agriseg.run_layers import run_layers
 from agriseg.units import human_bytes
 
 _TILE = 512  # sides in pixels of the network: one that takes means gets so many times as much of the raster
@@ -230,7 +231,8 @@ def _shaped(
     grid = TileGrid.over(
         source.height, source.width, tile=tile, overlap=overlap, margin=margin, stride=model.stride, align=model.step
     )
-    layers = {"classes": 1, "confidence": 1} | ({"probabilities": len(model.legend)} if options.probabilities else {})
+    published = run_layers(probabilities=options.probabilities)
+    layers = {layer.name: len(layer.band_names(model.legend)) for layer in published}
     exact = len(grid) == 1 or (model.halo is not None and margin >= model.halo)
     batch = min(batch, len(grid.cols))
     unsized = Plan(grid, roi, batch, options.band_rows, layers, Memory(0, 0, 0, 0, 0), exact)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from agriseg.errors import OutputError, UsageError
 from agriseg.options.run import PublishPolicy
+from agriseg.run_layers import run_layers
 from agriseg.storage.base import UNDER_WAY
 from agriseg.units import human_bytes
 
 PUBLISHING = "publishing"
 """File in the working folder that says: what has an output's name was put there by the run that was stopped."""
-_LEGENDS = ("classes.qml", "classes.tif.aux.xml", "confidence.qml")
 _PICTURES = ("image.png", "classes.png", "confidence.png")
 ALONE = "alone"
 """Who works on a raster that is not spread over workers."""
@@ -80,10 +80,9 @@ class Outputs:
     @property
     def files(self) -> list[Path]:
         """All files of the run, the record last."""
-        names = ["classes.tif", "confidence.tif", *_LEGENDS, *(_PICTURES if self.with_pictures else ())]
-        if self.with_probabilities:
-            names += ["probabilities.tif", "probabilities.qml"]
-        return [*map(self.named, names), self.record]
+        layers = run_layers(probabilities=self.with_probabilities)
+        names = [*(layer.raster for layer in layers), *(name for layer in layers for name in layer.sidecars)]
+        return [*map(self.named, (*names, *(_PICTURES if self.with_pictures else ()))), self.record]
 
     def holds(self, name: str) -> bool:
         """Whether a whole map is there whose record names this very run; see `archive.name_of`."""

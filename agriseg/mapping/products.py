@@ -17,7 +17,8 @@ from agriseg.legend import CONFIDENCE_STEP, NODATA
 from agriseg.mapping.prepare import MappingJob
 from agriseg.raster.cog import Layer, RowSource, beside, write_cog
 from agriseg.raster.pam import PAM
-from agriseg.raster.qml import category_names, confidence_style, probability_style, qgis_style
+from agriseg.raster.qml import category_names, run_layer_style
+from agriseg.run_layers import RUN_LAYERS, RunLayer
 from agriseg.seams import ClassChanges
 from agriseg.storage.blocks import BlockStore
 
@@ -71,17 +72,15 @@ def write_products(
 
     seen: dict[str, Callable[[NDArray[np.uint8]], None]] = {"classes": changes.add, "confidence": count}
     made = []
-    for layer in _layers(prepared):
+    contents: dict[str, bytes] = {}
+    for layer in (each for each in RUN_LAYERS if each.name in prepared.plan.layers):
         rows: RowSource = store.layer(layer.name)
-        made.append(_verified(_Seen(rows, seen[layer.name]) if layer.name in seen else rows, layer, folder, pixels))
+        rows = _Seen(rows, seen[layer.name]) if layer.name in seen else rows
+        made.append(_verified(rows, _published(layer, prepared), folder, pixels))
+        contents[f"{layer.name}.qml"] = run_layer_style(layer, legend).encode()
+        if layer.style == "palette":
+            contents[f"{layer.raster}{PAM}"] = category_names(legend, made[-1]).encode()
     classes, confidence = made[:2]
-    contents = {
-        "classes.qml": qgis_style(legend).encode(),
-        f"classes.tif{PAM}": category_names(legend, classes).encode(),
-        "confidence.qml": confidence_style().encode(),
-    }
-    if "probabilities" in prepared.plan.layers:
-        contents["probabilities.qml"] = probability_style().encode()
     if pictures:
         contents["image.png"] = image_quicklook(prepared.contract.source, prepared.plan.roi, prepared.model.bands)
         contents["classes.png"] = class_picture(classes, legend)
@@ -121,19 +120,15 @@ def _verified(rows: RowSource, layer: Layer, folder: Path, pixels: dict[str, int
     return path
 
 
-def _layers(prepared: MappingJob) -> list[Layer]:
-    """How each layer becomes a file."""
-    model, where = prepared.model, prepared.georeference
-    names = {f"CLASS_{entry.id}": entry.name for entry in model.legend}
-    tags = {"AREA_OR_POINT": "Area", "AGRISEG_MODEL": model.name, "AGRISEG_MODEL_FINGERPRINT": model.fingerprint}
-    layers = [
-        Layer("classes", where, ("class",), Resampling.mode, model.legend.colormap, tags=tags, band_tags=names),
-        Layer("confidence", where, ("confidence",), Resampling.average, scale=CONFIDENCE_STEP, tags=tags),
-    ]
-    if "probabilities" in prepared.plan.layers:
-        bands = model.legend.names
-        layers.append(Layer("probabilities", where, bands, Resampling.average, scale=CONFIDENCE_STEP, tags=tags))
-    return layers
+def _published(layer: RunLayer, prepared: MappingJob) -> Layer:
+    """How a layer becomes a file."""
+    model, palette = prepared.model, layer.style == "palette"
+    return Layer(
+        layer.name, prepared.georeference, layer.band_names(model.legend), Resampling[layer.resampling],
+        model.legend.colormap if palette else None, layer.scale,
+        {"AREA_OR_POINT": "Area", "AGRISEG_MODEL": model.name, "AGRISEG_MODEL_FINGERPRINT": model.fingerprint},
+        {f"CLASS_{entry.id}": entry.name for entry in model.legend} if palette else {},
+    )  # fmt: skip
 
 
 def _binned(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from agriseg.raster.gdal_env import gdal_calls
 from agriseg.raster.geodesy import pixel_areas
 from agriseg.raster.header import Georeference, RasterInfo
 from agriseg.raster.safe_open import open_raster
+from agriseg.run_layers import CLASSES, CONFIDENCE
 
 ROWS = 1024
 """Rows of a strip; two rows of blocks of the published files."""
@@ -102,7 +103,7 @@ class FinishedMap:
         """
         told = read_record(record)
         stem = record.name.removesuffix(RECORD)
-        classes, confidence = (record.with_name(f"{stem}_{name}.tif") for name in ("classes", "confidence"))
+        classes, confidence = (record.with_name(f"{stem}_{layer.raster}") for layer in (CLASSES, CONFIDENCE))
         for path in (classes, confidence):
             if not path.is_file():
                 raise InputMissing(f"{path}: is gone, the record {record.name} has it; run agriseg run again")
@@ -121,7 +122,7 @@ class FinishedMap:
     @property
     def stem(self) -> str:
         """First part of the names of the run's files."""
-        return self.classes.name.removesuffix("_classes.tif")
+        return self.classes.name.removesuffix(f"_{CLASSES.raster}")
 
     @property
     def folder(self) -> Path:

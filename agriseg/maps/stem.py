@@ -13,6 +13,7 @@ from typing import Any
 from agriseg.files import remove
 from agriseg.maps.reader import RECORD
 from agriseg.raster.identity import InputIdentity
+from agriseg.run_layers import RUN_LAYERS
 from agriseg.vectors.geopackage import has_layer
 from agriseg.vegetation.formulas import INDICES
 
@@ -24,8 +25,8 @@ INDEX = "_index.json"
 """End of the name of the indices' record."""
 
 _RUN = (
-    "_classes.tif", "_classes.tif.aux.xml", "_classes.qml", "_confidence.tif", "_confidence.qml", "_image.png",
-    "_classes.png", "_confidence.png", "_probabilities.tif", "_probabilities.qml",
+    *(f"_{name}" for layer in RUN_LAYERS for name in (layer.raster, *layer.sidecars)),
+    "_image.png", "_classes.png", "_confidence.png",
 )  # fmt: skip
 _MADE_OF_A_MAP = (
     ".gpkg", "_area.csv", "_plots.csv", "_classes.geojson", "_classes.fgb", "_classes.parquet", "_severity.tif",

@@ -10,6 +10,7 @@ from rasterio.crs import CRS
 from agriseg.legend import DOUBTFUL, Legend
 from agriseg.raster.header import Georeference
 from agriseg.raster.pam import PAM
+from agriseg.run_layers import RunLayer
 
 QML = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 """Begins a style of QGIS."""
@@ -71,6 +72,13 @@ def confidence_style() -> str:
 def probability_style() -> str:
     """QGIS's layer style of the probabilities, goes to NAME.qml: band 1, that is the first class, 0 to 1."""
     return _ramp(list(_SHARES), _mixed(_GLOW, list(_SHARES)), list(_SHARES.values()))
+
+
+def run_layer_style(layer: RunLayer, legend: Legend) -> str:
+    """QGIS's layer style of a layer of a run, goes to NAME.qml."""
+    if layer.style == "palette":
+        return qgis_style(legend)
+    return confidence_style() if layer.style == "confidence" else probability_style()
 
 
 def ramp_style(low: float, high: float, *, greener: bool = True) -> str:
