@@ -81,7 +81,7 @@ def _list(root: click.Context, commands: list[click.Context]) -> str:
     """Every command with its summary, and the help of the program itself."""
     rows = [f"| [{each.command_path}]({_file(each)}) | {_summary(each)} |" for each in commands]
     tree = [f"{' '.join(_words(each))} <{_file(each).removesuffix('.md')}>" for each in commands]
-    head = ["# Commands", "", "What `--help` says, of every command.", "", "| command | |", "|---|---|"]
+    head = ["# Commands", "", "The `--help` text of every command.", "", "| command | |", "|---|---|"]
     return "\n".join([*head, *rows, "", "```{toctree}", ":hidden:", "", *tree, "```", "", _help(root), "", _MADE, ""])
 
 

@@ -33,7 +33,7 @@ data = { images = "field.tif", labels = "labels.tif" }
 validation = { block = 64, buffer = 8 }
 recipe = { steps = 2, chip = 32, batch = 2, validate_every = 1 }
 """
-NIGHT = """
+JOBS = """
 [[job]]
 title = "rgb"
 images = "flights"
@@ -176,7 +176,7 @@ _MAKERS: dict[str, Callable[[Shelf, Path], None]] = {
     "fcn_resnet50_coco.pth": _weights,
     "farm.gpkg": _polygons("name", "north", "south"), "trial.geojson": _polygons("plot", "p1", "p2", "p3"),
     "weeds.gpkg": _polygons("class", "weed", "weed", "weed", "weed", "weed"), "done.gpkg": _polygons("name", "done"),
-    "train.toml": _text(TRAINING), "night.toml": _text(NIGHT), "flights": _flights, "weeds": _trained,
+    "train.toml": _text(TRAINING), "jobs.toml": _text(JOBS), "flights": _flights, "weeds": _trained,
     "maps": _map, "maps/field_area.csv": _area, "maps/may": _map, "maps/june": _map, "maps/2026-05": _map, "maps/2026-06": _map,
 }  # fmt: skip
-_NEEDS = {"train.toml": ("field.tif", "labels.tif"), "night.toml": ("flights", "weeds.safetensors")}
+_NEEDS = {"train.toml": ("field.tif", "labels.tif"), "jobs.toml": ("flights", "weeds.safetensors")}

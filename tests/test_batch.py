@@ -343,13 +343,13 @@ def test_jobs_of_a_file(farm: Farm, model_file: Path, batch: Batch, tmp_path: Pa
     """Two cameras, each with its own model and flags; and a command at the end."""
     flights, out = farm.flights, farm.out
     shutil.copy(model_file, flights / "small.safetensors")
-    (flights / "night.toml").write_text(
+    (flights / "jobs.toml").write_text(
         '[[job]]\ntitle = "may1"\nimages = "2026-05-01"\nmodel = "small.safetensors"\n'
         'run = {bands = "red=3,green=2,blue=1"}\n'
         '[[job]]\ntitle = "may8"\nimages = "2026-05-08"\nmodel = "small.safetensors"\nglob = "*.TIF"\n'
     )
     say = "import os, pathlib; pathlib.Path('said').write_text(os.environ['AGRISEG_EXIT_CODE'])"
-    asked = [flights / "night.toml", "-o", out, "--on-done", f'{sys.executable} -c "{say}"', "--json", "--lang", "zh"]
+    asked = [flights / "jobs.toml", "-o", out, "--on-done", f'{sys.executable} -c "{say}"', "--json", "--lang", "zh"]
     done = batch(*asked)
     assert done.code == 0, done.err
     assert (tmp_path / "said").read_text() == "0"
@@ -373,9 +373,9 @@ def test_jobs_of_a_file(farm: Farm, model_file: Path, batch: Batch, tmp_path: Pa
     ],
 )
 def test_jobs_that_make_no_sense(tmp_path: Path, text: str, says: str) -> None:
-    (tmp_path / "night.toml").write_text(text)
+    (tmp_path / "jobs.toml").write_text(text)
     with pytest.raises(ModelError, match=says.replace("[", r"\[").replace("]", r"\]")):
-        read_jobs(tmp_path / "night.toml", tmp_path / "out")
+        read_jobs(tmp_path / "jobs.toml", tmp_path / "out")
 
 
 # workers
@@ -433,14 +433,14 @@ def test_a_red_map_is_kept_out_of_the_published_folder(mapped: Farm, model_file:
     assert not list((out / "quarantine").rglob("*.*"))
 
 
-# examples/night
+# examples/scheduled
 
-NIGHT = Path(__file__).parents[1] / "examples" / "night"
+SCHEDULED = Path(__file__).parents[1] / "examples" / "scheduled"
 
 
 def commands_of_examples() -> list[str]:
     """Every line that calls agriseg, with its variables as words."""
-    text = "\n".join(path.read_text() for path in sorted(NIGHT.iterdir())).replace("\\\n", " ")
+    text = "\n".join(path.read_text() for path in sorted(SCHEDULED.iterdir())).replace("\\\n", " ")
     calls = re.findall(r"agriseg ((?:batch|run) [^\n#:]*?)(?:\",|:::|&&|$)", text, re.MULTILINE)
     return [call.replace("{/.}", "a").replace("{}", "a.tif").replace("$SLURM_ARRAY_TASK_ID/8", "1/8") for call in calls]
 
@@ -458,7 +458,7 @@ def test_the_examples_call_agriseg_as_it_is() -> None:
 
 @pytest.mark.parametrize("name", ["slurm.sh", "parallel.sh"])
 def test_the_shell_of_the_examples(name: str) -> None:
-    assert subprocess.run(["sh", "-n", NIGHT / name], check=False).returncode == 0
+    assert subprocess.run(["sh", "-n", SCHEDULED / name], check=False).returncode == 0
 
 
 def test_the_units_of_the_examples(tmp_path: Path) -> None:
@@ -467,10 +467,10 @@ def test_the_units_of_the_examples(tmp_path: Path) -> None:
     program = tmp_path / "agriseg"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    for name in ("agriseg-night.service", "agriseg-night.timer"):
-        text = (NIGHT / name).read_text().replace("/srv/farm/.venv/bin/agriseg", str(program))
+    for name in ("agriseg-batch.service", "agriseg-batch.timer"):
+        text = (SCHEDULED / name).read_text().replace("/srv/farm/.venv/bin/agriseg", str(program))
         (tmp_path / name).write_text(text.replace("WorkingDirectory=/srv/farm", f"WorkingDirectory={tmp_path}"))
-    units = [str(tmp_path / name) for name in ("agriseg-night.service", "agriseg-night.timer")]
+    units = [str(tmp_path / name) for name in ("agriseg-batch.service", "agriseg-batch.timer")]
     done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -499,17 +499,17 @@ def test_the_dag_of_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
             if holds:
                 setattr(module, holds, Stand)
             monkeypatch.setitem(sys.modules, name, module)
-        runpy.run_path(str(NIGHT / "airflow_dag.py"))
+        runpy.run_path(str(SCHEDULED / "airflow_dag.py"))
         assert made[1]["bash_command"].startswith("agriseg batch ")
     else:
-        assert "dag" in runpy.run_path(str(NIGHT / "airflow_dag.py"))
+        assert "dag" in runpy.run_path(str(SCHEDULED / "airflow_dag.py"))
 
 
-def test_the_night_of_the_examples(model_file: Path, tmp_path: Path) -> None:
-    shutil.copy(NIGHT / "night.toml", tmp_path)
+def test_the_job_file_of_the_examples(model_file: Path, tmp_path: Path) -> None:
+    shutil.copy(SCHEDULED / "jobs.toml", tmp_path)
     for folder, name in (("rgb/north/2026-05-01", "a.tif"), ("multispectral", "b_reflectance.tif")):
         (tmp_path / "flights" / folder).mkdir(parents=True)
         write_raster(tmp_path / "flights" / folder / name, blocks(20, 20))
-    rgb, multi = read_jobs(tmp_path / "night.toml", tmp_path / "maps")
+    rgb, multi = read_jobs(tmp_path / "jobs.toml", tmp_path / "maps")
     assert [(each.field, each.date) for each in rgb.found.rasters] == [("north", "2026-05-01")]
     assert [each.name for each in multi.found.rasters] == ["b_reflectance.tif"]

@@ -75,7 +75,7 @@ def command(
     Example:
       agriseg batch flights -m weeds.safetensors -o maps
       agriseg batch flights -o maps --pattern '(?P<field>[^/]+)/(?P<date>[0-9-]+)' --workers 2 --timeout 1h
-      agriseg batch night.toml -o maps --shard 1/4
+      agriseg batch jobs.toml -o maps --shard 1/4
     """
     end_on_signals()
     from agriseg.batch.run import BatchRun

@@ -1,4 +1,4 @@
-"""An Airflow DAG: one task a night, tried again when files were still growing (75 is a failure to Airflow)."""
+"""An Airflow DAG: one task per day, tried again if files were still growing (75 is a failure to Airflow)."""
 
 from datetime import datetime, timedelta
 
@@ -7,8 +7,8 @@ from airflow.operators.bash import BashOperator
 
 with DAG("agriseg", schedule="30 22 * * *", start_date=datetime(2026, 5, 1), catchup=False) as dag:
     BashOperator(
-        task_id="night",
-        bash_command="agriseg batch night.toml -o maps --timeout 2h",
+        task_id="batch",
+        bash_command="agriseg batch jobs.toml -o maps --timeout 2h",
         cwd="/srv/farm",
         retries=3,
         retry_delay=timedelta(minutes=15),
