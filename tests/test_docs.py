@@ -534,6 +534,20 @@ def test_each_named_path_exists(path: Path) -> None:
     assert missing_paths("`agriseg/nothing.py` and `raster/nothing.py`") == ["agriseg/nothing.py", "raster/nothing.py"]
 
 
+def test_the_rooms_of_the_design_are_those_of_the_tree() -> None:
+    """Each room on its floor, with modules that it has."""
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    floors = {name: str(floor) for floor, layer in enumerate(reversed(layers)) for name in layer.split(" : ")}
+    lines = (DOCS / "design.md").read_text().split("## Rooms and floors")[1].splitlines()
+    shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if re.match(r"\| \d", line)]
+    rooms = {name: floor for floor, cell, *_ in shown for name in re.findall(r"`(\w+)/?`", cell)}
+    assert rooms == floors
+    for _, cell, _, modules in shown:
+        for name in re.findall(r"`(\w+)`", modules):
+            room = ROOT / "agriseg" / re.findall(r"`(\w+)/`", cell)[0]
+            assert list(room.glob(f"**/{name}.py")), f"{room.name} has no module {name}"
+
+
 def test_contributing_has_the_tasks() -> None:
     tasks = table(DOCS / "contributing.md", "task", "open first", "also change")
     assert len(tasks) >= 12
