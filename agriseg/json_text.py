@@ -3,7 +3,9 @@
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+V = TypeVar("V", bound=float | None)
 
 
 def json_document(values: Any) -> str:
@@ -17,7 +19,7 @@ def json_line(values: Any, *, sort_keys: bool = False) -> str:
     return json.dumps(_finite(values), sort_keys=sort_keys, allow_nan=False)
 
 
-def nodata_value(value: float | None) -> float | str | None:
+def nodata_value(value: V) -> V | str:
     """A value that stands for no data, as STAC has it: the words nan, inf and -inf for what JSON cannot hold.
 
     `float` reads each of them back.

@@ -28,7 +28,7 @@ def main() -> None:
                 began = time.perf_counter()
                 report = segment(image, model, folder / "map", tile=512, overwrite=True)
                 spent.append(time.perf_counter() - began)
-                print(f"{image.stem:6} {spent[-1]:7.2f} s, {report.tiles} tiles, {report.pixels['predicted']:,} px")
+                print(f"{image.stem:6} {spent[-1]:7.2f} s, {report.tiles} tiles, {report.pixels.predicted:,} px")
     ratios = sorted(e / f for e, f in zip(seconds[empty], seconds[full], strict=True))
     print(machine())
     print(f"{args.arch}, {args.side} px a side: empty / full: median {ratios[1]:.3f}; bar 0.2")

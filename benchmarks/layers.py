@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from agriseg.analysis.polygonize import polygonize
 from agriseg.analysis.postprocess import clean
 from agriseg.analysis.run import make_layers
 from agriseg.demo.reference_models import random_network
-from agriseg.legend import NODATA
+from agriseg.legend import NODATA, Legend
 from agriseg.maps.reader import FinishedMap
 from agriseg.options.layers import LayerOptions
 
@@ -40,8 +41,9 @@ def sparse_map(folder: Path, side: int, ground: int) -> None:
         "blockxsize": 512, "blockysize": 512, "crs": "EPSG:32632", "compress": "deflate",
         "transform": rasterio.Affine(0.05, 0, 5e5, 0, -0.05, 5e6),
     }  # fmt: skip
-    classes_of = [{"id": k, "name": name} for k, name in enumerate(["soil", "crop", "weed"])]
-    (folder / "field_run.json").write_text(json.dumps({"format": 1, "classes": classes_of}))
+    small = field(folder / "small.tif", 64, 64)
+    model = replace(random_network("fcn_small", 3), legend=Legend.from_names(["soil", "crop", "weed"]))
+    segment(small, model, folder).record.rename(folder / "field_run.json")
     with (
         rasterio.open(folder / "field_classes.tif", "w", **profile) as classes,
         rasterio.open(folder / "field_confidence.tif", "w", **profile) as confidence,

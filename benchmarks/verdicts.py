@@ -80,8 +80,8 @@ def main() -> None:
                 print(f"| {title} | refused: {str(error).split(': ', 1)[-1]} | | | |")
                 continue
             print(
-                f"| {title} | {verdict['colour']} | {verdict['distance']:.1f} | {verdict['doubtful']:.1%} | "
-                f"{verdict['nodata']:.1%} |"
+                f"| {title} | {verdict.colour} | {verdict.distance:.1f} | {verdict.doubtful:.1%} | "
+                f"{verdict.nodata:.1%} |"
             )
 
 

@@ -227,7 +227,7 @@ def test_an_untagged_mask_band_is_said_with_the_flag_that_helps(tmp_path: Path, 
     image = write_raster(tmp_path / "a.tif", pixels, photometric="RGB", alpha="NO")
     report = segment(image, oracle, tmp_path / "a")
     assert any("add alpha=4 to --bands" in text for text in report.warnings)
-    assert report.pixels["nodata"] == 0
+    assert report.pixels.nodata == 0
     flagged = segment(image, oracle, tmp_path / "b", bands="red=1,green=2,blue=3,alpha=4")
     np.testing.assert_array_equal(read(flagged.classes)[0] == 255, pixels[3] == 0)
     assert not any("alpha" in text for text in flagged.warnings)
@@ -237,4 +237,4 @@ def test_an_untagged_mask_band_is_said_with_the_flag_that_helps(tmp_path: Path, 
     image = write_raster(tmp_path / "c.tif", collar)
     assert any("add --nodata 0" in text for text in segment(image, oracle, tmp_path / "c").warnings)
     black = segment(image, oracle, tmp_path / "d", nodata=0)
-    assert black.pixels["predicted"] == 50 * 50
+    assert black.pixels.predicted == 50 * 50

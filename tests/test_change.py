@@ -70,7 +70,9 @@ def dated(folder: Path, date: int, places: tuple[np.ndarray, np.ndarray], **wher
     folder.mkdir(parents=True, exist_ok=True)
     at = {key: value for key, value in where.items() if key in ("crs", "transform")}
     image = write_raster(folder / "image.tif", picture(date, *places), **at)
-    told = {"input": {"path": str(image)}, "parameters": {"bands": {"red": 1, "green": 2, "blue": 3}}}
+    with rasterio.open(image) as dataset:
+        size = {"width": dataset.width, "height": dataset.height, "bytes": image.stat().st_size}
+    told = {"input": {"path": str(image), **size}}
     mask = where.pop("mask", None)
     return finished(folder, classes(date, *places) if mask is None else mask, record=told, **where)
 
@@ -545,7 +547,7 @@ def rust(fields: Callable, folder: Path) -> list[Any]:
 REFUSED: list[tuple[Callable[..., list[Any]], int, str]] = [
     (far, 65, "more than 3 m or 30 px"), (near, 65, "more than 2 m"), (twice, 2, "given as both dates"),
     (several, 2, "holds 2 maps"), (nothing, 66, "no record"), (imageless, 66, "--later-image"),
-    (wrong_image, 65, "had more"), (apart, 65, "share no ground"), (barely, 65, "share 100 x 600 px"),
+    (wrong_image, 65, "bands 1, the image that was mapped had 3"), (apart, 65, "share no ground"), (barely, 65, "share 100 x 600 px"),
     (one_crs, 65, "one has a CRS"), (sizes, 65, "no CRS"), (blank, 65, "no pixel has data"), (rust, 65, "rust"),
 ]  # fmt: skip
 

@@ -18,6 +18,7 @@ from agriseg.inference.pipeline import run_bands
 from agriseg.inference.plan import AHEAD, TileRowGroup
 from agriseg.inference.predict import Sweep
 from agriseg.mapping.prepare import MappingJob, prepare
+from agriseg.maps.record import PixelTotals
 from agriseg.options.run import RunOptions
 from agriseg.raster.reader import Reader
 
@@ -35,7 +36,7 @@ def test_oracle_over_the_shapes_that_break_peers(
     image = write_raster(tmp_path / "a.tif", pixels)
     report = segment(image, oracle, tmp_path / "out", tile=256, **flags)
     np.testing.assert_array_equal(read(report.classes)[0], nearest(pixels))
-    assert report.pixels == {"total": height * width, "predicted": height * width, "nodata": 0, "failed": 0}
+    assert report.pixels == PixelTotals(total=height * width, predicted=height * width, nodata=0, failed=0)
 
 
 @pytest.mark.fault("P05")

@@ -75,7 +75,7 @@ def check(what: Trial, folder: Path, count: Count) -> None:
     near_steps(read(report.confidence)[0], made, window, what, "confidence")
     if report.probabilities:
         near_steps(read(report.probabilities), made, window, what, "probabilities")
-    assert report.pixels["nodata"] == (~valid[window]).sum(), what
+    assert report.pixels.nodata == (~valid[window]).sum(), what
     count.pixels += differ.size
     count.tied += int(tied.sum())
     count.kinds[what.kind] += 1

@@ -1,7 +1,7 @@
 """What a run leaves behind: verified COGs with legend, the account, the record; the ground resolution."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -130,13 +130,13 @@ def test_sidecars_hold_exactly_the_legend(run: Any) -> None:
 def test_the_account_and_the_record(run: Any, tmp_path: Path) -> None:
     report, truth = run
     pixels = report.pixels
-    assert pixels["total"] == truth.size == pixels["predicted"] + pixels["nodata"] + pixels["failed"]
-    assert pixels["nodata"] == int((truth == 255).sum())
+    assert pixels.total == truth.size == pixels.predicted + pixels.nodata + pixels.failed
+    assert pixels.nodata == int((truth == 255).sum())
     for count in report.counts:
         assert count.pixels == int((truth == count.id).sum())
         assert count.hectares == pytest.approx(count.pixels * 0.01 / 10_000, rel=1e-3)
     record = record_of(tmp_path / "out")
-    assert record["pixels"] == pixels
+    assert record["pixels"] == asdict(pixels)
     assert record["parameters"]["tile_px"] == 256
     assert record["model"]["classes"] == ["dark & deep", "<b>bright</b>"]
     import hashlib

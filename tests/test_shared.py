@@ -104,7 +104,7 @@ def check_real_raster(path: Path, out: Path, how: tuple[dict[str, Any], tuple[st
     np.testing.assert_array_equal(got == 255, truth == 255)
     assert np.count_nonzero(got != truth) == 0
     assert len(np.unique(got[got != 255])) > 1, "the oracle must have something to tell apart"
-    assert report.pixels["nodata"] == np.count_nonzero(truth == 255)
+    assert report.pixels.nodata == np.count_nonzero(truth == 255)
     with rasterio.open(path) as source, rasterio.open(report.classes) as mask:
         assert (mask.shape, mask.crs, mask.transform) == (source.shape, source.crs, source.transform)
     for layer in (report.classes, report.confidence):
@@ -114,7 +114,7 @@ def check_real_raster(path: Path, out: Path, how: tuple[dict[str, Any], tuple[st
 def test_an_untagged_validity_band_is_said(tmp_path: Path) -> None:
     report = segment(DATA / "micasense/rgb.tif", graded(RGB, 1), tmp_path)
     assert any("alpha=4" in text for text in report.warnings)
-    assert report.pixels["nodata"] == 0
+    assert report.pixels.nodata == 0
     assert any("alpha=4" in text for text in record_of(tmp_path)["warnings"])
 
 

@@ -458,10 +458,11 @@ def test_what_is_no_item_and_no_record_is_said(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"x_stac\.json: no Item of a map"):
             write_collection(tmp_path, [tmp_path / "x_stac.json"])
     assert not (tmp_path / "collection.json").exists()
-    finished(tmp_path / "bare", np.zeros((4, 4), np.uint8))
+    bare = finished(tmp_path / "bare", np.zeros((4, 4), np.uint8)).folder / "field_run.json"
+    bare.write_text(json.dumps({"format": 1, "classes": []}))
     for write in (write_item, write_model_item):
         with pytest.raises(DataError, match="no record of a run, it has no 'finished'"):
-            write(tmp_path / "bare" / "field_run.json")
+            write(bare)
     with pytest.raises(DataError, match="'2026-02-31' is none"):
         write_item(mapped(tmp_path / "day", record=changed(input={"acquired": "2026-02-31"})))
 

@@ -1,20 +1,20 @@
 """Verdicts: green for what the model knows, amber or red for what it does not, each for its own reason."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DATA, blocks, record_of, write_raster
+from conftest import DATA, blocks, write_raster
 
-from agriseg import Report, SegmentationModel, load_model, segment
+from agriseg import RunReport, SegmentationModel, load_model, segment
 from agriseg.cli.common.options import bundled_model
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.verdict import distance
+from agriseg.maps.record import RunRecord, Verdict
 from agriseg.options.run import NOT_JUDGED, RunOptions, VerdictLimits
 from agriseg.raster import pixel_sample
 
@@ -39,10 +39,10 @@ def pixels() -> np.ndarray:
 
 def test_what_the_model_knows_is_green(tmp_path: Path, small: SegmentationModel, pixels: np.ndarray) -> None:
     report = segment(write_raster(tmp_path / "a.tif", pixels), knowing(small, pixels), tmp_path / "out")
-    assert report.verdict["colour"] == "green"
-    assert report.verdict["reasons"] == []
-    assert report.verdict["distance"] < 0.1
-    assert record_of(tmp_path / "out")["verdict"] == report.verdict
+    assert report.verdict.colour == "green"
+    assert report.verdict.reasons == ()
+    assert report.verdict.distance < 0.1
+    assert RunRecord.read(report.record).verdict == report.verdict
 
 
 def changed(pixels: np.ndarray, kind: str) -> np.ndarray:
@@ -69,9 +69,9 @@ def test_what_it_does_not_know(
     place: dict[str, Any] = {"crs": None, "transform": None} if kind == "unknown" else {}
     image = write_raster(tmp_path / "a.tif", changed(pixels, kind), nodata=0, **place)
     report = segment(image, model, tmp_path / "out")
-    assert report.verdict["colour"] == colour, report.verdict
-    assert says in report.verdict["reasons"][0]
-    assert len(report.verdict["reasons"]) == 1
+    assert report.verdict.colour == colour, report.verdict
+    assert says in report.verdict.reasons[0]
+    assert len(report.verdict.reasons) == 1
 
 
 def test_finer_pixels_count_only_where_they_are_not_averaged(
@@ -79,8 +79,8 @@ def test_finer_pixels_count_only_where_they_are_not_averaged(
 ) -> None:
     image, model = write_raster(tmp_path / "a.tif", pixels), knowing(small, pixels, gsd=0.3)
     averaged, native = (segment(image, model, tmp_path / gsd, gsd=gsd).verdict for gsd in ("auto", "native"))
-    assert averaged["gsd_ratio"] == 1
-    assert native["gsd_ratio"] == pytest.approx(3, rel=0.01)
+    assert averaged.gsd_ratio == 1
+    assert native.gsd_ratio == pytest.approx(3, rel=0.01)
 
 
 def test_the_distance_is_that_of_mahalanobis(small: SegmentationModel) -> None:
@@ -108,15 +108,15 @@ def test_a_resolution_that_is_asked_for_is_judged(
     report = segment(
         write_raster(tmp_path / "a.tif", pixels), knowing(small, pixels, gsd=0.02), tmp_path / "o", gsd=asked
     )
-    assert report.verdict["gsd_ratio"] == pytest.approx(ratio, rel=0.01)
-    assert report.verdict["colour"] == "red"
+    assert report.verdict.gsd_ratio == pytest.approx(ratio, rel=0.01)
+    assert report.verdict.colour == "red"
 
 
 def test_finer_than_the_model_is_judged_too(tmp_path: Path, small: SegmentationModel, pixels: np.ndarray) -> None:
     model = knowing(small, pixels, gsd=0.4)
     verdict = segment(write_raster(tmp_path / "a.tif", pixels), model, tmp_path / "o", gsd="20cm").verdict
-    assert verdict["gsd_ratio"] == pytest.approx(2, rel=0.01)
-    assert verdict["colour"] == "amber"
+    assert verdict.gsd_ratio == pytest.approx(2, rel=0.01)
+    assert verdict.colour == "amber"
 
 
 def test_a_check_that_could_not_be_made_is_amber(tmp_path: Path, small: SegmentationModel, pixels: np.ndarray) -> None:
@@ -124,18 +124,18 @@ def test_a_check_that_could_not_be_made_is_amber(tmp_path: Path, small: Segmenta
     model = knowing(small, pixels)
     untold = replace(model, about={"evaluation": {}})
     verdict = segment(image, untold, tmp_path / "untold").verdict
-    assert (verdict["colour"], verdict["distance"]) == ("amber", None)
-    assert [cause["what"] for cause in verdict["causes"]] == ["colours_unknown"]
-    assert verdict["unchecked"] == ["the ground resolution, which the model does not know"]
-    assert any("no scores" in text for text in segment(image, model, tmp_path / "told").verdict["unchecked"])
+    assert (verdict.colour, verdict.distance) == ("amber", None)
+    assert [cause.what for cause in verdict.causes] == ["colours_unknown"]
+    assert verdict.unchecked == ("the ground resolution, which the model does not know",)
+    assert any("no scores" in text for text in segment(image, model, tmp_path / "told").verdict.unchecked)
 
 
-def verdict_of(image: Path, model: SegmentationModel, out: Path) -> Mapping[str, Any]:
-    """Of a run; `refused` is a colour too, of numbers that do not fit."""
+def verdict_of(image: Path, model: SegmentationModel, out: Path) -> Verdict | None:
+    """Of a run; None of numbers that do not fit."""
     try:
         return segment(image, model, out, tile=256).verdict
     except DataError:
-        return {"colour": "refused"}
+        return None
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -157,12 +157,11 @@ def test_numbers_of_another_scale_are_never_green(
     for name, pixels in (("wrong", image), ("right", image * 200)):
         path = write_raster(tmp_path / f"{name}.tif", pixels, photometric="RGB")
         verdict = verdict_of(path, model, tmp_path / "out")
-        if name == "wrong":
-            assert verdict["colour"] != "green", (seed, verdict)
-        if verdict["colour"] == "refused":
+        if verdict is None:
             assert name == "wrong"
             continue
-        told = [cause["what"] for cause in verdict["causes"]]
+        assert name == "right" or verdict.colour != "green", (seed, verdict)
+        told = [cause.what for cause in verdict.causes]
         seen = pixel_sample.take_sample(prepare(path, model, RunOptions()).contract.source)
         assert ("sample_small" in told) == (not seen.enough)
 
@@ -209,15 +208,15 @@ def test_a_share_of_which_all_is_allowed_is_not_judged() -> None:
 def test_verdicts_over_real_rasters(tmp_path: Path) -> None:
     model = load_model(bundled_model("potato_weed"))
 
-    def run(image: Path, **flags: Any) -> Report:
+    def run(image: Path, **flags: Any) -> RunReport:
         return segment(image, model, tmp_path / "out", overwrite=True, **flags)
 
-    assert run(FIELD).verdict["colour"] == "green"
+    assert run(FIELD).verdict.colour == "green"
     swapped = run(FIELD, bands="red=3,green=2,blue=1").verdict
     assert swapped["colour"] == "red"
     assert "bands in another order" in swapped["reasons"][0]
     for name in ("rgb_17_7_W.tif", "orthomosaic.tif"):
-        assert run(DATA / "drone_rgba" / name).verdict["colour"] != "green"
+        assert run(DATA / "drone_rgba" / name).verdict.colour != "green"
 
 
 def test_the_verdict_is_the_same_after_a_stop(tmp_path: Path, small: SegmentationModel, pixels: np.ndarray) -> None:
@@ -233,5 +232,5 @@ def test_the_verdict_is_the_same_after_a_stop(tmp_path: Path, small: Segmentatio
         segment(image, model, tmp_path / "out", progress=stop, **flags)
     again = segment(image, model, tmp_path / "out", **flags)
     assert again.verdict == straight.verdict
-    assert 0 < again.verdict["doubtful"] < 1
-    assert json.dumps(again.verdict)
+    assert 0 < again.verdict.doubtful < 1
+    assert json.dumps(asdict(again.verdict))

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from agriseg.errors import DataError
+from agriseg.maps.record import RunRecord
 from agriseg.options.run import RunOptions
 
 _UPPER = 0.975  # end of the middle 95 %
@@ -128,7 +129,7 @@ class ErrorMatrix:
         return cls(share, covariance, pixels, blocks)
 
 
-def other_making(record: Mapping[str, Any], gsd: tuple[float, float] | None, *, cleaned: bool) -> str | None:
+def other_making(record: RunRecord, gsd: tuple[float, float] | None, *, cleaned: bool) -> str | None:
     """Why a validation does not tell the areas of a map; None if the map was made as those that were validated.
 
     Those are of `agriseg train`: with the default blend, in the images' own resolution, and as the network gives them.
@@ -140,10 +141,10 @@ def other_making(record: Mapping[str, Any], gsd: tuple[float, float] | None, *, 
     """
     if cleaned:
         return "the mask is cleaned up, with other errors than the network's own"
-    blend = (record.get("parameters") or {}).get("blend", _BLEND)
+    blend = record.parameters.blend
     if blend != _BLEND:
         return f"the map is made with --blend {blend}, the validation's with {_BLEND}"
-    asked, own = (record.get("options") or {}).get("gsd", "auto"), (record.get("model") or {}).get("gsd_m")
+    asked, own = record.run_options.gsd, record.model.gsd_m
     if own is None:
         return None if isinstance(asked, str) else "the map is resampled, the validation's resolution is unknown"
     if gsd is not None and max(max(gsd) / own, own / min(gsd)) > _GSD_RATIO:

@@ -160,7 +160,7 @@ class Making:
 
     def _validated(self) -> ErrorMatrix | None:
         """Of the run's model with its labels, if its card tells, and if the layers are of a map as was validated."""
-        told = ((self._run.record.get("model") or {}).get("evaluation") or {}).get("agreement")
+        told = (self._run.record.model.evaluation or {}).get("agreement")
         if told is None:
             return None
         where, cleaned = self._run.georeference, bool(self._options.mmu or self._options.smooth)

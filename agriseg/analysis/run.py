@@ -10,7 +10,8 @@ from agriseg.analysis.build import Making
 from agriseg.errors import DataError
 from agriseg.files import file_hash
 from agriseg.maps.publish import PublishedFiles, publish
-from agriseg.maps.reader import RECORD, FinishedMap
+from agriseg.maps.reader import FinishedMap
+from agriseg.maps.record import RECORD
 from agriseg.maps.stem import LAYERS, Stem
 from agriseg.options.layers import LayerOptions
 

@@ -8,7 +8,7 @@ from typing import Any
 from agriseg import files
 from agriseg.batch.state_db import StateDatabase
 from agriseg.mapping.outputs import Outputs
-from agriseg.maps.reader import RECORD
+from agriseg.maps.record import RECORD
 from agriseg.maps.stem import CHANGE, INDEX, LAYERS, Stem
 
 WITHDRAWN = "withdrawn"

@@ -1,8 +1,7 @@
 """One raster's turn in a worker process: from a path to a row of the night's summary."""
 
-import json
 from base64 import b64encode
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from agriseg.mapping.model_cache import cached_model
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import MappingJob, prepare
 from agriseg.mapping.run import run
+from agriseg.maps.record import RunRecord
 from agriseg.maps.versions import versions
 from agriseg.options.run import RunOptions
 from agriseg.raster.identity import InputIdentity
@@ -50,25 +50,21 @@ def _is_done(prepared: MappingJob, outputs: Outputs, name: str) -> bool:
     """Whether a whole map of just this run is there, and of this very content of the raster."""
     if not outputs.holds(name):
         return False
-    record = json.loads(outputs.record.read_text("utf-8"))
-    return bool(
-        record["input"]["files"] == InputIdentity.of(prepared.info.path).as_list() and record["versions"] == versions()
-    )
+    record = RunRecord.read(outputs.record)
+    return record.input.identity == InputIdentity.of(prepared.info.path) and record.versions == versions()
 
 
 def _row(outputs: Outputs, page: Path) -> dict[str, Any]:
-    record = json.loads(outputs.record.read_text("utf-8"))
+    record = RunRecord.read(outputs.record)
     picture = b64encode(thumbnail(outputs.named("image.png"), outputs.named("classes.png"))).decode()
     return {
         "record": file_hash(outputs.record),
-        "sha256": record["input"]["sha256"], "identity": InputIdentity.from_record(record["input"]["files"]).digest,
-        "pixels": record["pixels"], "tiles_run": record["tiles_run"],
-        "hectares": {entry["name"]: entry["hectares"] for entry in record["classes"]},
-        "share": {
-            entry["name"]: entry["pixels"] / max(1, record["pixels"]["predicted"]) for entry in record["classes"]
-        },
-        "seconds": round(sum(record["seconds"].values()), 3), "warnings": record["warnings"],
-        "verdict": record["verdict"],
+        "sha256": record.input.sha256, "identity": record.input.identity.digest,
+        "pixels": asdict(record.pixels), "tiles_run": record.tiles_run,
+        "hectares": {entry.name: entry.hectares for entry in record.classes},
+        "share": {entry.name: entry.pixels / max(1, record.pixels.predicted) for entry in record.classes},
+        "seconds": round(record.seconds.total, 3), "warnings": list(record.warnings),
+        "verdict": asdict(record.verdict),
         "files": [str(path) for path in outputs.files], "report": str(page),
         "thumbnail": f"data:image/png;base64,{picture}",
     }  # fmt: skip

@@ -52,15 +52,15 @@ class DatedMap:
         if len(records) > 1:
             raise UsageError(f"{place}: holds {len(records)} maps; name the record of one, such as {records[0].name}")
         map_ = FinishedMap.of(records[0])
-        told = _part(map_.record, "input").get("path") if image is None else image
-        if told is None or not Path(told).is_file():
-            raise InputMissing(f"{told}: the image of {records[0]} is not there; say where it is with --{name}-image")
-        return cls(records[0], map_, Path(told))
+        image = Path(map_.record.input.path) if image is None else image
+        if not image.is_file():
+            raise InputMissing(f"{image}: the image of {records[0]} is not there; say where it is with --{name}-image")
+        return cls(records[0], map_, image)
 
     @property
-    def bands(self) -> dict[str, int]:
+    def bands(self) -> Mapping[str, int]:
         """Band of each role that the run used."""
-        return dict(_part(_part(self.map.record, "parameters"), "bands"))
+        return self.map.record.parameters.bands
 
     def source(self, roles: Sequence[str]) -> Source:
         """The image, in the bands of some roles; without any, in all that the run used, or has.
@@ -69,26 +69,20 @@ class DatedMap:
             DataError: it is not the image that was mapped.
         """
         info = RasterInfo.read(self.image)
-        told = _part(self.map.record, "input")
-        found = {"width": info.width, "height": info.height, "bytes": info.stamp.size}
-        for name, value in found.items():
-            if told.get(name, value) != value:
+        now = {"width": info.width, "height": info.height, "bands": info.count, "bytes": info.stamp.size}
+        for name, value in now.items():
+            if (expected := getattr(self.map.record.input, name)) != value:
                 raise DataError(
-                    f"{self.image}: {name} {value}, the image that was mapped had {told[name]}; name that one"
+                    f"{self.image}: {name} {value}, the image that was mapped had {expected}; name that one"
                 )
         if (info.georeference.crs is None) != (self.map.georeference.crs is None):
             raise DataError(
                 f"{self.image}: it or its map has a CRS, the other has none; name the image that was mapped"
             )
-        parameters = _part(self.map.record, "parameters")
-        alpha = tuple(parameters.get("alpha_bands", ()))
-        rule = ValidityRule.of(info, alpha=alpha)
-        if "nodata" in parameters:
-            rule = replace(rule, nodata=tuple((band, float(value)) for band, value in parameters["nodata"]))
+        parameters = self.map.record.parameters
+        rule = ValidityRule.of(info, alpha=parameters.alpha_bands)
+        rule = replace(rule, nodata=tuple((band, float(value)) for band, value in parameters.nodata))
         bands = [self.bands[role] for role in roles] or list(self.bands.values())
-        bands = bands or [band for band in range(1, info.count + 1) if band not in rule.alpha]
-        if max(bands) > info.count:
-            raise DataError(f"{self.image}: {info.count} bands, the image that was mapped had more; name that one")
         return Source(info, tuple(bands), rule, info.width, info.height)
 
     def as_dict(self) -> dict[str, Any]:
@@ -130,7 +124,7 @@ def check_trend(before: FinishedMap, after: FinishedMap) -> None:
             f"{before.classes.name}, {after.classes.name}: classes {', '.join(names[0])} and {', '.join(names[1])}; "
             "only maps of the same classes make a trend"
         )
-    days = [str(_part(each.record, "input").get("acquired") or "") for each in (before, after)]
+    days = [each.record.input.acquired or "" for each in (before, after)]
     if all(days) and days[0] > days[1]:
         raise DataError(
             f"{before.classes.name} is of {days[0]}, later than {after.classes.name} of {days[1]}; "
@@ -160,13 +154,7 @@ def comparability_warnings(before: FinishedMap, after: FinishedMap) -> list[str]
                 f"pixels of {human_metres(sides[0])} and of {human_metres(sides[1])}: what only the finer map shows "
                 "looks like change; run both with one --gsd"
             )
-    models = [(each.record.get("model") or {}).get("fingerprint") for each in (before, after)]
+    models = [each.record.model.fingerprint for each in (before, after)]
     if models[0] != models[1]:
         warnings.append("mapped by two models: where they see things differently it looks like change")
     return warnings
-
-
-def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A part of a record; empty if it is not there."""
-    found = record.get(name)
-    return found if isinstance(found, dict) else {}

@@ -154,7 +154,8 @@ def _write_collection(folder: Path) -> None:
     from agriseg.batch.queue import QUARANTINE
     from agriseg.batch.withdrawn import WITHDRAWN
     from agriseg.export.stac import write_collection, write_item, write_model_item
-    from agriseg.maps.reader import RECORD, find_records
+    from agriseg.maps.reader import find_records
+    from agriseg.maps.record import RECORD
 
     if not any(folder.rglob(f"*{RECORD}")):
         return

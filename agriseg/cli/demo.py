@@ -32,7 +32,7 @@ def command(out: str, width: int, height: int, seed: int) -> None:
     click.echo(f"  {'class':15} {'mapped ha':>10} {'true ha':>10} {'IoU':>6}")
     for count, true, score in zip(demo.report.counts, demo.true_hectares, demo.iou, strict=True):
         click.echo(f"  {count.name:15} {count.hectares:10.4f} {true:10.4f} {score:6.3f}")
-    account = ", ".join(f"{name} {pixels:,}" for name, pixels in demo.report.pixels.items())
+    account = ", ".join(f"{name} {pixels:,}" for name, pixels in vars(demo.report.pixels).items())
     seams = f"seam ratio {demo.report.seam_ratio:.2f} (of the truth: {demo.true_seams:.2f})"
     click.echo(f"  mIoU {sum(demo.iou) / len(demo.iou):.3f}, {seams}")
     click.echo(f"  pixels: {account}")

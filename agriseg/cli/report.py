@@ -107,7 +107,7 @@ def _make_layers(records: Sequence[Path], chosen: dict[str, Any], *, quiet: bool
 
 def _collection(records: Sequence[Path]) -> Path:
     from agriseg.export.stac import write_collection
-    from agriseg.maps.reader import RECORD
+    from agriseg.maps.record import RECORD
 
     items = [record.with_name(f"{record.name.removesuffix(RECORD)}_stac.json") for record in records]
     return write_collection(_shared_folder(records), items)

@@ -103,7 +103,7 @@ def command(
                     warn(f"{path}: {text}")
             made = None if wanted is None else _made(report, wanted, overwrite=overwrite, quiet=quiet)
             _show(report, made, page.make(report.record), as_json=as_json, open_=open_)
-            failed += report.pixels["failed"]
+            failed += report.pixels.failed
     if failed:
         click.get_current_context().exit(3)
 

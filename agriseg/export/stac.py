@@ -22,7 +22,8 @@ from agriseg.export.stac_assets import assets, escaped, reference
 from agriseg.export.stac_model import bands, model_id, model_properties
 from agriseg.export.zarr import machine_names
 from agriseg.json_text import json_document, json_line
-from agriseg.maps.reader import FinishedMap, read_record
+from agriseg.maps.reader import FinishedMap
+from agriseg.maps.record import RunRecord
 from agriseg.raster.gdal_env import GDAL_ERRORS
 from agriseg.raster.header import Georeference
 from agriseg.vectors.features import LONLAT
@@ -40,7 +41,6 @@ _MODEL = "_mlm.json"
 """End of the name of a model's Item."""
 _EDGE = 16
 """Parts of each edge of a footprint: 10 km of UTM are followed within 1 cm."""
-_NEEDED = ("finished", "input", "model", "parameters", "options", "outputs", "versions", "verdict")
 _WORLD = [-180.0, -90.0, 180.0, 90.0]
 
 
@@ -58,7 +58,7 @@ def write_item(record: Path) -> Path:
         StorageError: the disk did not take it.
     """
     run = FinishedMap.of(record)
-    told = _checked(record, run.record)
+    told = run.record
     moment, times = _times(told)
     shape = _footprint(run.georeference, run.width, run.height)
     item = pystac.Item(
@@ -70,10 +70,10 @@ def write_item(record: Path) -> Path:
     )  # fmt: skip
     for key, asset in assets(run, record).items():
         item.add_asset(key, pystac.Asset.from_dict(asset))
-    item.add_link(pystac.Link("via", escaped(told["input"]["path"]), title="The image, where it lay"))
-    model = record.with_name(model_id(told["model"]) + _MODEL)
+    item.add_link(pystac.Link("via", escaped(told.input.path), title="The image, where it lay"))
+    model = record.with_name(model_id(told.model) + _MODEL)
     if model.is_file():
-        name = {"mlm:name": model_id(told["model"])}
+        name = {"mlm:name": model_id(told.model)}
         to = reference(model, model.parent)
         item.add_link(pystac.Link("derived_from", to, pystac.MediaType.GEOJSON, extra_fields=name))
     return _write(record.with_name(f"{run.stem}_stac.json"), item)
@@ -89,16 +89,16 @@ def write_model_item(record: Path) -> Path:
         DataError: the record is damaged, or not that of a run.
         StorageError: the disk did not take it.
     """
-    told = _checked(record, read_record(record))
-    model = told["model"]
+    run = RunRecord.read(record)
+    model = run.model
     item = pystac.Item(
-        model_id(model), None, None, None, model_properties(model, told["parameters"]),
+        model_id(model), None, None, None, model_properties(model, run.parameters),
         stac_extensions=_schemas("mlm/v1.4.0", "classification/v2.0.0"),
     )  # fmt: skip
-    if model["path"] is not None:
+    if model.path is not None:
         kind, roles = "application/octet-stream; framework=pytorch", ["mlm:model", "mlm:weights", "data"]
         fields = {"mlm:artifact_type": "safetensors.torch.save_file", "bands": bands(model)}
-        item.add_asset("model", pystac.Asset(escaped(model["path"]), None, None, kind, roles, fields))
+        item.add_asset("model", pystac.Asset(escaped(model.path), None, None, kind, roles, fields))
     return _write(record.with_name(item.id + _MODEL), item)
 
 
@@ -136,17 +136,9 @@ def write_collection(folder: Path, items: Sequence[Path]) -> Path:
     return final
 
 
-def _checked(record: Path, told: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same, if it is of a run."""
-    missing = [name for name in _NEEDED if name not in told]
-    if missing:
-        raise DataError(f"{record}: no record of a run, it has no {missing[0]!r}; run agriseg run again")
-    return told
-
-
-def _item_id(stem: str, told: Mapping[str, Any]) -> str:
+def _item_id(stem: str, run: RunRecord) -> str:
     """The stem and a hash of image, model and options: many flights have one name, and a run can be made again."""
-    asked = json_line([told["input"]["sha256"], told["model"]["fingerprint"], told["options"]], sort_keys=True)
+    asked = json_line([run.input.sha256, run.model.fingerprint, run.options], sort_keys=True)
     return f"{machine_names([stem])[0]}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
 
 
@@ -156,18 +148,18 @@ def _properties(run: FinishedMap) -> dict[str, Any]:
     return {
         **_crs(run.georeference.crs),
         "processing:level": "L4",
-        "processing:datetime": datetime_to_str(_utc(told["finished"])),
-        "processing:software": {"agriseg": told["versions"]["agriseg"]},
-        "processing:lineage": f"Semantic segmentation of the image with SHA-256 {told['input']['sha256']} "
-        f"by the model with fingerprint {told['model']['fingerprint']}",
-        "agriseg:verdict": told["verdict"]["colour"],
+        "processing:datetime": datetime_to_str(_utc(told.finished)),
+        "processing:software": {"agriseg": told.versions["agriseg"]},
+        "processing:lineage": f"Semantic segmentation of the image with SHA-256 {told.input.sha256} "
+        f"by the model with fingerprint {told.model.fingerprint}",
+        "agriseg:verdict": told.verdict.colour,
     }
 
 
-def _times(told: Mapping[str, Any]) -> tuple[datetime, dict[str, str]]:
+def _times(run: RunRecord) -> tuple[datetime, dict[str, str]]:
     """When the flight was, else when the map was finished; which of the two, and the whole day if no more is known."""
-    flight = told["input"].get("acquired")
-    moment = _utc(flight or told["finished"])
+    flight = run.input.acquired
+    moment = _utc(flight or run.finished)
     times = {"agriseg:datetime_of": "flight" if flight else "processing"}
     if flight and len(flight) == len("2026-06-30"):
         last = datetime.combine(moment, time(23, 59, 59), UTC)

@@ -14,7 +14,8 @@ from agriseg.export.zarr import machine_names
 from agriseg.files import file_hash
 from agriseg.json_text import nodata_value
 from agriseg.legend import Legend
-from agriseg.maps.reader import FinishedMap, read_record
+from agriseg.maps.reader import FinishedMap
+from agriseg.maps.record import read_json
 from agriseg.maps.stem import LAYERS
 from agriseg.raster.gdal_env import gdal_calls
 from agriseg.raster.safe_open import open_raster
@@ -45,7 +46,7 @@ def assets(run: FinishedMap, record: Path) -> dict[str, dict[str, Any]]:
     Checksums are those of the records, so that whoever gets the files finds out what has changed since.
 
     Args:
-        run: with a record that has `outputs`.
+        run: the map.
         record: its file.
 
     Raises:
@@ -74,9 +75,9 @@ def escaped(path: str) -> str:
 def _written(run: FinishedMap, record: Path) -> Mapping[str, str | None]:
     """Names and SHA-256 of outputs and of what tells of them; None for the report, which is made anew at any time."""
     about, pages = [record], [run.folder / f"{run.stem}_report.html"]
-    outputs, layers = dict(run.record["outputs"]), run.folder / f"{run.stem}{LAYERS}"
+    outputs, layers = dict(run.record.outputs), run.folder / f"{run.stem}{LAYERS}"
     if layers.is_file():
-        told = read_record(layers)
+        told = read_json(layers)
         if told["run"]["sha256"] == file_hash(record):
             outputs |= told["outputs"]
             about.append(layers)

@@ -101,7 +101,7 @@ def _write(run: FinishedMap, folder: Path) -> None:
     for strip in run.strips():
         rows = slice(strip.rows.start, strip.rows.stop)
         mask[rows], confidence[rows] = strip.mask, strip.confidence
-    if f"{run.stem}_{PROBABILITIES.raster}" in run.record.get("outputs", {}):
+    if f"{run.stem}_{PROBABILITIES.raster}" in run.record.outputs:
         layer = _layer(group, "probability", ("class_index", "y", "x"), (len(words), *size), {**share, **on_grid})
         _coordinate(group, "class_index", np.arange(len(words), dtype=np.uint8), flags)
         for start, pixels in _probabilities(run):

@@ -19,7 +19,7 @@ from agriseg.json_text import json_line
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL
 from agriseg.mapping.pixel_counts import PixelCounts, windows_from_json
 from agriseg.mapping.prepare import MappingJob
-from agriseg.mapping.record import describe_model, describe_plan
+from agriseg.mapping.record import describe_network, describe_plan
 from agriseg.maps.area import Area
 from agriseg.options.run import PublishPolicy
 from agriseg.storage.base import UNDER_WAY, Storage
@@ -153,7 +153,8 @@ def key_of(prepared: MappingJob) -> str:
     """Input, model, parameters and versions: what decides every byte of the map."""
     key = {
         "input": [prepared.info.path.name, prepared.info.stamp.text],
-        "model": prepared.model.fingerprint, "legend": describe_model(prepared), "plan": describe_plan(prepared),
+        "model": prepared.model.fingerprint, "legend": asdict(describe_network(prepared)),
+        "plan": asdict(describe_plan(prepared)),
         "threads": torch.get_num_threads(),  # sums are made in as many parts
         "versions": {name: version(name) for name in _PACKAGES},
     }  # fmt: skip

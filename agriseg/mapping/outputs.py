@@ -1,11 +1,11 @@
 """The files of one run: their names, and whether they may be written."""
 
-import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agriseg.errors import OutputError, UsageError
+from agriseg.errors import DataError, OutputError, UsageError
+from agriseg.maps.record import RunRecord
 from agriseg.options.run import PublishPolicy
 from agriseg.run_layers import run_layers
 from agriseg.storage.base import UNDER_WAY
@@ -85,12 +85,11 @@ class Outputs:
         return [*map(self.named, (*names, *(_PICTURES if self.with_pictures else ()))), self.record]
 
     def holds(self, name: str) -> bool:
-        """Whether a whole map is there whose record names this very run; see `archive.name_of`."""
+        """Whether a complete map of the run with this key is there."""
         try:
-            told = json.loads(self.record.read_text("utf-8"))
-        except (OSError, ValueError):
+            return RunRecord.read(self.record).run == name and all(path.is_file() for path in self.files)
+        except DataError:
             return False
-        return isinstance(told, dict) and told.get("run") == name and all(path.is_file() for path in self.files)
 
     def check(self, image: Path) -> None:
         """Refuse, before any work, what would overwrite something.

@@ -1,12 +1,14 @@
-"""What a map came to: nothing of it is unaccounted for."""
+"""Pixels and areas of a map: each pixel is predicted, nodata or failed."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from agriseg.grid import Window
+from agriseg.legend import Legend
 from agriseg.maps.area import Area
+from agriseg.maps.record import ClassCount, PixelTotals
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,22 @@ class PixelCounts:
             self.area + other.area, self.tiles + other.tiles, self.doubtful + other.doubtful, self.lost + other.lost
         )  # fmt: skip
 
-    def pixels(self, total: int) -> dict[str, int]:
-        """Pixels with total = predicted + nodata + failed."""
+    def pixels(self, total: int) -> PixelTotals:
+        """Totals of a map of so many pixels."""
         predicted, failed = int(self.area.pixels.sum()), _covered(self.lost)
-        return {"total": total, "predicted": predicted, "nodata": total - predicted - failed, "failed": failed}
+        return PixelTotals(total, predicted, total - predicted - failed, failed)
+
+    def classes(self, legend: Legend) -> tuple[ClassCount, ...]:
+        """Pixels and hectares of each class."""
+        hectares = [None] * len(legend) if self.area.hectares is None else self.area.hectares.tolist()
+        return tuple(
+            ClassCount(entry.id, entry.name, int(self.area.pixels[entry.id]), hectares[entry.id]) for entry in legend
+        )
 
     @property
-    def lost_windows(self) -> list[list[int]]:
-        """`lost` as JSON values: column, row, width, height."""
-        return [[each.col_off, each.row_off, each.width, each.height] for each in self.lost]
+    def lost_windows(self) -> tuple[tuple[int, int, int, int], ...]:
+        """`lost` as column, row, width and height."""
+        return tuple((each.col_off, each.row_off, each.width, each.height) for each in self.lost)
 
     @property
     def warnings(self) -> list[str]:
@@ -51,7 +60,7 @@ class PixelCounts:
         ]
 
 
-def windows_from_json(listed: list[Any]) -> tuple[Window, ...]:
+def windows_from_json(listed: Iterable[Sequence[int]]) -> tuple[Window, ...]:
     """Windows from `PixelCounts.lost_windows`."""
     return tuple(Window(*each) for each in listed)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from agriseg.errors import StorageError
 from agriseg.figures.quicklook import class_picture, confidence_picture, image_quicklook
 from agriseg.legend import CONFIDENCE_STEP, NODATA
 from agriseg.mapping.prepare import MappingJob
+from agriseg.maps.record import ConfidenceHistogram, PixelTotals
 from agriseg.raster.cog import Layer, RowSource, beside, write_cog
 from agriseg.raster.pam import PAM
 from agriseg.raster.qml import category_names, run_layer_style
@@ -34,24 +34,16 @@ class Products:
     Args:
         files: in the working folder; each is called as the output is, but for the stem.
         seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
-        histogram: pixels by confidence, in bins of 0.04 from 0 to 1.
+        confidence: histogram of the confidence layer.
     """
 
     files: tuple[Path, ...]
     seam_ratio: float | None
-    histogram: tuple[int, ...]
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        """What the record holds of it."""
-        return {
-            "seam_ratio": self.seam_ratio,
-            "confidence": {"bin": BIN_COUNTS * CONFIDENCE_STEP, "pixels": list(self.histogram)},
-        }
+    confidence: ConfidenceHistogram
 
 
 def write_products(
-    prepared: MappingJob, store: BlockStore, folder: Path, pixels: dict[str, int], *, pictures: bool
+    prepared: MappingJob, store: BlockStore, folder: Path, pixels: PixelTotals, *, pictures: bool
 ) -> Products:
     """Make the layers, their legends and the quick looks of a map.
 
@@ -91,7 +83,8 @@ def write_products(
     made += [pam for path in made[1:] if path.suffix == ".tif" and (pam := beside(path)).exists()]
     grid = prepared.plan.grid
     seams = changes.ratio(grid.cols.seams, grid.rows.seams)
-    return Products(tuple(made), seams, tuple(_binned(counts).tolist()))
+    histogram = ConfidenceHistogram(BIN_COUNTS * CONFIDENCE_STEP, tuple(_binned(counts).tolist()))
+    return Products(tuple(made), seams, histogram)
 
 
 class _Seen:
@@ -111,10 +104,10 @@ class _Seen:
         return pixels
 
 
-def _verified(rows: RowSource, layer: Layer, folder: Path, pixels: dict[str, int]) -> Path:
+def _verified(rows: RowSource, layer: Layer, folder: Path, pixels: PixelTotals) -> Path:
     """A file whose nodata pixels are those of the account."""
     path, nodata = write_cog(rows, layer, folder, torch.get_num_threads())
-    expected = pixels["nodata"] + pixels["failed"]
+    expected = pixels.nodata + pixels.failed
     if nodata != expected:
         raise StorageError(f"{path.name}: {nodata} pixels without data, expected {expected}; check the disk")
     return path

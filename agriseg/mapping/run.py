@@ -1,6 +1,5 @@
 """One raster end to end: read, map, publish, record."""
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,20 +12,20 @@ from agriseg.errors import DeviceMemoryError, Terminated, WorkerLost
 from agriseg.inference.malloc import release_heap, share_heap
 from agriseg.inference.predict import LogitsObserver
 from agriseg.inference.workers import WorkerPool
-from agriseg.legend import Legend
 from agriseg.mapping.checkpoint import name_of
 from agriseg.mapping.distribute import run_distributed
 from agriseg.mapping.local import run_local
 from agriseg.mapping.outputs import ALONE, Outputs, default_folder
 from agriseg.mapping.prepare import MappingJob, prepare, with_less_memory
 from agriseg.mapping.products import write_products
-from agriseg.mapping.record import describe_run
-from agriseg.mapping.verdict import Verdict, as_values, assess
+from agriseg.mapping.record import RunOutcome, describe_run
+from agriseg.mapping.verdict import assess
 from agriseg.mapping.working_folder import WorkingFolder
-from agriseg.maps.area import Area
+from agriseg.maps.record import ClassCount, PixelTotals, RunRecord, RunSeconds, Verdict
 from agriseg.maps.stem import Stem
 from agriseg.model import SegmentationModel, load_model
 from agriseg.options.run import PublishPolicy, RunOptions
+from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity
 from agriseg.storage.base import FolderStorage, Storage, storage_at
 
@@ -35,29 +34,19 @@ _ANY_MAP = PublishPolicy()
 
 
 @dataclass(frozen=True)
-class ClassCount:
-    """What the map shows of one class. `hectares` is None where the ground is unknown."""
-
-    id: int
-    name: str
-    pixels: int
-    hectares: float | None
-
-
-@dataclass(frozen=True)
 class RunReport:
-    """What a run made.
+    """The result of a run.
 
     Args:
         classes: the mask, uint8, 255 nodata.
         confidence: uint8, steps of 0.004, 255 nodata.
         probabilities: uint8, one band per class, or None.
         record: the JSON record.
-        pixels: account with total = predicted + nodata + failed.
-        counts: per class.
+        pixels: totals of the map.
+        counts: pixels and hectares of each class.
         tiles: tiles that went through the network; the others held no data.
-        warnings: what a reader should know before trusting the map.
-        verdict: its colour (green, amber, red), the reasons, and what was measured.
+        warnings: for the reader of the map.
+        verdict: colour (green, amber, red), reasons and measurements.
         seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
         files: all that was written, the record last.
     """
@@ -66,23 +55,40 @@ class RunReport:
     confidence: Path
     probabilities: Path | None
     record: Path
-    pixels: dict[str, int]
+    pixels: PixelTotals
     counts: tuple[ClassCount, ...]
     tiles: int
     warnings: tuple[str, ...]
-    verdict: dict[str, Any]
+    verdict: Verdict
     seam_ratio: float | None
     files: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, outputs: Outputs, record: RunRecord) -> "RunReport":
+        """The result of a finished run."""
+        return cls(
+            classes=outputs.layer("classes"),
+            confidence=outputs.layer("confidence"),
+            probabilities=outputs.layer("probabilities") if outputs.with_probabilities else None,
+            record=outputs.record,
+            pixels=record.pixels,
+            counts=record.classes,
+            tiles=record.tiles_run,
+            warnings=record.warnings,
+            verdict=record.verdict,
+            seam_ratio=record.seam_ratio,
+            files=tuple(outputs.files),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
         return {
             "files": [str(path) for path in self.files],
-            "pixels": self.pixels,
+            "pixels": asdict(self.pixels),
             "classes": [asdict(count) for count in self.counts],
             "tiles_run": self.tiles,
             "warnings": list(self.warnings),
-            "verdict": self.verdict,
+            "verdict": asdict(self.verdict),
             "seam_ratio": self.seam_ratio,
         }
 
@@ -168,45 +174,49 @@ def _run(
     prepared: MappingJob, outputs: Outputs, progress: Progress, manner: Execution, standard: PublishPolicy
 ) -> RunReport:
     began = time.monotonic()
-    plan, legend = prepared.plan, prepared.model.legend
+    plan = prepared.plan
     name = name_of(prepared, standard)
     with _working(prepared, outputs.places(standard), name, manner) as working:
         if found := working.finished:
-            return _report(found, json.loads(found.record.read_text("utf-8")))
-        said = _map(prepared, working, progress, manner)
-        prepared.info.check_unchanged()
-        mapped_input = InputIdentity.of(prepared.info.path)
-        prepared.info.check_unchanged()  # while its content was read for the record, too
-        account = working.account
+            return RunReport.of(found, RunRecord.read(found.record))
+        messages = _map(prepared, working, progress, manner)
+        content = _unchanged_content(prepared.info)
+        counts = working.account
         release_heap()
         mapped = time.monotonic()
-        pixels = account.pixels(plan.roi.width * plan.roi.height)
-        verdict = assess(prepared, pixels, account.doubtful, standard.limits)
+        pixels = counts.pixels(plan.roi.width * plan.roi.height)
+        verdict = assess(prepared, pixels, counts.doubtful, standard.limits)
         home, outputs = outputs, _place(outputs, standard, verdict)
-        drafts = write_products(prepared, working.archive.store, working.folder, pixels, pictures=outputs.with_pictures)
+        products = write_products(
+            prepared, working.archive.store, working.folder, pixels, pictures=outputs.with_pictures
+        )
         if outputs.overwrite:
             _drop_older(prepared.info.path, outputs, home.places(standard))
         working.publishing()
-        for path in drafts.files:
+        for path in products.files:
             files.commit(path, outputs.named(path.name))
-        outcome = {
-            "run": name,
-            "pixels": pixels,
-            "classes": [asdict(count) for count in _counts(legend, account.area)],
-            "lost_windows": account.lost_windows,
-            "tiles_run": account.tiles,
-            "verdict": as_values(verdict),
-            **drafts.figures,
-            "warnings": [*prepared.warnings, *said, *account.warnings],
-            "seconds": {"map": round(mapped - began, 3), "publish": round(time.monotonic() - mapped, 3)},
-        }
-        made = [outputs.named(path.name) for path in drafts.files]
-        files.write_text(outputs.record, describe_run(prepared, mapped_input, outcome, made))
-    return _report(outputs, outcome)
+        seconds = RunSeconds(round(mapped - began, 3), round(time.monotonic() - mapped, 3))
+        warnings = (*prepared.warnings, *messages, *counts.warnings)
+        outcome = RunOutcome(name, content, counts, pixels, verdict, products, warnings, seconds)
+        record = describe_run(prepared, outcome, [outputs.named(path.name) for path in products.files])
+        record.write(outputs.record)
+    return RunReport.of(outputs, record)
+
+
+def _unchanged_content(info: RasterInfo) -> InputIdentity:
+    """Content of the input.
+
+    Raises:
+        DataError: it changed since the run began, or while its content was read.
+    """
+    info.check_unchanged()
+    content = InputIdentity.of(info.path)
+    info.check_unchanged()
+    return content
 
 
 def _place(outputs: Outputs, standard: PublishPolicy, verdict: Verdict) -> Outputs:
-    """Where a map goes that is thought of like that."""
+    """Where a map with this verdict goes: to the outputs, or to the quarantine."""
     if standard.quarantine is None or verdict.colour not in standard.refused:
         return outputs
     files.make_folder(standard.quarantine)
@@ -214,24 +224,13 @@ def _place(outputs: Outputs, standard: PublishPolicy, verdict: Verdict) -> Outpu
 
 
 def _drop_older(image: Path, outputs: Outputs, places: Sequence[Outputs]) -> None:
-    """Delete what an older run has left and what was made of it; a map that was thought of otherwise lies elsewhere."""
+    """Delete an older map and all files made from it, at each place where it may be."""
     for each in places:
         Stem(each.folder, each.stem).drop_map(image, outputs.files if each.folder == outputs.folder else ())
 
 
-def _report(outputs: Outputs, outcome: dict[str, Any]) -> RunReport:
-    """What a finished run has found, as its record has it."""
-    return RunReport(
-        outputs.layer("classes"), outputs.layer("confidence"),
-        outputs.layer("probabilities") if outputs.with_probabilities else None,
-        outputs.record, outcome["pixels"], tuple(ClassCount(**entry) for entry in outcome["classes"]),
-        outcome["tiles_run"], tuple(outcome["warnings"]), outcome["verdict"], outcome["seam_ratio"],
-        tuple(outputs.files),
-    )  # fmt: skip
-
-
 def _map(prepared: MappingJob, working: WorkingFolder, progress: Progress, manner: Execution) -> list[str]:
-    """Run the bands that are not done; returns what to say about the way there."""
+    """Run the bands that are not done; returns messages for the record."""
     plan, missing = prepared.plan, working.missing
     finished = plan.tiles - sum(len(working.archive.bands[index].tiles) for index in missing) * len(plan.tile_cols)
 
@@ -278,16 +277,6 @@ def _working(prepared: MappingJob, places: Sequence[Outputs], name: str, manner:
         if made:
             with suppress(OSError):  # it holds something
                 outputs.folder.rmdir()
-
-
-def _counts(legend: Legend, area: Area) -> tuple[ClassCount, ...]:
-    hectares = area.hectares
-    return tuple(
-        ClassCount(
-            entry.id, entry.name, int(area.pixels[entry.id]), None if hectares is None else float(hectares[entry.id])
-        )
-        for entry in legend
-    )
 
 
 def _silent(_done: int, _total: int) -> None:

@@ -1,18 +1,15 @@
-"""Green, amber, red: does a map deserve trust before anybody has looked at it, and if not, why.
+"""The verdict on a map: green, amber or red, with the reasons.
 
-A network answers for any picture, and often with confidence: a map of other ground, of swapped bands or of a
-coarser raster looks like every other. What can be known without labels is looked at here, each thing by a limit for
-amber and one for red.
+A network gives confident classes for any image: a map of other ground, of swapped bands or of a coarser raster looks
+like every other map. This module measures what can be measured without labels, and compares each measurement with a
+limit for amber and one for red.
 """
-
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
 from agriseg.errors import ModelError
 from agriseg.mapping.prepare import MappingJob
+from agriseg.maps.record import PixelTotals, Reason, Verdict
 from agriseg.model import SegmentationModel
 from agriseg.options.run import VerdictLimits
 
@@ -20,90 +17,58 @@ COLOURS = ("green", "amber", "red")
 _RIDGE = 0.01  # added to the correlations: what no two bands of a camera agree on better is noise
 
 
-@dataclass(frozen=True)
-class Reason:
-    """One thing for which a map is not green.
-
-    Args:
-        what: name of a limit; or of a check that could not be made: `gsd_unknown`, `colours_unknown`, `sample_small`.
-        value: that was measured, and `amber` and `red`, its limits; None for what has none.
-    """
-
-    what: str
-    value: float | None = None
-    amber: float | None = None
-    red: float | None = None
-
-    @property
-    def rank(self) -> int:
-        """1 for amber, 2 for red."""
-        return 2 if self.value is not None and self.red is not None and self.value > self.red else 1
-
-    @property
-    def text(self) -> str:
-        """For a reader."""
-        said = _REASONS[self.what].format(self.value)
-        return said if self.amber is None else f"{said} (limits {self.amber:g}, {self.red:g})"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is thought of a map.
-
-    Args:
-        colour: green, amber or red.
-        causes: why it is not green; the worst first.
-        figures: what was measured, None where it cannot be.
-        unchecked: what nobody can know of this model, and so says nothing of this map.
-    """
-
-    colour: str
-    causes: tuple[Reason, ...]
-    figures: Mapping[str, float | None]
-    unchecked: tuple[str, ...] = ()
-
-
-def assess(prepared: MappingJob, pixels: Mapping[str, int], doubtful: int, limits: VerdictLimits) -> Verdict:
-    """Look at what is known of a map.
+def assess(prepared: MappingJob, pixels: PixelTotals, doubtful: int, limits: VerdictLimits) -> Verdict:
+    """Compare the measurements of a map with the limits.
 
     Args:
         prepared: raster, model and contract.
-        pixels: account of the map: total, predicted, nodata, failed.
-        doubtful: pixels with little confidence.
-        limits: what is too much.
+        pixels: totals of the map.
+        doubtful: number of pixels with a confidence below 0.7.
+        limits: for amber and red.
     """
-    total, predicted = pixels["total"], max(1, pixels["predicted"])
-    figures = {
+    measured = {
         "distance": distance(prepared.model, prepared.contract.sample.mean),
         "gsd_ratio": _gsd_ratio(prepared),
-        "doubtful": doubtful / predicted,
-        "nodata": pixels["nodata"] / total,
-        "failed": pixels["failed"] / total,
+        "doubtful": doubtful / max(1, pixels.predicted),
+        "nodata": pixels.nodata / pixels.total,
+        "failed": pixels.failed / pixels.total,
     }
-    found = [
+    causes = [
         Reason(name, value, *getattr(limits, name))
-        for name, value in figures.items()
+        for name, value in measured.items()
         if value is not None and value > getattr(limits, name)[0]
     ]
-    found += _not_made(prepared, figures)
-    found.sort(key=lambda cause: -cause.rank)
-    return Verdict(COLOURS[found[0].rank if found else 0], tuple(found), figures, _unchecked(prepared.model))
+    causes += _impossible_checks(prepared, measured["distance"])
+    causes.sort(key=_rank, reverse=True)
+    colour = COLOURS[_rank(causes[0]) if causes else 0]
+    return Verdict(colour, tuple(map(_text, causes)), tuple(causes), _unchecked(prepared.model), **measured)
 
 
-def _not_made(prepared: MappingJob, figures: Mapping[str, float | None]) -> list[Reason]:
-    """Checks that could not be made: each is a doubt."""
-    model, sample, found = prepared.model, prepared.contract.sample, []
+def _rank(cause: Reason) -> int:
+    """1 for amber, 2 for red."""
+    return 2 if cause.value is not None and cause.red is not None and cause.value > cause.red else 1
+
+
+def _text(cause: Reason) -> str:
+    """A reason in words."""
+    text = _REASONS[cause.what].format(cause.value)
+    return text if cause.amber is None else f"{text} (limits {cause.amber:g}, {cause.red:g})"
+
+
+def _impossible_checks(prepared: MappingJob, distance: float | None) -> list[Reason]:
+    """Checks that were not possible; each makes the map amber."""
+    model, sample, causes = prepared.model, prepared.contract.sample, []
     if model.gsd is not None and prepared.info.gsd is None:
-        found.append(Reason("gsd_unknown"))
-    if figures["distance"] is None and sample.valid:
-        found.append(Reason("colours_unknown"))
+        causes.append(Reason("gsd_unknown"))
+    if distance is None and sample.valid:
+        causes.append(Reason("colours_unknown"))
     if not sample.enough:
-        found.append(Reason("sample_small", sample.valid))
-    return found
+        causes.append(Reason("sample_small", sample.valid))
+    return causes
 
 
 def _unchecked(model: SegmentationModel) -> tuple[str, ...]:
-    """What is not compared since the model tells nothing: of that, its card and the run's warnings speak."""
+    """Checks that this model does not allow."""
     checks = [
         (model.gsd is None, "the ground resolution, which the model does not know"),
         ("evaluation" not in model.about, "the model itself: its card has no scores on labels that it had not seen"),
@@ -125,10 +90,10 @@ _REASONS = {
 
 
 def distance(model: SegmentationModel, mean: tuple[float, ...] | None) -> float | None:
-    """How far a colour lies from the pixels that a model was trained on: Mahalanobis (1936), in deviations.
+    """Distance of a colour from the training pixels of a model, in standard deviations: Mahalanobis (1936).
 
-    Bands of one camera rise and fall together, so that what they differ by tells more than how bright they are: the
-    distance is taken with the correlations of the training pixels, which the model's card holds.
+    The bands of one camera are strongly correlated, so a difference between bands says more than brightness. The
+    distance therefore uses the correlations of the training pixels, which the model card holds.
 
     Args:
         model: with `correlation` in `about`, (C, C).
@@ -140,12 +105,12 @@ def distance(model: SegmentationModel, mean: tuple[float, ...] | None) -> float 
     Raises:
         ModelError: the card's correlations are none.
     """
-    told = model.about.get("correlation")
-    if told is None or mean is None:
+    card = model.about.get("correlation")
+    if card is None or mean is None:
         return None
     bands = len(model.bands)
     try:
-        correlation = np.asarray(told, np.float64).reshape(bands, bands) + _RIDGE * np.eye(bands)
+        correlation = np.asarray(card, np.float64).reshape(bands, bands) + _RIDGE * np.eye(bands)
         shift = (np.array(mean) * model.scale - model.mean) / model.std
         return float(np.sqrt(shift @ np.linalg.solve(correlation, shift)))
     except (ValueError, TypeError, np.linalg.LinAlgError) as error:
@@ -153,9 +118,9 @@ def distance(model: SegmentationModel, mean: tuple[float, ...] | None) -> float 
 
 
 def _gsd_ratio(prepared: MappingJob) -> float | None:
-    """The pixels that the network sees over those of its training, or the other way round, whichever is more.
+    """Ratio of the GSD that the network sees to the GSD of its training, or the inverse, whichever is larger.
 
-    What it sees is no finer than the raster; at the model's own resolution finer pixels are averaged to it.
+    The network never sees finer pixels than the raster's; at the model's own GSD finer pixels are averaged.
     """
     model, own, asked = prepared.model.gsd, prepared.info.gsd, prepared.options.gsd
     if model is None or own is None:
@@ -164,10 +129,3 @@ def _gsd_ratio(prepared: MappingJob) -> float | None:
         return max(max(own) / model, model / min(own))
     seen = model if asked == "auto" else float(asked)
     return max(max(*own, seen) / model, model / seen)
-
-
-def as_values(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as JSON values; each reason is a cause in words."""
-    causes = verdict.causes
-    told = {"reasons": [cause.text for cause in causes], "causes": [asdict(cause) for cause in causes]}
-    return {"colour": verdict.colour, **told, "unchecked": list(verdict.unchecked), **verdict.figures}

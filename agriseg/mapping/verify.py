@@ -1,14 +1,12 @@
-"""Is a finished map still what its record says, and does the model still give it?
+"""Checks finished maps against their records.
 
-Everything a record vouches for is looked at again: the files' hashes, every block and overview, the account of
-pixels, and tiles drawn by chance, which go through the network once more.
+The checks are the hashes of the files, every block and overview, the pixel counts, and a random sample of tiles that
+go through the network again.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -19,11 +17,11 @@ from agriseg.errors import DataError
 from agriseg.files import file_hash
 from agriseg.grid import Window, intersection
 from agriseg.inference.predict import Sweep
-from agriseg.json_text import json_line
 from agriseg.legend import NODATA
 from agriseg.mapping.prepare import MappingJob, prepare
 from agriseg.mapping.record import describe_plan
-from agriseg.maps.reader import RECORD, find_records, read_record
+from agriseg.maps.reader import find_records
+from agriseg.maps.record import RECORD, RunParameters, RunRecord, read_json
 from agriseg.maps.stem import CHANGE, INDEX, LAYERS, Stem
 from agriseg.maps.versions import versions
 from agriseg.model import load_model
@@ -42,10 +40,10 @@ _ROWS = 512  # read at once
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """One thing that was looked at.
+    """The result of one check.
 
     Args:
-        what: a file, the account, a tile.
+        what: a file, the pixel counts, a tile.
         wrong: what is not as recorded; None if all is well.
     """
 
@@ -65,23 +63,23 @@ def verify(
         seed: of their choice.
 
     Yields:
-        What was looked at, as soon as it was.
+        The result of each check, as soon as it is known.
 
     Raises:
         InputMissing: no record there.
         DataError: a record that cannot be read.
     """
     for path in find_records(folder):
-        record = read_record(path)
+        record = RunRecord.read(path)
         damaged = False
-        for finding in _files(path, record):
+        for finding in _files(path, record.outputs, record.contents):
             damaged |= finding.wrong is not None
             yield finding
         yield from _strays(Stem.of(path))
         if damaged:
             continue  # what a map should be cannot be learnt from files that are not it
         stem = path.name.removesuffix(RECORD)
-        yield _account(path.with_name(f"{stem}_classes.tif"), record)
+        yield _pixel_counts(path.with_name(f"{stem}_classes.tif"), record)
         yield from _made_of(path, record)
         if tiles:
             yield from _tiles(path, record, image, model, tiles, seed)
@@ -95,35 +93,35 @@ def _strays(stem: Stem) -> Iterator[VerifyResult]:
         )
 
 
-def _made_of(run: Path, record: dict[str, Any]) -> Iterator[VerifyResult]:
+def _made_of(run: Path, record: RunRecord) -> Iterator[VerifyResult]:
     """The files of layers, changes and indices, and whether they are of the map and of the raster as these are now."""
-    now, raster = {"sha256": file_hash(run)}, {"files": record["input"]["files"]}
-    expected = {
-        LAYERS: ("run", now, "are of an earlier run"),
-        CHANGE: ("later", now, "are of an earlier run"),
-        INDEX: ("input", raster, "are not of the raster that was mapped"),
-    }
-    for end, (source, expected_of, wrong) in expected.items():
+    run_hash = file_hash(run)
+    sources = (
+        (LAYERS, "run", "sha256", run_hash, "are of an earlier run"),
+        (CHANGE, "later", "sha256", run_hash, "are of an earlier run"),
+        (INDEX, "input", "files", record.input.identity.as_list(), "are not of the raster that was mapped"),
+    )
+    for end, source, name, expected, wrong in sources:
         path = Stem.of(run).path(end)
         if path.is_file():
-            told = read_record(path)
-            yield from _files(path, told)
-            same = all(told[source].get(name) == value for name, value in expected_of.items())
+            values = read_json(path)
+            yield from _files(path, values["outputs"], values["contents"])
+            same = values[source].get(name) == expected
             yield VerifyResult(f"{path}: what {run.name} tells of", None if same else f"{wrong}; make them again")
 
 
-def _files(path: Path, record: dict[str, Any]) -> Iterator[VerifyResult]:
-    """Each file of the record: there, unchanged, and readable in every block and overview."""
-    for name, told in record["outputs"].items():
+def _files(path: Path, outputs: Mapping[str, str], contents: Mapping[str, str]) -> Iterator[VerifyResult]:
+    """Each file of a record: there, unchanged, and readable in every block and overview."""
+    for name, sha256 in outputs.items():
         file = path.with_name(Path(name).name)
         if not file.is_file():
             yield VerifyResult(str(file), "is gone")
-        elif name in record["contents"]:
-            yield _said(file, told, record["contents"][name])
-        elif file_hash(file) != told:
+        elif name in contents:
+            yield _content(file, sha256, contents[name])
+        elif file_hash(file) != sha256:
             yield VerifyResult(str(file), "is not what was written: its SHA-256 is another")
         elif file.suffix == ".tif":
-            yield from _strangers(file, record["outputs"])
+            yield from _strangers(file, outputs)
             try:
                 levels = _read_all(file)
                 yield VerifyResult(f"{file}: every block, {levels} overviews")
@@ -133,11 +131,13 @@ def _files(path: Path, record: dict[str, Any]) -> Iterator[VerifyResult]:
             yield VerifyResult(str(file))
 
 
-def _said(file: Path, told: str, content: str) -> VerifyResult:
-    """A file that viewers write to when they only look; what counts is what it says of the map."""
+def _content(file: Path, sha256: str, content: str) -> VerifyResult:
+    """A file that viewers write to when they open it; its content for the map must be the recorded one."""
     if file_content(file) != content:
         return VerifyResult(str(file), "does not say what was written: another legend, place, scale or feature")
-    return VerifyResult(str(file) if file_hash(file) == told else f"{file}: written to by a viewer, and says the same")
+    return VerifyResult(
+        str(file) if file_hash(file) == sha256 else f"{file}: written to by a viewer, and says the same"
+    )
 
 
 def _strangers(raster: Path, outputs: Mapping[str, str]) -> Iterator[VerifyResult]:
@@ -165,72 +165,75 @@ def _strips(dataset: rasterio.DatasetReader) -> Iterator[NDArray[np.uint8]]:
         yield dataset.read(window=rasterio.windows.Window(0, row, dataset.width, height))
 
 
-def _account(classes: Path, record: dict[str, Any]) -> VerifyResult:
-    """Pixels of each class and without data, counted anew."""
+def _pixel_counts(classes: Path, record: RunRecord) -> VerifyResult:
+    """Pixels of each class and without data, counted again."""
     counts = np.zeros(256, np.int64)
     with open_raster(classes) as dataset:
         for rows in _strips(dataset):
             counts += np.bincount(rows.ravel(), minlength=256)
-    pixels = record["pixels"]
-    told = np.zeros(256, np.int64)
-    for entry in record["classes"]:
-        told[entry["id"]] = entry["pixels"]
-    told[NODATA] = pixels["nodata"] + pixels["failed"]
-    what = f"{classes}: the account of {pixels['total']:,} pixels"
-    if pixels["total"] != pixels["predicted"] + told[NODATA] or pixels["predicted"] != told[:NODATA].sum():
+    pixels = record.pixels
+    expected = np.zeros(256, np.int64)
+    for entry in record.classes:
+        expected[entry.id] = entry.pixels
+    expected[NODATA] = pixels.nodata + pixels.failed
+    what = f"{classes}: the account of {pixels.total:,} pixels"
+    if pixels.total != pixels.predicted + expected[NODATA] or pixels.predicted != expected[:NODATA].sum():
         return VerifyResult(what, "the record's own numbers do not add up")
-    if not np.array_equal(counts, told):
-        value = int(np.flatnonzero(counts != told)[0])
-        return VerifyResult(what, f"{counts[value]:,} pixels of value {value}, the record says {told[value]:,}")
+    if not np.array_equal(counts, expected):
+        value = int(np.flatnonzero(counts != expected)[0])
+        return VerifyResult(what, f"{counts[value]:,} pixels of value {value}, the record says {expected[value]:,}")
     return VerifyResult(what)
 
 
 def _tiles(
-    path: Path, record: dict[str, Any], image: Path | None, model: Path | None, count: int, seed: int
+    path: Path, record: RunRecord, image: Path | None, model: Path | None, count: int, seed: int
 ) -> Iterator[VerifyResult]:
     """Run some tiles again, and compare the classes."""
-    image = image or Path(record["input"]["path"])
+    image = image or Path(record.input.path)
     if (wrong := _other_input(image, record)) is not None:
         yield VerifyResult(str(image), wrong)
         return
-    known = model or (record["model"]["path"] and Path(record["model"]["path"]))
+    known = model or (record.model.path and Path(record.model.path))
     if not known:
         yield VerifyResult("the model", "the record does not say where it was; name it with -m")
         return
     loaded = load_model(known)
-    if loaded.fingerprint != record["model"]["fingerprint"]:
+    if loaded.fingerprint != record.model.fingerprint:
         yield VerifyResult(str(known), "is not the model that made the map; say where that is with -m")
         return
     prepared = prepare(image, loaded, _options(record))
-    if change := _differs(describe_plan(prepared), record["parameters"]):
+    parameters = describe_plan(prepared)
+    if change := _differs(parameters, record.parameters):
         yield VerifyResult(str(image), f"would be run with another {change} today")
         return
-    same = record["versions"] == versions() and record["machine"]["torch_threads"] == torch.get_num_threads()
-    same &= record["parameters"]["device"] == describe_plan(prepared)["device"]
+    same = record.versions == versions() and record.machine.torch_threads == torch.get_num_threads()
+    same &= record.parameters.device == parameters.device
     stem = path.name.removesuffix(RECORD)
     for window in _drawn(prepared, count, seed):
         yield _again(prepared, window, path.with_name(f"{stem}_classes.tif"), _SAME_MACHINE if same else _OTHER_MACHINE)
 
 
-def _other_input(image: Path, record: dict[str, Any]) -> str | None:
-    """What is not as it was of the raster that was mapped, or of the files beside it; None if nothing is."""
-    if not image.is_file() or file_hash(image) != record["input"]["sha256"]:
+def _other_input(image: Path, record: RunRecord) -> str | None:
+    """How the raster or a file beside it differs from what was mapped; None if it does not."""
+    if not image.is_file() or file_hash(image) != record.input.sha256:
         return "is not the raster that was mapped; say where that is with --input"
-    odd = InputIdentity.of(image).differs(InputIdentity.from_record(record["input"]["files"]))
+    odd = InputIdentity.of(image).differs(record.input.identity)
     return odd and f"{odd} beside it is not what it was when it was mapped; put it back, or map the raster again"
 
 
-def _options(record: dict[str, Any]) -> RunOptions:
-    """Those of the run, with what was chosen for the user; on any device."""
-    told, parameters = record["options"], record["parameters"]
-    chosen = {"tile": parameters["tile_px"], "overlap": parameters["overlap_px"], "margin": parameters["margin_px"]}
-    return RunOptions.of(**{**told, **chosen, "batch": parameters["batch"], "max_memory": None, "device": "auto"})
+def _options(record: RunRecord) -> RunOptions:
+    """The options of the run, with the tiles that the plan chose; on any device."""
+    how = record.parameters
+    return replace(
+        record.run_options, tile=how.tile_px, overlap=how.overlap_px, margin=how.margin_px, batch=how.batch,
+        max_memory=None, device="auto",
+    )  # fmt: skip
 
 
-def _differs(now: dict[str, Any], told: dict[str, Any]) -> str | None:
-    """The first parameter that is another, of those that decide the map."""
-    decisive = [name for name in told if name not in ("device", "batch", "expected_memory_bytes")]
-    return next((name for name in decisive if json.loads(json_line(now.get(name))) != told[name]), None)
+def _differs(now: RunParameters, then: RunParameters) -> str | None:
+    """The first parameter that differs, of those that decide the map."""
+    decisive = [name for name in vars(then) if name not in ("device", "batch", "expected_memory_bytes")]
+    return next((name for name in decisive if getattr(now, name) != getattr(then, name)), None)
 
 
 def _drawn(prepared: MappingJob, count: int, seed: int) -> list[Window]:

@@ -1,17 +1,17 @@
 """A finished map: mask and confidence on one grid, read in strips of rows."""
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from agriseg.errors import AgrisegError, DataError, InputMissing
+from agriseg.errors import DataError, InputMissing
 from agriseg.legend import NODATA, Legend
+from agriseg.maps.record import RECORD, RunRecord
 from agriseg.raster.gdal_env import gdal_calls
 from agriseg.raster.geodesy import pixel_areas
 from agriseg.raster.header import Georeference, RasterInfo
@@ -20,8 +20,6 @@ from agriseg.run_layers import CLASSES, CONFIDENCE
 
 ROWS = 1024
 """Rows of a strip; two rows of blocks of the published files."""
-RECORD = "_run.json"
-"""End of the name of a run's record."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class MapStrip:
 
 
 class MaskSource(Protocol):
-    """A mask and its confidence, as a run has made them or clipped or cleaned up since; on one grid."""
+    """A mask and its confidence on one grid: of a run, or clipped or cleaned up."""
 
     @property
     def legend(self) -> Legend:
@@ -75,14 +73,14 @@ class MaskSource(Protocol):
 
 @dataclass(frozen=True)
 class FinishedMap:
-    """What a run has made.
+    """The map of a finished run.
 
     Args:
         classes, confidence: the layers' files.
         legend: of the mask.
         georeference: of both.
         width, height: pixels.
-        record: of the run, JSON values; empty for a map that has none.
+        record: of the run.
     """
 
     classes: Path
@@ -91,7 +89,7 @@ class FinishedMap:
     georeference: Georeference
     width: int
     height: int
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: RunRecord
 
     @classmethod
     def of(cls, record: Path) -> "FinishedMap":
@@ -101,23 +99,20 @@ class FinishedMap:
             InputMissing: a layer is not there.
             DataError: the record or a layer is damaged, or they are not of one run.
         """
-        told = read_record(record)
+        run = RunRecord.read(record)
         stem = record.name.removesuffix(RECORD)
         classes, confidence = (record.with_name(f"{stem}_{layer.raster}") for layer in (CLASSES, CONFIDENCE))
         for path in (classes, confidence):
             if not path.is_file():
                 raise InputMissing(f"{path}: is gone, the record {record.name} has it; run agriseg run again")
-        try:
-            names = [str(entry["name"]) for entry in told["classes"]]
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{record}: names no classes; run agriseg run again") from error
+        names = [entry.name for entry in run.classes]
         info, sure = (RasterInfo.read(path) for path in (classes, confidence))
         if (info.width, info.height) != (sure.width, sure.height):
             raise DataError(f"{confidence}: of another size than {classes.name}; run agriseg run again")
         with open_raster(classes) as dataset:
             colours = dataset.colormap(1)
         legend = Legend.from_names(names, ["#{:02x}{:02x}{:02x}".format(*colours[k]) for k in range(len(names))])
-        return cls(classes, confidence, legend, info.georeference, info.width, info.height, told)
+        return cls(classes, confidence, legend, info.georeference, info.width, info.height, run)
 
     @property
     def stem(self) -> str:
@@ -131,11 +126,11 @@ class FinishedMap:
 
     @property
     def doubts(self) -> list[str]:
-        """What to say of a map whose own verdict is not green; what is made of it is no better."""
-        verdict = self.record.get("verdict") or {}
-        if verdict.get("colour", "green") == "green":
+        """Warning for all that is made of a map whose verdict is not green; empty if it is."""
+        verdict = self.record.verdict
+        if verdict.colour == "green":
             return []
-        return [f"the verdict of {self.stem} is {verdict['colour']}: {'; '.join(verdict['reasons'])}"]
+        return [f"the verdict of {self.stem} is {verdict.colour}: {'; '.join(verdict.reasons)}"]
 
     def strips(self, rows: int = ROWS) -> Iterator[MapStrip]:
         """The map from its top to its bottom, `rows` at a time.
@@ -172,10 +167,10 @@ class FinishedMap:
 
 @dataclass(frozen=True)
 class SameGrid:
-    """What is on the grid of a source, and has its legend.
+    """Base of sources on the grid of another source, with its legend.
 
     Args:
-        source: that it is made of.
+        source: the other source.
     """
 
     source: MaskSource
@@ -229,20 +224,3 @@ def find_records(place: Path) -> list[Path]:
     if not records:
         raise InputMissing(f"{place}: no record of a run (*{RECORD}); name the folder that agriseg run wrote")
     return records
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """The record of a run, JSON values.
-
-    Raises:
-        DataError: damaged, or of another format.
-    """
-    try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if record["format"] != 1:
-            raise DataError(f"{path}: format {record['format']}, expected 1; use the agriseg that wrote it")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, AgrisegError):
-            raise
-        raise DataError(f"{path}: no record of a run, or damaged; run agriseg run again") from error
-    return record

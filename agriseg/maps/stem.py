@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agriseg.files import remove
-from agriseg.maps.reader import RECORD
+from agriseg.maps.record import RECORD
 from agriseg.raster.identity import InputIdentity
 from agriseg.run_layers import RUN_LAYERS
 from agriseg.vectors.geopackage import has_layer

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agriseg.maps.reader import FinishedMap
+from agriseg.maps.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -14,20 +15,20 @@ class MapSummary:
     Args:
         stem: of the map's files.
         date: of the flight, ISO 8601; None if no name tells it.
-        made: when the map was finished, ISO 8601; None if unknown.
+        made: when the map was finished, ISO 8601.
         rows: a mapping a class, as `table.AreaRow` has it: class, pixels, hectares, share_of_field and so on.
         affected: names of the classes that are trouble.
-        verdict: green, amber or red; None if unknown.
+        verdict: green, amber or red.
         model: fingerprint of the model.
     """
 
     stem: str
     date: str | None
-    made: str | None
+    made: str
     rows: tuple[Mapping[str, Any], ...]
     affected: tuple[str, ...]
-    verdict: str | None
-    model: str | None
+    verdict: str
+    model: str
 
     @classmethod
     def of(cls, run: FinishedMap, layers: Mapping[str, Any] | None) -> "MapSummary":
@@ -36,14 +37,14 @@ class MapSummary:
         rows = _counted(record) if layers is None else layers["areas"][: len(run.legend)]
         affected = {} if layers is None else layers["options"]["affected"] or {}
         return cls(
-            run.stem, _part(record, "input").get("acquired"), record.get("finished"), tuple(rows), tuple(affected),
-            _part(record, "verdict").get("colour"), _part(record, "model").get("fingerprint"),
+            run.stem, record.input.acquired, record.finished, tuple(rows), tuple(affected), record.verdict.colour,
+            record.model.fingerprint,
         )  # fmt: skip
 
     @property
     def day(self) -> str:
         """To sort by: the flight's, or when the map was made."""
-        return self.date or self.made or ""
+        return self.date or self.made
 
     @property
     def hectares(self) -> float | None:
@@ -67,26 +68,20 @@ class MapSummary:
         return [row for row in self.rows if row["class"] in self.affected]
 
 
-def _counted(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _counted(record: RunRecord) -> list[dict[str, Any]]:
     """Rows of a map without layers: what the run has counted."""
-    counts = record["classes"]
-    by_area = all(entry.get("hectares") is not None for entry in counts)
+    by_area = all(entry.hectares is not None for entry in record.classes)
     unit = "hectares" if by_area else "pixels"
-    total = sum(entry.get(unit) or 0 for entry in counts)
+    total = sum(getattr(entry, unit) for entry in record.classes)
     return [
         {
-            "class": entry["name"], "pixels": entry.get("pixels"), "hectares": entry.get("hectares"),
-            "share_of_field": (entry.get(unit) or 0) / total if total else None,
+            "class": entry.name, "pixels": entry.pixels, "hectares": entry.hectares,
+            "share_of_field": getattr(entry, unit) / total if total else None,
         }
-        for entry in counts
+        for entry in record.classes
     ]  # fmt: skip
 
 
 def _total(rows: Any) -> float | None:
     areas = [row["hectares"] for row in rows]
     return None if any(area is None for area in areas) else float(sum(areas))
-
-
-def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = record.get(name)
-    return found if isinstance(found, dict) else {}

@@ -102,7 +102,7 @@ def _earlier(place: Path | None, record: Path, now: FinishedMap, warnings: list[
         raise UsageError(f"--previous {place}: is the map itself; name that of an earlier date")
     run, layers, _ = finished_run(records[0])
     check_trend(run, now)
-    days = [(each.record.get("input") or {}).get("acquired") for each in (run, now)]
+    days = [each.record.input.acquired for each in (run, now)]
     if not all(days) or days[0] == days[1]:
         warnings.append("the days of the two maps are unknown or the same: which of them is the earlier is your word")
     return MapSummary.of(run, layers)

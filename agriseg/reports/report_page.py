@@ -15,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from agriseg.maps.record import RunRecord
 from agriseg.reports.map_figure import MapPicture
 from agriseg.reports.map_summary import MapSummary
 from agriseg.reports.translations import Translator
@@ -50,7 +51,7 @@ class ReportData:
     """
 
     now: MapSummary
-    record: Mapping[str, Any]
+    record: RunRecord
     layers: Mapping[str, Any] | None
     picture: MapPicture
     spots: Sequence[tuple[float, float]] = ()
@@ -61,7 +62,7 @@ class ReportData:
     @property
     def all_warnings(self) -> list[str]:
         """Of the run, its layers and this page, each once."""
-        told = [*self.record.get("warnings", ()), *(self.layers or {}).get("warnings", ()), *self.warnings]
+        told = [*self.record.warnings, *(self.layers or {}).get("warnings", ()), *self.warnings]
         return list(dict.fromkeys(told))
 
 
@@ -234,19 +235,14 @@ _CAUSES = {
 
 def _causes(story: ReportData, words: Translator) -> list[str]:
     """Why the verdict is not green."""
-    verdict = story.record.get("verdict") or {}
-    told = verdict.get("causes")
-    if told is None:
-        return list(verdict.get("reasons", ()))
-    return [words(_CAUSES[cause["what"]], **cause) for cause in told]
+    return [words(_CAUSES[cause.what], **vars(cause)) for cause in story.record.verdict.causes]
 
 
 def _bins(story: ReportData) -> list[dict[str, float]]:
     """Bars of the histogram of confidence: from, to, share, and height in percent of the tallest, by square roots."""
-    told = story.record.get("confidence")
-    if not told or not sum(told["pixels"]):
+    pixels, step = story.record.confidence.pixels, story.record.confidence.bin
+    if not sum(pixels):
         return []
-    pixels, step = told["pixels"], told["bin"]
     return [
         {
             "low": k * step,
@@ -260,10 +256,9 @@ def _bins(story: ReportData) -> list[dict[str, float]]:
 
 def _model(story: ReportData) -> dict[str, Any]:
     """The model's name and its scores, if its card has any."""
-    model = story.record.get("model") or {}
-    scores = model.get("evaluation") or {}
+    scores = story.record.model.evaluation or {}
     return {
-        "name": model.get("name"),
+        "name": story.record.model.name,
         "miou": scores.get("miou"),
         "classes": scores.get("classes", ()),
         "scores": scores,
@@ -273,26 +268,21 @@ def _model(story: ReportData) -> dict[str, Any]:
 def _making(story: ReportData, words: Translator) -> list[tuple[str, str]]:
     """What made the map, as name and text."""
     record = story.record
-    image, model, how = (record.get(name) or {} for name in ("input", "model", "parameters"))
-    pixels, seconds = record.get("pixels") or {}, record.get("seconds") or {}
-    tile = f"{how.get('tile_px')} px, {how.get('overlap_px')} px, {how.get('margin_px')} px ({how.get('blend')})"
+    image, model, how = record.input, record.model, record.parameters
     rows = [
-        ("Image", image.get("path")),
-        ("SHA-256 of the image", image.get("sha256")),
-        (
-            "Size",
-            f"{image['width']:,} x {image['height']:,} px, {image['bands']} x {image['dtype']}" if image else None,
-        ),
-        ("Coordinate system", image.get("crs")),
-        ("Model", model and f"{model.get('name')} ({model.get('architecture')})"),
-        ("Fingerprint of the weights", model.get("fingerprint")),
-        ("Bands", ", ".join(f"{role} = {number}" for role, number in (how.get("bands") or {}).items())),
-        ("Tile, overlap, margin", tile if how else None),
-        ("Device", how and f"{how.get('device')}, {how.get('precision')}"),
-        ("Pixels", ", ".join(f"{words(name)} {count:,}" for name, count in pixels.items())),
-        ("Finished", record.get("finished")),
-        ("Seconds", f"{sum(seconds.values()):,.0f}" if seconds else None),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in (record.get("versions") or {}).items())),
+        ("Image", image.path),
+        ("SHA-256 of the image", image.sha256),
+        ("Size", f"{image.width:,} x {image.height:,} px, {image.bands} x {image.dtype}"),
+        ("Coordinate system", image.crs),
+        ("Model", f"{model.name} ({model.architecture})"),
+        ("Fingerprint of the weights", model.fingerprint),
+        ("Bands", ", ".join(f"{role} = {number}" for role, number in how.bands.items())),
+        ("Tile, overlap, margin", f"{how.tile_px} px, {how.overlap_px} px, {how.margin_px} px ({how.blend})"),
+        ("Device", f"{how.device}, {how.precision}"),
+        ("Pixels", ", ".join(f"{words(name)} {count:,}" for name, count in vars(record.pixels).items())),
+        ("Finished", record.finished),
+        ("Seconds", f"{record.seconds.total:,.0f}"),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
         ("Layers' options", _chosen((story.layers or {}).get("options"))),
     ]
     return [(words(name), str(text)) for name, text in rows if text]

@@ -18,7 +18,8 @@ from agriseg.change.pair import check_trend
 from agriseg.errors import DataError, OutputError, UsageError
 from agriseg.figures.quicklook import class_picture
 from agriseg.maps.discover import DATE, field_and_date, first_day
-from agriseg.maps.reader import RECORD, FinishedMap
+from agriseg.maps.reader import FinishedMap
+from agriseg.maps.record import RECORD
 from agriseg.reports.map_summary import MapSummary
 from agriseg.reports.report import finished_run, is_page
 from agriseg.reports.timeline_page import TimelineEntry, season_page
@@ -57,8 +58,7 @@ class MapEntry:
         """
         run, layers, _ = finished_run(record)
         numbers = MapSummary.of(run, layers)
-        told = (run.record.get("input") or {}).get("path")
-        image = Path(told).name if told else f"{run.stem}.tif"
+        image = Path(run.record.input.path).name
         name = (record.parent.relative_to(below) / image).as_posix() if record.is_relative_to(below) else image
         field, day = field_and_date(name, pattern)
         if pattern and day and first_day(day) != day:
@@ -70,7 +70,7 @@ class MapEntry:
         return cls(
             record,
             field,
-            date.fromisoformat(str(flown) if known else (numbers.made or "1970-01-01")[:10]),
+            date.fromisoformat(str(flown) if known else numbers.made[:10]),
             known,
             numbers,
         )

@@ -131,8 +131,8 @@ def test_a_damaged_block_of_a_resampled_raster(tmp_path: Path, oracle: Segmentat
     first, last = int(64 / 2.7), -int(-128 // 2.7)
     truth[first:last, first:last] = 255
     np.testing.assert_array_equal(got, truth)
-    assert report.pixels["failed"] == (last - first) ** 2
-    assert report.pixels["nodata"] == 0
+    assert report.pixels.failed == (last - first) ** 2
+    assert report.pixels.nodata == 0
 
 
 @pytest.mark.fault("I02", "K01")

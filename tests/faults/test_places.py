@@ -297,7 +297,7 @@ def test_thin_rasters_with_overviews(
     layered = segment(tmp_path / "b.tif", oracle, tmp_path / "layered", gsd=gsd)
     if gsd == "native":
         np.testing.assert_array_equal(read(layered.classes), read(plain.classes))
-    assert layered.pixels["nodata"] == layered.pixels["failed"] == 0
+    assert layered.pixels.nodata == layered.pixels.failed == 0
 
 
 @pytest.mark.fault("S02")

@@ -1,6 +1,7 @@
 """What commands print for people."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
 def show_report(report: "RunReport") -> str:
     """The hectares, the account and the files of a run."""
     lines = [f"  {'class':20} {'share':>7} {'pixels':>14} {'hectares':>12}"]
-    predicted = max(1, report.pixels["predicted"])
+    predicted = max(1, report.pixels.predicted)
     for count in report.counts:
         area = "unknown" if count.hectares is None else f"{count.hectares:,.4f}"
         lines.append(f"  {count.name:20} {count.pixels / predicted:7.2%} {count.pixels:14,} {area:>12}")
-    account = ", ".join(f"{name} {pixels:,}" for name, pixels in report.pixels.items())
+    account = ", ".join(f"{name} {pixels:,}" for name, pixels in vars(report.pixels).items())
     lines.append(f"  pixels: {account}; {report.tiles} tiles run")
-    lines.append(f"  verdict: {report.verdict['colour']}")
-    lines += [f"    {reason}" for reason in report.verdict["reasons"]]
-    lines += [f"    not checked: {what}" for what in report.verdict["unchecked"]]
+    lines.append(f"  verdict: {report.verdict.colour}")
+    lines += [f"    {reason}" for reason in report.verdict.reasons]
+    lines += [f"    not checked: {what}" for what in report.verdict.unchecked]
     lines += [str(path) for path in report.files]
     return "\n".join(lines)
 
@@ -77,13 +78,13 @@ def show_raster(info: "RasterInfo") -> list[tuple[str, str]]:
 
 def show_prepared(prepared: "MappingJob", *, as_json: bool) -> None:
     """Print what a run would do."""
-    from agriseg.mapping.record import describe_model, describe_plan, describe_raster
+    from agriseg.mapping.record import describe_network, describe_plan, describe_raster
 
     sample = prepared.contract.sample
     if as_json:
         record: dict[str, Any] = {
-            "input": describe_raster(prepared.info), "model": describe_model(prepared),
-            "parameters": describe_plan(prepared), "warnings": prepared.warnings,
+            "input": asdict(describe_raster(prepared.info)), "model": asdict(describe_network(prepared)),
+            "parameters": asdict(describe_plan(prepared)), "warnings": prepared.warnings,
             "valid_share": sample.valid_share, "valid_share_is_exact": sample.complete,
             "hectares": prepared.hectares,
         }  # fmt: skip

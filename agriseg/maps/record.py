@@ -1,0 +1,331 @@
+"""The record of a run, `*_run.json`: its parts as values, and the only code that reads and writes it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from agriseg import files
+from agriseg.errors import DataError
+from agriseg.json_text import json_document, nodata_value
+from agriseg.options.run import RunOptions
+from agriseg.raster.identity import InputFile, InputIdentity
+
+RECORD = "_run.json"
+"""End of the name of a run's record."""
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RasterRecord:
+    """Header of the input raster.
+
+    Args:
+        path: absolute path.
+        bytes: size of the file.
+        acquired: date of the flight, ISO 8601; None if no name contains one.
+        width, height, bands: size in pixels and number of bands.
+        dtype: of the stored numbers.
+        crs: authority code or WKT; None without a CRS.
+        transform: the six numbers of the affine transform.
+        gsd_m: ground sample distance along a row and along a column, metres; None if unknown.
+    """
+
+    path: str
+    bytes: int
+    acquired: str | None
+    width: int
+    height: int
+    bands: int
+    dtype: str
+    crs: str | None
+    transform: tuple[float, ...]
+    gsd_m: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class InputRecord(RasterRecord):
+    """The input raster: its header, SHA-256, and all files that GDAL opens with it."""
+
+    sha256: str
+    files: tuple[InputFile, ...]
+
+    @property
+    def identity(self) -> InputIdentity:
+        """The content of the raster and of the files beside it."""
+        return InputIdentity(self.files)
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """The part of a model that decides the map; see `SegmentationModel` for the fields."""
+
+    name: str
+    fingerprint: str
+    architecture: str | None
+    classes: tuple[str, ...]
+    bands: tuple[str, ...]
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    gsd_m: float | None
+    stride_px: int
+    align_px: int
+    halo_px: int | None
+    temperature: float
+
+
+@dataclass(frozen=True)
+class ModelRecord(NetworkRecord):
+    """The model: also the path of its file, and the scores on its model card as JSON values; None if it has none."""
+
+    path: str | None
+    evaluation: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class RunParameters:
+    """The effective parameters: what the options and the plan came to.
+
+    Args:
+        bands: band number of each role.
+        alpha_bands: numbers of the validity bands.
+        nodata: band number and value; `nan`, `inf` and `-inf` are words.
+        file_mask: whether the file's own mask counts.
+        working_size: width and height of the grid that the network sees, pixels.
+        resampling_factor: raster pixels per pixel of that grid, along a row and along a column.
+        window: column, row, width and height of the mapped part of that grid.
+        blend: preset.
+        tile_px, overlap_px, margin_px: of the tiles.
+        exact: whether the map equals an untiled run.
+        on_read_error: stop or nodata.
+        tiles: number of tiles.
+        batch: tiles per forward pass.
+        band_rows: tile rows per Dask task.
+        device: type, or product name of a GPU.
+        precision: fp32 or bf16.
+        expected_memory_bytes: estimate of the plan.
+    """
+
+    bands: Mapping[str, int]
+    alpha_bands: tuple[int, ...]
+    nodata: tuple[tuple[int, float | str], ...]
+    file_mask: bool
+    working_size: tuple[int, int]
+    resampling_factor: tuple[float, float]
+    window: tuple[int, int, int, int]
+    blend: str
+    tile_px: int
+    overlap_px: int
+    margin_px: int
+    exact: bool
+    on_read_error: str
+    tiles: int
+    batch: int
+    band_rows: int
+    device: str
+    precision: str
+    expected_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class PixelTotals:
+    """Pixels of a map: total = predicted + nodata + failed."""
+
+    total: int
+    predicted: int
+    nodata: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """Pixels and hectares of one class. `hectares` is None where the ground area is unknown."""
+
+    id: int
+    name: str
+    pixels: int
+    hectares: float | None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason why a map is not green.
+
+    Args:
+        what: name of a limit; or of a check that was not possible: `gsd_unknown`, `colours_unknown`, `sample_small`.
+        value: the measurement, and `amber` and `red`, its limits; None for what has none.
+    """
+
+    what: str
+    value: float | None = None
+    amber: float | None = None
+    red: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a map deserves trust.
+
+    Args:
+        colour: green, amber or red.
+        reasons: why it is not green, in words; the worst first.
+        causes: the same as values.
+        unchecked: checks that are not possible with this model.
+        distance, gsd_ratio, doubtful, nodata, failed: the measurements, see `VerdictLimits`; None where unknown.
+    """
+
+    colour: str
+    reasons: tuple[str, ...]
+    causes: tuple[Reason, ...]
+    unchecked: tuple[str, ...]
+    distance: float | None
+    gsd_ratio: float | None
+    doubtful: float | None
+    nodata: float | None
+    failed: float | None
+
+
+@dataclass(frozen=True)
+class ConfidenceHistogram:
+    """Pixels by confidence, in bins of width `bin` from 0 to 1."""
+
+    bin: float
+    pixels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RunSeconds:
+    """Wall-clock time of the two parts of a run."""
+
+    map: float
+    publish: float
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.map + self.publish
+
+
+@dataclass(frozen=True)
+class MachineRecord:
+    """The computer that ran it."""
+
+    system: str
+    python: str
+    processor: str
+    torch_threads: int
+    device: str
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The record of a run: everything needed to trust the map, or to make it again.
+
+    Args:
+        finished: ISO 8601, UTC.
+        input: the raster.
+        model: the model.
+        parameters: what the options and the plan came to.
+        options: the user's choices, as `RunOptions.of` takes them.
+        run: key of the run, see `RunIdentity`.
+        pixels: totals of the map.
+        classes: counts of each class, in the order of the legend.
+        lost_windows: column, row, width and height of what could not be read.
+        tiles_run: tiles that went through the network; the others held no data.
+        verdict: whether the map deserves trust.
+        seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
+        confidence: histogram of the confidence layer.
+        warnings: for the reader of the map.
+        seconds: wall-clock time.
+        outputs: SHA-256 of each file, by name.
+        contents: hash of the content of those files that viewers write to, by name.
+        versions: of the packages.
+        machine: the computer.
+    """
+
+    finished: str
+    input: InputRecord
+    model: ModelRecord
+    parameters: RunParameters
+    options: Mapping[str, Any]
+    run: str
+    pixels: PixelTotals
+    classes: tuple[ClassCount, ...]
+    lost_windows: tuple[tuple[int, int, int, int], ...]
+    tiles_run: int
+    verdict: Verdict
+    seam_ratio: float | None
+    confidence: ConfidenceHistogram
+    warnings: tuple[str, ...]
+    seconds: RunSeconds
+    outputs: Mapping[str, str]
+    contents: Mapping[str, str]
+    versions: Mapping[str, str]
+    machine: MachineRecord
+
+    @classmethod
+    def read(cls, path: Path) -> "RunRecord":
+        """The record in a file.
+
+        Raises:
+            DataError: it is damaged, of another format, or no record of a run.
+        """
+        values = read_json(path)
+        try:
+            return _adapter().validate_python(values)
+        except ValidationError as error:
+            raise DataError(f"{path}: no record of a run, {_fault(error)}; run agriseg run again") from error
+
+    def write(self, path: Path) -> None:
+        """Write it whole or not at all.
+
+        Raises:
+            StorageError: the disk did not take it.
+        """
+        files.write_text(path, json_document({"format": FORMAT, **asdict(self)}))
+
+    @property
+    def run_options(self) -> RunOptions:
+        """The user's choices."""
+        return RunOptions.of(**self.options)
+
+
+def options_json(options: RunOptions) -> dict[str, Any]:
+    """Options as JSON values; `RunOptions.of` reads them back."""
+    window = options.window
+    corners = None if window is None else [window.col_off, window.row_off, window.width, window.height]
+    return {**asdict(options), "window": corners, "bands": options.bands, "nodata": nodata_value(options.nodata)}
+
+
+@cache
+def _adapter() -> TypeAdapter[RunRecord]:
+    return TypeAdapter(RunRecord)
+
+
+def _fault(error: ValidationError) -> str:
+    """The first part that is missing or wrong."""
+    first = error.errors()[0]
+    name = ".".join(map(str, first["loc"]))
+    return f"it has no {name!r}" if first["type"] == "missing" else f"{name!r} is damaged"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """JSON values of a record of any kind.
+
+    Raises:
+        DataError: it is damaged, or of another format.
+    """
+    try:
+        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        found = values["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no record of a run, or damaged; run agriseg run again") from error
+    if found != FORMAT:
+        raise DataError(f"{path}: format {found}, expected {FORMAT}; use the agriseg that wrote it")
+    return values
