@@ -8,23 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agriseg.errors import AgrisegError
-    from agriseg.evaluation.evaluate import Evaluation, evaluate
+    from agriseg.evaluation.evaluate import evaluate
+    from agriseg.evaluation.scores import Evaluation
     from agriseg.grid import TileGrid, Window
+    from agriseg.labels.label_set import LabelOptions
     from agriseg.legend import Legend
     from agriseg.mapping.run import RunReport, segment
     from agriseg.model import SegmentationModel, load_model
+    from agriseg.options.run import RunOptions
     from agriseg.training.config import TrainConfig
     from agriseg.training.run import Trained, train
 
 __all__ = [
-    "AgrisegError", "Evaluation", "Legend", "RunReport", "SegmentationModel", "TileGrid", "TrainConfig", "Trained",
-    "Window", "evaluate", "load_model", "segment", "train",
+    "AgrisegError", "Evaluation", "LabelOptions", "Legend", "RunOptions", "RunReport", "SegmentationModel", "TileGrid",
+    "TrainConfig", "Trained", "Window", "evaluate", "load_model", "segment", "train",
 ]  # fmt: skip
 
 _HOME = {
     "AgrisegError": "agriseg.errors",
-    "Evaluation": "agriseg.evaluation.evaluate",
+    "Evaluation": "agriseg.evaluation.scores",
+    "LabelOptions": "agriseg.labels.label_set",
     "Legend": "agriseg.legend",
+    "RunOptions": "agriseg.options.run",
     "RunReport": "agriseg.mapping.run",
     "SegmentationModel": "agriseg.model",
     "TileGrid": "agriseg.grid",

@@ -1,4 +1,4 @@
-"""How good a mask is: everything from one confusion matrix; and how visible its seams are."""
+"""Scores of a mask: IoU, precision, recall, calibration, bootstrap intervals."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from agriseg.legend import NODATA
 
-_HOTTEST = 20  # temperature that is still tried, and 1 / it the coldest
+_HOTTEST = 20  # highest temperature; the lowest is its inverse
 
 
 def confusion(truth: NDArray[np.uint8], mask: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
@@ -62,7 +62,7 @@ def mean_iou(matrix: NDArray[np.int64]) -> float:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How good a mask is about each class; NaN where a ratio has nothing below its line.
+    """Scores of each class; NaN where a ratio has no denominator.
 
     Args:
         iou, precision, recall, f1: (K,) float64 in [0, 1].
@@ -81,13 +81,18 @@ class ClassScores:
         hits, truth, mapped = np.diag(matrix), matrix.sum(1), matrix.sum(0)
         return cls(iou(matrix), _ratio(hits, mapped), _ratio(hits, truth), _ratio(2 * hits, truth + mapped), truth)
 
+    @property
+    def rarest_first(self) -> NDArray[np.intp]:
+        """(K,) class ids by true pixels, the fewest first."""
+        return np.argsort(self.support, kind="stable")
+
 
 def calibration_error(pixels: NDArray[np.int64], hits: NDArray[np.int64], bins: int = 15) -> float:
-    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599): how far confidence is from accuracy.
+    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599): distance of confidence from accuracy.
 
     Args:
         pixels: (N,) pixels by confidence; entry i is confidence i / (N - 1).
-        hits: (N,) how many of them are right.
+        hits: (N,) those of them that are right.
         bins: of equal width.
 
     Returns:
@@ -101,18 +106,18 @@ def calibration_error(pixels: NDArray[np.int64], hits: NDArray[np.int64], bins: 
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], truth: NDArray[np.integer[Any]], prior: float = 0) -> float:
-    """The number that logits are best divided by before the softmax: the likeliest (Guo et al. 2017).
+    """Temperature of the softmax with the highest likelihood (Guo et al. 2017).
 
-    The negative log-likelihood is convex in the inverse temperature, so its slope is halved in on.
+    The negative log-likelihood is convex in the inverse temperature, so bisection on its slope finds the minimum.
 
     Args:
         logits: (N, K).
         truth: (N,) class ids.
-        prior: pixels that are counted beside these as if the logits were right about them as often as they say: they
-            draw the temperature towards 1.
+        prior: number of additional pixels for which the logits are assumed calibrated; they pull the temperature
+            towards 1.
 
     Returns:
-        0.05 to 20; an end of that range where, without a prior, all pixels are right, or a guess would be no worse.
+        0.05 to 20; an end of that range where, without a prior, all pixels are right, or a guess is as good.
     """
     z = np.asarray(logits, np.float64)
     z -= z.max(1, keepdims=True)
@@ -126,7 +131,7 @@ def fit_temperature(logits: NDArray[np.floating[Any]], truth: NDArray[np.integer
 
 
 def _expected(z: NDArray[np.float64], inverse: float = 1.0) -> float:
-    """Mean over pixels of the logit of a class that is drawn from their softmax; logits (N, K) are at most 0."""
+    """Mean over pixels of the expected logit under the softmax; logits (N, K) are at most 0."""
     shares = np.exp(inverse * z)
     return float(((shares * z).sum(1) / shares.sum(1)).mean())
 
@@ -144,15 +149,15 @@ def bootstrap(
     rounds: int = 1000,
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """95 % interval of a statistic by drawing whole blocks of ground with replacement (Efron 1979).
+    """95 % interval of a statistic by resampling blocks with replacement (Efron 1979).
 
-    Pixels beside each other are no independent witnesses, so blocks are drawn and not pixels.
+    Neighbouring pixels are correlated, so whole blocks are resampled.
 
     Args:
         blocks: (B, ...) counts of each block, such as its confusion (K, K).
         statistic: of a sum of them; any shape.
-        rounds: draws.
-        seed: of the draws.
+        rounds: number of resamples.
+        seed: of the resampling.
 
     Returns:
         Lower and upper end, each of the statistic's shape; NaN where the statistic is NaN in every draw.
@@ -168,7 +173,7 @@ def bootstrap(
 
 
 def boundary_band(member: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    """Pixels of a region that lie within `width` px of its outside, diagonally too; the picture's rim is outside.
+    """Pixels of a region within `width` px of its outside, diagonally too; beyond the image is outside.
 
     The band that boundary IoU compares (Cheng et al. 2021, arXiv 2103.16562).
     """

@@ -23,7 +23,7 @@ from agriseg.annotations.label_studio import unpacked
 from agriseg.annotations.shapes import Runs
 from agriseg.cli import main
 from agriseg.errors import DataError, UsageError
-from agriseg.labels.label_set import LabelRequest
+from agriseg.labels.label_set import LabelOptions, LabelRequest
 from agriseg.labels.loading import label_raster, load_labels
 
 CLASSES = ("soil", "crop", "weed")
@@ -202,7 +202,7 @@ def mask_of(photo: Path, name: str, tree: Any, **more: Any) -> np.ndarray:
         more["column"] = "class"
     out = photo.parent / "labels" / "out.tif"
     out.parent.mkdir(exist_ok=True)
-    label_raster(photo, path, LabelRequest(photo, path, CLASSES, **more), out)
+    label_raster(photo, path, LabelRequest(photo, path, CLASSES, LabelOptions(**more)), out)
     return read(out)[0]
 
 
@@ -356,7 +356,7 @@ def test_points_on_the_ground(tmp_path: Path, radius: str) -> None:
     crs = {"type": "name", "properties": {"name": "EPSG:32632"}}
     one = {"type": "Feature", "properties": {"class": "crop"}, "geometry": tree}
     path = write(tmp_path / "p.geojson", {"type": "FeatureCollection", "crs": crs, "features": [one]})
-    request = LabelRequest(field, path, CLASSES, column="class", point_radius=radius)
+    request = LabelRequest(field, path, CLASSES, LabelOptions(column="class", point_radius=radius))
     label_raster(field, path, request, tmp_path / "out.tif")
     rows, cols = np.indices((80, 90)) + 0.5
     across = 3 if radius == "3px" else 0.3 / rasterio_gsd(field)
@@ -442,7 +442,7 @@ def test_one_file_of_many_pictures(tmp_path: Path) -> None:
     ]
     tree["annotations"] += [{**tree["annotations"][0], "image_id": 10}]
     path = write(tmp_path / "coco.json", tree)
-    request = LabelRequest(tmp_path / "images", path, CLASSES, rest="soil")
+    request = LabelRequest(tmp_path / "images", path, CLASSES, LabelOptions(rest="soil"))
     found = load_labels(request, tmp_path / "made")
     assert [each.pair.image.name for each in found.images] == ["a.tif", "b.tif", "c.tif"]
     assert found.problems == ()
@@ -542,7 +542,7 @@ def one_line(photo: Path, path: Path) -> None:
             read_annotations(path)
         out = photo.parent / "labels" / "damaged.tif"
         out.parent.mkdir(exist_ok=True)
-        label_raster(photo, path, LabelRequest(photo, path, CLASSES, point_radius="2px"), out)
+        label_raster(photo, path, LabelRequest(photo, path, CLASSES, LabelOptions(point_radius="2px")), out)
     except (DataError, UsageError) as error:
         text = str(error).replace(str(photo.parent), "folder")
         assert len(text) <= 300, text

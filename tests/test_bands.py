@@ -21,6 +21,7 @@ from agriseg import SegmentationModel, evaluate, load_model, segment
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.evaluation.evaluate import count_model
 from agriseg.grid import Window
+from agriseg.labels.label_set import LabelOptions
 from agriseg.labels.raster import LabelRaster
 from agriseg.labels.rasterize import reproject_labels
 from agriseg.mapping.compatibility import check_compatibility
@@ -221,7 +222,11 @@ def test_training_and_scoring_with_labels_of_another_grid(tmp_path: Path) -> Non
     trained = train(again, tmp_path / "run", device="cpu")
     train(again, tmp_path / "run", device="cpu")  # laying them out anew is no other data
     scores = evaluate(
-        load_model(trained.model), image, labels, reproject_labels=True, bands=(1, 2, 3, 4, 5), device="cpu"
+        load_model(trained.model),
+        image,
+        labels,
+        LabelOptions(reproject=True),
+        RunOptions(bands=(1, 2, 3, 4, 5), device="cpu"),
     )
     valid = reflectance()[0] != NOWHERE
     assert 0.3 * valid.sum() < scores.matrix.sum() < valid.sum()

@@ -13,7 +13,9 @@ from agriseg import SegmentationModel, load_model
 from agriseg.cli import main
 from agriseg.errors import DataError
 from agriseg.evaluation.calibrate import Calibration, CalibrationSampler
-from agriseg.evaluation.evaluate import BLOCK, EDGE, Evaluation, EvaluationCounts, count_model, count_pixels, score
+from agriseg.evaluation.counts import BLOCK, EDGE, EvaluationCounts, count_pixels
+from agriseg.evaluation.evaluate import count_model
+from agriseg.evaluation.scores import Evaluation, score
 from agriseg.grid import Window
 from agriseg.labels.raster import LabelRaster
 from agriseg.legend import Legend
@@ -170,11 +172,11 @@ def test_a_witness_keeps_what_decides(tmp_path: Path, oracle: SegmentationModel)
     truth = nearest(pixels)
     truth[:, :50] = 255
     labels = label_raster(tmp_path / "l.tif", truth)
-    witness = CalibrationSampler()
+    sampler = CalibrationSampler()
     evaluation = score(
-        [count_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128), witness)], oracle.legend, witness
+        [count_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128), sampler)], oracle.legend, sampler
     )
-    logits, kept = np.concatenate(witness._logits), np.concatenate(witness._truth)
+    logits, kept = np.concatenate(sampler._logits), np.concatenate(sampler._truth)
     np.testing.assert_array_equal(logits.argmax(1), kept)
     assert np.bincount(kept).tolist() == np.bincount(truth[30:, 50:].ravel()).tolist()
     assert evaluation.calibration is not None
@@ -201,9 +203,9 @@ def test_a_temperature_is_of_the_labels_and_not_of_the_ground_around(
         ground[:, row : row + 70, col : col + 90], ids[row : row + 70, col : col + 90] = pixels, truth
         image = write_raster(tmp_path / f"{number}.tif", ground)
         labels = label_raster(tmp_path / f"{number}_l.tif", ids)
-        witness = CalibrationSampler(kept=10_000)
-        count_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=256), witness)
-        found.append(witness.calibration())
+        sampler = CalibrationSampler(kept=10_000)
+        count_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=256), sampler)
+        found.append(sampler.calibration())
     assert all(each is not None and each.pixels == (truth != 255).sum() for each in found)
     assert np.ptp([each.temperature for each in found if each]) < 1e-6, found
 
@@ -214,12 +216,12 @@ def test_of_more_labels_than_are_kept_any_may_be(tmp_path: Path, oracle: Segment
     truth = nearest(pixels)
     truth[100:] = (truth[100:] + 1) % 4
     image, labels = write_raster(tmp_path / "i.tif", pixels), label_raster(tmp_path / "l.tif", truth)
-    witness = CalibrationSampler(kept=3000)
-    count_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=64), witness)
-    fitted = witness.calibration()
+    sampler = CalibrationSampler(kept=3000)
+    count_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=64), sampler)
+    fitted = sampler.calibration()
     assert fitted is not None
     assert fitted.pixels == 3000
-    right = np.concatenate(witness._logits).argmax(1) == np.concatenate(witness._truth)
+    right = np.concatenate(sampler._logits).argmax(1) == np.concatenate(sampler._truth)
     assert right.mean() == pytest.approx(0.5, abs=0.05)
 
 
@@ -244,8 +246,8 @@ def test_a_fitted_temperature_makes_confidence_honest(tmp_path: Path, oracle: Se
     wrong = np.random.default_rng(0).random(truth.shape) < 0.2
     truth[wrong] = (truth[wrong] + 1) % 4
     labels = label_raster(tmp_path / "l.tif", truth)
-    witness = CalibrationSampler()
-    before = score([count_model(oracle, image, labels, tmp_path / "m", RunOptions(), witness)], oracle.legend, witness)
+    sampler = CalibrationSampler()
+    before = score([count_model(oracle, image, labels, tmp_path / "m", RunOptions(), sampler)], oracle.legend, sampler)
     assert before.calibration is not None
     calmer = replace(oracle, temperature=before.calibration.temperature)
     after = score([count_model(calmer, image, labels, tmp_path / "n", RunOptions())], oracle.legend)

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from rasterio.crs import CRS
 
 from agriseg.errors import DataError, UsageError
-from agriseg.labels.label_set import LabelRequest, LabelSet
+from agriseg.labels.label_set import LabelOptions, LabelRequest, LabelSet
 from agriseg.labels.loading import load_labels
 from agriseg.labels.pairs import find_pairs
 from agriseg.labels.rasterize import reproject_labels
@@ -78,7 +78,7 @@ def test_names_that_do_not_pair_are_told_with_the_suffix_that_would_pair_them(tm
 
 
 def look(image: Path, labels: Path, **more: Any) -> LabelSet:
-    return load_labels(LabelRequest(image, labels, CLASSES, **more), image.parent / "made")
+    return load_labels(LabelRequest(image, labels, CLASSES, LabelOptions(**more)), image.parent / "made")
 
 
 def halves() -> np.ndarray:

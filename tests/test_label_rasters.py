@@ -13,7 +13,7 @@ from PIL import Image
 from agriseg.cli import main
 from agriseg.cli.common.errors import one_line
 from agriseg.errors import DataError, UsageError
-from agriseg.labels.label_set import LabelRequest, LabelSet
+from agriseg.labels.label_set import LabelOptions, LabelRequest, LabelSet
 from agriseg.labels.loading import load_labels
 from agriseg.labels.raster import LabelRaster
 from agriseg.training.config import TrainConfig
@@ -38,11 +38,11 @@ def known() -> np.ndarray:
     return np.where(truth() == 255, 0, truth()).astype(np.uint8)
 
 
-def look(folder: Path, save: Callable[[Path], object], name: str, **more: Any) -> LabelSet:
+def look(folder: Path, save: Callable[[Path], object], name: str, *, least: int = 2, **more: Any) -> LabelSet:
     path = folder / name
     save(path)
     image = write_raster(folder / "image.tif", noise(SIDE, SIDE), crs=None, transform=None)
-    return load_labels(LabelRequest(image, path, CLASSES, **more), folder)
+    return load_labels(LabelRequest(image, path, CLASSES, LabelOptions(**more), least), folder)
 
 
 def png(pixels: np.ndarray, **more: Any) -> Callable[[Path], object]:

@@ -15,7 +15,7 @@ from rasterio.warp import transform_geom
 
 from agriseg.cli import main
 from agriseg.errors import DataError
-from agriseg.labels.label_set import LabelRequest
+from agriseg.labels.label_set import LabelOptions, LabelRequest
 from agriseg.labels.loading import label_raster, load_labels
 from agriseg.labels.rasterize import Drawn
 from agriseg.legend import Legend
@@ -27,7 +27,7 @@ WHERE = rasterio.Affine(0.1, 0, 500_000, 0, -0.1, 5_400_000)
 
 
 def burn(image: Path, polygons: Path, column: str, legend: Legend, out: Path, *, area: Path | None = None) -> Drawn:
-    request = LabelRequest(image, polygons, legend.names, column=column, area=area)
+    request = LabelRequest(image, polygons, legend.names, LabelOptions(column=column, area=area))
     return label_raster(image, polygons, request, out)
 
 

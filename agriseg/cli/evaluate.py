@@ -1,18 +1,32 @@
 """`agriseg evaluate`."""
 
-from dataclasses import replace
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.label_options import class_names, label_options, label_request
+from agriseg.cli.common.label_options import LabelFlags, class_names, label_options
 from agriseg.cli.common.options import run_flags, run_options, warn
 from agriseg.errors import OutputError, UsageError
 from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
-    from agriseg.evaluation.evaluate import Evaluation
+    from agriseg.evaluation.scores import Evaluation
+    from agriseg.labels.label_set import LabelRequest, LabelSet
+    from agriseg.legend import Legend
+    from agriseg.options.run import RunOptions
+
+
+@dataclass(frozen=True)
+class _FinishedMap:
+    """The flags that name a finished map."""
+
+    mask: str | None
+    confidence: str | None
+    classes: str | None
 
 
 @click.command("evaluate", short_help="Score a model, or a finished map, against labels.")
@@ -27,7 +41,10 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @run_options
-def command(image: str, labels: str, out: str | None, model: str | None, *, as_json: bool, **given: Any) -> None:
+def command(
+    image: str, labels: str, out: str | None, model: str | None, mask: str | None, confidence: str | None,
+    classes: str | None, *, label_flags: LabelFlags, as_json: bool, **run_parameters: Any,
+) -> None:  # fmt: skip
     """Score a model on a labelled raster, or on a folder of them, mapped at their own resolution; or a finished map.
 
     \b
@@ -36,67 +53,77 @@ def command(image: str, labels: str, out: str | None, model: str | None, *, as_j
       agriseg evaluate images masks --label-suffix _mask -m weeds.safetensors -o scores
       agriseg evaluate field.tif labels.tif --mask field_classes.tif --classes soil,crop,weed --json
     """
-    flags = run_flags(given)
-    _refuse(given, flags, model)
+    flags, finished = run_flags(run_parameters), _FinishedMap(mask, confidence, classes)
+    if flags.get("gsd", "auto") not in ("auto", "native"):
+        raise UsageError(f"--gsd {flags['gsd']}, but labels lie on the raster's own grid; leave it out")
+    _check_flags(finished, list(flags), model)
     if out is not None and Path(out).exists() and any(Path(out).iterdir()):
         raise OutputError(f"{out}: holds something; choose another -o")
-    import tempfile
 
     from agriseg.cli.common.format import show_evaluation
+    from agriseg.evaluation.evaluate import evaluate_labelled
     from agriseg.files import make_folder
+    from agriseg.legend import Legend
+    from agriseg.model import load_model
+    from agriseg.options.run import RunOptions
     from agriseg.training.run import save_evaluation
 
-    with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
-        folder = Path(out or spare)
+    loaded, options = None if model is None else load_model(model), RunOptions.of(**flags)
+    legend = loaded.legend if loaded else Legend.from_names(list(class_names(classes or "")))
+    request = label_flags.request(image, labels, legend.names, least=1)
+    with tempfile.TemporaryDirectory(prefix="agriseg-") as temporary:
+        folder = Path(out or temporary)
         make_folder(folder)
-        evaluation = _evaluated(image, labels, model, given, flags, folder)
+        label_set = _labels(request, folder)
+        if loaded is None:
+            evaluation = _of_finished(label_set, finished, legend, options)
+        else:
+            evaluation = evaluate_labelled(loaded, label_set, folder, options)
         if out is not None:
             save_evaluation(folder, evaluation)
     for text in evaluation.doubts:
         warn(text)
-    scores = evaluation.as_dict()
-    click.echo(json_line(scores) if as_json else show_evaluation(scores))
+    click.echo(json_line(evaluation.as_dict()) if as_json else show_evaluation(evaluation.scores()))
 
 
-def _evaluated(
-    image: str, labels: str, model: str | None, given: dict[str, Any], flags: dict[str, Any], folder: Path
-) -> "Evaluation":
-    from agriseg.evaluation.evaluate import count_pixels, evaluate_labelled, score
+def _labels(request: "LabelRequest", folder: Path) -> "LabelSet":
+    """Load the labels; problems stop the command, remarks are printed."""
     from agriseg.labels.loading import load_labels
-    from agriseg.legend import Legend
-    from agriseg.model import load_model
-    from agriseg.options.run import RunOptions
 
-    loaded = None if model is None else load_model(model)
-    legend = loaded.legend if loaded else Legend.from_names(list(class_names(given["classes"])))
-    request = replace(label_request(image, labels, legend.names, given), least=1)
-    options = RunOptions.of(**flags)
-    found = load_labels(request, folder)
-    found.refuse()
-    for text in found.remarks:
+    label_set = load_labels(request, folder)
+    label_set.refuse()
+    for text in label_set.remarks:
         warn(text)
-    if loaded is not None:
-        return evaluate_labelled(loaded, found, folder, options)
-    if len(found.images) > 1:
-        raise UsageError(f"--mask is of one raster, but {image} holds {len(found.images)}; name one")
-    sure, origin = given["confidence"], (options.window.col_off, options.window.row_off) if options.window else None
-    truth = found.images[0].labels
-    return score([count_pixels(Path(given["mask"]), Path(sure) if sure else None, truth, len(legend), origin)], legend)
+    return label_set
 
 
-def _refuse(given: dict[str, Any], flags: dict[str, Any], model: str | None) -> None:
-    """What contradicts itself."""
-    if flags.get("gsd", "auto") not in ("auto", "native"):
-        raise UsageError(f"--gsd {flags['gsd']}, but labels lie on the raster's own grid; leave it out")
-    if (given["mask"] is None) == (model is None):
+def _of_finished(
+    label_set: "LabelSet", finished: _FinishedMap, legend: "Legend", options: "RunOptions"
+) -> "Evaluation":
+    """Score a finished map of the one labelled image."""
+    from agriseg.evaluation.counts import count_pixels
+    from agriseg.evaluation.scores import score
+
+    if len(label_set.images) > 1:
+        images = label_set.request.images
+        raise UsageError(f"--mask is of one raster, but {images} holds {len(label_set.images)}; name one")
+    confidence = Path(finished.confidence) if finished.confidence else None
+    origin = (options.window.col_off, options.window.row_off) if options.window else None
+    mask = Path(finished.mask or "")
+    return score([count_pixels(mask, confidence, label_set.images[0].labels, len(legend), origin)], legend)
+
+
+def _check_flags(finished: _FinishedMap, run_flag_names: Sequence[str], model: str | None) -> None:
+    """Refuse flags that contradict each other."""
+    if (finished.mask is None) == (model is None):
         raise UsageError("give either -m with a model, or --mask with its --classes")
-    if given["mask"] is None:
+    if finished.mask is None:
         for name in ("classes", "confidence"):
-            if given[name] is not None:
+            if getattr(finished, name) is not None:
                 raise UsageError(f"--{name} with -m; it belongs to --mask")
         return
-    if given["classes"] is None:
+    if finished.classes is None:
         raise UsageError("--mask without --classes; name the map's classes in order")
-    for name in flags:
+    for name in run_flag_names:
         if name != "window":
             raise UsageError(f"--{name.replace('_', '-')} says how a model maps; with --mask leave it out")

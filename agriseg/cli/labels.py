@@ -2,11 +2,11 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from agriseg.cli.common.label_options import class_names, label_options, label_request
+from agriseg.cli.common.label_options import LabelFlags, class_names, label_options
 from agriseg.cli.common.options import warn
 from agriseg.errors import OutputError, UsageError
 from agriseg.json_text import json_line
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group("labels", short_help="Look at labels before training; polygons to label rasters.")
 def command() -> None:
-    """Look at labels before training; burn polygons or annotations onto an image's grid."""
+    """Check labels before training; rasterize polygons or annotations on the grid of an image."""
 
 
 @command.command("check")
@@ -26,7 +26,7 @@ def command() -> None:
 @click.option("--classes", required=True, metavar="LIST", help="Class names in order, such as soil,crop,weed.")
 @label_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(images: str, labels: str, classes: str, *, as_json: bool, **given: Any) -> None:
+def check(images: str, labels: str, classes: str, *, label_flags: LabelFlags, as_json: bool) -> None:
     """Say what is wrong with labels: grids, numbers that are no class, class shares; of polygons, overlaps and such.
 
     Exit code 65 if a training would refuse them: both look at labels with the same function.
@@ -39,7 +39,7 @@ def check(images: str, labels: str, classes: str, *, as_json: bool, **given: Any
     """
     from agriseg.labels.loading import load_labels
 
-    request = label_request(images, labels, class_names(classes), given)
+    request = label_flags.request(images, labels, class_names(classes))
     with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
         found = load_labels(request, Path(spare))
     click.echo(json_line(found.as_dict()) if as_json else _table(found))
@@ -64,7 +64,7 @@ def _table(found: "LabelSet") -> str:
 @label_options
 @click.option("-o", "--out", required=True, metavar="FILE", help="The GeoTIFF to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
-def rasterize(image: str, labels: str, classes: str, out: str, *, overwrite: bool, **given: Any) -> None:
+def rasterize(image: str, labels: str, classes: str, out: str, *, label_flags: LabelFlags, overwrite: bool) -> None:
     """Burn polygons or annotations onto an image's grid; where none is, nobody knows (255).
 
     \b
@@ -79,7 +79,7 @@ def rasterize(image: str, labels: str, classes: str, out: str, *, overwrite: boo
         raise UsageError(f"-o {path} is an input; choose another")
     from agriseg.labels.loading import label_raster
 
-    request = label_request(image, labels, class_names(classes), given)
+    request = label_flags.request(image, labels, class_names(classes))
     drawn = label_raster(Path(image), Path(labels), request, path)
     for text in drawn.remarks:
         warn(f"{labels}: {text}")

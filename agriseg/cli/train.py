@@ -82,7 +82,7 @@ def command(
             trained, evaluation = cross_validate(chosen, folder, folds, **how)
     for text in [] if quiet else [*_doubts(chosen.split, trained), *evaluation.doubts]:
         warn(text)
-    click.echo(show_evaluation(evaluation.as_dict()))
+    click.echo(show_evaluation(evaluation.scores()))
     for each in trained:
         click.echo("\n".join(map(str, (*each.pictures, each.model.with_suffix(".md"), each.model))))
 

@@ -1,4 +1,4 @@
-"""How sure a model may be: the temperature that its logits are best divided by, from labelled pixels."""
+"""Calibration of a model: a softmax temperature fitted on labelled pixels."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ from agriseg.labels.raster import LabelRaster
 from agriseg.legend import NODATA
 from agriseg.metrics import calibration_error, fit_temperature, softmax_confidence
 
-_PIXELS = 400_000  # at most so many are kept
-_PRIOR = 1000  # pixels of which the model's own confidence is believed, as if they had been seen
-_LEVELS = 1000  # of confidence, for the error
+_PIXELS = 400_000  # kept at most
+_PRIOR = 1000  # pixels for which the model's own confidence is assumed to be right
+_LEVELS = 1000  # of confidence, for the calibration error
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Calibration:
     """A fitted temperature.
 
     Args:
-        temperature: divides the logits; the fewer pixels there were, the nearer to 1.
-        error: expected calibration error with it, over the pixels it was fitted on.
-        pixels: how many.
+        temperature: divides the logits; the fewer pixels, the closer to 1.
+        error: expected calibration error at this temperature, over the pixels it was fitted on.
+        pixels: number of these pixels.
     """
 
     temperature: float
@@ -42,7 +42,7 @@ class Calibration:
 
     @property
     def doubt(self) -> str | None:
-        """What to say where the pixels are too few to change much."""
+        """A warning where there are too few pixels; else None."""
         if self.pixels >= _PRIOR:
             return None
         return (
@@ -51,13 +51,13 @@ class Calibration:
 
 
 class CalibrationSampler:
-    """Keeps the logits of labelled pixels while maps are made: all of them, or as many as fit, drawn at random.
+    """Collects logits of labelled pixels while maps are made: all of them, or a random sample.
 
-    Each pixel gets a random key, and those with the lowest are kept. So what is kept does not depend on how much
-    ground around the labels nobody labelled.
+    Each pixel gets a random key, and those with the lowest keys are kept. So the sample does not depend on the amount
+    of unlabelled ground around the labels.
 
     Args:
-        kept: at most so many pixels.
+        kept: largest number of pixels.
     """
 
     def __init__(self, kept: int = _PIXELS) -> None:
@@ -67,8 +67,8 @@ class CalibrationSampler:
         self._keys: list[NDArray[np.float64]] = []
         self._rasters = 0
 
-    def of(self, labels: LabelRaster) -> LogitsObserver:
-        """What a sweep over the raster of these labels is to show its logits."""
+    def observer(self, labels: LabelRaster) -> LogitsObserver:
+        """An observer of the logits of the raster that these labels belong to."""
         self._rasters += 1
         raster = self._rasters
 
@@ -86,7 +86,7 @@ class CalibrationSampler:
         return watch
 
     def calibration(self) -> Calibration | None:
-        """What the kept pixels say; None without one."""
+        """The calibration fitted on the collected pixels; None if there are none."""
         if not self._keys:
             return None
         self._thin()

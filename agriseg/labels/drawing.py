@@ -55,7 +55,7 @@ def drawing_of_polygons(info: RasterInfo, given: Path, request: "LabelRequest") 
     Raises:
         InputMissing, DataError: as `read_shapes`; or a class that is none.
     """
-    return _drawing(info, given, _in_pixels(info, given, request.column), request)
+    return _drawing(info, given, _in_pixels(info, given, request.options.column), request)
 
 
 def drawing_of_annotations(
@@ -86,16 +86,16 @@ def drawing_of_annotations(
 
 
 def _drawing(info: RasterInfo, given: Path, shapes: Sequence[Polygon], request: "LabelRequest") -> Drawing:
-    area = request.area
+    area = request.options.area
     inside = [each.shape for each in _in_pixels(info, area, None)] if area else []
     rest = 0
-    if request.rest is not None:
-        if request.rest not in request.classes:
-            raise UsageError(f"--rest {request.rest} is no class; expected one of {', '.join(request.classes)}")
-        rest = request.classes.index(request.rest)
+    if request.options.rest is not None:
+        if request.options.rest not in request.classes:
+            raise UsageError(f"--rest {request.options.rest} is no class; expected one of {', '.join(request.classes)}")
+        rest = request.classes.index(request.options.rest)
         inside = inside or [shapely.box(0, 0, info.width, info.height)]
     ids = _class_ids(shapes, given, request)
-    return Drawing(given, tuple(_widened(info, given, shapes, request.point_radius)), ids, tuple(inside), rest)
+    return Drawing(given, tuple(_widened(info, given, shapes, request.options.point_radius)), ids, tuple(inside), rest)
 
 
 def _in_pixels(info: RasterInfo, given: Path, column: str | None) -> list[Polygon]:
@@ -159,8 +159,8 @@ def _radii(info: RasterInfo, radius: str) -> tuple[float, float]:
 def _class_ids(shapes: Sequence[Polygon], given: Path, request: "LabelRequest") -> NDArray[np.uint8]:
     """(N,) class of each shape: by its name, or by its number among the values; 255 for what is unlabelled."""
     known = {name: number for number, name in enumerate(request.classes)}
-    known |= {value_text(value): number for number, value in enumerate(request.values or ())}
-    known |= {value_text(value): NODATA for value in request.unlabelled}
+    known |= {value_text(value): number for number, value in enumerate(request.options.values or ())}
+    known |= {value_text(value): NODATA for value in request.options.unlabelled}
     known |= {old: known[new] if new else NODATA for old, new in _renamed(request)}
     labels = [(each.label or "").strip() for each in shapes]
     strange = Counter(label for label in labels if label not in known)
@@ -170,10 +170,10 @@ def _class_ids(shapes: Sequence[Polygon], given: Path, request: "LabelRequest") 
 
 
 def _renamed(request: "LabelRequest") -> list[tuple[str, str]]:
-    for old, new in request.rename:
+    for old, new in request.options.rename:
         if new and new not in request.classes:
             raise UsageError(f"--rename {old}={new}: {new} is no class; expected one of {', '.join(request.classes)}")
-    return list(request.rename)
+    return list(request.options.rename)
 
 
 def _strange(strange: Counter[str], request: "LabelRequest") -> str:
@@ -182,7 +182,7 @@ def _strange(strange: Counter[str], request: "LabelRequest") -> str:
     more = f" and {len(strange) - 4} more" if len(strange) > 4 else ""
     first, target = _shown(next(iter(strange))), request.classes[-1][:20]
     told = f"class {listed}{more} is not in the legend ({', '.join(request.classes)[:40]})"
-    if request.values is None and all(re.fullmatch(r"-?\d+", name) for name in strange):
+    if request.options.values is None and all(re.fullmatch(r"-?\d+", name) for name in strange):
         numbers = ",".join(map(str, range(len(request.classes))))
         return f"{told}; say each class's number, such as --values {numbers}"
     return f"{told}; --rename {first}={target} makes it one, --rename {first}= leaves it unlabelled"

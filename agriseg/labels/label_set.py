@@ -14,42 +14,55 @@ from agriseg.raster.header import RasterInfo
 
 
 @dataclass(frozen=True)
-class LabelRequest:
-    """Which labels belong to which images, and what they mean.
+class LabelOptions:
+    """How labels are found and what they mean.
 
     Args:
-        images, labels, suffix: as `find_pairs`; or one image and polygons.
-        classes: names in order.
-        values: for each class its number or its red, green and blue in label rasters; None for 0, 1, 2, ...
-        unlabelled: numbers or colours that mean that nobody knows, beside 255.
-        column: of polygons, that holds names or numbers of classes.
-        area: polygons within which all was labelled.
-        rest: class of what no shape covers, where all was labelled: within `area`, or on the whole image. None leaves
-            it unlabelled, and within `area` it is the first class.
-        rename: names of classes in annotations or polygons, and what to call them; empty for unlabelled.
-        point_radius: of the discs that points become, and half the width of lines, such as `8px` or `5cm`.
-        reproject: lay label rasters of another grid or CRS on their images', by the nearest label.
-        least: classes that must have pixels; a training needs two.
+        suffix: what the stem of a label file has behind the stem of its image, such as `_mask`.
+        values: number, or red, green and blue, of each class in label rasters; None for 0, 1, 2, ...
+        unlabelled: numbers or colours that mean unlabelled, beside 255.
+        column: of polygons, with names or numbers of classes.
+        area: polygons within which everything is labelled.
+        rest: class of the ground under no shape where everything is labelled: within `area`, or on the whole image.
+            None leaves that ground unlabelled; within `area` it is then the first class.
+        rename: (name in annotations or polygons, class) pairs; an empty class means unlabelled.
+        point_radius: radius of the discs that points become, and half the width of lines, such as `8px` or `5cm`.
+        reproject: resample label rasters of another grid or CRS to the grid of their image, nearest neighbour.
     """
 
-    images: Path
-    labels: Path
-    classes: tuple[str, ...]
     suffix: str = ""
     values: tuple[Value, ...] | None = None
     unlabelled: tuple[Value, ...] = ()
     column: str | None = None
     area: Path | None = None
-    reproject: bool = False
-    least: int = 2
     rest: str | None = None
     rename: tuple[tuple[str, str], ...] = ()
     point_radius: str | None = None
+    reproject: bool = False
+
+
+@dataclass(frozen=True)
+class LabelRequest:
+    """Images, their labels and what these mean.
+
+    Args:
+        images: a raster, or a folder of rasters.
+        labels: label raster, polygons or annotations, or the folder of them.
+        classes: names in order.
+        options: how the labels are found and what they mean.
+        least: number of classes that must have pixels; a training needs two.
+    """
+
+    images: Path
+    labels: Path
+    classes: tuple[str, ...]
+    options: LabelOptions = LabelOptions()
+    least: int = 2
 
     @property
     def stored(self) -> tuple[Value, ...]:
         """Label value of each class."""
-        return tuple(range(len(self.classes))) if self.values is None else self.values
+        return tuple(range(len(self.classes))) if self.options.values is None else self.options.values
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from agriseg.errors import DataError, UsageError
 from agriseg.labels.annotation_matching import annotation_files, match_annotations
 from agriseg.labels.check import problems_of, remarks_of
 from agriseg.labels.drawing import drawing_of_annotations, drawing_of_polygons
-from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
+from agriseg.labels.label_set import LabelledImage, LabelOptions, LabelRequest, LabelSet
 from agriseg.labels.pairs import Pair, find_pairs
 from agriseg.labels.raster import LabelRaster, check_values, misfit, turned, turned_under_shapes
 from agriseg.labels.rasterize import Drawn, rasterize_polygons, reproject_labels
@@ -36,7 +36,7 @@ def load_labels(request: LabelRequest, folder: Path) -> LabelSet:
     Legend.from_names(list(request.classes))  # refuses what no mask holds, before the labels are read
     if len(request.stored) != len(request.classes):
         raise UsageError(f"{len(request.stored)} values for {len(request.classes)} classes; give each class one")
-    check_values(request.stored, request.unlabelled)
+    check_values(request.stored, request.options.unlabelled)
     given = _given(request)
     images, bad_images, bad_labels = [], [], []
     for pair in given.pairs:
@@ -97,9 +97,9 @@ def _given(request: LabelRequest) -> _Given:
         UsageError: options of another kind of labels.
         InputMissing, DataError: as `load_labels`.
     """
-    if files_there := annotation_files(request.images, request.labels, request.suffix):
+    if files_there := annotation_files(request.images, request.labels, request.options.suffix):
         _check_drawn(request)
-        if request.column is not None:
+        if request.options.column is not None:
             raise UsageError(f"{request.labels}: annotations, which name their classes; leave --column out")
         found = match_annotations(request.images, files_there)
         pairs = [Pair(image, file, file) for image, (file, _) in found.drawn.items()]
@@ -107,23 +107,21 @@ def _given(request: LabelRequest) -> _Given:
         return _Given(request, pairs, drawn=True, annotated=annotated, remarks=found.remarks)
     if is_vector(request.labels):
         _check_drawn(request)
-        if request.column is None:
+        if request.options.column is None:
             raise UsageError(f"{request.labels}: polygons; name the column that holds the class")
         return _Given(request, [Pair(request.images, request.labels, request.labels)], drawn=True)
-    for flag, value in (
-        ("column", request.column), ("area", request.area), ("rest", request.rest), ("rename", request.rename or None),
-        ("point-radius", request.point_radius),
-    ):  # fmt: skip
-        if value is not None:
+    for name in ("column", "area", "rest", "rename", "point_radius"):
+        if getattr(request.options, name) != getattr(LabelOptions(), name):
+            flag = name.replace("_", "-")
             raise UsageError(f"{request.labels}: no polygons and no annotations, so leave --{flag} out")
-    return _Given(request, find_pairs(request.images, request.labels, request.suffix))
+    return _Given(request, find_pairs(request.images, request.labels, request.options.suffix))
 
 
 def _check_drawn(request: LabelRequest) -> None:
     """Refuse options of label rasters."""
-    if request.reproject:
+    if request.options.reproject:
         raise UsageError(f"{request.labels}: shapes, which are laid on the image anyway; leave --reproject-labels out")
-    if any(isinstance(value, tuple) for value in (*request.stored, *request.unlabelled)):
+    if any(isinstance(value, tuple) for value in (*request.stored, *request.options.unlabelled)):
         raise UsageError(f"{request.labels}: shapes have no colours; give numbers as --values, or leave them out")
 
 
@@ -135,7 +133,7 @@ def _checked(pair: Pair, image: RasterInfo, given: _Given, folder: Path) -> Labe
         labels = LabelRaster.of(pair.labels, range(len(request.classes)))
         place = turned_under_shapes(image, pair.given)
     else:
-        labels = LabelRaster.of(pair.labels, request.stored, unlabelled=request.unlabelled)
+        labels = LabelRaster.of(pair.labels, request.stored, unlabelled=request.options.unlabelled)
         place = turned(image, labels.info) or misfit(image, labels.info)
     survey = labels.survey()
     problems = (*([place] if place else []), *problems_of(labels, survey, request.classes))
@@ -153,7 +151,11 @@ def _burnt(pair: Pair, image: RasterInfo, given: _Given, out: Path) -> Drawn:
     else:
         drawing = drawing_of_annotations(image, pair.given, annotated, request)
     drawn = rasterize_polygons(image, drawing, Legend.from_names(list(request.classes)), out, alone=alone)
-    nothing = [] if drawing.shapes else ["no shape; " + (f"all is {request.rest}" if request.rest else _UNLABELLED)]
+    nothing = (
+        []
+        if drawing.shapes
+        else ["no shape; " + (f"all is {request.options.rest}" if request.options.rest else _UNLABELLED)]
+    )
     remarks = [text if alone else f"{pair.image.name}: {text}" for text in (*nothing, *drawn.remarks)]
     return Drawn(drawn.pixels, tuple(remarks))
 
@@ -166,7 +168,7 @@ def _on_grid(pair: Pair, image: RasterInfo, given: _Given, folder: Path) -> tupl
         return Pair(pair.image, out, pair.given), _burnt(pair, image, given, out).remarks
     there = RasterInfo.read(pair.labels)
     placed = image.georeference.crs is not None and there.georeference.crs is not None
-    if request.reproject and placed and misfit(image, there) is not None:
+    if request.options.reproject and placed and misfit(image, there) is not None:
         files.make_folder(folder)
         reproject_labels(pair.image, pair.labels, out)
         return Pair(pair.image, out, pair.given), ()

@@ -15,7 +15,7 @@ from agriseg.errors import DataError
 from agriseg.evaluation.learnt_share import LearntShare
 from agriseg.grid import Window
 from agriseg.json_text import json_line
-from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
+from agriseg.labels.label_set import LabelledImage, LabelOptions, LabelRequest, LabelSet
 from agriseg.labels.learnt_images import LearntImages
 from agriseg.labels.loading import load_labels
 from agriseg.labels.pairs import Pair
@@ -146,11 +146,11 @@ def _labelled(
     config: TrainConfig, data: Data, folder: Path, readable_only: _SkipUnreadable, least: int = 2
 ) -> LabelSet:
     """Images with label rasters that can be trained on."""
-    request = LabelRequest(
-        data.images, data.labels, tuple(config.classes), data.label_suffix,
-        None if config.values is None else tuple(config.values), tuple(data.unlabelled), data.column, data.area,
-        data.reproject_labels, least, data.rest, tuple(data.rename.items()), data.point_radius,
+    options = LabelOptions(
+        data.label_suffix, None if config.values is None else tuple(config.values), tuple(data.unlabelled),
+        data.column, data.area, data.rest, tuple(data.rename.items()), data.point_radius, data.reproject_labels,
     )  # fmt: skip
+    request = LabelRequest(data.images, data.labels, tuple(config.classes), options, least)
     found = readable_only.readable(load_labels(request, folder))
     found.refuse()
     return found

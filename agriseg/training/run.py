@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from agriseg import files
 from agriseg.errors import DataError, UsageError
 from agriseg.evaluation.calibrate import CalibrationSampler
-from agriseg.evaluation.evaluate import Evaluation, count_model, score
+from agriseg.evaluation.evaluate import count_model
 from agriseg.evaluation.learnt_share import LearntShare, most_learnt
+from agriseg.evaluation.scores import Evaluation, score
 from agriseg.figures.panels import save_picture
 from agriseg.figures.training_charts import save_confusion, save_curves
 from agriseg.inference.device import choose_device
@@ -139,7 +140,7 @@ def cross_validate(
         trained.append(
             train(part, folder / f"fold{fold + 1}", device=device, skip_bad=skip_bad, tell=tell, stopped=stopped)
         )
-    pooled = score([each.evaluation.tally for each in trained], trained[0].evaluation.legend)
+    pooled = score([each.evaluation.counts for each in trained], trained[0].evaluation.legend)
     pooled = replace(pooled, learnt=most_learnt([each.evaluation.learnt for each in trained]))
     scores = [each.evaluation.miou for each in trained]
     told = {
@@ -159,12 +160,12 @@ class _Validator:
     maps: Path
     options: RunOptions
 
-    def __call__(self, model: SegmentationModel, witness: CalibrationSampler | None = None) -> Evaluation:
+    def __call__(self, model: SegmentationModel, sampler: CalibrationSampler | None = None) -> Evaluation:
         counted = [
-            count_model(model, scene.source.info.path, scene.labels, self.maps, self.options, witness)
+            count_model(model, scene.source.info.path, scene.labels, self.maps, self.options, sampler)
             for scene in self.held
         ]
-        return replace(score(counted, model.legend, witness), learnt=self.learnt)
+        return replace(score(counted, model.legend, sampler), learnt=self.learnt)
 
     def scores(self, model: SegmentationModel) -> dict[str, Any]:
         """Mean IoU, and IoU by class name."""

@@ -1,6 +1,6 @@
 """What commands print for people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from agriseg.json_text import json_line
 from agriseg.units import HECTARE, human_bytes, human_metres
 
 if TYPE_CHECKING:
+    from agriseg.evaluation.scores import Scores
     from agriseg.mapping.prepare import MappingJob
     from agriseg.mapping.run import RunReport
     from agriseg.maps.publish import PublishedFiles
@@ -125,20 +126,19 @@ def _plan_lines(prepared: "MappingJob") -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def show_evaluation(scores: Mapping[str, Any]) -> str:
+def show_evaluation(scores: "Scores") -> str:
     """The scores of a map as a table, the rarest class first."""
     lines = [f"  {'class':<18}{'IoU':>7}{'95 %':>17}{'prec.':>8}{'recall':>8}{'F1':>8}{'edge IoU':>10}{'pixels':>13}"]
-    for entry in scores["classes"]:
-        numbers = [entry[key] for key in ("precision", "recall", "f1")]
+    for entry in scores.classes:
         lines.append(
-            f"  {entry['name']:<18}{_score(entry['iou']):>7}{_interval(entry['iou_95']):>17}"
-            + "".join(f"{_score(number):>8}" for number in numbers)
-            + f"{_score(entry['boundary_iou']):>10}{entry['support']:>13,}"
+            f"  {entry.name:<18}{_score(entry.iou):>7}{_interval(entry.iou_95):>17}"
+            + "".join(f"{_score(number):>8}" for number in (entry.precision, entry.recall, entry.f1))
+            + f"{_score(entry.boundary_iou):>10}{entry.support:>13,}"
         )
-    some = f" of {scores['miou_classes']} of {len(scores['classes'])} classes" if scores["absent"] else ""
+    some = f" of {scores.miou_classes} of {len(scores.classes)} classes" if scores.absent else ""
     lines.append(
-        f"  mIoU {_score(scores['miou'])}{some} ({_interval(scores['miou_95'])} by {scores['blocks']} blocks), "
-        f"calibration error {_score(scores['expected_calibration_error'])}"
+        f"  mIoU {_score(scores.miou)}{some} ({_interval(scores.miou_95)} by {scores.blocks} blocks), "
+        f"calibration error {_score(scores.expected_calibration_error)}"
     )
     return "\n".join(lines)
 

@@ -1,8 +1,10 @@
-"""Options that say what labels mean: the same of `labels check`, `train` and `evaluate`."""
+"""Label options, shared by `labels check`, `labels rasterize`, `train` and `evaluate`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,8 +13,6 @@ from agriseg.errors import UsageError
 if TYPE_CHECKING:
     from agriseg.labels.label_set import LabelRequest
     from agriseg.labels.raster import Value
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _VALUES = "Each class's number or #rrggbb in the labels; 0, 1, 2, ... if not given."
 _UNLABELLED = "Numbers or #rrggbb in the labels that mean that nobody knows, such as 0; 255 does without."
@@ -23,8 +23,8 @@ _RENAME = "Names in annotations or polygons and their classes: dock=weed,flag= (
 _RADIUS = "Points become discs, lines strips, this far to each side: 8px or 5cm."
 
 
-def label_options(command: F) -> F:
-    """The flags that say where labels are and what they mean."""
+def label_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The flags that say how labels are found and what they mean; the command gets them as `label_flags`."""
     options = [
         click.option("--label-suffix", metavar="TEXT", help="What a label's name adds to its image's: _mask."),
         click.option("--values", metavar="LIST", help=_VALUES),
@@ -36,26 +36,45 @@ def label_options(command: F) -> F:
         click.option("--point-radius", metavar="LENGTH", help=_RADIUS),
         click.option("--reproject-labels", is_flag=True, help="Lay labels of another grid or CRS on the image's."),
     ]
+    names = [each.name for each in fields(LabelFlags)]
+
+    @wraps(command)
+    def with_label_flags(**parameters: Any) -> None:
+        command(label_flags=LabelFlags(**{name: parameters.pop(name) for name in names}), **parameters)
+
     for option in reversed(options):
-        command = option(command)
-    return command
+        with_label_flags = option(with_label_flags)
+    return with_label_flags
 
 
-def label_flags(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What those flags say, by the names of `LabelRequest`."""
-    return {
-        "suffix": given["label_suffix"] or "", "values": label_values("--values", given["values"]),
-        "unlabelled": label_values("--unlabelled", given["unlabelled"]) or (), "column": given["column"],
-        "area": Path(given["area"]) if given["area"] else None, "reproject": given["reproject_labels"],
-        "rest": given["rest"], "rename": renamed(given["rename"]), "point_radius": given["point_radius"],
-    }  # fmt: skip
+@dataclass(frozen=True)
+class LabelFlags:
+    """The values of those flags, as click gives them."""
 
+    label_suffix: str | None
+    values: str | None
+    unlabelled: str | None
+    column: str | None
+    area: str | None
+    rest: str | None
+    rename: str | None
+    point_radius: str | None
+    reproject_labels: bool
 
-def label_request(images: str, labels: str, classes: tuple[str, ...], given: Mapping[str, Any]) -> "LabelRequest":
-    """The request of a command with `label_options`."""
-    from agriseg.labels.label_set import LabelRequest
+    def request(self, images: str, labels: str, classes: tuple[str, ...], least: int = 2) -> "LabelRequest":
+        """The labels of images, for `load_labels`.
 
-    return LabelRequest(Path(images), Path(labels), classes, **label_flags(given))
+        Raises:
+            UsageError: a flag that cannot be read.
+        """
+        from agriseg.labels.label_set import LabelOptions, LabelRequest
+
+        options = LabelOptions(
+            self.label_suffix or "", label_values("--values", self.values),
+            label_values("--unlabelled", self.unlabelled) or (), self.column, Path(self.area) if self.area else None,
+            self.rest, renamed(self.rename), self.point_radius, self.reproject_labels,
+        )  # fmt: skip
+        return LabelRequest(Path(images), Path(labels), classes, options, least)
 
 
 def class_names(text: str) -> tuple[str, ...]:

@@ -1,0 +1,122 @@
+"""Counts of a map against labels, over whole rasters, in strips of bounded size."""
+
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agriseg.errors import DataError
+from agriseg.grid import Window
+from agriseg.labels.raster import LabelRaster, misfit
+from agriseg.legend import CONFIDENCE_STEP, NODATA
+from agriseg.metrics import boundary_band, confusion
+from agriseg.raster.header import RasterInfo
+from agriseg.raster.reader import Reader, Source
+from agriseg.raster.valid_mask import ValidityRule
+
+BLOCK = 256
+"""Side of the blocks that the bootstrap resamples (px)."""
+EDGE = 3
+"""Width of the boundary band of boundary IoU (px)."""
+
+_LEVELS = round(1 / CONFIDENCE_STEP) + 1
+
+
+@dataclass(frozen=True)
+class EvaluationCounts:
+    """Pixel counts of one map against its labels; the counts of several maps can be added.
+
+    Args:
+        blocks: (B, K, K) int64 confusion matrix of each block with a labelled pixel, rows are the truth.
+        boundary: (K, 2) int64 intersection and union of the boundary bands of each class (px).
+        pixels: (251,) int64 labelled pixels by confidence; 0 where there is no confidence layer.
+        hits: (251,) int64 those of them whose class is right.
+    """
+
+    blocks: NDArray[np.int64]
+    boundary: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+    hits: NDArray[np.int64]
+
+    def __add__(self, other: "EvaluationCounts") -> "EvaluationCounts":
+        return EvaluationCounts(
+            np.concatenate([self.blocks, other.blocks]), self.boundary + other.boundary,
+            self.pixels + other.pixels, self.hits + other.hits,
+        )  # fmt: skip
+
+
+def count_pixels(
+    mask: Path, confidence: Path | None, labels: LabelRaster, classes: int, origin: tuple[int, int] | None = None
+) -> EvaluationCounts:
+    """Count a mask against labels.
+
+    Args:
+        mask: class ids; 255, nodata, is not counted.
+        confidence: the confidence layer of the same run, or None.
+        labels: on the grid of the mapped raster.
+        classes: number of classes, K.
+        origin: column and row of the raster where the mask starts; None if the whole raster was mapped.
+
+    Raises:
+        DataError: the mask exceeds the labels, or has another grid.
+    """
+    info = RasterInfo.read(mask)
+    _check_place(info, labels, origin)
+    start = origin or (0, 0)
+    rows_of_blocks = [
+        _strip(mask, confidence, labels, classes, start, Window(0, top, info.width, min(BLOCK, info.height - top)))
+        for top in range(0, info.height, BLOCK)
+    ]
+    return reduce(add, rows_of_blocks)
+
+
+def _strip(
+    mask: Path, confidence: Path | None, labels: LabelRaster, classes: int, origin: tuple[int, int], window: Window
+) -> EvaluationCounts:
+    """Count one row of blocks; boundary bands need a few rows more on both sides."""
+    info = RasterInfo.read(mask)
+    top, bottom = max(0, window.row_off - EDGE), min(info.height, window.row_stop + EDGE)
+    wide = Window(0, top, info.width, bottom - top)
+    there = Window(wide.col_off + origin[0], wide.row_off + origin[1], wide.width, wide.height)
+    truth, mapped = labels.read(there), _band(mask, wide)
+    inner = slice(window.row_off - top, window.row_off - top + window.height)
+    counted = (truth != NODATA) & (mapped != NODATA)
+    truth, mapped = (np.where(counted, each, NODATA) for each in (truth, mapped))  # a hole in one makes no edge
+    boundary = np.zeros((classes, 2), np.int64)
+    for k in range(classes):
+        true_edge, mapped_edge = boundary_band(truth == k, EDGE), boundary_band(mapped == k, EDGE)
+        boundary[k] = (true_edge & mapped_edge)[inner].sum(), (true_edge | mapped_edge)[inner].sum()
+    truth, mapped, counted = truth[inner], mapped[inner], counted[inner]
+    starts = range(0, info.width, BLOCK)
+    blocks = [confusion(truth[:, col : col + BLOCK], mapped[:, col : col + BLOCK], classes) for col in starts]
+    pixels, hits = np.zeros(_LEVELS, np.int64), np.zeros(_LEVELS, np.int64)
+    if confidence is not None:
+        sure = _band(confidence, window)
+        pixels += np.bincount(sure[counted], minlength=_LEVELS)
+        hits += np.bincount(sure[counted & (truth == mapped)], minlength=_LEVELS)
+    return EvaluationCounts(
+        np.array([block for block in blocks if block.any()]).reshape(-1, classes, classes), boundary, pixels, hits
+    )
+
+
+def _band(path: Path, window: Window) -> NDArray[np.uint8]:
+    info = RasterInfo.read(path)
+    with Reader(Source(info, (1,), ValidityRule.of(info), info.width, info.height)) as reader:
+        return np.asarray(reader.read(window).pixels[0], np.uint8)
+
+
+def _check_place(mask: RasterInfo, labels: LabelRaster, origin: tuple[int, int] | None) -> None:
+    """Refuse a mask that is not on the grid of the labels, or not on the part of it that starts at `origin`."""
+    whole = labels.info
+    if origin is None:
+        problem = misfit(mask, whole)
+    elif origin[0] + mask.width > whole.width or origin[1] + mask.height > whole.height:
+        problem = f"{mask.path}: reaches beyond its labels {whole.path}"
+    else:
+        where = whole.georeference.shifted(*origin)
+        problem = misfit(mask, replace(whole, width=mask.width, height=mask.height, georeference=where))
+    if problem:
+        raise DataError(problem)
