@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -15,35 +15,70 @@ from agriseg.errors import AccessError, AgrisegError, BusyError, OutputError, St
 
 
 def commit(draft: Path, final: Path) -> None:
-    """Give a finished draft its final name, durably: flush the file, rename it, flush its folder.
+    """Rename a finished draft, a file or a folder, durably: flush it, rename it, flush its folder.
 
     Raises:
         StorageError: the disk did not take it.
     """
     try:
-        _flush(draft)
+        for path in (*draft.rglob("*"), draft) if draft.is_dir() else (draft,):
+            _flush(path)
         draft.replace(final)
         _flush(final.parent)
     except OSError as error:
         raise storage_error(final, error) from error
 
 
+@contextmanager
+def draft_of(final: Path) -> Iterator[Path]:
+    """A path beside `final` for its draft, a file or a folder.
+
+    When the block ends, the draft replaces `final`; when it fails, the draft is deleted. A kill leaves a hidden draft,
+    which the next one replaces.
+
+    Raises:
+        StorageError: the disk did not take it.
+    """
+    draft, old = (final.with_name(f".{final.stem}.{word}{final.suffix}") for word in ("part", "old"))
+    try:
+        remove((draft, old))
+        yield draft
+        if draft.is_dir() and final.is_dir():  # a folder is not renamed over another
+            final.rename(old)
+        commit(draft, final)
+    except OSError as error:
+        raise storage_error(final, error) from error
+    finally:
+        with suppress(OSError):
+            remove((draft, old))
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """A folder for outputs, created with its parents; deleted at the end if it is new and still empty.
+
+    Raises:
+        OutputError, AccessError, StorageError: see `make_folder`.
+    """
+    is_new = not folder.exists()
+    make_folder(folder)
+    try:
+        yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a small UTF-8 file so that its name never stands for half of it."""
+    """Write a small UTF-8 file; the name never stands for half of it."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for half of it."""
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        draft.unlink(missing_ok=True)
-        with draft.open("xb") as file:
-            file.write(data)
-        commit(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise storage_error(path, error) from error
+    """Write a file; the name never stands for half of it."""
+    with draft_of(path) as draft, draft.open("xb") as file:
+        file.write(data)
 
 
 def make_folder(path: Path) -> None:
@@ -114,6 +149,11 @@ def remove(paths: Iterable[Path]) -> None:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise storage_error(path, error) from error
+
+
+def exists_error(path: Path) -> OutputError:
+    """The error of an output that exists and may not be replaced."""
+    return OutputError(f"{path}: exists and is not overwritten; add --overwrite or choose another place")
 
 
 def storage_error(path: Path, error: OSError) -> AgrisegError:

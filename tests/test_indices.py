@@ -17,14 +17,15 @@ from conftest import DATA, UTM, noise, read, write_raster
 
 from agriseg.cli import main
 from agriseg.errors import DataError, OutputError, UsageError
-from agriseg.maps.index_maps import IndexOptions, write_indices
+from agriseg.maps.index_maps import write_indices
+from agriseg.maps.index_source import IndexOptions
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.qml import ramp_style
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.valid_mask import ValidityRule
+from agriseg.vegetation import index_rows
 from agriseg.vegetation.formulas import INDICES, ROLES, compute, get_index
 from agriseg.vegetation.index_rows import IndexRows
-from agriseg.vegetation.quantiles import quantiles
 from agriseg.vegetation.reflectance import Units
 from agriseg.vegetation.sensors import SENSORS, get_sensor
 
@@ -136,24 +137,6 @@ def test_a_sensor_has_each_band_once(camera: Any) -> None:
         camera.mapping(range(1, count))
 
 
-# quantiles
-
-
-@pytest.mark.parametrize("count", [1, 2, 7, 50_000])
-def test_quantiles_are_numpys(count: int) -> None:
-    rng = np.random.default_rng(count)
-    numbers = np.concatenate([rng.normal(0, 1, count), rng.integers(-2, 3, count), [-0.0, 0.0, 1e-40, -3e38, 3e38]])
-    numbers = rng.permutation(numbers).astype(np.float32)
-    shares = (0, 0.02, 0.3, 0.5, 0.98, 1)
-    holed = np.insert(numbers, 1, np.nan)
-    for parts in ([holed], [holed[:3], holed[3:]], np.array_split(holed, 5)):
-        total, found = quantiles(lambda parts=parts: parts, shares)
-        assert total == len(numbers)
-        np.testing.assert_array_equal(found, np.quantile(numbers, shares, method="inverted_cdf"))
-    assert quantiles(lambda: [np.full(3, np.nan, np.float32)], shares) == (0, [])
-    assert str(quantiles(lambda: [np.array([-0.0], np.float32)], [0.5])[1]) == "[0.0]"
-
-
 # files
 
 
@@ -209,6 +192,25 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
         full = dataset.read(1)
         halved = dataset.read(1, out_shape=(350, 150))
     np.testing.assert_allclose(halved, full.reshape(350, 2, 150, 2).mean((1, 3)), rtol=1e-5, atol=1e-6)
+
+
+def test_statistics_of_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ends and the share of nodata are exact; quantiles are those of every third pixel of every third row."""
+    pixels = field(1100, 300)
+    pixels[:, :, 40:90] = -1
+    pixels[:3, 1, 1] = 0.9, 0.01, 0.9  # the least GLI; not in the sample
+    image = write_raster(tmp_path / "field.tif", pixels, nodata=-1)
+    monkeypatch.setattr(index_rows, "_SAMPLE", 40_000)
+    layer = write_indices(image, ["gli"], tmp_path, IndexOptions(bands=FIVE)).layers[0]
+    found, summary = read(layer.path)[0], layer.summary
+    known = found[np.isfinite(found)]
+    assert summary.nodata == np.isnan(found).mean()
+    assert (summary.minimum, summary.maximum) == (known.min(), known.max())
+    sample = found[::3, ::3]
+    expected = np.quantile(sample[np.isfinite(sample)], (0.02, 0.5, 0.98), method="inverted_cdf")
+    np.testing.assert_array_equal([summary.low, summary.median, summary.high], expected)
+    near = np.quantile(known, (0.02, 0.5, 0.98))
+    np.testing.assert_allclose(expected, near, atol=0.02)
 
 
 def test_strips_are_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

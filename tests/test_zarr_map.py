@@ -14,9 +14,8 @@ from maps import finished
 from rasterio.crs import CRS
 
 import agriseg
-from agriseg import SegmentationModel
+from agriseg import SegmentationModel, files
 from agriseg.errors import DataError, InputMissing, OutputError, StorageError
-from agriseg.export import zarr as zarr_export
 from agriseg.export.zarr import machine_names, write_zarr
 from agriseg.maps.reader import FinishedMap, MapStrip
 
@@ -220,7 +219,7 @@ def test_a_disk_that_does_not_take_it_is_said_in_one_line(tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     finished(tmp_path, *noisy(50, 60))
-    monkeypatch.setattr(zarr_export.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(StorageError, match="No space left on device"):
         write_zarr(tmp_path / "field_run.json")
     assert not (tmp_path / "field.zarr").exists()

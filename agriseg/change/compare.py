@@ -13,8 +13,9 @@ from agriseg.change.coregister import NoCommonGround, Shift, measure_shift
 from agriseg.change.pair import DatedMap, comparability_warnings, shared_window
 from agriseg.change.transitions import MapPair, Transitions, transition_legend
 from agriseg.errors import DataError, UsageError
+from agriseg.files import exists_error
 from agriseg.grid import Window
-from agriseg.maps.publish import PublishedFiles, exists, publish
+from agriseg.maps.publish import PublishedFiles, publish
 from agriseg.maps.stem import CHANGE, Stem
 from agriseg.raster.cog import Layer, beside, write_cog
 from agriseg.raster.qml import category_names, qgis_style
@@ -54,7 +55,7 @@ def make_change(
     stem = Stem(out, after.map.stem)
     final = stem.path(CHANGE)
     if not overwrite and final.exists():
-        raise exists(final)  # before the work
+        raise exists_error(final)  # before the work
     window = shared_window(before.map, after.map)
     warnings = [*before.map.doubts, *after.map.doubts, *comparability_warnings(before.map, after.map)]
     shift = _measured(before, after, window, warnings, align=align)
@@ -79,13 +80,12 @@ def make_change(
             **_facts(found),
             "warnings": warnings,
         }
-        lock = out / f".{final.stem}.agriseg.lock"
 
         def make(folder: Path) -> Mapping[str, Any]:
             _write(folder, final.stem, dates, found)
             return told
 
-        return publish(stem, CHANGE, lock, make, overwrite=overwrite)
+        return publish(stem, CHANGE, make, overwrite=overwrite)
 
 
 def _facts(found: Transitions) -> dict[str, Any]:

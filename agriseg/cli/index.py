@@ -68,7 +68,8 @@ def command(
     """
     end_on_signals()
     from agriseg.mapping.outputs import default_folder
-    from agriseg.maps.index_maps import IndexOptions, write_indices
+    from agriseg.maps.index_maps import write_indices
+    from agriseg.maps.index_source import IndexOptions
 
     path = Path(image)
     options = IndexOptions(**{**flags, "bands": _roles(flags["bands"])})

@@ -8,7 +8,8 @@ import click
 
 from agriseg.cli.common.label_options import LabelFlags, class_names, label_options
 from agriseg.cli.common.options import warn
-from agriseg.errors import OutputError, UsageError
+from agriseg.errors import UsageError
+from agriseg.files import exists_error
 from agriseg.json_text import json_line
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def rasterize(image: str, labels: str, classes: str, out: str, *, label_flags: L
     """
     path = Path(out)
     if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists and is not overwritten; add --overwrite or choose another -o")
+        raise exists_error(path)
     if path.resolve() in (Path(image).resolve(), Path(labels).resolve()):
         raise UsageError(f"-o {path} is an input; choose another")
     from agriseg.labels.loading import label_raster

@@ -88,8 +88,7 @@ def init(
       agriseg model init --arch fcn8s_resnet18 --classes soil,crop --init resnet18.pth -o m.safetensors
     """
     from agriseg import units
-    from agriseg.errors import OutputError
-    from agriseg.files import make_folder
+    from agriseg.files import exists_error, make_folder
     from agriseg.legend import Legend
     from agriseg.model import SegmentationModel
     from agriseg.networks import architecture
@@ -97,7 +96,7 @@ def init(
 
     path = Path(out)
     if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists and is not overwritten; add --overwrite or choose another -o")
+        raise exists_error(path)
     if path.suffix != ".safetensors":
         raise UsageError(f"{path}: a model file ends in .safetensors; name it so")
     roles = tuple(_words(bands))

@@ -4,9 +4,7 @@ Version 2 of the format, since GDAL before 3.12 reads no other. Its arrays follo
 conventions: xarray reads them as they are, and GDAL finds the CRS in its own attribute `_CRS`.
 """
 
-import os
 import re
-import shutil
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,8 +19,8 @@ from zarr.storage import LocalStore
 
 from agriseg import files
 from agriseg.legend import CONFIDENCE_STEP, NODATA
-from agriseg.maps.publish import exists
 from agriseg.maps.reader import FinishedMap
+from agriseg.maps.stem import Stem
 from agriseg.raster.gdal_env import gdal_calls
 from agriseg.raster.header import Georeference
 from agriseg.raster.safe_open import open_raster
@@ -55,23 +53,11 @@ def write_zarr(record: Path, *, overwrite: bool = False) -> Path:
     """
     run = FinishedMap.of(record)
     final = run.folder / f"{run.stem}.zarr"
-    draft, old = (final.with_name(f".{final.name}.{end}") for end in ("part", "old"))
-    with files.locked(run.folder / f".{run.stem}.agriseg.lock"):  # the run's own: the map stays what it is meanwhile
+    with files.locked(Stem.of(record).lock):  # no run replaces the map meanwhile
         if final.exists() and not overwrite:
-            raise exists(final)
-        try:
-            for left in (draft, old):
-                shutil.rmtree(left, ignore_errors=True)
+            raise files.exists_error(final)
+        with files.draft_of(final) as draft:
             _write(run, draft)
-            _flush(draft)
-            if final.exists():
-                final.rename(old)
-            files.commit(draft, final)
-        except OSError as error:
-            raise files.storage_error(final, error) from error
-        finally:
-            for left in (draft, old):
-                shutil.rmtree(left, ignore_errors=True)
     return final
 
 
@@ -165,13 +151,3 @@ def _coordinate(group: zarr.Group, name: str, values: NDArray[Any], told: Mappin
         attributes={"_ARRAY_DIMENSIONS": dimensions, **told},
     )  # fmt: skip
     array[...] = values
-
-
-def _flush(folder: Path) -> None:
-    """Bring every file of a folder to the disk, which may say only then that it is full."""
-    for path in (*folder.rglob("*"), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

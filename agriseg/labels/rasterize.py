@@ -57,17 +57,12 @@ def rasterize_polygons(info: RasterInfo, drawing: Drawing, legend: Legend, out: 
         DataError: where it is alone, a class that later shapes hide from end to end, or no shape that meets the image.
     """
     features, ids = drawing.shapes, drawing.ids
-    draft = out.with_name(f".{out.name}.part")
-    seen = _write(draft, info, drawing, legend)
-    hidden = _hidden(info, features, seen.features)
-    try:
+    with files.draft_of(out) as draft:
+        seen = _write(draft, info, drawing, legend)
+        hidden = _hidden(info, features, seen.features)
         if alone:
             _check_met(drawing, info, seen)
             _check_lost(drawing.given, features, ids, legend, seen, hidden)
-    except DataError:
-        draft.unlink()
-        raise
-    files.commit(draft, out)
     lost = [
         f"feature {features[i].number} ({features[i].label}) lies under later ones: none of its {count:,} px is left"
         for i, count in hidden.items()
@@ -189,9 +184,9 @@ def reproject_labels(image: Path, labels: Path, out: Path) -> None:
         "nodata": nodata, "tiled": True, "compress": "deflate", "bigtiff": "IF_SAFER",
         **({"photometric": "RGB", "alpha": "YES"} if given.count > 1 else {}),
     }  # fmt: skip
-    draft = out.with_name(f".{out.name}.part")
     bands = list(range(1, given.count + 1))
     with (
+        files.draft_of(out) as draft,
         gdal_calls(f"{labels}: cannot be laid on {image.name}"),
         open_raster(labels) as source,
         rasterio.open(draft, "w", **profile) as target,
@@ -201,7 +196,6 @@ def reproject_labels(image: Path, labels: Path, out: Path) -> None:
             rasterio.band(source, bands), rasterio.band(target, bands), resampling=Resampling.nearest,
             src_nodata=nodata, dst_nodata=nodata, dst_alpha=given.count + 1 if veiled else 0, tolerance=0,
         )  # fmt: skip
-    files.commit(draft, out)
 
 
 def _odd(features: Sequence[Polygon]) -> list[str]:

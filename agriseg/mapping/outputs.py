@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agriseg.errors import DataError, OutputError, UsageError
+from agriseg.files import exists_error
 from agriseg.maps.record import RunRecord
 from agriseg.options.run import PublishPolicy
 from agriseg.run_layers import run_layers
@@ -109,11 +110,7 @@ class Outputs:
         if any(path.is_dir() for path in present):
             raise OutputError(f"{self.folder}: a folder has the name of an output; choose another with -o")
         if present and not self.overwrite and not (self.working / PUBLISHING).exists():
-            raise self.exists(present[0])
-
-    def exists(self, path: Path) -> OutputError:
-        """What to say of an output that is there already."""
-        return OutputError(f"{path}: exists and is not overwritten; add --overwrite or choose another -o")
+            raise exists_error(present[0])
 
     def require_space(self, needed: int) -> None:
         """Refuse to begin what cannot fit on the disk.

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -253,30 +253,23 @@ def _working(prepared: MappingJob, places: Sequence[Outputs], name: str, manner:
     Otherwise it goes, and so does a folder made for nothing.
     """
     outputs = places[0]
-    made = not outputs.folder.exists()
-    files.make_folder(outputs.folder)
-    try:
-        with files.locked(outputs.lock):
-            if not outputs.working.exists():
-                outputs.require_space(prepared.plan.least_disk(len(prepared.model.legend)))
-            place = manner.place(outputs)
-            working = WorkingFolder(prepared, places, name, place, resume=manner.resume and manner.watch is None)
-            through = stopped = False
-            try:
-                if outputs.record.exists() and not (outputs.overwrite or working.finished):
-                    raise outputs.exists(outputs.record)  # of a run of another kind that was killed when it was through
-                yield working
-                through = True
-            except (KeyboardInterrupt, Terminated, WorkerLost):
-                stopped = True
-                raise
-            finally:
-                if through or not (stopped or working.is_publishing):
-                    working.remove()
-    finally:
-        if made:
-            with suppress(OSError):  # it holds something
-                outputs.folder.rmdir()
+    with files.output_folder(outputs.folder), files.locked(outputs.lock):
+        if not outputs.working.exists():
+            outputs.require_space(prepared.plan.least_disk(len(prepared.model.legend)))
+        place = manner.place(outputs)
+        working = WorkingFolder(prepared, places, name, place, resume=manner.resume and manner.watch is None)
+        through = stopped = False
+        try:
+            if outputs.record.exists() and not (outputs.overwrite or working.finished):
+                raise files.exists_error(outputs.record)  # of a run of another kind that was killed at its end
+            yield working
+            through = True
+        except (KeyboardInterrupt, Terminated, WorkerLost):
+            stopped = True
+            raise
+        finally:
+            if through or not (stopped or working.is_publishing):
+                working.remove()
 
 
 def _silent(_done: int, _total: int) -> None:

@@ -1,4 +1,4 @@
-"""A set of files that get their names together, and a record that vouches for them."""
+"""Sets of files that are published together, with a record of their hashes."""
 
 import json
 import shutil
@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from agriseg import files
-from agriseg.errors import OutputError
-from agriseg.files import file_hash
+from agriseg.files import exists_error, file_hash
 from agriseg.json_text import json_document, json_line
 from agriseg.maps.stem import Stem
 from agriseg.maps.versions import versions
 from agriseg.vectors.identity import content_hashes
 
-_NAMES = ".names"  # in the folder of the drafts: what gets its name, from before the first does
+_NAMES = ".names"  # in the folder of drafts: the outputs, written before the first of them is committed
 
 
 @dataclass(frozen=True)
 class PublishedFiles:
-    """What was made of finished maps.
+    """Files that were made of finished maps.
 
     Args:
-        facts: what the record holds of it; `warnings` among them.
-        files: all that was written, the record last.
+        facts: content of the record, with `warnings`.
+        files: all files that were written, the record last.
     """
 
     facts: Mapping[str, Any]
@@ -33,7 +32,7 @@ class PublishedFiles:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader should know before trusting it."""
+        """Remarks for a reader of the files."""
         return list(self.facts["warnings"])
 
     def as_dict(self) -> dict[str, Any]:
@@ -41,72 +40,100 @@ class PublishedFiles:
         return {**self.facts, "files": [str(path) for path in self.files]}
 
 
-def publish(
-    stem: Stem, end: str, lock: Path, make: Callable[[Path], Mapping[str, Any]], *, overwrite: bool
-) -> PublishedFiles:
-    """Make files in a folder of their own, then give them their names, the record last.
-
-    They replace all that the record there vouches for, and the pages that tell of it.
+def publish(stem: Stem, end: str, make: Callable[[Path], Mapping[str, Any]], *, overwrite: bool) -> PublishedFiles:
+    """Make a set of files and publish it; see `commit_drafts`. No run replaces the map meanwhile.
 
     Args:
         stem: of the outputs.
         end: of the record's name.
-        lock: file that is held meanwhile.
-        make: writes files into the folder that it is given, under the names that they will have; returns the facts.
+        make: writes drafts into the folder that it is given, under their final names; returns the facts.
         overwrite: replace what exists.
 
     Raises:
-        OutputError: something exists, and may not be replaced.
-        BusyError: somebody else holds the lock.
+        OutputError: an output exists and may not be replaced.
+        BusyError: another run or command holds the lock.
     """
-    record, out = stem.path(end), stem.folder
+    record = stem.path(end)
     if record.exists() and not overwrite:
-        raise exists(record)
-    files.make_folder(out)
-    with files.locked(lock), _folder(record) as folder:
+        raise exists_error(record)
+    with draft_folder(stem, end, stem.lock) as folder:
         facts = make(folder)
-        drafts = sorted(path for path in folder.iterdir() if path.is_file())
-        outputs = [out / draft.name for draft in drafts]
-        taken = [path for path in outputs if path.exists()]
+        taken = [path for draft in _drafts(folder) if (path := stem.folder / draft.name).exists()]
         if taken and not overwrite:
-            raise exists(taken[0])
-        files.write_text(folder / _NAMES, json_line([path.name for path in outputs]))
-        stem.drop(end, outputs)
-        for draft, path in zip(drafts, outputs, strict=True):
-            files.commit(draft, path)
-        hashes = {path.name: file_hash(path) for path in outputs}
-        told = {"format": 1, **facts, "outputs": hashes, "contents": content_hashes(outputs), "versions": versions()}
-        files.write_text(record, json_document(told))
+            raise exists_error(taken[0])
+        outputs = commit_drafts(stem, end, folder, facts)
     return PublishedFiles(facts, (*outputs, record))
 
 
 @contextmanager
-def _folder(record: Path) -> Iterator[Path]:
-    """Where drafts are made; it goes with what is left in it."""
+def draft_folder(stem: Stem, end: str, lock: Path) -> Iterator[Path]:
+    """A folder for drafts on the disk of the outputs, deleted at the end with what is left in it.
+
+    Args:
+        stem: of the outputs.
+        end: of their record's name.
+        lock: file that is locked meanwhile.
+
+    Raises:
+        BusyError: another run or command holds the lock.
+    """
+    record = stem.path(end)
     folder = record.with_name(f".{record.stem}")
-    _clear(folder, record)
-    files.make_folder(folder)
-    try:
-        yield folder
-    finally:
+    with files.output_folder(stem.folder), files.locked(lock):
         _clear(folder, record)
+        files.make_folder(folder)
+        try:
+            yield folder
+        finally:
+            _clear(folder, record)
+
+
+def commit_drafts(
+    stem: Stem, end: str, folder: Path, facts: Mapping[str, Any], kept: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Give all files of a folder of drafts their names, then write the record with their hashes.
+
+    They replace all files of the record that is there, and the pages made of them. A kill leaves the old set, or a list
+    of the files that the next call deletes.
+
+    Args:
+        stem: of the outputs.
+        end: of the record's name.
+        folder: of the drafts, see `draft_folder`.
+        facts: content of the record.
+        kept: files of the former record that stay, with their hashes, by name.
+
+    Returns:
+        The new files.
+    """
+    kept = kept or {}
+    drafts = _drafts(folder)
+    outputs = [stem.folder / draft.name for draft in drafts]
+    files.write_text(folder / _NAMES, json_line([path.name for path in outputs]))
+    stem.drop(end, [*outputs, *(stem.folder / name for name in kept)])
+    for draft, path in zip(drafts, outputs, strict=True):
+        files.commit(draft, path)
+    hashes = {**kept, **{path.name: file_hash(path) for path in outputs}}
+    contents = content_hashes(stem.folder / name for name in hashes)
+    record = {"format": 1, **facts, "outputs": hashes, "contents": contents, "versions": versions()}
+    files.write_text(stem.path(end), json_document(record))
+    return outputs
+
+
+def _drafts(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file())
 
 
 def _clear(folder: Path, record: Path) -> None:
-    """Delete a folder of drafts, and what has its name by a maker that did not come to its record."""
+    """Delete a folder of drafts; without a record, also the outputs that a killed command has committed."""
     if not record.exists():
-        files.remove(record.parent / Path(name).name for name in _begun(folder / _NAMES))
+        files.remove(record.parent / Path(name).name for name in _committed(folder / _NAMES))
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _begun(names: Path) -> list[str]:
-    """The names that files were about to get when their maker was killed."""
+def _committed(names: Path) -> list[str]:
+    """Names of the files that a killed command was committing."""
     try:
         return list(map(str, json.loads(names.read_text("utf-8"))))
     except (OSError, ValueError):
         return []
-
-
-def exists(path: Path) -> OutputError:
-    """What to say of an output that is there already."""
-    return OutputError(f"{path}: exists and is not overwritten; add --overwrite or choose another place")

@@ -62,6 +62,11 @@ class Stem:
         """The file whose name ends so."""
         return self.folder / f"{self.name}{end}"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the run or command that writes these files."""
+        return self.folder / f".{self.name}.agriseg.lock"
+
     def told(self, end: str) -> dict[str, Any]:
         """A record; empty if it is not there, or damaged."""
         try:

@@ -218,20 +218,14 @@ def _write(path: Path, features: Features, driver: str, layer_options: Mapping[s
 
 @contextmanager
 def _draft(path: Path) -> Iterator[Path]:
-    """A file beside the target that gets its name at the end; or goes, when anything fails."""
-    draft = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        draft.unlink(missing_ok=True)
-        yield draft
-        files.commit(draft, path)
-    except (pa.ArrowException, sqlite3.Error, *OGR_ERRORS) as error:
-        raise StorageError(
-            f"{path}: cannot be written, or not be read back ({reason(draft, error)}); check the disk"
-        ) from error
-    except OSError as error:
-        raise files.storage_error(path, error) from error
-    finally:
-        draft.unlink(missing_ok=True)
+    """`files.draft_of`, with the errors of the libraries that write features."""
+    with files.draft_of(path) as draft:
+        try:
+            yield draft
+        except (pa.ArrowException, sqlite3.Error, *OGR_ERRORS) as error:
+            raise StorageError(
+                f"{path}: cannot be written, or not be read back ({reason(draft, error)}); check the disk"
+            ) from error
 
 
 def _confirm(path: Path, *, same: bool) -> None:

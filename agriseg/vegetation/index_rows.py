@@ -1,8 +1,9 @@
-"""A vegetation index of a raster, row by row, and what its numbers are."""
+"""A vegetation index of a raster, row by row, and its statistics."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from agriseg.raster.gdal_env import gdal_calls
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.safe_open import open_raster
 from agriseg.vegetation.formulas import Index, compute
-from agriseg.vegetation.quantiles import quantiles
 from agriseg.vegetation.reflectance import Units
 
 _PIXELS = 2**20  # worked on at once: 8 MB for each array of a formula
 _ROWS = 512  # of a finished file that are read at once; a row of its blocks
+_SAMPLE = 2**22  # pixels that quantiles are computed from
+_QUANTILES = (0.02, 0.5, 0.98)
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,12 @@ class IndexRows:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the numbers of an index are.
+    """Statistics of an index.
 
     Args:
         nodata: share of pixels without a number, 0 to 1.
-        minimum, low, median, high, maximum: low and high are the ends of the middle 96 %.
+        minimum, maximum: of all pixels.
+        low, median, high: quantiles 2 %, 50 % and 98 %; of a sample if there are more than `_SAMPLE` pixels.
     """
 
     nodata: float
@@ -91,20 +94,32 @@ class Summary:
 
     @classmethod
     def of(cls, path: Path) -> "Summary | None":
-        """Of all pixels of a finished index; None if none has a number."""
+        """Of a finished index; None if no pixel has a number."""
         with open_raster(path) as dataset:
-            count, found = quantiles(lambda: _parts(dataset), (0, 0.02, 0.5, 0.98, 1))
             pixels = dataset.width * dataset.height
-            return cls((pixels - count) / pixels, *found) if count else None
+            step = math.ceil(math.sqrt(pixels / _SAMPLE))
+            count, ends, sample = 0, [math.inf, -math.inf], [np.empty(0, np.float32)]
+            for start, rows in _strips(dataset):
+                numbers = rows[np.isfinite(rows)]
+                if numbers.size:
+                    count += numbers.size
+                    ends = [min(ends[0], float(numbers.min())), max(ends[1], float(numbers.max()))]
+                    thinned = rows[-start % step :: step, ::step]
+                    sample.append(thinned[np.isfinite(thinned)])
+        if not count:
+            return None
+        spread = np.concatenate(sample)
+        low, median, high = np.quantile(spread if spread.size else ends, _QUANTILES, method="inverted_cdf").tolist()
+        return cls((pixels - count) / pixels, ends[0], low, median, high, ends[1])
 
-    def as_dict(self) -> Mapping[str, float]:
+    def as_dict(self) -> dict[str, float]:
         """As JSON values."""
-        return vars(self)
+        return asdict(self)
 
 
-def _parts(dataset: rasterio.DatasetReader) -> Iterator[NDArray[np.float32]]:
+def _strips(dataset: rasterio.DatasetReader) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """First row and numbers (h, width) of strips of the only band, from top to bottom."""
     for start in range(0, dataset.height, _ROWS):
         window = rasterio.windows.Window(0, start, dataset.width, min(_ROWS, dataset.height - start))
         with gdal_calls(f"{dataset.name}: rows from {start} cannot be read; check the disk"):
-            rows: NDArray[np.float32] = dataset.read(1, window=window)
-        yield rows
+            yield start, dataset.read(1, window=window)

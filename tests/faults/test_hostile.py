@@ -125,7 +125,7 @@ def test_links_where_our_files_go(nursery: Nursery, subject: Subject, tmp_path: 
     log |= {path.name for path in out.iterdir()}
     child.go_on()
     assert child.ended().code == 0
-    log |= {f".{name}.part" for name in [*layer_bytes(out), "a_run.json", "a_report.html"]}
+    log |= {f".{path.stem}.part{path.suffix}" for path in map(Path, [*layer_bytes(out), "a_run.json", "a_report.html"])}
     assert {".a.agriseg", ".a.agriseg.lock"} <= log
     for number, name in enumerate(sorted(log)):
         out, victim, room = (tmp_path / f"{what}{number}" for what in ("out", "victim", "room"))
