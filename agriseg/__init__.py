@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from agriseg.model import SegmentationModel, load_model
     from agriseg.options.run import RunOptions
     from agriseg.training.config import TrainConfig
-    from agriseg.training.run import Trained, train
+    from agriseg.training.run import Trained, TrainOptions, train
 
 __all__ = [
     "AgrisegError", "Evaluation", "LabelOptions", "Legend", "RunOptions", "RunReport", "SegmentationModel", "TileGrid",
-    "TrainConfig", "Trained", "Window", "evaluate", "load_model", "segment", "train",
+    "TrainConfig", "TrainOptions", "Trained", "Window", "evaluate", "load_model", "segment", "train",
 ]  # fmt: skip
 
 _HOME = {
@@ -34,6 +34,7 @@ _HOME = {
     "SegmentationModel": "agriseg.model",
     "TileGrid": "agriseg.grid",
     "TrainConfig": "agriseg.training.config",
+    "TrainOptions": "agriseg.training.run",
     "Trained": "agriseg.training.run",
     "Window": "agriseg.grid",
     "evaluate": "agriseg.evaluation.evaluate",

@@ -23,9 +23,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from memory import peak_bytes, resident_bytes
 
-from agriseg import TrainConfig, load_model, segment, train
+from agriseg import TrainConfig, TrainOptions, load_model, segment, train
 from agriseg.networks import ARCHITECTURES, architecture, plain_name
 from agriseg.networks.flops import parameters
+from agriseg.training.progress import Progress, StepDone
 
 _SIDE = 2048  # of the raster that is mapped (px)
 _RATE = 1e-3
@@ -36,12 +37,12 @@ def trained(config: Path, arch: str, minutes: float, folder: Path) -> dict[str, 
     tables = tomllib.loads(config.read_text("utf-8"))
     recipe = {**tables["recipe"], "minutes": minutes, "steps": None, "validate_every": 10**6, "lr": _RATE}
     chosen = TrainConfig.of({**tables, "arch": arch, "recipe": recipe}, config.parent)
-    news: list[Any] = []
-    done = train(chosen, folder, device="cpu", tell=news.append)
-    scores = done.evaluation.as_dict()
+    reports: list[Progress] = []
+    done = train(chosen, folder, TrainOptions("cpu", report=reports.append))
+    steps = max(each.step for each in reports if isinstance(each, StepDone))
     return {
-        "steps": news[-1]["step"], "train_mb": peak_bytes() / 1e6, "file_mb": done.model.stat().st_size / 1e6,
-        "miou": scores["miou"], "iou": {entry["name"]: entry["iou"] for entry in scores["classes"]},
+        "steps": steps, "train_mb": peak_bytes() / 1e6, "file_mb": done.model.stat().st_size / 1e6,
+        "miou": done.evaluation.miou, "iou": done.evaluation.iou,
     }  # fmt: skip
 
 

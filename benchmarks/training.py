@@ -8,9 +8,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -24,6 +22,7 @@ from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.training.distributed import Ranks
 from agriseg.training.losses import build_loss
+from agriseg.training.progress import Progress, StepDone, ValidationScores
 from agriseg.training.sampling import index_labels
 
 _WARM = 2  # steps that are not counted
@@ -42,12 +41,12 @@ def training_seconds(run: loop.TrainingRun, steps: int) -> float:
     """Of `steps` steps of the real loop, after some to warm up."""
     marks: list[float] = []
 
-    def tell(news: Mapping[str, Any]) -> None:
-        if "loss" in news:
+    def report(progress: Progress) -> None:
+        if isinstance(progress, StepDone):
             marks.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
-        loop.fit(loop.TrainingRun(**{**vars(run), "folder": Path(folder), "tell": tell}))
+        loop.fit(loop.TrainingRun(**{**vars(run), "folder": Path(folder), "report": report}))
     return marks[_WARM + steps - 1] - marks[_WARM - 1]
 
 
@@ -103,7 +102,7 @@ def main() -> None:
             0,
         )
         run = loop.TrainingRun(
-            model, samples, recipe, lambda _: {"miou": 0.0}, folder, "bench", Ranks(torch.device("cpu")),
+            model, samples, recipe, lambda _: ValidationScores(0.0, {}), folder, "bench", Ranks(torch.device("cpu")),
             lambda _: None, lambda: False,
         )  # fmt: skip
         seconds: dict[str, list[float]] = {"bare loop": [], "agriseg": []}

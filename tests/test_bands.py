@@ -31,7 +31,7 @@ from agriseg.raster.band_roles import find_bands, misnamed, role_name
 from agriseg.raster.header import RasterInfo
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import load_dataset
-from agriseg.training.run import train
+from agriseg.training.run import TrainOptions, train
 
 ROLES = ["blue", "green", "red", "red_edge", "nir"]
 SIDE = 192
@@ -89,7 +89,7 @@ def test_five_bands_by_role_whatever_their_order(tmp_path: Path) -> None:
         image = write_raster(folder / "field.tif", pixels[order], nodata=NOWHERE)
         polygons_in_degrees(folder / "plants.geojson")
         numbers = tuple(order.index(k) + 1 for k in range(5))
-        trained = train(five(folder, list(numbers)), folder / "run", device="cpu")
+        trained = train(five(folder, list(numbers)), folder / "run", TrainOptions("cpu"))
         segment(image, trained.model, folder / "map", device="cpu", bands=numbers, tile=64, overlap=32)
         made[name] = layer_bytes(folder / "map") | {"model": trained.model.read_bytes()}
         classes = read(folder / "map" / "field_classes.tif")[0]
@@ -215,12 +215,12 @@ def test_training_and_scoring_with_labels_of_another_grid(tmp_path: Path) -> Non
     labels = labels_in_mercator(tmp_path / "l.tif", ids[None])
     chosen = five(tmp_path, [1, 2, 3, 4, 5], data={"images": "field.tif", "labels": "l.tif"})
     with pytest.raises(DataError, match="--reproject-labels lays them there"):
-        train(chosen, tmp_path / "run", device="cpu")
+        train(chosen, tmp_path / "run", TrainOptions("cpu"))
     data = {"images": "field.tif", "labels": "l.tif", "reproject_labels": True}
     recipe = {"steps": 2, "chip": 48, "batch": 2, "validate_every": 1}
     again = five(tmp_path, [1, 2, 3, 4, 5], data=data, recipe=recipe)
-    trained = train(again, tmp_path / "run", device="cpu")
-    train(again, tmp_path / "run", device="cpu")  # laying them out anew is no other data
+    trained = train(again, tmp_path / "run", TrainOptions("cpu"))
+    train(again, tmp_path / "run", TrainOptions("cpu"))  # laying them out anew is no other data
     scores = evaluate(
         load_model(trained.model),
         image,

@@ -34,8 +34,9 @@ from agriseg.training.config import RENAMED_KEYS, TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.training.distributed import Ranks
 from agriseg.training.loop import TrainingRun, fit
+from agriseg.training.progress import ValidationScores
 from agriseg.training.recipe import Recipe
-from agriseg.training.run import train
+from agriseg.training.run import TrainOptions, train
 from agriseg.training.sampling import index_labels, sample_pixel
 
 STILL = Augmentation(mirror=False, rotate="none", zoom=1, brightness=0, channel_jitter=0)
@@ -210,7 +211,7 @@ def never() -> bool:
 
 
 def fitted(tmp_path: Path, name: str, stopped: Callable[[], bool] = never, **recipe: Any) -> Path:
-    train(config(tmp_path, **recipe), tmp_path / name, device="cpu", tell=quiet, stopped=stopped)
+    train(config(tmp_path, **recipe), tmp_path / name, TrainOptions("cpu", report=quiet, stopped=stopped))
     return tmp_path / name
 
 
@@ -239,13 +240,13 @@ def loop(
     )
     given = None if scores is None else iter(scores)
 
-    def validate(model: SegmentationModel) -> dict[str, Any]:
+    def validate(model: SegmentationModel) -> ValidationScores:
         if given is not None:
-            return {"miou": next(given), "iou": {}}
+            return ValidationScores(next(given), {})
         x, ids = samples[999]
         with torch.no_grad():
             found = torch.nn.functional.interpolate(model.network(x[None]), ids.shape)[0].argmax(0)
-        return {"miou": (found == ids).float().mean().item(), "iou": {}}
+        return ValidationScores((found == ids).float().mean().item(), {})
 
     folder.mkdir(exist_ok=True)
     ranks = Ranks(torch.device("cpu"))
@@ -369,9 +370,9 @@ def test_a_process_that_is_killed_leaves_what_goes_on(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
         "import test_fit\n"
-        "def tell(news):\n"
-        "    if news.get('step') == 6: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "test_fit.quiet = tell\n"
+        "def report(progress):\n"
+        "    if getattr(progress, 'step', 0) == 6: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "test_fit.quiet = report\n"
         "test_fit.fitted(Path(sys.argv[2]), 'killed')\n"
     )
     straight = fitted(tmp_path, "straight")
@@ -401,9 +402,11 @@ def test_it_learns(tmp_path: Path) -> None:
 @pytest.mark.fault("T05")
 def test_a_loss_that_is_no_number_stops_and_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rate explodes after the first validation."""
-    rate = agriseg.training.loop._rate
+    learning_rate = agriseg.training.loop._learning_rate
     monkeypatch.setattr(
-        agriseg.training.loop, "_rate", lambda done, recipe: 1e30 if done > 0.55 else rate(done, recipe)
+        agriseg.training.loop,
+        "_learning_rate",
+        lambda done, recipe: 1e30 if done > 0.55 else learning_rate(done, recipe),
     )
     with pytest.raises(PredictionError, match=r"the loss is (nan|inf) at step"):
         fitted(tmp_path, "out", steps=10, validate_every=5, optimiser="sgd", loss={"ce": 1})
@@ -450,7 +453,7 @@ def test_labels_that_do_not_fit_are_told_all_at_once(tmp_path: Path) -> None:
     write_raster(tmp_path / "labels/b.tif", np.zeros((1, 200, 261), np.uint8), **GREY)
     tables = {"classes": ["x", "y"], "data": {"images": "images", "labels": "labels"}, "recipe": {"steps": 1}}
     with pytest.raises(DataError, match=r"a.tif: no class has 7 \(52,000 px\); .*b.tif: 261 x 200 px"):
-        train(TrainConfig.of(tables, tmp_path), tmp_path / "out", tell=quiet, stopped=never)
+        train(TrainConfig.of(tables, tmp_path), tmp_path / "out")
 
 
 @pytest.mark.fault("T01")
@@ -486,7 +489,7 @@ def test_configurations_that_make_no_sense(tmp_path: Path, change: dict[str, Any
         "arch": "fcn_small",
     }
     with pytest.raises(ModelError, match=says):
-        train(TrainConfig.of({**tables, **change}, tmp_path), tmp_path / "out", tell=quiet, stopped=never)
+        train(TrainConfig.of({**tables, **change}, tmp_path), tmp_path / "out")
 
 
 @pytest.mark.parametrize("key", RENAMED_KEYS)

@@ -17,7 +17,7 @@ from agriseg.labels.label_set import LabelOptions, LabelRequest, LabelSet
 from agriseg.labels.loading import load_labels
 from agriseg.labels.raster import LabelRaster
 from agriseg.training.config import TrainConfig
-from agriseg.training.run import train
+from agriseg.training.run import TrainOptions, train
 
 SIDE = 48
 CLASSES = ("soil", "crop", "weed")
@@ -273,7 +273,7 @@ def test_the_check_refuses_what_the_training_refuses(
     config = {"classes": list(CLASSES), "arch": "fcn_small", "data": {"images": image, "labels": labels, **data}}
     plan = {"validation": {"block": 32, "buffer": 0, "share": 0.4}, "recipe": {"steps": 1, "chip": 32, "batch": 2}}
     with pytest.raises((ReachedStep, DataError)) as ended:
-        train(TrainConfig.of({**config, **plan}, tmp_path), tmp_path / "out", device="cpu")
+        train(TrainConfig.of({**config, **plan}, tmp_path), tmp_path / "out", TrainOptions("cpu"))
     if ended.type is ReachedStep:
         assert checked == 0
     else:

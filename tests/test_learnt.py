@@ -10,7 +10,7 @@ import rasterio
 from conftest import UTM, blocks, write_raster
 from PIL import Image
 from rasterio.warp import transform, transform_bounds
-from test_fit import GREY, never, quiet
+from test_fit import GREY
 
 from agriseg import SegmentationModel, load_model
 from agriseg.errors import DataError, ModelError
@@ -18,7 +18,7 @@ from agriseg.evaluation.evaluate import evaluate
 from agriseg.labels.learnt_images import LearntGround, LearntImages
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import load_dataset
-from agriseg.training.run import train
+from agriseg.training.run import TrainOptions, train
 
 NOWHERE = {"crs": None, "transform": rasterio.Affine.identity()}
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -46,7 +46,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """A model that was trained for a step, with its image and labels."""
     folder = tmp_path_factory.mktemp("first")
     image, labels = field(folder)
-    return train(config(image, labels), folder / "out", device="cpu", tell=quiet, stopped=never).model, image, labels
+    return train(config(image, labels), folder / "out", TrainOptions("cpu")).model, image, labels
 
 
 @pytest.mark.parametrize("seed", range(1, 4))

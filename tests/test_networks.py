@@ -26,7 +26,7 @@ from agriseg.networks.flops import multiply_adds, parameters
 from agriseg.networks.pretrained import load_pretrained
 from agriseg.training.config import TrainConfig
 from agriseg.training.initial_weights import initial_network
-from agriseg.training.run import train
+from agriseg.training.run import TrainOptions, train
 
 RGB = ("red", "green", "blue")
 
@@ -325,7 +325,7 @@ LARGE = ("segnet", "fcn_resnet50", "fcn_resnet101", "deeplabv3_resnet50", "fcn8s
 )
 def test_each_network_trains_saves_loads_and_runs(tmp_path: Path, name: str) -> None:
     striped(tmp_path)
-    done = train(tiny(tmp_path, name), tmp_path / "run", device="cpu")
+    done = train(tiny(tmp_path, name), tmp_path / "run", TrainOptions("cpu"))
     model = load_model(done.model)
     assert model.architecture == name
     assert done.evaluation.matrix.sum() == 160 * 160
@@ -336,7 +336,7 @@ def test_each_network_trains_saves_loads_and_runs(tmp_path: Path, name: str) -> 
 def test_one_sample_at_a_time_is_too_few_for_a_network_that_pools_over_it(tmp_path: Path) -> None:
     striped(tmp_path)
     with pytest.raises(UsageError, match="batch 1, but deeplabv3_resnet50 pools over the whole chip; give 2"):
-        train(tiny(tmp_path, "deeplabv3_resnet50", batch=1), tmp_path / "run", device="cpu")
+        train(tiny(tmp_path, "deeplabv3_resnet50", batch=1), tmp_path / "run", TrainOptions("cpu"))
 
 
 @pytest.mark.parametrize("name", ["deeplabv3_resnet50", "lraspp_mobilenet_v3_large"])

@@ -12,7 +12,7 @@ import rasterio
 import torch
 from conftest import blocks, write_raster
 from PIL import Image
-from test_fit import GREY, config, field, fitted, never, quiet, scene, weights
+from test_fit import GREY, config, field, fitted, scene, weights
 
 import agriseg.labels.raster
 import agriseg.training.dataset
@@ -25,7 +25,8 @@ from agriseg.normalize import Normalization
 from agriseg.training.augment import Augmentation, TrainingSamples
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import load_dataset
-from agriseg.training.run import cross_validate, train
+from agriseg.training.progress import FoldStarted, Progress, StepDone
+from agriseg.training.run import TrainOptions, cross_validate, train
 from agriseg.training.sampling import index_labels
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -133,18 +134,18 @@ def test_random_squares_only_on_request_and_marked(tmp_path: Path) -> None:
     labelled = scene(tmp_path / "data" / "a.tif").all().ids != 255
     np.testing.assert_array_equal(seen | kept, labelled)  # no belt
     assert not (seen & kept).any()
-    train(scattered, tmp_path / "out", tell=quiet, stopped=never)
+    train(scattered, tmp_path / "out")
     assert load_model(tmp_path / "out" / "best.safetensors").about["split"]["by"] == "random"
     assert "flatter" in (tmp_path / "out" / "best.md").read_text()
 
 
 def test_folds_map_every_label_with_a_model_that_has_not_seen_it(tmp_path: Path) -> None:
     chosen = config(tmp_path, steps=2, validate_every=2)
-    told: list[Any] = []
-    trained, pooled = cross_validate(chosen, tmp_path / "out", 3, tell=told.append, stopped=never)
+    reports: list[Progress] = []
+    trained, pooled = cross_validate(chosen, tmp_path / "out", 3, TrainOptions(report=reports.append))
     labelled = scene(tmp_path / "data" / "a.tif").all().ids != 255
     assert pooled.matrix.sum() == labelled.sum()
-    assert [news["fold"] for news in told if "fold" in news] == [1, 2, 3]
+    assert [each.fold for each in reports if isinstance(each, FoldStarted)] == [1, 2, 3]
     written = json.loads((tmp_path / "out" / "folds.json").read_text())
     assert written["miou"] == [each.evaluation.miou for each in trained]
     assert written["mean"] == pytest.approx(np.mean(written["miou"]))
@@ -238,8 +239,8 @@ def test_a_damaged_image_is_named_or_left_out(tmp_path: Path) -> None:
     }  # fmt: skip
     chosen = TrainConfig.of(tables, tmp_path)
     with pytest.raises(DataError, match=r"b\.tif"):
-        train(chosen, tmp_path / "out", tell=quiet, stopped=never)
-    trained = train(chosen, tmp_path / "out", skip_bad=True, tell=quiet, stopped=never)
+        train(chosen, tmp_path / "out")
+    trained = train(chosen, tmp_path / "out", TrainOptions(skip_bad=True))
     assert len(trained.skipped) == 1
     assert "b.tif" in trained.skipped[0]
     assert load_model(trained.model).about["data"]["skipped"] == list(trained.skipped)
@@ -253,7 +254,7 @@ def test_the_card_tells_what_the_model_knows(tmp_path: Path) -> None:
     chosen = config(tmp_path)
     hostile = "<script>alert(1)</script>|*x*"
     chosen = chosen.model_copy(update={"classes": ["dark", hostile, "bright"], "licence": "CC-BY-4.0"})
-    trained = train(chosen, tmp_path / "out", tell=quiet, stopped=never)
+    trained = train(chosen, tmp_path / "out")
     model = load_model(trained.model)
     scores = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert model.about["evaluation"] == scores
@@ -270,9 +271,9 @@ def test_the_card_tells_what_the_model_knows(tmp_path: Path) -> None:
 
 
 def test_the_log_has_the_loss_of_every_step(tmp_path: Path) -> None:
-    told: list[Any] = []
-    train(config(tmp_path), tmp_path / "out", tell=told.append, stopped=never)
-    losses = [news["loss"] for news in told if "rate" in news]
+    reports: list[Progress] = []
+    train(config(tmp_path), tmp_path / "out", TrainOptions(report=reports.append))
+    losses = [each.loss for each in reports if isinstance(each, StepDone)]
     lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert [line["loss"] for line in lines] == pytest.approx([np.mean(losses[:3]), np.mean(losses[3:])])
 

@@ -61,12 +61,11 @@ def command(
         raise OutputError(f"{out}: holds something; choose another -o")
 
     from agriseg.cli.common.format import show_evaluation
-    from agriseg.evaluation.evaluate import evaluate_labelled
+    from agriseg.evaluation.evaluate import evaluate_labelled, save_evaluation
     from agriseg.files import make_folder
     from agriseg.legend import Legend
     from agriseg.model import load_model
     from agriseg.options.run import RunOptions
-    from agriseg.training.run import save_evaluation
 
     loaded, options = None if model is None else load_model(model), RunOptions.of(**flags)
     legend = loaded.legend if loaded else Legend.from_names(list(class_names(classes or "")))

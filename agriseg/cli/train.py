@@ -2,23 +2,72 @@
 
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.label_options import class_names, label_options, label_values, renamed
+from agriseg.cli.common.label_options import LabelFlags, class_names, label_options, label_values, renamed
 from agriseg.cli.common.options import warn
 from agriseg.cli.common.signals import resume_hint, stop_requested
 from agriseg.errors import ModelError, OutputError, UsageError
+from agriseg.training.progress import DataWarning, FoldStarted, Note, Progress, StepDone, ValidationDone
 from agriseg.units import seconds
 
 if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
     from agriseg.training.run import Trained
 
 _DEFAULT_MINUTES = 30.0
-_DATA = ("images", "labels", "label_suffix", "column", "area", "rest", "point_radius", "nodata", "alpha")
+_BETWEEN_LINES = 10.0  # seconds from one progress line to the next
+
+
+@dataclass(frozen=True)
+class _DataFlags:
+    """Flags that name images and labels in place of a configuration file."""
+
+    images: str | None
+    labels: str | None
+    classes: str | None
+    nodata: float | None
+    alpha: int | None
+    label_flags: LabelFlags
+
+    def tables(self) -> dict[str, Any]:
+        """These flags as tables of a configuration; empty if none is given."""
+        flags = self.label_flags
+        data = {
+            "images": self.images, "labels": self.labels, "label_suffix": flags.label_suffix, "column": flags.column,
+            "area": flags.area, "rest": flags.rest, "point_radius": flags.point_radius, "nodata": self.nodata,
+            "alpha": self.alpha, "unlabelled": label_values("--unlabelled", flags.unlabelled),
+            "rename": None if flags.rename is None else dict(renamed(flags.rename)),
+        }  # fmt: skip
+        tables = {
+            "classes": list(class_names(self.classes)) if self.classes else None,
+            "values": label_values("--values", flags.values),
+            "data": {name: value for name, value in data.items() if value is not None} or None,
+        }
+        return {name: value for name, value in tables.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class _Overrides:
+    """Flags that replace keys of the configuration."""
+
+    arch: str | None
+    minutes: str | None
+    split: str | None
+    reproject_labels: bool
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The keys of each table."""
+        recipe = {} if self.minutes is None else {"minutes": seconds(self.minutes) / 60, "steps": None}
+        validation = {} if self.split is None else {"by": self.split}
+        data = {"reproject_labels": True} if self.reproject_labels else {}
+        return {"recipe": recipe, "validation": validation, "data": data}
 
 
 @click.command("train", short_help="Train a model on labelled images.")
@@ -41,8 +90,9 @@ _DATA = ("images", "labels", "label_suffix", "column", "area", "rest", "point_ra
 @click.option("--tensorboard", is_flag=True, help="Also write the curves for TensorBoard; pip install tensorboard.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
 def command(
-    config: str | None, init: str | None, folds: int | None, device: str, out: str, *, resume: bool, skip_bad: bool,
-    tensorboard: bool, quiet: bool, **given: Any,
+    config: str | None, images: str | None, labels: str | None, classes: str | None, nodata: float | None,
+    alpha: int | None, arch: str | None, init: str | None, minutes: str | None, split: str | None, folds: int | None,
+    device: str, out: str, *, label_flags: LabelFlags, resume: bool, skip_bad: bool, tensorboard: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Train a model on labelled images; blocks of ground are held back to score it honestly.
 
@@ -58,92 +108,98 @@ def command(
     folder, helper = Path(out), is_helper_rank()
     if not helper and folder.exists() and any(folder.iterdir()) and not resume:
         raise OutputError(f"{folder}: holds something; add --resume to go on from it, or choose another -o")
-    tables, base = _tables(config, given)
-    teller = _Teller(_board(folder) if tensorboard and not helper else None, quiet=quiet)
-    asked = stop_requested()
+    data = _DataFlags(images, labels, classes, nodata, alpha, label_flags)
+    tables, base = _tables(config, data, _Overrides(arch, minutes, split, label_flags.reproject_labels))
+    printer = _ProgressPrinter(_board(folder) if tensorboard and not helper else None, quiet=quiet)
+    stopped = stop_requested()
 
     from agriseg.cli.common.format import show_evaluation
     from agriseg.training.config import TrainConfig
-    from agriseg.training.run import cross_validate, train, train_rank
+    from agriseg.training.run import TrainOptions, cross_validate, train, train_rank
 
-    how: dict[str, Any] = {"device": device, "skip_bad": skip_bad, "stopped": asked}
     chosen = TrainConfig.of(tables, base)
     if init is not None:
         chosen = chosen.model_copy(update={"init": init})
+    options = TrainOptions(device, skip_bad, printer, stopped)
     if helper:
-        train_rank(chosen, folder, **how)
+        train_rank(chosen, folder, options)
         return
-    how["tell"] = teller
     with resume_hint(folder, "add --resume to go on from there"):
         if folds is None:
-            trained = [train(chosen, folder, **how)]
+            trained = [train(chosen, folder, options)]
             evaluation = trained[0].evaluation
         else:
-            trained, evaluation = cross_validate(chosen, folder, folds, **how)
-    for text in [] if quiet else [*_doubts(chosen.split, trained), *evaluation.doubts]:
+            trained, evaluation = cross_validate(chosen, folder, folds, options)
+    for text in [] if quiet else [*_warnings(chosen.split, trained), *evaluation.doubts]:
         warn(text)
     click.echo(show_evaluation(evaluation.scores()))
     for each in trained:
         click.echo("\n".join(map(str, (*each.pictures, each.model.with_suffix(".md"), each.model))))
 
 
-def _doubts(split: str, trained: "Sequence[Trained]") -> list[str]:
-    """What a reader should know before trusting the scores."""
-    said = [f"left out: {text}" for text in sorted({text for each in trained for text in each.skipped})]
+def _warnings(split: str, trained: "Sequence[Trained]") -> list[str]:
+    """Skipped images, and a split that flatters the scores."""
+    warnings = [f"left out: {text}" for text in sorted({text for each in trained for text in each.skipped})]
     if split == "random":
-        said.append("scattered squares beside the training data were held back; on other ground expect lower scores")
-    return said
+        warnings.append(
+            "scattered squares beside the training data were held back; on other ground expect lower scores"
+        )
+    return warnings
 
 
-class _Teller:
-    """A line per validation, and one every ten seconds between them; the same for TensorBoard."""
+class _ProgressPrinter:
+    """Prints a line for each validation, and every ten seconds between them; plots the same for TensorBoard."""
 
-    def __init__(self, board: Any, *, quiet: bool) -> None:
+    def __init__(self, board: "SummaryWriter | None", *, quiet: bool) -> None:
         self._board = board
         self._quiet = quiet
-        self._began = self._told = time.monotonic()
-        self._first: float | None = None
+        self._first: StepDone | None = None  # of this session
+        self._began = self._printed = 0.0
 
-    def __call__(self, news: Mapping[str, Any]) -> None:
-        if self._board is not None and "step" in news:
-            self._plot(news)
+    def __call__(self, progress: Progress) -> None:
+        self._plot(progress)
         if self._quiet:
             return
-        if "fold" in news:
-            self._first = None
-            click.echo(f"fold {news['fold']} of {news['folds']}", err=True)
-        elif "remark" in news:
-            warn(news["remark"])
-        elif "note" in news:
-            click.echo(f"agriseg: {news['note']}", err=True)
-        elif "miou" in news:
-            iou = ", ".join(f"{name} {value:.3f}" for name, value in news["iou"].items() if value is not None)
-            best = ", best" if news["best"] else ""
-            click.echo(f"step {news['step']}: mIoU {news['miou']:.3f} ({iou}){best}", err=True)
-        else:
-            self._step(news)
+        match progress:
+            case FoldStarted(fold, folds):
+                self._first = None
+                click.echo(f"fold {fold} of {folds}", err=True)
+            case DataWarning(text):
+                warn(text)
+            case Note(text):
+                click.echo(f"agriseg: {text}", err=True)
+            case ValidationDone():
+                iou = ", ".join(f"{name} {value:.3f}" for name, value in progress.iou.items() if value is not None)
+                best = ", best" if progress.best else ""
+                click.echo(f"step {progress.step}: mIoU {progress.miou:.3f} ({iou}){best}", err=True)
+            case StepDone():
+                self._print_step(progress)
 
-    def _step(self, news: Mapping[str, Any]) -> None:
+    def _print_step(self, step: StepDone) -> None:
         now = time.monotonic()
-        if self._first is None:  # the labels were read before this
-            self._began = self._told = now
-            self._first = news["done"]
-        if now - self._told >= 10:
-            self._told = now
-            gone = max(news["done"] - self._first, 1e-9)
-            left = (now - self._began) * (1 - news["done"]) / gone / 60
-            click.echo(
-                f"step {news['step']}: loss {news['loss']:.3f}, {news['done']:.0%}, {left:.0f} min left", err=True
-            )
+        if self._first is None:
+            self._first, self._began, self._printed = step, now, now
+        if now - self._printed >= _BETWEEN_LINES:
+            self._printed = now
+            rate = max(step.done - self._first.done, 1e-9) / (now - self._began)
+            left = (1 - step.done) / rate / 60
+            click.echo(f"step {step.step}: loss {step.loss:.3f}, {step.done:.0%}, {left:.0f} min left", err=True)
 
-    def _plot(self, news: Mapping[str, Any]) -> None:
-        numbers = {name: news[name] for name in ("loss", "rate", "miou") if name in news}
-        numbers |= {f"iou/{name}": value for name, value in news.get("iou", {}).items() if value is not None}
-        for name, value in numbers.items():
-            self._board.add_scalar(name, value, news["step"])
+    def _plot(self, progress: Progress) -> None:
+        match progress:
+            case StepDone():
+                numbers = {"loss": progress.loss, "lr": progress.lr}
+            case ValidationDone():
+                iou = {f"iou/{name}": value for name, value in progress.iou.items() if value is not None}
+                numbers = {"loss": progress.loss, "miou": progress.miou, **iou}
+            case _:
+                return
+        if self._board is not None:
+            for name, value in numbers.items():
+                self._board.add_scalar(name, value, progress.step)
 
 
-def _board(folder: Path) -> Any:
+def _board(folder: Path) -> "SummaryWriter":
     """TensorBoard's writer."""
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -152,38 +208,27 @@ def _board(folder: Path) -> Any:
     return SummaryWriter(folder / "tensorboard")
 
 
-def _tables(config: str | None, given: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
-    """The configuration as tables, from a file or from flags, and the folder its paths are seen from."""
-    tables, base = _written(config, given)
-    flags: dict[str, dict[str, Any]] = {"data": {}, "validation": {}, "recipe": {}}
-    if given["minutes"] is not None:
-        flags["recipe"] = {"minutes": seconds(given["minutes"]) / 60, "steps": None}
-    if given["split"] is not None:
-        flags["validation"] = {"by": given["split"]}
-    if given["reproject_labels"]:
-        flags["data"] = {"reproject_labels": True}
-    if given["arch"] is not None:
-        tables = {**tables, "arch": given["arch"]}
-    return {**tables, **{name: {**tables.get(name, {}), **flag} for name, flag in flags.items() if flag}}, base
+def _tables(config: str | None, data: _DataFlags, overrides: _Overrides) -> tuple[dict[str, Any], Path]:
+    """Tables of the configuration, and the folder that its paths are relative to."""
+    tables, base = _written(config, data)
+    if overrides.arch is not None:
+        tables["arch"] = overrides.arch
+    for name, keys in overrides.tables().items():
+        if keys:
+            tables[name] = {**tables.get(name, {}), **keys}
+    return tables, base
 
 
-def _written(config: str | None, given: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
-    """The configuration file, or what the flags say in its place."""
-    data = {name: given[name] for name in _DATA if given[name] is not None}
-    values = {"values": label_values("--values", given["values"])} if given["values"] is not None else {}
-    if given["unlabelled"] is not None:
-        data["unlabelled"] = label_values("--unlabelled", given["unlabelled"])
-    if given["rename"] is not None:
-        data["rename"] = dict(renamed(given["rename"]))
-    if config is not None:
-        if data or values or given["classes"]:
-            raise UsageError("a configuration file and flags that say what to train on; give one or the others")
-        path = Path(config)
-        try:
-            return tomllib.loads(path.read_text("utf-8")), path.parent
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path}: cannot be read as TOML: {error}") from error
-    if not (given["images"] and given["labels"] and given["classes"]):
-        raise UsageError("give a configuration file, or --image, --labels and --classes")
-    names = list(class_names(given["classes"]))
-    return {"classes": names, **values, "data": data, "recipe": {"minutes": _DEFAULT_MINUTES}}, Path()
+def _written(config: str | None, data: _DataFlags) -> tuple[dict[str, Any], Path]:
+    """Read the configuration file, or the flags in its place."""
+    if config is None:
+        if not (data.images and data.labels and data.classes):
+            raise UsageError("give a configuration file, or --image, --labels and --classes")
+        return {**data.tables(), "recipe": {"minutes": _DEFAULT_MINUTES}}, Path()
+    if data.tables():
+        raise UsageError("a configuration file and flags that say what to train on; give one or the others")
+    path = Path(config)
+    try:
+        return tomllib.loads(path.read_text("utf-8")), path.parent
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read as TOML: {error}") from error

@@ -4,10 +4,13 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from agriseg import files
 from agriseg.evaluation.calibrate import CalibrationSampler
 from agriseg.evaluation.counts import EvaluationCounts, count_pixels
 from agriseg.evaluation.learnt_share import learnt_by_model
 from agriseg.evaluation.scores import Evaluation, score
+from agriseg.figures.training_charts import save_confusion
+from agriseg.json_text import json_document
 from agriseg.labels.label_set import LabelOptions, LabelRequest, LabelSet
 from agriseg.labels.loading import load_labels
 from agriseg.labels.raster import LabelRaster
@@ -60,6 +63,12 @@ def evaluate_labelled(model: SegmentationModel, label_set: LabelSet, folder: Pat
     counts = [count_model(model, each.pair.image, each.labels, folder, options, sampler) for each in label_set.images]
     learnt = learnt_by_model(model, label_set.images, options)
     return replace(score(counts, model.legend, sampler), learnt=learnt)
+
+
+def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """Write `evaluation.json` and `confusion.png`."""
+    files.write_text(folder / "evaluation.json", json_document(evaluation.as_dict()))
+    save_confusion(folder / "confusion.png", evaluation.matrix, evaluation.legend)
 
 
 def count_model(

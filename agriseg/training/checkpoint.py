@@ -1,4 +1,4 @@
-"""The state of a training run as one safetensors file: what is needed to go on to the same bytes."""
+"""The state of a training as one safetensors file; a resumed training gives the same bytes."""
 
 import json
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ _NUMBERS = ("step", "seconds", "best", "stale", "losses", "counted", "processes"
 
 @dataclass
 class State:
-    """A run between two steps. Sampling and dropout follow from the seed and the step, so they are not here.
+    """A training between two steps. Sampling and dropout follow from seed and step, so they are not part of it.
 
     Args:
         network: being trained.
         optimiser: of its parameters.
         average: running average of the network's state.
         step: optimiser steps done.
-        seconds: spent so far, over all sittings.
-        best: highest validation score so far.
-        stale: validations since then.
+        seconds: of training so far, over all sessions.
+        best: highest mean IoU of a validation so far.
+        stale: number of validations since then.
         losses: sum of the training losses since the last validation.
-        counted: how many.
-        processes: how many train together; sums in another order would give other bytes.
+        counted: number of these losses.
+        processes: number of processes; another number changes the order of sums, and so the bytes.
     """
 
     network: torch.nn.Module
@@ -45,12 +45,24 @@ class State:
     counted: int = 0
     processes: int = 1
 
+    def add_loss(self, loss: float) -> None:
+        """Count a step with its mean loss."""
+        self.step += 1
+        self.losses += loss
+        self.counted += 1
+
+    def take_mean_loss(self) -> float:
+        """Mean loss of the steps since the last call."""
+        loss = self.losses / max(1, self.counted)
+        self.losses, self.counted = 0.0, 0
+        return loss
+
     def save(self, path: Path, run: str) -> None:
-        """Write the state; the name never stands for half of it.
+        """Write the state atomically.
 
         Args:
             path: the file.
-            run: fingerprint of recipe, classes and data; only such a run may go on from it.
+            run: fingerprint of recipe, classes and data; only a training with the same one may resume.
         """
         tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
         tensors |= {f"average.{key}": value for key, value in self.average.items()}
@@ -61,10 +73,10 @@ class State:
         files.write_bytes(path, safetensors_torch.save(plain, {_KEY: json_line(numbers)}))
 
     def load(self, path: Path, run: str) -> None:
-        """Take the state of a file over.
+        """Read the state from a file.
 
         Raises:
-            ModelError: damaged, or of a run with another recipe, other classes or other data.
+            ModelError: damaged, or of another recipe, other classes or other data.
         """
         try:
             with safe_open(path, "pt") as file:

@@ -80,7 +80,7 @@ class Division:
         return learnt_share(ground, [(scene, partial(str, digest)) for scene, digest in pairs])
 
     def notes(self, classes: Sequence[str]) -> list[str]:
-        """What a person should know of it before the first step."""
+        """Labelled pixels of each class in both parts, for people."""
         each = zip(classes, *self.pixels.tolist(), strict=True)
         listed = "; ".join(f"{name} {trained:,} and {held:,}" for name, trained, held in each)
         return [f"labelled pixels to train on and held back: {listed}"]

@@ -1,16 +1,15 @@
-"""The training loop, top to bottom."""
+"""The training loop."""
 
 import copy
 import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -27,30 +26,30 @@ from agriseg.training.checkpoint import State
 from agriseg.training.distributed import Ranks
 from agriseg.training.logit_adjustment import fit_logit_offsets
 from agriseg.training.losses import Loss, build_loss
+from agriseg.training.progress import Report, StepDone, ValidationDone, ValidationScores
 from agriseg.training.recipe import Recipe
 
-Scores = Mapping[str, Any]
-Validate = Callable[[SegmentationModel], Scores]
+Validate = Callable[[SegmentationModel], ValidationScores]
 Batch = tuple[torch.Tensor, torch.Tensor]
-Tell = Callable[[Mapping[str, Any]], None]
 
-_AHEAD = 2  # batches made while the network works
+_AHEAD = 2  # batches prepared while the network works
+_STATE = "state.safetensors"
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a training run is made of.
+    """Everything that the loop needs.
 
     Args:
-        model: untrained; its network is the one that is trained.
-        samples: what it is trained on.
-        recipe: how.
-        validate: scores of a model; `miou` decides which is best.
-        folder: gets `best.safetensors`, `state.safetensors` and `metrics.jsonl`.
+        model: untrained; its network is trained in place.
+        samples: training samples.
+        recipe: numbers of the loop.
+        validate: scores a model; the mean IoU decides which is the best.
+        folder: for `best.safetensors`, `state.safetensors` and `metrics.jsonl`.
         identity: fingerprint of recipe, classes and data.
-        ranks: this process, its device, and those that train with it.
-        tell: told of every step and every validation.
-        stopped: asked before each step whether to save and leave.
+        ranks: this process, its device, and the processes that train with it.
+        report: called with each step and each validation.
+        stopped: called before each step; True saves the state and stops.
     """
 
     model: SegmentationModel
@@ -60,60 +59,62 @@ class TrainingRun:
     folder: Path
     identity: str
     ranks: Ranks
-    tell: Tell
+    report: Report
     stopped: Callable[[], bool]
 
 
 def fit(run: TrainingRun) -> SegmentationModel:
-    """Train from the folder's state if there is one, else from the start; returns the last averaged model.
+    """Train from the state in the folder if there is one, else from the start; returns the last averaged model.
 
     Raises:
-        PredictionError: the loss is no number any more; the best model so far is kept.
-        Terminated: asked to stop; the state is saved.
-        ModelError: the state in the folder is of another run.
+        PredictionError: the loss is not finite; the best model so far is kept.
+        Terminated: stop requested; the state is saved.
+        ModelError: the state in the folder is of another training.
     """
     recipe, ranks = run.recipe, run.ranks
     network = ranks.wrap(run.model.network).to(memory_format=torch.channels_last)
     loss_of = build_loss(recipe.loss, _class_weights(run) if recipe.class_weights else None)
     precision = choose_precision(recipe.precision, ranks.device, run.model)
-    state = State(network, _optimiser(network, recipe), copy.deepcopy(network.state_dict()), processes=ranks.world)
-    path = run.folder / "state.safetensors"
-    if path.exists():
-        state.load(path, run.identity)
-    if ranks.first:
-        _forget_later(run.folder / "metrics.jsonl", state.step)
+    state = _load_state(run, network)
     began = time.monotonic() - state.seconds
     batches = _batches(run, state.step * recipe.accumulation_steps)
     ended = state.stale >= recipe.patience > 0
     while not ended and (done := _progress(state, recipe)) < 1:
         if ranks.all_max(run.stopped()):
-            _save(run, state, path)
+            _save(run, state)
             raise Terminated(f"stopped after step {state.step}, the state is saved")
-        rate = _rate(done, recipe)
+        lr = _learning_rate(done, recipe)
         for group in state.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = lr
         torch.manual_seed(hash((recipe.seed, state.step)) + ranks.rank)  # dropout
         loss = _step(network.train(), state.optimiser, loss_of, batches, run, precision)
         if not math.isfinite(loss):
-            raise PredictionError(
-                f"the loss is {loss} at step {state.step}; lower lr (now {rate:.2g}), then start anew"
-            )
-        state.step += 1
-        state.losses += loss
-        state.counted += 1
+            raise PredictionError(f"the loss is {loss} at step {state.step}; lower lr (now {lr:.2g}), then start anew")
+        state.add_loss(loss)
         _average(state, recipe.ema_decay)
         state.seconds = ranks.all_max(time.monotonic() - began)
-        run.tell({"step": state.step, "done": _progress(state, recipe), "loss": loss, "rate": rate})
+        run.report(StepDone(state.step, _progress(state, recipe), loss, lr))
         if state.step % recipe.validate_every == 0 or _progress(state, recipe) >= 1:
             ended = bool(ranks.all_max(ranks.first and _validate(run, state)))
             state.seconds = ranks.all_max(time.monotonic() - began)
-            _save(run, state, path)
+            _save(run, state)
     return _averaged(run.model, state)
 
 
-def _save(run: TrainingRun, state: State, path: Path) -> None:
+def _load_state(run: TrainingRun, network: nn.Module) -> State:
+    """The saved state, or that before the first step."""
+    optimiser, weights = _optimiser(network, run.recipe), copy.deepcopy(network.state_dict())
+    state = State(network, optimiser, weights, processes=run.ranks.world)
+    if (run.folder / _STATE).exists():
+        state.load(run.folder / _STATE, run.identity)
     if run.ranks.first:
-        state.save(path, run.identity)
+        _drop_later_lines(run.folder / "metrics.jsonl", state.step)
+    return state
+
+
+def _save(run: TrainingRun, state: State) -> None:
+    if run.ranks.first:
+        state.save(run.folder / _STATE, run.identity)
 
 
 def _step(
@@ -157,29 +158,26 @@ def _at_full_size(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 
 
 def _validate(run: TrainingRun, state: State) -> bool:
-    """Score the averaged weights, keep them if they are the best so far; whether patience has run out."""
-    model = _balanced(_averaged(run.model, state), run)
+    """Score the averaged weights and save them if they are the best so far; returns whether patience has run out."""
+    model = _logit_adjusted(_averaged(run.model, state), run)
     scores = run.validate(model)
-    better = scores["miou"] > state.best
-    state.best, state.stale = (scores["miou"], 0) if better else (state.best, state.stale + 1)
-    if better:
-        replace(model, about={**model.about, "validation": dict(scores), "step": state.step}).save(
-            run.folder / "best.safetensors"
-        )
-    loss = state.losses / max(1, state.counted)
-    state.losses, state.counted = 0.0, 0
-    line = {"step": state.step, "seconds": round(state.seconds, 1), "loss": loss, "best": better, **scores}
+    best = scores.miou > state.best
+    state.best, state.stale = (scores.miou, 0) if best else (state.best, state.stale + 1)
+    if best:
+        about = {**model.about, "validation": asdict(scores), "step": state.step}
+        replace(model, about=about).save(run.folder / "best.safetensors")
+    done = ValidationDone(state.step, round(state.seconds, 1), state.take_mean_loss(), best, scores.miou, scores.iou)
     with (run.folder / "metrics.jsonl").open("a") as log:
-        log.write(json_line(line) + "\n")
-    run.tell(line)
+        log.write(json_line(asdict(done)) + "\n")
+    run.report(done)
     return state.stale >= run.recipe.patience > 0
 
 
 def _batches(run: TrainingRun, first: int) -> Iterator[Batch]:
-    """This process's share of the batches from number `first` on, each sample made in a thread.
+    """The part of each batch that belongs to this process, from batch `first` on; one thread for each sample.
 
-    On a GPU's behalf they are made ahead. Where the network itself takes the CPU, its threads and these would wait
-    for each other, so samples are made by all threads while it rests (`benchmarks/training.py`).
+    For a GPU, batches are prepared ahead. On the CPU the threads of the network and of the samples would wait for
+    each other, so samples are made between the steps (`benchmarks/training.py`).
     """
     size, ahead = run.recipe.batch, 0 if run.ranks.device.type == "cpu" else _AHEAD
     share = run.ranks.local_batch(size)
@@ -197,20 +195,20 @@ def _batches(run: TrainingRun, first: int) -> Iterator[Batch]:
                 sample.cancel()
 
 
-def _forget_later(log: Path, step: int) -> None:
-    """Drop lines that a killed run wrote after its last saved state; they will be written again."""
+def _drop_later_lines(log: Path, step: int) -> None:
+    """Drop lines that a killed training wrote after its last saved state; they will be written again."""
     if log.exists():
         lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
         files.write_text(log, "".join(f"{line}\n" for line in lines))
 
 
 def _progress(state: State, recipe: Recipe) -> float:
-    """Share of the training that is done."""
+    """Share of the training that is done, 0 to 1 and beyond."""
     return state.step / recipe.steps if recipe.steps else state.seconds / (60 * (recipe.minutes or 1))
 
 
-def _rate(done: float, recipe: Recipe) -> float:
-    """Learning rate: a linear rise, then a cosine to 0 (Loshchilov and Hutter 2017, arXiv 1608.03983)."""
+def _learning_rate(done: float, recipe: Recipe) -> float:
+    """Linear warm-up, then a cosine to 0 (Loshchilov and Hutter 2017, arXiv 1608.03983)."""
     if done < recipe.warmup:
         return recipe.lr * (done + 1e-3) / (recipe.warmup + 1e-3)
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup)))
@@ -233,7 +231,7 @@ def _class_weights(run: TrainingRun) -> torch.Tensor:
 
 @torch.no_grad()
 def _average(state: State, decay: float) -> None:
-    """Exponential running average of the weights; it follows faster while the run is young."""
+    """Update the exponential moving average of the weights; its decay is lower during the first steps."""
     keep = min(decay, state.step / (state.step + 9))
     now = state.network.state_dict()
     floats = [key for key, value in now.items() if value.dtype.is_floating_point]
@@ -242,8 +240,8 @@ def _average(state: State, decay: float) -> None:
         state.average[key] = now[key].clone()
 
 
-def _balanced(model: SegmentationModel, run: TrainingRun) -> SegmentationModel:
-    """The model with its last bias moved by fitted offsets."""
+def _logit_adjusted(model: SegmentationModel, run: TrainingRun) -> SegmentationModel:
+    """The model with fitted offsets added to its last bias."""
     if not run.recipe.logit_adjustment:
         return model
     offsets = fit_logit_offsets(without_downsampling(model.network), run.samples, run.ranks.device)

@@ -4,12 +4,18 @@ Its chapters follow Mitchell et al. 2019, "Model Cards for Model Reporting", arX
 """
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from agriseg import files
 from agriseg.json_text import json_document
 from agriseg.model import SegmentationModel
+from agriseg.training.config import TrainConfig
+from agriseg.training.dataset import Dataset
+from agriseg.training.sampling import ClassIndex
 
 _SPLITS = {
     "block": "Whole blocks of ground were held back, with a belt around them that nobody used.",
@@ -22,12 +28,35 @@ _SPLITS = {
 }
 
 
+def describe_training(config: TrainConfig, data: Dataset, class_index: ClassIndex) -> dict[str, Any]:
+    """What the model file records of its training, as JSON values."""
+    held = config.validation.model_dump(
+        mode="json", exclude={"images", "labels", "by", "allow_learnt"}, exclude_none=True
+    )
+    made_with = f"agriseg {version('agriseg')} train, torch {torch.__version__}"
+    return {
+        "provenance": f"{made_with}, {config.arch} from {data.start.origin}",
+        "licence": config.licence,
+        "split": {"by": config.split, **({**held, "draws": data.division.draws} if config.split != "list" else {})},
+        "class_shares": dict(zip(config.classes, class_index.shares.tolist(), strict=True)),
+        "data": {
+            "images": len(data.training), "held_back": len(data.held), "skipped": list(data.skipped),
+            "pixels": dict(zip(config.classes, class_index.counts.sum(0).tolist(), strict=True)),
+            "held_back_pixels": dict(zip(config.classes, data.division.pixels[1].tolist(), strict=True)),
+            **config.data.model_dump(include={"nodata", "alpha"}, exclude_none=True),
+        },
+        "recipe": config.recipe.model_dump(mode="json"),
+        "correlation": data.correlation,
+        "ground": data.learnt.as_dict(),
+    }  # fmt: skip
+
+
 def write_card(model: SegmentationModel, path: Path) -> None:
-    """Write a trained model's card beside it.
+    """Write the card of a trained model beside its file.
 
     Args:
-        model: as `train` saves it; its `about` holds the evaluation, the split, the recipe.
-        path: of the model; the card gets its name with `.md`.
+        model: as `train` saves it, with evaluation, split and recipe in its `about`.
+        path: of the model; the card has the suffix `.md`.
     """
     files.write_text(path.with_suffix(".md"), card(model))
 

@@ -1,52 +1,69 @@
-"""From a configuration to a trained model: gather the scenes, fit, evaluate, calibrate, tell."""
+"""A training from its configuration to the model card: data set, first weights, loop, evaluation, card."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from agriseg import files
 from agriseg.errors import DataError, UsageError
 from agriseg.evaluation.calibrate import CalibrationSampler
-from agriseg.evaluation.evaluate import count_model
-from agriseg.evaluation.learnt_share import LearntShare, most_learnt
+from agriseg.evaluation.evaluate import save_evaluation
+from agriseg.evaluation.learnt_share import most_learnt
 from agriseg.evaluation.scores import Evaluation, score
-from agriseg.figures.panels import save_picture
-from agriseg.figures.training_charts import save_confusion, save_curves
+from agriseg.figures.training_charts import save_curves
 from agriseg.inference.device import choose_device
 from agriseg.json_text import json_document
-from agriseg.labels.scene import Scene
-from agriseg.mapping.outputs import Outputs
 from agriseg.model import SegmentationModel, load_model
 from agriseg.networks import downsampling_factor
-from agriseg.options.run import RunOptions
 from agriseg.training.augment import TrainingSamples
 from agriseg.training.config import TrainConfig
-from agriseg.training.dataset import Dataset, load_dataset
+from agriseg.training.dataset import load_dataset
 from agriseg.training.distributed import Ranks, ranks, world_size
-from agriseg.training.loop import Tell, TrainingRun, fit
-from agriseg.training.model_card import write_card
+from agriseg.training.loop import TrainingRun, fit
+from agriseg.training.model_card import describe_training, write_card
+from agriseg.training.progress import DataWarning, FoldStarted, Note, Progress, Report
 from agriseg.training.recipe import Recipe
-from agriseg.training.sampling import ClassIndex, index_labels
+from agriseg.training.sampling import index_labels
+from agriseg.training.validation import Validator
 
-_PICTURE = 640  # longest side of the labels in the picture (px)
+
+def _ignore(_progress: Progress) -> None:
+    pass
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a training runs; nothing of it belongs to the configuration.
+
+    Args:
+        device: as in `agriseg run`.
+        skip_bad: leave out images that cannot be read.
+        report: called with each step, each validation, and notes and warnings about the data.
+        stopped: called before each step; True saves the state and stops.
+    """
+
+    device: str = "auto"
+    skip_bad: bool = False
+    report: Report = _ignore
+    stopped: Callable[[], bool] = _never
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training made.
+    """The outcome of a training.
 
     Args:
-        model: the best model's file; its card lies beside it.
-        evaluation: of that model on what was held back.
-        pictures: curves, confusion, and the map of a held-back image beside its labels.
-        skipped: images that could not be read.
+        model: file of the best model; its card is beside it.
+        evaluation: of that model on the held-back labels.
+        pictures: curves, confusion matrix, and the map of a held-back image beside its labels.
+        skipped: images that could not be read, and why.
     """
 
     model: Path
@@ -55,64 +72,57 @@ class Trained:
     skipped: tuple[str, ...]
 
 
-def train(
-    config: TrainConfig, folder: Path, *, device: str = "auto", skip_bad: bool = False, tell: Tell | None = None,
-    stopped: Callable[[], bool] | None = None,
-) -> Trained:  # fmt: skip
-    """Train, going on from the folder's state if there is one.
+def train(config: TrainConfig, folder: Path, options: TrainOptions = TrainOptions()) -> Trained:
+    """Train a model; resume if the folder has a state.
 
     Args:
-        config: what to train on what.
-        folder: gets `best.safetensors` with its card, `metrics.jsonl`, `evaluation.json`, pictures and the state.
-        device: as in `agriseg run`.
-        skip_bad: leave out images that cannot be read.
-        tell: told of steps and validations; None tells nobody.
-        stopped: asked before each step whether to save and leave; None goes on to the end.
+        config: the training.
+        folder: for `best.safetensors` with its card, `metrics.jsonl`, `evaluation.json`, pictures and the state.
+        options: device, progress, stop.
 
     Raises:
-        AgrisegError: labels that do not fit, all at once; a loss that is no number; a state of another run; another
-            training in the folder.
+        AgrisegError: labels that do not fit, all at once; a loss that is not finite; a state of another training;
+            another process that trains in the folder.
     """
     files.make_folder(folder)
-    with files.locked(folder / ".agriseg.lock"), ranks(choose_device, device) as group:
-        judge, skipped = _fit(config, folder, group, device, skip_bad, tell or _nobody, stopped or _never)
-        return _finish(folder, judge, skipped)
+    with files.locked(folder / ".agriseg.lock"), ranks(choose_device, options.device) as group:
+        validator, skipped = _fit(config, folder, group, options)
+        return _finish(folder, validator, skipped)
 
 
-def train_rank(
-    config: TrainConfig, folder: Path, *, device: str = "auto", skip_bad: bool = False,
-    stopped: Callable[[], bool] | None = None,
-) -> None:  # fmt: skip
+def train_rank(config: TrainConfig, folder: Path, options: TrainOptions) -> None:
     """Train in a process that torchrun started beside the first, which calls `train` with the same arguments."""
-    with ranks(choose_device, device) as group:
-        _fit(config, folder, group, device, skip_bad, _nobody, stopped or _never)
+    with ranks(choose_device, options.device) as group:
+        _fit(config, folder, group, replace(options, report=_ignore))
 
 
-def _fit(
-    config: TrainConfig, folder: Path, group: Ranks, device: str, skip_bad: bool, tell: Tell,
-    stopped: Callable[[], bool],
-) -> tuple["_Validator", Sequence[str]]:  # fmt: skip
-    """Gather, check and train; returns what scores a model, and what was left out."""
-    found = group.first_before_others(lambda: load_dataset(config, folder, skip_bad=skip_bad))
+def _fit(config: TrainConfig, folder: Path, group: Ranks, options: TrainOptions) -> tuple[Validator, Sequence[str]]:
+    """Load the data, check them and train; returns the validator and the images left out."""
+    data = group.first_before_others(lambda: load_dataset(config, folder, skip_bad=options.skip_bad))
     recipe = config.recipe
-    _check_fits(recipe, found.model, group)
-    for text in found.remarks:
-        tell({"remark": text})
-    for text in [*found.division.notes(config.classes), *([found.start.note] if found.start.note else [])]:
-        tell({"note": text})
-    class_index = index_labels(found.training, len(config.classes), recipe.seed)
-    model = replace(found.model, about=_about(config, found, class_index))
+    _check_fits(recipe, data.model, group)
+    for text in data.remarks:
+        options.report(DataWarning(text))
+    for text in [*data.division.notes(config.classes), *([data.start.note] if data.start.note else [])]:
+        options.report(Note(text))
+    class_index = index_labels(data.training, len(config.classes), recipe.seed)
+    model = replace(data.model, about=describe_training(config, data, class_index))
     samples = TrainingSamples(
-        found.training, class_index, model.normalization, recipe.chip, recipe.rare_class_share, recipe.augmentation,
+        data.training, class_index, model.normalization, recipe.chip, recipe.rare_class_share, recipe.augmentation,
         recipe.seed, downsampling_factor(model.network),
     )  # fmt: skip
-    judge = _Validator(found.held, found.learnt_share, folder / "maps", replace(config.reading, device=device))
-    fit(TrainingRun(model, samples, recipe, judge.scores, folder, found.identity, group, tell, stopped))
-    return judge, found.skipped
+    reading = replace(config.reading, device=options.device)
+    validator = Validator(data.held, data.learnt_share, folder / "maps", reading)
+    fit(
+        TrainingRun(
+            model, samples, recipe, validator.scores, folder, data.identity, group, options.report, options.stopped
+        )
+    )
+    return validator, data.skipped
 
 
 def _check_fits(recipe: Recipe, model: SegmentationModel, group: Ranks) -> None:
-    """Chips and batches that the network can take."""
+    """Refuse chips and batches that the network cannot take."""
     if recipe.chip % model.step:
         raise UsageError(f"chip {recipe.chip}, expected a multiple of {model.step}, the step of {model.architecture}")
     if group.local_batch(recipe.batch) * group.world == 1 and model.halo is None:
@@ -120,14 +130,14 @@ def _check_fits(recipe: Recipe, model: SegmentationModel, group: Ranks) -> None:
 
 
 def cross_validate(
-    config: TrainConfig, folder: Path, folds: int, *, device: str = "auto", skip_bad: bool = False, tell: Tell,
-    stopped: Callable[[], bool],
-) -> tuple[list[Trained], Evaluation]:  # fmt: skip
+    config: TrainConfig, folder: Path, folds: int, options: TrainOptions = TrainOptions()
+) -> tuple[list[Trained], Evaluation]:
     """Train once for each of `folds` parts of the ground, each time with that part held back; see `train`.
 
     Returns:
-        What each training made, under `fold1`, `fold2`, ..., and one evaluation over all parts: every labelled pixel
-        mapped by a model that has not seen it. `folds.json` holds it with the mean and deviation over the parts.
+        The outcome of each training, in the folders `fold1`, `fold2`, ..., and one evaluation over all parts: every
+        labelled pixel mapped by a model that was not trained on it. `folds.json` also has the mean IoU of each part
+        with their mean and standard deviation.
     """
     if world_size() > 1:
         raise UsageError(f"{folds} folds in {world_size()} processes; train the folds in one process each, or without")
@@ -135,119 +145,38 @@ def cross_validate(
         raise UsageError(f"{folds} folds, but validation has images of its own; leave one out")
     trained = []
     for fold in range(folds):
-        tell({"fold": fold + 1, "folds": folds})
-        part = config.of_fold(fold, folds)
-        trained.append(
-            train(part, folder / f"fold{fold + 1}", device=device, skip_bad=skip_bad, tell=tell, stopped=stopped)
-        )
+        options.report(FoldStarted(fold + 1, folds))
+        trained.append(train(config.of_fold(fold, folds), folder / f"fold{fold + 1}", options))
     pooled = score([each.evaluation.counts for each in trained], trained[0].evaluation.legend)
     pooled = replace(pooled, learnt=most_learnt([each.evaluation.learnt for each in trained]))
-    scores = [each.evaluation.miou for each in trained]
-    told = {
-        "miou": scores, "miou_classes": [len(pooled.legend) - len(each.evaluation.absent) for each in trained],
-        "mean": float(np.mean(scores)), "deviation": float(np.std(scores, ddof=1)),
-    }  # fmt: skip
-    files.write_text(folder / "folds.json", json_document({**told, "pooled": pooled.as_dict()}))
+    _save_folds(folder / "folds.json", trained, pooled)
     return trained, pooled
 
 
-@dataclass(frozen=True)
-class _Validator:
-    """Scores models on what is held back, by maps as `agriseg run` makes them."""
-
-    held: Sequence[Scene]
-    learnt: LearntShare
-    maps: Path
-    options: RunOptions
-
-    def __call__(self, model: SegmentationModel, sampler: CalibrationSampler | None = None) -> Evaluation:
-        counted = [
-            count_model(model, scene.source.info.path, scene.labels, self.maps, self.options, sampler)
-            for scene in self.held
-        ]
-        return replace(score(counted, model.legend, sampler), learnt=self.learnt)
-
-    def scores(self, model: SegmentationModel) -> dict[str, Any]:
-        """Mean IoU, and IoU by class name."""
-        done = self(model).as_dict()
-        return {"miou": done["miou"], "iou": {entry["name"]: entry["iou"] for entry in done["classes"]}}
+def _save_folds(path: Path, trained: Sequence[Trained], pooled: Evaluation) -> None:
+    scores = [each.evaluation.miou for each in trained]
+    record = {
+        "miou": scores, "miou_classes": [len(pooled.legend) - len(each.evaluation.absent) for each in trained],
+        "mean": float(np.mean(scores)), "deviation": float(np.std(scores, ddof=1)), "pooled": pooled.as_dict(),
+    }  # fmt: skip
+    files.write_text(path, json_document(record))
 
 
-def _finish(folder: Path, judge: _Validator, skipped: Sequence[str]) -> Trained:
-    """Calibrate the best model, write what there is to know about it, draw."""
+def _finish(folder: Path, validator: Validator, skipped: Sequence[str]) -> Trained:
+    """Calibrate and evaluate the best model; write its card, its scores and the pictures."""
     best = folder / "best.safetensors"
     if not best.exists():
         raise DataError("no validation gave a score; is anything labelled in the part that is held back?")
-    raw = replace(load_model(best), temperature=1.0)  # a sitting before this one may have calibrated it
-    evaluation = judge(raw, CalibrationSampler())
-    scores, fitted = evaluation.as_dict(), evaluation.calibration
-    model = replace(raw, temperature=fitted.temperature if fitted else 1.0, about={**raw.about, "evaluation": scores})
+    raw = replace(load_model(best), temperature=1.0)  # an earlier session may have calibrated it
+    evaluation = validator.evaluate(raw, CalibrationSampler())
+    fitted = evaluation.calibration
+    about = {**raw.about, "evaluation": evaluation.as_dict()}
+    model = replace(raw, temperature=fitted.temperature if fitted else 1.0, about=about)
     model.save(best)
     write_card(model, best)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     pictures = tuple(folder / name for name in ("curves.png", "confusion.png", "predictions.png"))
     save_curves(pictures[0], lines, model.legend)
     save_evaluation(folder, evaluation)
-    _draw(pictures[2], judge, model)
+    validator.draw(pictures[2], model)
     return Trained(best, evaluation, pictures, tuple(skipped))
-
-
-def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Write `evaluation.json` and `confusion.png`."""
-    files.write_text(folder / "evaluation.json", json_document(evaluation.as_dict()))
-    save_confusion(folder / "confusion.png", evaluation.matrix, evaluation.legend)
-
-
-def _draw(path: Path, judge: _Validator, model: SegmentationModel) -> None:
-    """Draw the held-back scene whose labels are the most varied: the largest share outside the commonest class."""
-
-    def variety(scene: Scene) -> float:
-        counts = np.bincount(_small(scene).ravel(), minlength=256)[: len(model.legend)]
-        return float(1 - counts.max() / counts.sum()) if counts.sum() else 0.0
-
-    scene = max(judge.held, key=variety)
-    count_model(model, scene.source.info.path, scene.labels, judge.maps, judge.options)
-    made = Outputs(judge.maps, scene.source.info.path.stem, with_probabilities=False)
-    layers = made.layer("classes"), made.layer("confidence")
-    save_picture(path, scene.source, *layers, model.legend, _small(scene))
-
-
-def _small(scene: Scene) -> NDArray[np.uint8]:
-    """Class ids of every n-th row and column, so that the longest side fits the picture."""
-    step = -(-max(scene.source.width, scene.source.height) // _PICTURE)
-    strips = []
-    for window in scene.windows():
-        ids = scene.read(window.row_off, window.col_off, window.height, window.width).ids
-        strips.append(ids[-window.row_off % step :: step, ::step])
-    return np.concatenate(strips)
-
-
-def _nobody(_news: Mapping[str, Any]) -> None:
-    pass
-
-
-def _never() -> bool:
-    return False
-
-
-def _about(config: TrainConfig, found: Dataset, class_index: ClassIndex) -> dict[str, Any]:
-    """What the model file tells of its making."""
-    held = config.validation.model_dump(
-        mode="json", exclude={"images", "labels", "by", "allow_learnt"}, exclude_none=True
-    )
-    made_with = f"agriseg {version('agriseg')} train, torch {torch.__version__}"
-    return {
-        "provenance": f"{made_with}, {config.arch} from {found.start.origin}",
-        "licence": config.licence,
-        "split": {"by": config.split, **({**held, "draws": found.division.draws} if config.split != "list" else {})},
-        "class_shares": dict(zip(config.classes, class_index.shares.tolist(), strict=True)),
-        "data": {
-            "images": len(found.training), "held_back": len(found.held), "skipped": list(found.skipped),
-            "pixels": dict(zip(config.classes, class_index.counts.sum(0).tolist(), strict=True)),
-            "held_back_pixels": dict(zip(config.classes, found.division.pixels[1].tolist(), strict=True)),
-            **config.data.model_dump(include={"nodata", "alpha"}, exclude_none=True),
-        },
-        "recipe": config.recipe.model_dump(mode="json"),
-        "correlation": found.correlation,
-        "ground": found.learnt.as_dict(),
-    }  # fmt: skip
