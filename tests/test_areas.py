@@ -18,10 +18,10 @@ from scipy.ndimage import gaussian_filter
 
 from agriseg.analysis.area_interval import ErrorMatrix
 from agriseg.analysis.area_table import area_rows, ground_classes
-from agriseg.analysis.clip import ClippedMap
 from agriseg.analysis.zonal_stats import zonal_stats
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import Legend
+from agriseg.maps.clip import ClippedMap
 from agriseg.metrics import confusion
 from agriseg.raster.geodesy import pixel_areas
 from agriseg.spreadsheet import csv_text

@@ -16,7 +16,6 @@ from rasterio.enums import Resampling
 from rasterio.warp import transform_bounds
 
 from agriseg.analysis import severity as severities
-from agriseg.analysis.clip import ClippedMap
 from agriseg.analysis.components import Components
 from agriseg.analysis.metric_grid import CellGrid, field_heading
 from agriseg.analysis.polygonize import polygonize
@@ -24,6 +23,7 @@ from agriseg.analysis.scouting import scout
 from agriseg.analysis.severity import Severity, mean_of
 from agriseg.analysis.zones import Zones, natural_breaks
 from agriseg.errors import AgrisegError, DataError, UsageError
+from agriseg.maps.clip import ClippedMap
 from agriseg.maps.reader import FinishedMap
 from agriseg.raster.cog import Layer, write_cog
 from agriseg.vectors.affine import moved

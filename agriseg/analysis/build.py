@@ -14,7 +14,6 @@ from rasterio.enums import Resampling
 from agriseg import files
 from agriseg.analysis.area_interval import ErrorMatrix, other_making
 from agriseg.analysis.area_table import AreaRow, area_rows, class_id, ground_classes
-from agriseg.analysis.clip import ClippedMap
 from agriseg.analysis.components import Components
 from agriseg.analysis.metric_grid import CellGrid, field_heading, metric_transform
 from agriseg.analysis.polygonize import Polygons, polygonize
@@ -26,6 +25,7 @@ from agriseg.analysis.zonal_stats import ZonalStats, zonal_stats
 from agriseg.analysis.zones import Zones
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import Legend
+from agriseg.maps.clip import ClippedMap
 from agriseg.maps.reader import FinishedMap, MaskLayer, MaskSource
 from agriseg.options.layers import LayerOptions
 from agriseg.raster.cog import Layer, RowSource, beside, write_cog
