@@ -22,10 +22,10 @@ import rasterio
 from common import field, machine
 
 from agriseg import segment
+from agriseg.analysis.build import make_layers
 from agriseg.analysis.components import Components
 from agriseg.analysis.polygonize import polygonize
 from agriseg.analysis.postprocess import clean
-from agriseg.analysis.run import make_layers
 from agriseg.demo.reference_models import random_network
 from agriseg.legend import NODATA, Legend
 from agriseg.maps.reader import FinishedMap

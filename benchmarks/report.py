@@ -22,7 +22,7 @@ from layers import sparse_map
 from PIL import Image
 from rasterio.enums import Resampling
 
-from agriseg.analysis.run import make_layers
+from agriseg.analysis.build import make_layers
 from agriseg.figures.quicklook import quicklook_size
 from agriseg.options.layers import LayerOptions
 from agriseg.reports.report import write_report

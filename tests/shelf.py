@@ -17,7 +17,7 @@ from conftest import blocks, write_raster
 from rasterio import Affine
 
 from agriseg import Legend, TrainConfig, segment, train
-from agriseg.analysis.run import make_layers
+from agriseg.analysis.build import make_layers
 from agriseg.demo.reference_models import random_network
 from agriseg.options.layers import LayerOptions
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agriseg import segment
-from agriseg.analysis.run import make_layers
+from agriseg.analysis.build import make_layers
 from agriseg.batch.queue import BatchJob, BatchOptions
 from agriseg.batch.run import BatchRun
 from agriseg.demo.reference_models import nearest_level

@@ -16,7 +16,7 @@ from maps import finished
 from runs import Ended
 
 from agriseg.analysis.area_interval import ErrorMatrix
-from agriseg.analysis.run import make_layers
+from agriseg.analysis.build import make_layers
 from agriseg.errors import AgrisegError, DataError, OutputError, UsageError
 from agriseg.options.layers import LayerOptions
 
@@ -145,7 +145,7 @@ def bad_fields(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize(
     ("kind", "flags", "message"),
     [
-        ("elsewhere", {}, "none of its polygons lies on field_classes.tif"),
+        ("elsewhere", {}, "none of its polygons is on field_classes.tif"),
         ("twice", {}, "'a'"),
         ("crossed", {}, "[Ss]elf-intersection"),
         ("empty pixels", {}, "not one pixel is mapped within the fields"),
@@ -194,7 +194,7 @@ def test_a_map_without_any_data_or_without_a_place(tmp_path: Path) -> None:
         make_layers(nothing.folder / "field_run.json", LayerOptions())
     nowhere = finished(tmp_path / "b", scene(), crs=None)
     fields = boundaries(tmp_path / "f.geojson", {"a": (0, 0, 100, 100)})
-    with pytest.raises(DataError, match="has no CRS, so --fields lie nowhere on it"):
+    with pytest.raises(DataError, match="has no CRS, so --fields cannot be placed on it"):
         make_layers(nowhere.folder / "field_run.json", LayerOptions.of(fields=fields))
     with pytest.raises(DataError, match="ground is unknown"):
         make_layers(nowhere.folder / "field_run.json", LayerOptions.of(affected="weed"))

@@ -18,7 +18,7 @@ from PIL import Image
 from test_layers import boundaries
 
 from agriseg import segment
-from agriseg.analysis.run import make_layers
+from agriseg.analysis.build import make_layers
 from agriseg.demo.reference_models import nearest_level
 from agriseg.legend import Legend
 from agriseg.maps.index_maps import write_indices

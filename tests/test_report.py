@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page
 from rasterio.warp import transform as warp
 
 from agriseg import Legend, SegmentationModel, segment
-from agriseg.analysis.run import make_layers
+from agriseg.analysis.build import make_layers
 from agriseg.cli import main
 from agriseg.errors import InputMissing, OutputError, UsageError
 from agriseg.export.exports import Exports

@@ -23,7 +23,7 @@ from pystac.validation import GetSchemaError, JsonSchemaSTACValidator
 
 import agriseg
 from agriseg import SegmentationModel
-from agriseg.analysis.run import make_layers
+from agriseg.analysis.build import make_layers
 from agriseg.errors import DataError, UsageError
 from agriseg.export.stac import write_collection, write_item, write_model_item
 from agriseg.options.layers import LayerOptions

@@ -11,7 +11,7 @@ from conftest import blocks, write_raster
 from test_layers import boundaries
 
 from agriseg import SegmentationModel, files, segment
-from agriseg.analysis.run import make_layers
+from agriseg.analysis.build import make_layers
 from agriseg.change.compare import make_change
 from agriseg.errors import OutputError, StorageError
 from agriseg.export.exports import Exports

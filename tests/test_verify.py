@@ -15,7 +15,7 @@ import rasterio
 from conftest import blocks, read, record_of, write_raster
 
 from agriseg import SegmentationModel, segment
-from agriseg.analysis.run import make_layers
+from agriseg.analysis.build import make_layers
 from agriseg.cli import main
 from agriseg.errors import DataError, InputMissing
 from agriseg.files import file_hash

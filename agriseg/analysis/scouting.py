@@ -1,6 +1,6 @@
-"""Scout points: the few places of a map that are worth a walk."""
+"""The layer of scouting points: the few places of a map that are worth a walk."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,18 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.warp import transform as warp
 
+from agriseg.analysis.layer import LayerContext, LayerResult, StyledFeatures, column
 from agriseg.analysis.metric_grid import metric_transform
 from agriseg.analysis.polygonize import Polygons
+from agriseg.analysis.record import LayersRecord
 from agriseg.errors import DataError, UsageError
 from agriseg.maps.reader import MaskSource
 from agriseg.raster.gdal_env import GDAL_ERRORS
 from agriseg.units import HECTARE
 from agriseg.vectors.affine import moved
+from agriseg.vectors.features import LONLAT, Features
+from agriseg.vectors.qml import points_style
+from agriseg.vectors.write import write_features
 
 DISTANCE_SHARE = 0.05
 """Least distance of two points, of the map's diagonal."""
@@ -71,6 +76,60 @@ class ScoutResult:
 
     points: tuple[ScoutPoint, ...]
     reason: str | None
+
+
+def build(context: LayerContext) -> LayerResult | None:
+    """Write the scouting points as GeoJSON, GPX and KML; the facts are the points and the largest affected patch."""
+    if not context.affected:
+        return None
+    largest = largest_component(context.source, context.polygons, context.affected)
+    facts: dict[str, object] = {"scout": [], "largest": None if largest is None else largest.as_dict()}
+    if not context.options.scout:
+        return LayerResult(facts)
+    result = scout(
+        context.source, context.polygons, context.affected, context.options.scout, context.options.scout_distance
+    )
+    if result.reason:
+        return LayerResult(facts, warnings=(f"no scout points: {result.reason}",))
+    rows = [point.as_dict() for point in result.points]
+    columns = {name: column([row[name] for row in rows]) for name in rows[0]}
+    lonlat = np.array([shapely.Point(point.lon, point.lat) for point in result.points], object)
+    for end, names in ((".geojson", list(columns)), (".gpx", ["name", "desc"]), (".kml", ["name", "description"])):
+        chosen = {name: columns["desc" if name == "description" else name] for name in names}
+        write_features(context.path(f"_scout{end}"), Features("scout_points", lonlat, chosen, LONLAT, "Point"))
+    shapes = np.array([shapely.Point(point.x, point.y) for point in result.points], object)
+    layer = StyledFeatures(context.features("scout_points", shapes, columns, "Point"), points_style())
+    return LayerResult({**facts, "scout": rows}, (layer,))
+
+
+@dataclass(frozen=True)
+class RecordedPoint:
+    """A scouting point, or the largest affected patch, as the layers' record holds it; see `ScoutPoint`."""
+
+    number: int
+    class_name: str
+    area_m2: float
+    confidence: float
+    lon: float
+    lat: float
+    name: str
+    desc: str
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RecordedPoint":
+        """Read `ScoutPoint.as_dict`."""
+        return cls(**{("class_name" if name == "class" else name): value for name, value in values.items()})
+
+
+def recorded_points(record: LayersRecord) -> tuple[RecordedPoint, ...]:
+    """The scouting points; empty without any."""
+    return tuple(map(RecordedPoint.from_dict, record.facts.get("scout", ())))
+
+
+def recorded_largest(record: LayersRecord) -> RecordedPoint | None:
+    """The largest affected patch; None without any."""
+    values = record.facts.get("largest")
+    return None if values is None else RecordedPoint.from_dict(values)
 
 
 def scout(

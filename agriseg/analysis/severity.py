@@ -7,20 +7,26 @@ would be wrong for a pathologist, and both denominators are given.
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.enums import Resampling
 
+from agriseg import files
 from agriseg.analysis.area_table import class_id
+from agriseg.analysis.layer import LayerContext, LayerResult
 from agriseg.analysis.metric_grid import CellGrid, blocks, row_pixel_areas
+from agriseg.analysis.record import LayersRecord
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.legend import NODATA, Legend
 from agriseg.maps.reader import MaskSource
+from agriseg.raster.cog import Layer
 from agriseg.raster.crs import same_horizontal_crs
 from agriseg.raster.header import Georeference, RasterInfo
+from agriseg.raster.qml import ramp_style
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.valid_mask import ValidityRule
 
@@ -107,6 +113,42 @@ class Severity:
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Rows `[start, stop)` of cells, (2, stop - start, width)."""
         return self.percent[:, start:stop]
+
+
+def build(context: LayerContext) -> LayerResult | None:
+    """Write `<stem>_severity.tif` and its style; the facts are percent of the field and of the canopy."""
+    if not context.weights:
+        return None
+    grid = CellGrid.over(context.source, context.options.cell)
+    warnings: tuple[str, ...] = ()
+    severity = Severity.of(context.source, grid, context.weights, context.ground)
+    if not context.ground:
+        warnings = ("no class is named soil, ground or background: no shares of the canopy; say --ground",)
+        severity = severity.of_field_alone()
+    bands = ("affected share of the field, %", "affected share of the canopy, %")
+    context.write_raster(Layer("severity", grid.georeference, bands, Resampling.average), severity)
+    worst = np.nanmax(severity.percent[0], initial=0)
+    files.write_text(context.path("_severity.qml"), ramp_style(0.0, float(worst), greener=False))
+    percent = SeverityPercent(_known(severity.field), _known(severity.canopy))
+    return LayerResult({"severity": asdict(percent)}, warnings=warnings)
+
+
+@dataclass(frozen=True)
+class SeverityPercent:
+    """Affected percent of the whole map, by field and by canopy; None where unknown."""
+
+    field_percent: float | None
+    canopy_percent: float | None
+
+
+def recorded_severity(record: LayersRecord) -> SeverityPercent | None:
+    """From the layers' record; None if no class is affected."""
+    facts = record.facts.get("severity")
+    return None if facts is None else SeverityPercent(**facts)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 def mean_of(path: Path, source: MaskSource, grid: CellGrid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,19 +1,44 @@
-"""Plots of a trial: their borders taken off, and a tidy table of what each shows."""
+"""The layer of trial plots: their polygons without borders, and a tidy table of their traits."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import shapely
 
+from agriseg import files
+from agriseg.analysis.layer import LayerContext, LayerResult, StyledFeatures, polygon_columns, read_polygons, shapes_of
 from agriseg.analysis.metric_grid import metric_transform
-from agriseg.analysis.zonal_stats import ZonalStats
+from agriseg.analysis.zonal_stats import ZonalStats, zonal_stats
 from agriseg.errors import DataError
 from agriseg.legend import Legend
 from agriseg.maps.reader import MaskSource
+from agriseg.spreadsheet import csv_text
 from agriseg.vectors.affine import moved
+from agriseg.vectors.qml import outline_style
 from agriseg.vectors.read import Field
 
-COLUMNS = ("plot", "trait", "value", "unit")
+_COLUMNS = ("plot", "trait", "value", "unit")
+
+
+def build(context: LayerContext) -> LayerResult | None:
+    """Write `<stem>_plots.csv`, and add the plots with the hectares of each class."""
+    options, legend = context.options, context.run.legend
+    if options.plots is None:
+        return None
+    plots, warnings = read_polygons(context.run, "--plots", options.plots, options.plot_id)
+    plots = buffer_plots(plots, options.plot_buffer, context.source)
+    stats = zonal_stats(context.source, len(legend), [plot.shape for plot in plots])
+    table = [
+        row for plot, each in zip(plots, stats, strict=True)
+        for row in plot_table(plot.name, each, legend, context.ground, context.weights)
+    ]  # fmt: skip
+    files.write_text(context.path("_plots.csv"), csv_text(_COLUMNS, table))
+    empty = [plot.name for plot, each in zip(plots, stats, strict=True) if not each.pixels.any()]
+    if empty:
+        warnings.append(f"{len(empty)} plots have no mapped pixel, the first is {empty[0]!r}")
+    layer = context.features("plots", shapes_of(plots), polygon_columns(plots, stats, legend))
+    facts = {"plots": {"plots": len(plots), "without_a_pixel": empty}}
+    return LayerResult(facts, (StyledFeatures(layer, outline_style()),), tuple(warnings))
 
 
 def buffer_plots(plots: Sequence[Field], metres: float, source: MaskSource) -> list[Field]:
@@ -40,13 +65,13 @@ def buffer_plots(plots: Sequence[Field], metres: float, source: MaskSource) -> l
 
 
 def plot_table(
-    name: str, found: ZonalStats, legend: Legend, ground: Collection[int], weights: Mapping[str, float]
+    name: str, stats: ZonalStats, legend: Legend, ground: Collection[int], weights: Mapping[str, float]
 ) -> Iterator[tuple[str, str, float | None, str]]:
     """Rows of the tidy table for one plot; a value that cannot be known is None.
 
     Args:
         name: of the plot.
-        found: what it shows.
+        stats: of its pixels.
         legend: of the map.
         ground: ids of classes that are no plants.
         weights: class to the percent that it counts as affected.
@@ -54,11 +79,11 @@ def plot_table(
     Yields:
         Plot, trait, value, unit.
     """
-    pixels = found.pixels.astype(np.float64)
+    pixels = stats.pixels.astype(np.float64)
     valid, canopy = pixels.sum(), sum(pixels[k] for k in range(len(legend)) if k not in ground)
-    area = None if found.square_metres is None else float(found.square_metres.sum())
+    area = None if stats.square_metres is None else float(stats.square_metres.sum())
     yield name, "mapped area", area, "m2"
-    yield name, "mapped share", _share(valid, found.covered), "%"
+    yield name, "mapped share", _share(valid, stats.covered), "%"
     for entry in legend:
         yield name, f"{entry.name} cover", _share(pixels[entry.id], valid), "%"
     if ground:
@@ -68,7 +93,7 @@ def plot_table(
         yield name, "severity of field", _share(affected, valid), "%"
         if ground:
             yield name, "severity of canopy", _share(affected, canopy), "%"
-    confidence = found.confidence.sum() / valid if valid else None
+    confidence = stats.confidence.sum() / valid if valid else None
     yield name, "mean confidence", None if confidence is None else round(float(confidence), 6), "1"
 
 

@@ -1,17 +1,23 @@
-"""Management zones: cells grouped by their values, so that one rate fits the whole of a zone."""
+"""The layer of management zones: cells grouped by their values, for one rate of application in each zone."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import rasterio.features
 import shapely
 from numpy.typing import NDArray
 
-from agriseg.analysis.metric_grid import CellGrid
+from agriseg.analysis.layer import LayerContext, LayerResult, ReportTable, StyledFeatures, TableColumn
+from agriseg.analysis.metric_grid import CellGrid, field_heading
+from agriseg.analysis.record import LayersRecord
+from agriseg.analysis.severity import Severity, mean_of
 from agriseg.errors import DataError, UsageError
+from agriseg.legend import Legend
+from agriseg.raster.qml import ramp_colours
 from agriseg.units import HECTARE
 from agriseg.vectors.affine import moved
+from agriseg.vectors.qml import categorized_style
 
 MAX_ZONES = 9
 _STEPS = 2000  # to which the range of the values is rounded
@@ -97,6 +103,46 @@ class Zones:
         """Connected cells of one zone, in columns and rows of cells."""
         for piece, zone in rasterio.features.shapes(self.number, self.number > 0, connectivity=4):
             yield int(zone), shapely.geometry.shape(piece)
+
+
+def build(context: LayerContext) -> LayerResult | None:
+    """Add the zones as polygons; their cells are aligned with the heading of the work."""
+    options, source = context.options, context.source
+    if not options.zones:
+        return None
+    heading = field_heading(source) if options.heading == "auto" else float(options.heading)
+    grid = CellGrid.over(source, options.width or options.cell, heading)
+    if options.zones_by is not None:
+        values, square_metres = mean_of(options.zones_by, source, grid)
+    else:
+        severity = Severity.of(source, grid, context.weights, context.ground)
+        values, square_metres = severity.percent[0].astype(np.float64), severity.square_metres
+    zones = Zones.of(grid, values, square_metres, options.zones)
+    rows = [{"name": f"zone {zone.number}", **asdict(zone)} for zone in zones.table]
+    names = [f"zone {zone.number}" for zone in zones.table]
+    legend = Legend.from_names(names, ramp_colours(len(names), greener=bool(options.zones_by)))
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    layer = context.features("zones", zones.shapes(), columns)
+    return LayerResult({"zones": rows}, (StyledFeatures(layer, categorized_style(legend, "name")),))
+
+
+def recorded_zones(record: LayersRecord) -> tuple[Zone, ...]:
+    """The zones; empty without any."""
+    rows = record.facts.get("zones", ())
+    return tuple(Zone(**{field.name: row[field.name] for field in fields(Zone)}) for row in rows)
+
+
+def report_table(record: LayersRecord) -> ReportTable | None:
+    """The zones, a row each; None without zones."""
+    zones = recorded_zones(record)
+    if not zones:
+        return None
+    columns = (
+        TableColumn("Zone", text="zone {number}"), TableColumn("Area", "ha"), TableColumn("Mean"), TableColumn("From"),
+        TableColumn("To"),
+    )  # fmt: skip
+    rows = tuple((zone.number, zone.hectares, zone.mean, zone.low, zone.high) for zone in zones)
+    return ReportTable("Zones", columns, rows)
 
 
 def natural_breaks(values: NDArray[np.float64], weights: NDArray[np.float64], count: int) -> NDArray[np.float64]:

@@ -32,7 +32,7 @@ def command(places: tuple[str, ...], *, overwrite: bool, open_: bool, as_json: b
       agriseg layers maps --plots trial.geojson --plot-buffer -0.1m
     """
     end_on_signals()
-    from agriseg.analysis.run import make_layers
+    from agriseg.analysis.build import make_layers
     from agriseg.cli.common.format import show_layers
     from agriseg.maps.reader import find_records
     from agriseg.options.layers import LayerOptions

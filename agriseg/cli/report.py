@@ -92,7 +92,7 @@ def _shared_folder(records: Sequence[Path]) -> Path:
 
 
 def _make_layers(records: Sequence[Path], chosen: dict[str, Any], *, quiet: bool) -> None:
-    from agriseg.analysis.run import make_layers, options_of
+    from agriseg.analysis.build import make_layers, options_of
     from agriseg.options.layers import LayerOptions
 
     given = LayerOptions.of(**chosen) if chosen else None

@@ -120,7 +120,7 @@ def _layers(chosen: dict[str, Any], *, wanted: bool) -> "LayerOptions | None":
 
 def _made(report: "RunReport", options: "LayerOptions", *, overwrite: bool, quiet: bool) -> "PublishedFiles":
     """The layers of a map that has just been finished."""
-    from agriseg.analysis.run import make_layers
+    from agriseg.analysis.build import make_layers
 
     with resume_hint(report.record, "the map is finished; make its layers with 'agriseg layers'"):
         made = make_layers(report.record, options, overwrite=overwrite)

@@ -7,7 +7,7 @@ import numpy as np
 import rasterio
 
 from agriseg import files
-from agriseg.analysis.run import make_layers
+from agriseg.analysis.build import make_layers
 from agriseg.demo.synthetic import AFFECTED, grow_field, write_field
 from agriseg.figures.panels import save_picture
 from agriseg.mapping.outputs import Outputs

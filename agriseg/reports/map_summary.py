@@ -1,11 +1,10 @@
-"""What one flight over one field comes to, in the few numbers that are compared with those of other days."""
+"""A map in the few numbers that are compared with those of other dates."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from agriseg.analysis.area_table import AreaRow, recorded_areas, total_hectares
+from agriseg.analysis.record import LayersRecord
 from agriseg.maps.reader import FinishedMap
-from agriseg.maps.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -16,8 +15,8 @@ class MapSummary:
         stem: of the map's files.
         date: of the flight, ISO 8601; None if no name tells it.
         made: when the map was finished, ISO 8601.
-        rows: a mapping a class, as `table.AreaRow` has it: class, pixels, hectares, share_of_field and so on.
-        affected: names of the classes that are trouble.
+        rows: of the whole map, one for each class.
+        affected: names of the affected classes.
         verdict: green, amber or red.
         model: fingerprint of the model.
     """
@@ -25,19 +24,19 @@ class MapSummary:
     stem: str
     date: str | None
     made: str
-    rows: tuple[Mapping[str, Any], ...]
+    rows: tuple[AreaRow, ...]
     affected: tuple[str, ...]
     verdict: str
     model: str
 
     @classmethod
-    def of(cls, run: FinishedMap, layers: Mapping[str, Any] | None) -> "MapSummary":
+    def of(cls, run: FinishedMap, layers: LayersRecord | None) -> "MapSummary":
         """Of a finished map, and of its layers if there are any."""
         record = run.record
-        rows = _counted(record) if layers is None else layers["areas"][: len(run.legend)]
-        affected = {} if layers is None else layers["options"]["affected"] or {}
+        rows = _counted(run) if layers is None else recorded_areas(layers)[: len(run.legend)]
+        affected = () if layers is None else layers.affected
         return cls(
-            run.stem, record.input.acquired, record.finished, tuple(rows), tuple(affected), record.verdict.colour,
+            run.stem, record.input.acquired, record.finished, rows, affected, record.verdict.colour,
             record.model.fingerprint,
         )  # fmt: skip
 
@@ -49,39 +48,31 @@ class MapSummary:
     @property
     def hectares(self) -> float | None:
         """Mapped."""
-        return _total(self.rows)
+        return total_hectares(self.rows)
 
     @property
     def affected_hectares(self) -> float | None:
-        """Of the classes that are trouble; None without any."""
-        return _total(self._trouble) if self.affected else None
+        """Of the affected classes; None without any."""
+        return total_hectares(self._affected_rows) if self.affected else None
 
     @property
     def affected_share(self) -> float | None:
         """Of what is mapped, 0 to 1; None without such classes."""
         if not self.affected:
             return None
-        return float(sum(row["share_of_field"] or 0 for row in self._trouble))
+        return float(sum(row.share_of_field or 0 for row in self._affected_rows))
 
     @property
-    def _trouble(self) -> list[Mapping[str, Any]]:
-        return [row for row in self.rows if row["class"] in self.affected]
+    def _affected_rows(self) -> list[AreaRow]:
+        return [row for row in self.rows if row.class_name in self.affected]
 
 
-def _counted(record: RunRecord) -> list[dict[str, Any]]:
-    """Rows of a map without layers: what the run has counted."""
-    by_area = all(entry.hectares is not None for entry in record.classes)
-    unit = "hectares" if by_area else "pixels"
-    total = sum(getattr(entry, unit) for entry in record.classes)
-    return [
-        {
-            "class": entry.name, "pixels": entry.pixels, "hectares": entry.hectares,
-            "share_of_field": getattr(entry, unit) / total if total else None,
-        }
-        for entry in record.classes
-    ]  # fmt: skip
-
-
-def _total(rows: Any) -> float | None:
-    areas = [row["hectares"] for row in rows]
-    return None if any(area is None for area in areas) else float(sum(areas))
+def _counted(run: FinishedMap) -> tuple[AreaRow, ...]:
+    """Rows of a map without layers, from the counts of the run; shares by area where that is known."""
+    areas = [entry.hectares for entry in run.record.classes if entry.hectares is not None]
+    sizes = areas if len(areas) == len(run.legend) else [entry.pixels for entry in run.record.classes]
+    total = sum(sizes)
+    return tuple(
+        AreaRow(run.stem, entry.name, entry.pixels, entry.hectares, share_of_field=size / total if total else None)
+        for entry, size in zip(run.record.classes, sizes, strict=True)
+    )

@@ -1,19 +1,23 @@
 """The report of a finished map, made of its files."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from agriseg import files
+from agriseg.analysis.area_table import recorded_areas
+from agriseg.analysis.record import LayersRecord
+from agriseg.analysis.scouting import recorded_points
+from agriseg.analysis.zones import recorded_zones
 from agriseg.change.pair import check_trend
 from agriseg.errors import DataError, OutputError, UsageError
 from agriseg.files import file_hash
 from agriseg.maps.reader import FinishedMap, find_records
-from agriseg.maps.stem import LAYERS
+from agriseg.maps.stem import LAYERS, Stem
+from agriseg.reports.html import GENERATOR
 from agriseg.reports.map_figure import MapPicture, outline, scout_positions
 from agriseg.reports.map_summary import MapSummary
-from agriseg.reports.report_page import GENERATOR, Outline, ReportData, report_page
+from agriseg.reports.report_page import Outline, ReportData, report_page
 from agriseg.reports.translations import Translator
 from agriseg.vectors.ogr import OGR_ERRORS, read_layer, reason
 
@@ -42,34 +46,28 @@ def write_report(record: Path, lang: str = "en", previous: Path | None = None) -
     if page.exists() and not is_page(page):
         raise OutputError(f"{page}: exists and is no report of agriseg's; move it away")
     picture = MapPicture.of(run, _mask(run, layers), _photo(run))
-    scout = (layers or {}).get("scout") or []
+    points = () if layers is None else recorded_points(layers)
     story = ReportData(
         MapSummary.of(run, layers), run.record, layers, picture,
-        scout_positions(run, [(point["lon"], point["lat"]) for point in scout]),
+        scout_positions(run, [(point.lon, point.lat) for point in points]),
         tuple(_outlines(run, layers, picture, warnings)), _earlier(previous, record, run, warnings), warnings,
     )  # fmt: skip
     files.write_text(page, report_page(story, Translator(lang)))
     return page
 
 
-def finished_run(record: Path) -> tuple[FinishedMap, dict[str, Any] | None, list[str]]:
+def finished_run(record: Path) -> tuple[FinishedMap, LayersRecord | None, list[str]]:
     """A finished map, the record of its layers if they are of this run, and what to say if they are not.
 
     Raises:
         InputMissing, DataError: as `FinishedMap.of`; or the layers' record is damaged.
     """
     run = FinishedMap.of(record)
-    path = run.folder / f"{run.stem}{LAYERS}"
-    if not path.is_file():
-        return run, None, []
-    try:
-        layers: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        same = layers["run"]["sha256"] == file_hash(record)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: no record of layers, or damaged; make them again with --layers") from error
-    if not same:
-        return run, None, [f"the layers {path.name} are of an earlier run and left out; make them again with --layers"]
-    return run, layers, []
+    layers = LayersRecord.beside(record)
+    if layers is None or layers.run_sha256 == file_hash(record):
+        return run, layers, []
+    name = Stem.of(record).path(LAYERS).name
+    return run, None, [f"the layers {name} are of an earlier run and left out; make them again with --layers"]
 
 
 def is_page(path: Path) -> bool:
@@ -81,10 +79,10 @@ def is_page(path: Path) -> bool:
         raise files.reading_error(path, error) from error
 
 
-def _mask(run: FinishedMap, layers: Mapping[str, Any] | None) -> Path:
+def _mask(run: FinishedMap, layers: LayersRecord | None) -> Path:
     """What is drawn: the mask that the layers' hectares are counted on."""
     cleaned = f"{run.stem}_clean.tif"
-    return run.folder / cleaned if layers and cleaned in layers["outputs"] else run.classes
+    return run.folder / cleaned if layers and cleaned in layers.outputs else run.classes
 
 
 def _photo(run: FinishedMap) -> Path | None:
@@ -109,13 +107,13 @@ def _earlier(place: Path | None, record: Path, now: FinishedMap, warnings: list[
 
 
 def _outlines(
-    run: FinishedMap, layers: Mapping[str, Any] | None, picture: MapPicture, warnings: list[str]
+    run: FinishedMap, layers: LayersRecord | None, picture: MapPicture, warnings: list[str]
 ) -> Iterator[Outline]:
     """Fields and zones of the GeoPackage."""
     if layers is None:
         return
-    has_fields = len(layers["areas"]) > len(run.legend)
-    for layer, kind, wanted in (("fields", "field", has_fields), ("zones", "zone", bool(layers.get("zones")))):
+    has_fields = len(recorded_areas(layers)) > len(run.legend)
+    for layer, kind, wanted in (("fields", "field", has_fields), ("zones", "zone", bool(recorded_zones(layers)))):
         if wanted:
             shapes, names = _named_shapes(run.folder / f"{run.stem}.gpkg", layer)
             if len(shapes) > _MOST_OUTLINES:

@@ -1,29 +1,23 @@
-"""The page that somebody opens at six in the morning: what is wrong, where, how sure it is, and how it was made.
+"""The report of a map: what is affected, where, how reliable the map is, and how it was made."""
 
-One file that fetches nothing: its content-security policy allows the style and the script whose hashes it names, and
-pictures within the page.
-"""
-
-import hashlib
 import math
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files as package_files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-
+from agriseg.analysis.area_table import AreaRow
+from agriseg.analysis.build import MAP_LAYERS
+from agriseg.analysis.layer import ReportTable, TableColumn
+from agriseg.analysis.record import LayersRecord
+from agriseg.analysis.scouting import recorded_largest, recorded_points
+from agriseg.analysis.severity import recorded_severity
 from agriseg.maps.record import RunRecord
-from agriseg.reports.map_figure import MapPicture
+from agriseg.reports.html import Table, render
+from agriseg.reports.map_figure import ClassPicture, MapPicture
 from agriseg.reports.map_summary import MapSummary
-from agriseg.reports.translations import Translator
+from agriseg.reports.translations import NOTHING, Translator
 
-GENERATOR = '<meta name="generator" content="agriseg">'
-"""Is in each page, and in no other file that might have its name."""
 _SMALL_CHANGE = 0.02  # share of the mapped ground by which two maps may differ and still be of one field
-_FIELDS_CLASSES = 6  # that a table of fields has columns for
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class ReportData:
 
     now: MapSummary
     record: RunRecord
-    layers: Mapping[str, Any] | None
+    layers: LayersRecord | None
     picture: MapPicture
     spots: Sequence[tuple[float, float]] = ()
     outlines: Sequence[Outline] = ()
@@ -62,8 +56,8 @@ class ReportData:
     @property
     def all_warnings(self) -> list[str]:
         """Of the run, its layers and this page, each once."""
-        told = [*self.record.warnings, *(self.layers or {}).get("warnings", ()), *self.warnings]
-        return list(dict.fromkeys(told))
+        of_layers = () if self.layers is None else self.layers.warnings
+        return list(dict.fromkeys([*self.record.warnings, *of_layers, *self.warnings]))
 
 
 def report_page(story: ReportData, words: Translator) -> str:
@@ -76,53 +70,16 @@ def report_page(story: ReportData, words: Translator) -> str:
         story=story,
         trend=_trend(story),
         classes=_classes(story),
-        tables=[table for table in (_fields(story, words), _zones(story, words)) if table],
+        tables=_tables(story, words),
+        severity=None if story.layers is None else recorded_severity(story.layers),
+        largest=None if story.layers is None else recorded_largest(story.layers),
+        points=() if story.layers is None else recorded_points(story.layers),
         causes=_causes(story, words),
         bins=_bins(story),
-        model=_model(story),
+        scores=(story.record.model.evaluation or {}).get("classes", ()),
         making=_making(story, words),
         data=_data(story, words),
     )
-
-
-def render(name: str, words: Translator, script: str | None = None, rules: str = "", **context: Any) -> str:
-    """A page in a language, with its style, its scripts and the policy that allows just these.
-
-    Args:
-        name: of a template in the package's data.
-        words: the language.
-        script: after the one that sorts tables.
-        rules: of style, beside those of all pages.
-        context: what the template shows.
-    """
-    style, code = package_text("page.css") + rules, package_text("table.js") + (package_text(script) if script else "")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(code)}'; base-uri 'none'; "
-        "form-action 'none'"
-    )
-    return template(name).render(
-        words=words, t=words, generator=GENERATOR, policy=policy, style=style, code=code, **context
-    )
-
-
-@cache
-def package_text(name: str) -> str:
-    """A text file of the package's data."""
-    return package_files("agriseg").joinpath("data", name).read_text("utf-8")
-
-
-@cache
-def template(name: str) -> Template:
-    """A template of the package's data, compiled."""
-    around = Environment(
-        loader=PackageLoader("agriseg", "data"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    return around.get_template(name)
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _toggles(story: ReportData) -> str:
@@ -131,21 +88,35 @@ def _toggles(story: ReportData) -> str:
     return "".join(f"body:has(#t{k}:not(:checked)) .c{k} {{ display: none; }}\n" for k in ids)
 
 
-def _trend(story: ReportData) -> dict[str, Any] | None:
-    """Change since the earlier map: in hectares where both show the same ground, else in shares."""
+@dataclass(frozen=True)
+class Trend:
+    """Change since an earlier map.
+
+    Args:
+        change: of what is affected, in hectares where both maps show the same ground, else in shares (0 to 1).
+        in_hectares: which of the two.
+        before: the earlier map.
+        other_ground: whether the maps cover other areas.
+        other_model: whether another model made the earlier map.
+    """
+
+    change: float
+    in_hectares: bool
+    before: MapSummary
+    other_ground: bool
+    other_model: bool
+
+
+def _trend(story: ReportData) -> Trend | None:
+    """None without an earlier map, or without affected classes in both."""
     now, before = story.now, story.before
     if before is None or before.affected_share is None or now.affected_share is None:
         return None
     other_ground = _differ(now.hectares, before.hectares)
     one, two = now.affected_hectares, before.affected_hectares
     in_hectares = one is not None and two is not None and not other_ground
-    return {
-        "change": (one or 0) - (two or 0) if in_hectares else now.affected_share - before.affected_share,
-        "in_hectares": in_hectares,
-        "before": before,
-        "other_ground": other_ground,
-        "other_model": now.model != before.model,
-    }
+    change = (one or 0) - (two or 0) if in_hectares else now.affected_share - before.affected_share
+    return Trend(change, in_hectares, before, other_ground, now.model != before.model)
 
 
 def _differ(one: float | None, two: float | None) -> bool:
@@ -153,70 +124,66 @@ def _differ(one: float | None, two: float | None) -> bool:
     return one is not None and two is not None and abs(one - two) > _SMALL_CHANGE * max(one, two)
 
 
-def _classes(story: ReportData) -> list[dict[str, Any]]:
-    """Rows of the class table in the legend's order, with the picture of those that occur."""
+@dataclass(frozen=True)
+class ClassRow:
+    """A class of the map in the report.
+
+    Args:
+        areas: of the class.
+        drawn: its picture; None if it does not occur.
+        affected: whether it is an affected class.
+        bar: percent of the widest bar.
+        ends: of the 95 % interval on the same scale; empty if unknown.
+    """
+
+    areas: AreaRow
+    drawn: ClassPicture | None
+    affected: bool
+    bar: float
+    ends: tuple[float, ...]
+
+
+def _classes(story: ReportData) -> list[ClassRow]:
+    """Rows of the class table in the legend's order."""
     drawn = {each.entry.name: each for each in story.picture.classes}
-    widest = max([row.get("share_of_field") or 0 for row in story.now.rows], default=0) or 1
+    widest = max([row.share_of_field or 0 for row in story.now.rows], default=0) or 1
     rows = []
-    for index, row in enumerate(story.now.rows):
-        mapped = row.get("hectares")
-        ends = [end for name in ("low_ha", "high_ha") if (end := row.get(name)) is not None]
-        scale = (row.get("share_of_field") or 0) / mapped / widest if mapped else None
-        rows.append({
-            "id": index, "drawn": drawn.get(row["class"]), "affected": row["class"] in story.now.affected,
-            "bar": 100 * (row.get("share_of_field") or 0) / widest,
-            "ends": [min(100.0, 100 * end * (scale or 0)) for end in ends],
-            **row,
-        })  # fmt: skip
+    for row in story.now.rows:
+        bar = 100 * (row.share_of_field or 0) / widest
+        per_hectare = bar / row.hectares if row.hectares else 0
+        ends = tuple(min(100.0, end * per_hectare) for end in (row.low_ha, row.high_ha) if end is not None)
+        rows.append(ClassRow(row, drawn.get(row.class_name), row.class_name in story.now.affected, bar, ends))
     return rows
 
 
-def _fields(story: ReportData, words: Translator) -> dict[str, Any] | None:
-    """The fields, a row each; None without any."""
+def _tables(story: ReportData, words: Translator) -> list[Table]:
+    """Tables of the layers, those of `MAP_LAYERS` that have one."""
     if story.layers is None:
-        return None
-    count = len(story.now.rows)
-    rows = [story.layers["areas"][start : start + count] for start in range(count, len(story.layers["areas"]), count)]
-    if not rows:
-        return None
-    trouble = story.now.affected
-    shown = [row["class"] for row in story.now.rows] if count <= _FIELDS_CLASSES else list(trouble)
-    head = [words("Field"), words("Mapped"), *([words("Affected"), words("Share")] if trouble else []), *shown]
-    return {"title": words("Fields"), "head": head, "rows": [_field_row(part, trouble, shown, words) for part in rows]}
+        return []
+    tables = (layer.table(story.layers) for layer in MAP_LAYERS)
+    return [_translated(table, words) for table in tables if table is not None]
 
 
-def _field_row(
-    part: Sequence[Mapping[str, Any]], trouble: Sequence[str], shown: Sequence[str], words: Translator
-) -> list[tuple[Any, str]]:
-    """Cells of a field: what to sort by, and what to show."""
-    total = _sum(part)
-    cells: list[tuple[Any, str]] = [(part[0]["field"], part[0]["field"]), (total, words.area(total))]
-    if trouble:
-        bad = [row for row in part if row["class"] in trouble]
-        share = sum(row["share_of_field"] or 0 for row in bad)
-        cells += [(_sum(bad), words.area(_sum(bad))), (share, words.percent(share))]
-    return cells + [(row["hectares"], words.area(row["hectares"])) for row in part if row["class"] in shown]
+def _translated(table: ReportTable, words: Translator) -> Table:
+    """A layer's table in a language."""
+    head = tuple(words.label(column.title) for column in table.columns)
+    rows = tuple(
+        tuple((value, _cell(value, column, words)) for value, column in zip(row, table.columns, strict=True))
+        for row in table.rows
+    )
+    return Table(words.label(table.title), head, rows)
 
 
-def _sum(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    areas = [row["hectares"] for row in rows]
-    return None if None in areas else float(sum(areas))
-
-
-def _zones(story: ReportData, words: Translator) -> dict[str, Any] | None:
-    zones = (story.layers or {}).get("zones")
-    if not zones:
-        return None
-    head = [words("Zone"), words("Area"), words("Mean"), words("From"), words("To")]
-    rows = [
-        [
-            (zone["number"], words("zone {number}", number=zone["number"])),
-            (zone["hectares"], words.area(zone["hectares"])),
-            *((zone[name], f"{zone[name]:.3g}") for name in ("mean", "low", "high") if name in zone),
-        ]
-        for zone in zones
-    ]  # fmt: skip
-    return {"title": words("Zones"), "head": head[: len(rows[0])], "rows": rows}
+def _cell(value: str | float | None, column: TableColumn, words: Translator) -> str:
+    if isinstance(value, str):
+        return value
+    if column.unit == "ha":
+        return words.area(value)
+    if column.unit == "share":
+        return words.percent(value)
+    if column.text is not None:
+        return words(column.text, number=value)
+    return NOTHING if value is None else f"{value:.3g}"
 
 
 _CAUSES = {
@@ -238,35 +205,30 @@ def _causes(story: ReportData, words: Translator) -> list[str]:
     return [words(_CAUSES[cause.what], **vars(cause)) for cause in story.record.verdict.causes]
 
 
-def _bins(story: ReportData) -> list[dict[str, float]]:
-    """Bars of the histogram of confidence: from, to, share, and height in percent of the tallest, by square roots."""
+@dataclass(frozen=True)
+class HistogramBin:
+    """A bar of the confidence histogram; `height` is in percent of the tallest, by square roots."""
+
+    low: float
+    high: float
+    share: float
+    height: float
+
+
+def _bins(story: ReportData) -> list[HistogramBin]:
+    """The confidence histogram; empty without valid pixels."""
     pixels, step = story.record.confidence.pixels, story.record.confidence.bin
-    if not sum(pixels):
+    total, most = sum(pixels), max(pixels, default=0)
+    if not total:
         return []
     return [
-        {
-            "low": k * step,
-            "high": (k + 1) * step,
-            "share": each / sum(pixels),
-            "height": 100 * math.sqrt(each / max(pixels)),
-        }
-        for k, each in enumerate(pixels)
+        HistogramBin(k * step, (k + 1) * step, count / total, 100 * math.sqrt(count / most))
+        for k, count in enumerate(pixels)
     ]
 
 
-def _model(story: ReportData) -> dict[str, Any]:
-    """The model's name and its scores, if its card has any."""
-    scores = story.record.model.evaluation or {}
-    return {
-        "name": story.record.model.name,
-        "miou": scores.get("miou"),
-        "classes": scores.get("classes", ()),
-        "scores": scores,
-    }
-
-
 def _making(story: ReportData, words: Translator) -> list[tuple[str, str]]:
-    """What made the map, as name and text."""
+    """How the map was made, as name and text."""
     record = story.record
     image, model, how = record.input, record.model, record.parameters
     rows = [
@@ -283,14 +245,14 @@ def _making(story: ReportData, words: Translator) -> list[tuple[str, str]]:
         ("Finished", record.finished),
         ("Seconds", f"{record.seconds.total:,.0f}"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
-        ("Layers' options", _chosen((story.layers or {}).get("options"))),
+        ("Layers' options", _chosen(story.layers)),
     ]
     return [(words(name), str(text)) for name, text in rows if text]
 
 
-def _chosen(options: Mapping[str, Any] | None) -> str | None:
-    """Those options of the layers that say something."""
-    return None if options is None else ", ".join(f"{name} {value}" for name, value in options.items() if value)
+def _chosen(layers: LayersRecord | None) -> str:
+    """The options of the layers that are set."""
+    return "" if layers is None else ", ".join(f"{name} {value}" for name, value in layers.options.items() if value)
 
 
 def _data(story: ReportData, words: Translator) -> dict[str, Any]:

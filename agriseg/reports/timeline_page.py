@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 from agriseg.legend import Legend
+from agriseg.reports.html import Cell, Table, render
 from agriseg.reports.map_summary import MapSummary
-from agriseg.reports.report_page import render
 from agriseg.reports.translations import NOTHING, Translator
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 900, 300, 70, 14, 20, 34  # of the chart (px)
@@ -50,6 +49,28 @@ class Line:
     end: float
 
 
+@dataclass(frozen=True)
+class Chart:
+    """Lines over the days; sizes and places in its pixels.
+
+    Args:
+        lines: one for each field, or for each class.
+        ticks: row and text of each.
+        days: column and text of each.
+        affected: whether the lines are of what is affected, else of each class.
+    """
+
+    lines: tuple[Line, ...]
+    ticks: tuple[tuple[float, str], ...]
+    days: tuple[tuple[float, str], ...]
+    affected: bool
+    width: int = _WIDTH
+    height: int = _HEIGHT
+    left: int = _LEFT
+    right: int = _WIDTH - _RIGHT
+    bottom: int = _HEIGHT - _BOTTOM
+
+
 def season_page(visits: Sequence[TimelineEntry], words: Translator) -> str:
     """HTML; every name in it is escaped.
 
@@ -76,7 +97,7 @@ def _series(visits: Sequence[TimelineEntry]) -> dict[str, dict[date, float]]:
         if told:
             values: Mapping[str, float | None] = {visit.field: numbers.affected_hectares}
         else:
-            values = {row["class"]: row["hectares"] for row in numbers.rows}
+            values = {row.class_name: row.hectares for row in numbers.rows}
         for name, hectares in values.items():
             if hectares is not None:
                 line = found.setdefault(name, {})
@@ -85,7 +106,7 @@ def _series(visits: Sequence[TimelineEntry]) -> dict[str, dict[date, float]]:
     return {name: found[name] for name in found if name in tallest}
 
 
-def _chart(visits: Sequence[TimelineEntry], words: Translator) -> dict[str, Any] | None:
+def _chart(visits: Sequence[TimelineEntry], words: Translator) -> Chart | None:
     """Lines over the days, in hectares; None where nothing is known on two days."""
     series = _series(visits)
     days = sorted({day for line in series.values() for day in line})
@@ -105,11 +126,8 @@ def _chart(visits: Sequence[TimelineEntry], words: Translator) -> dict[str, Any]
         path = "M" + "L".join(f"{x} {y}" for x, y in points)
         lines.append(Line(name, colours[index], _DASHES[index // 7 % len(_DASHES)], path, points, points[-1][1]))
     ticks = [(place(first, highest * k / _TICKS)[1], words.area(highest * k / _TICKS)) for k in range(_TICKS + 1)]
-    return {
-        "width": _WIDTH, "height": _HEIGHT, "left": _LEFT, "right": _WIDTH - _RIGHT, "bottom": _HEIGHT - _BOTTOM,
-        "lines": lines, "ticks": ticks, "days": _apart([(place(day, 0)[0], day.isoformat()) for day in days]),
-        "affected": any(visit.numbers.affected for visit in visits),
-    }  # fmt: skip
+    labels = _apart([(place(day, 0)[0], day.isoformat()) for day in days])
+    return Chart(tuple(lines), tuple(ticks), tuple(labels), any(visit.numbers.affected for visit in visits))
 
 
 def _apart(labels: list[tuple[float, str]], least: float = 80) -> list[tuple[float, str]]:
@@ -121,28 +139,21 @@ def _apart(labels: list[tuple[float, str]], least: float = 80) -> list[tuple[flo
     return kept
 
 
-def _table(visits: Sequence[TimelineEntry], words: Translator) -> dict[str, Any]:
-    """All numbers, a row a visit, with the change since the one before."""
-    head = [
-        words("Field"),
-        words("Date"),
-        words("Mapped"),
-        words("Affected"),
-        words("Share"),
-        words("Change (percentage points)"),
-    ]
-    rows: list[list[tuple[Any, str]]] = []
-    before: TimelineEntry | None = None
-    for visit in visits:
-        numbers = visit.numbers
-        share = numbers.affected_share
-        earlier = before.numbers.affected_share if before and before.field == visit.field else None
-        change = None if share is None or earlier is None else share - earlier
-        rows.append([
-            (visit.field, visit.field), (visit.day.isoformat(), visit.day.isoformat()),
-            (numbers.hectares, words.area(numbers.hectares)),
-            (numbers.affected_hectares, words.area(numbers.affected_hectares) if numbers.affected else NOTHING),
-            (share, words.percent(share)), (change, "" if change is None else f"{100 * change:+.1f}"),
-        ])  # fmt: skip
-        before = visit
-    return {"head": head, "rows": rows}
+def _table(visits: Sequence[TimelineEntry], words: Translator) -> Table:
+    """All numbers, a row for each flight, with the change since the flight before."""
+    titles = ("Field", "Date", "Mapped", "Affected", "Share", "Change (percentage points)")
+    before = [None, *visits[:-1]]
+    rows = tuple(_row(visit, earlier, words) for visit, earlier in zip(visits, before, strict=True))
+    return Table(words("In numbers"), tuple(map(words, titles)), rows)
+
+
+def _row(visit: TimelineEntry, before: TimelineEntry | None, words: Translator) -> tuple[Cell, ...]:
+    numbers, share = visit.numbers, visit.numbers.affected_share
+    earlier = before.numbers.affected_share if before and before.field == visit.field else None
+    change = None if share is None or earlier is None else share - earlier
+    return (
+        (visit.field, visit.field), (visit.day.isoformat(), visit.day.isoformat()),
+        (numbers.hectares, words.area(numbers.hectares)),
+        (numbers.affected_hectares, words.area(numbers.affected_hectares) if numbers.affected else NOTHING),
+        (share, words.percent(share)), (change, "" if change is None else f"{100 * change:+.1f}"),
+    )  # fmt: skip

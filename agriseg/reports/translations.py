@@ -34,6 +34,10 @@ class Translator:
         told = text if self.lang == "en" else catalogue()[text]
         return told.format(**values)
 
+    def label(self, text: str) -> str:
+        """A title that a layer gives: translated if the catalogue has it."""
+        return text if self.lang == "en" else catalogue().get(text, text)
+
     def around(self, text: str, name: str, **values: object) -> tuple[str, str]:
         """What a sentence has before one of its values, and after it, so that the value can be set apart."""
         before, _, after = self(text, **values, **{name: "\0"}).partition("\0")

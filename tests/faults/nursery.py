@@ -21,7 +21,7 @@ import patches
 from PIL import Image
 
 from agriseg.cli import main
-from agriseg.reports.report_page import template
+from agriseg.reports.html import template
 
 Image.init()
 template("report.html.j2")  # compiled once

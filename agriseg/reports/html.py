@@ -1,0 +1,69 @@
+"""HTML pages in one file: templates, style, scripts, and a content-security policy that fetches nothing.
+
+The policy allows the style and the scripts whose hashes it names, and pictures within the page.
+"""
+
+import hashlib
+from base64 import b64encode
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files as package_files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from agriseg.reports.translations import Translator
+
+GENERATOR = '<meta name="generator" content="agriseg">'
+"""In each page, and in no other file that could have its name."""
+
+Cell = tuple[str | float | None, str]
+"""Value that a table is sorted by, and text that is shown."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that a reader can sort."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def render(name: str, words: Translator, script: str | None = None, rules: str = "", **context: object) -> str:
+    """A page in a language, with its style, its scripts and the policy that allows just these.
+
+    Args:
+        name: of a template in the package's data.
+        words: the language.
+        script: after the one that sorts tables.
+        rules: of style, beside those of all pages.
+        context: what the template shows.
+    """
+    style, code = package_text("page.css") + rules, package_text("table.js") + (package_text(script) if script else "")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(code)}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    return template(name).render(
+        words=words, t=words, generator=GENERATOR, policy=policy, style=style, code=code, **context
+    )
+
+
+@cache
+def package_text(name: str) -> str:
+    """A text file of the package's data."""
+    return package_files("agriseg").joinpath("data", name).read_text("utf-8")
+
+
+@cache
+def template(name: str) -> Template:
+    """A template of the package's data, compiled."""
+    around = Environment(
+        loader=PackageLoader("agriseg", "data"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return around.get_template(name)
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
