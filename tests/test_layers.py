@@ -174,7 +174,7 @@ def test_boundaries_that_are_wrong(tmp_path: Path, kind: str, flags: dict[str, s
         ({"formats": ("dxf",)}, UsageError, "--format dxf"),
         ({"mmu": "5cm"}, UsageError, "no area"),
         ({"cell": "0m"}, UsageError, "metres above 0"),
-        ({"smooth": "1cm"}, UsageError, "no pixel of the map"),
+        ({"smooth": "1cm"}, UsageError, "less than half a pixel of the map"),
         ({"affected": "weed", "cell": "1cm"}, UsageError, "at least 2 pixels"),
         ({"affected": "weed", "zones": 5, "width": "9m"}, DataError, "distinct values|zones"),
     ],
