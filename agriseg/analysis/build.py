@@ -74,13 +74,12 @@ def make_layers(record: Path, options: LayerOptions, *, overwrite: bool = False)
         AgrisegError: its children tell what went wrong; no layer is published then.
     """
     run = FinishedMap.of(record)
-    lock = run.folder / f".{run.stem}.agriseg.lock"  # the run's own: no other run replaces the map meanwhile
 
     def make(folder: Path) -> Mapping[str, Any]:
         source = {"record": record.name, "sha256": file_hash(record)}
         return {"run": source, "options": _as_json(asdict(options)), **_build_all(run, options, folder)}
 
-    return publish(Stem(run.folder, run.stem), LAYERS, lock, make, overwrite=overwrite)
+    return publish(Stem.of(record), LAYERS, make, overwrite=overwrite)
 
 
 def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
