@@ -1,10 +1,12 @@
 """Files that exist only when they are complete: written beside the target, then renamed."""
 
+import csv
 import errno
 import hashlib
+import io
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -12,6 +14,9 @@ from tempfile import TemporaryFile
 from filelock import FileLock, Timeout
 
 from agriseg.errors import AccessError, AgrisegError, BusyError, OutputError, StorageError
+
+_BYTE_ORDER_MARK = "\ufeff"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def commit(draft: Path, final: Path) -> None:
@@ -79,6 +84,23 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file; the name never stands for half of it."""
     with draft_of(path) as draft, draft.open("xb") as file:
         file.write(data)
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> str:
+    """A table as CSV for spreadsheets; None is an empty cell.
+
+    It begins with a byte order mark: without it Excel takes UTF-8 for the code page of its Windows. Text that a
+    spreadsheet would take for a formula gets an apostrophe before it (OWASP, "CSV Injection").
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([_cell(name) for name in columns])
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return _BYTE_ORDER_MARK + text.getvalue()
+
+
+def _cell(value: str | float | None) -> str | float | None:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def make_folder(path: Path) -> None:

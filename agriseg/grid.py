@@ -46,11 +46,6 @@ class Window:
         """First row below the window (px)."""
         return self.row_off + self.height
 
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """Row and column slice for an array of the whole raster."""
-        return slice(self.row_off, self.row_stop), slice(self.col_off, self.col_stop)
-
     def within(self, outer: "Window") -> tuple[slice, slice]:
         """Row and column slice for an array of a window around this one."""
         top, left = self.row_off - outer.row_off, self.col_off - outer.col_off
@@ -217,11 +212,6 @@ class TileGrid:
     def stride(self) -> int:
         """Pixels per cell of the network's answer."""
         return self.rows.stride
-
-    @property
-    def tile_pixels(self) -> int:
-        """Pixels that go through the network if no tile is skipped."""
-        return len(self) * self.rows.length * self.cols.length
 
 
 def _multiple(name: str, value: int, step: int, *, least: int) -> None:

@@ -20,11 +20,11 @@ from agriseg.analysis.area_interval import ErrorMatrix
 from agriseg.analysis.area_table import area_rows, ground_classes
 from agriseg.analysis.zonal_stats import zonal_stats
 from agriseg.errors import DataError, UsageError
+from agriseg.files import csv_text
 from agriseg.legend import Legend
 from agriseg.maps.clip import ClippedMap
 from agriseg.metrics import confusion
 from agriseg.raster.geodesy import pixel_areas
-from agriseg.spreadsheet import csv_text
 
 LEGEND = Legend.from_names(("soil", "crop", "weed"))
 LAEA = "+proj=laea +lat_0=52 +lon_0=9.3 +ellps=WGS84"

@@ -21,7 +21,8 @@ from agriseg.batch.queue import BatchJob, BatchOptions
 from agriseg.batch.run import BatchRun
 from agriseg.demo.reference_models import nearest_level
 from agriseg.errors import AccessError, InputMissing, UsageError
-from agriseg.maps.discover import Candidate, discover, first_day, flight_date
+from agriseg.flight_date import first_day, flight_date
+from agriseg.maps.discover import Candidate, discover
 from agriseg.maps.index_maps import write_indices
 from agriseg.options.layers import LayerOptions
 from agriseg.raster.tags import metadata

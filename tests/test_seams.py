@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agriseg.seams import ClassChanges
+from agriseg.metrics import ClassChanges
 
 
 def ratio(mask: np.ndarray, cols: list[int], rows: list[int], strip: int = 1000) -> float | None:

@@ -26,7 +26,7 @@ from agriseg.errors import AgrisegError, DataError, UsageError
 from agriseg.maps.clip import ClippedMap
 from agriseg.maps.reader import FinishedMap
 from agriseg.raster.cog import Layer, write_cog
-from agriseg.vectors.affine import moved
+from agriseg.vectors.features import moved
 
 WEED = {"weed": 100.0}
 LAEA = "+proj=laea +lat_0=52 +lon_0=9.3 +ellps=WGS84"

@@ -21,9 +21,9 @@ from agriseg.analysis.record import LayersRecord
 from agriseg.analysis.zonal_stats import ZonalStats, zonal_stats
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import Legend
-from agriseg.spreadsheet import csv_text
+from agriseg.files import csv_text
 from agriseg.units import HECTARE
-from agriseg.vectors.affine import moved
+from agriseg.vectors.features import moved
 from agriseg.vectors.qml import outline_style
 from agriseg.vectors.read import Field
 

@@ -12,8 +12,8 @@ from agriseg.analysis.zonal_stats import ZonalStats, zonal_stats
 from agriseg.errors import DataError
 from agriseg.legend import Legend
 from agriseg.maps.reader import MaskSource
-from agriseg.spreadsheet import csv_text
-from agriseg.vectors.affine import moved
+from agriseg.files import csv_text
+from agriseg.vectors.features import moved
 from agriseg.vectors.qml import outline_style
 from agriseg.vectors.read import Field
 

@@ -12,7 +12,7 @@ from rasterio.features import rasterize
 
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL, NODATA
 from agriseg.maps.reader import MapStrip, MaskSource
-from agriseg.vectors.affine import moved
+from agriseg.vectors.features import moved
 
 _SURE = round(DOUBTFUL / CONFIDENCE_STEP)
 

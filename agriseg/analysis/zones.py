@@ -16,7 +16,7 @@ from agriseg.errors import DataError, UsageError
 from agriseg.legend import Legend
 from agriseg.raster.qml import ramp_colours
 from agriseg.units import HECTARE
-from agriseg.vectors.affine import moved
+from agriseg.vectors.features import moved
 from agriseg.vectors.qml import categorized_style
 
 MAX_ZONES = 9

@@ -14,8 +14,8 @@ from uuid import uuid4
 
 from agriseg import files
 from agriseg.batch.summary_page import summary_page
+from agriseg.files import csv_text
 from agriseg.json_text import json_document, json_line
-from agriseg.spreadsheet import csv_text
 
 _COLUMNS = ("name", "field", "date", "status", "code", "reason", "verdict", "minutes", "predicted", "nodata", "failed")
 _WAITING = "waiting"

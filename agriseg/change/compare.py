@@ -13,13 +13,12 @@ from agriseg.change.coregister import NoCommonGround, Shift, measure_shift
 from agriseg.change.pair import DatedMap, comparability_warnings, shared_window
 from agriseg.change.transitions import MapPair, Transitions, transition_legend
 from agriseg.errors import DataError, UsageError
-from agriseg.files import exists_error
+from agriseg.files import csv_text, exists_error
 from agriseg.grid import Window
 from agriseg.maps.publish import PublishedFiles, publish
 from agriseg.maps.stem import CHANGE, Stem
 from agriseg.raster.cog import Layer, beside, write_cog
 from agriseg.raster.qml import category_names, qgis_style
-from agriseg.spreadsheet import csv_text
 
 MOST_METRES, MOST_PIXELS = 3.0, 30.0
 """A shift that is taken out unasked is at most one of these; a receiver without corrections errs by so much."""

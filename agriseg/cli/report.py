@@ -46,7 +46,7 @@ def command(
       agriseg report may june july -o season.html
     """
     end_on_signals()
-    from agriseg.maps.discover import expression_of
+    from agriseg.flight_date import expression_of
     from agriseg.maps.reader import find_records
     from agriseg.reports.timeline import MapEntry, write_season
 

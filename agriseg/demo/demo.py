@@ -14,12 +14,11 @@ from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Progress, RunReport, run
 from agriseg.maps.area import Area
-from agriseg.metrics import confusion, iou
+from agriseg.metrics import ClassChanges, confusion, iou
 from agriseg.model import SegmentationModel
 from agriseg.options.layers import LayerOptions
 from agriseg.options.run import RunOptions
 from agriseg.reports.report import write_report
-from agriseg.seams import ClassChanges
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from agriseg.errors import DataError, UsageError
 from agriseg.labels.raster import value_text
 from agriseg.legend import NODATA
 from agriseg.raster.header import RasterInfo
-from agriseg.vectors.affine import moved
+from agriseg.vectors.features import moved
 from agriseg.vectors.read import Polygon, read_polygons, read_shapes
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from agriseg.figures.quicklook import class_picture, confidence_picture, image_q
 from agriseg.legend import CONFIDENCE_STEP, NODATA
 from agriseg.mapping.prepare import MappingJob
 from agriseg.maps.record import ConfidenceHistogram, PixelTotals
+from agriseg.metrics import ClassChanges
 from agriseg.raster.cog import Layer, RowSource, beside, write_cog
 from agriseg.raster.pam import PAM
 from agriseg.raster.qml import category_names, run_layer_style
 from agriseg.run_layers import RUN_LAYERS, RunLayer
-from agriseg.seams import ClassChanges
 from agriseg.storage.blocks import BlockStore
 
 BIN_COUNTS = 10

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from agriseg.files import file_hash
+from agriseg.flight_date import flight_date
 from agriseg.json_text import nodata_value
 from agriseg.mapping.pixel_counts import PixelCounts
 from agriseg.mapping.prepare import MappingJob, device_name
 from agriseg.mapping.products import Products
-from agriseg.maps.discover import flight_date
 from agriseg.maps.record import (
     InputRecord,
     MachineRecord,

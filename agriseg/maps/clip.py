@@ -11,7 +11,7 @@ from rasterio.features import rasterize
 
 from agriseg.legend import NODATA
 from agriseg.maps.reader import ROWS, MapStrip, SameGrid
-from agriseg.vectors.affine import moved
+from agriseg.vectors.features import moved
 
 
 @dataclass(frozen=True)

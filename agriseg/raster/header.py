@@ -9,7 +9,7 @@ import numpy as np
 import rasterio
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 
 from agriseg.errors import DataError
 from agriseg.raster import geodesy
@@ -62,7 +62,6 @@ class RasterInfo:
         scales, offsets: per band, as the file says them: value = stored * scale + offset. 1 and 0 say nothing.
         file_mask: whether an internal mask or a .msk file says which pixels are valid.
         block: rows and columns of a stored block.
-        pixel_interleaved: whether a block holds all bands.
         orientation: how the file wants to be turned, 1 as stored, 2 to 8 otherwise; nothing here turns it.
         notes: what GDAL warned about, and oddities of the file.
     """
@@ -82,7 +81,6 @@ class RasterInfo:
     offsets: tuple[float, ...]
     file_mask: bool
     block: tuple[int, int]
-    pixel_interleaved: bool
     orientation: int
     notes: tuple[str, ...]
 
@@ -119,7 +117,6 @@ class RasterInfo:
                 offsets=tuple(dataset.offsets),
                 file_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
                 block=dataset.block_shapes[0],
-                pixel_interleaved=dataset.interleaving == Interleaving.pixel,
                 orientation=orientation(path),
                 notes=(*heard, *_notes(path, dataset)),
             )

@@ -25,7 +25,7 @@ from agriseg.maps.reader import FinishedMap
 from agriseg.raster.gdal_env import GDAL_ERRORS
 from agriseg.raster.geodesy import gsd, pixel_sides
 from agriseg.reports.patterns import TILE, line_colour, pattern
-from agriseg.vectors.affine import moved
+from agriseg.vectors.features import moved
 
 MOST_BYTES = 1_900_000
 """Of all pictures together; in base64, with the page around them, they stay below 3 MB."""

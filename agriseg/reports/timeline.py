@@ -17,7 +17,7 @@ from agriseg import files
 from agriseg.change.pair import check_trend
 from agriseg.errors import DataError, OutputError, UsageError
 from agriseg.figures.quicklook import class_picture
-from agriseg.maps.discover import DATE, field_and_date, first_day
+from agriseg.flight_date import DATE, field_and_date, first_day
 from agriseg.maps.reader import FinishedMap
 from agriseg.maps.record import RECORD
 from agriseg.reports.map_summary import MapSummary

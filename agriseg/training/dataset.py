@@ -32,8 +32,7 @@ from agriseg.training.initial_weights import InitialWeights, initial_network
 from agriseg.training.leakage import learnt_by_training
 from agriseg.units import human_metres
 from agriseg.vectors.identity import vector_stamp
-from agriseg.vectors.layer_name import layered
-from agriseg.vectors.read import is_vector
+from agriseg.vectors.read import is_vector, layered
 
 _HELD_BYTES = 2 * 10**9  # of scenes kept decoded in memory
 _DEAR = 8.0  # decoded pixels per pixel of a chip from which a cache on disk pays

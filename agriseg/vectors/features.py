@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+import rasterio
 import shapely
 from numpy.typing import NDArray
 from rasterio.crs import CRS
@@ -15,6 +16,7 @@ from agriseg.errors import DataError
 from agriseg.raster.crs import crs_name
 from agriseg.raster.gdal_env import gdal_calls
 
+S = TypeVar("S", shapely.Geometry, NDArray[np.object_])
 GeometryType = Literal["Point", "Polygon", "MultiPolygon", "Unknown"]
 
 LONLAT = CRS.from_user_input("OGC:CRS84")
@@ -92,3 +94,9 @@ def check_count(path: Path, count: int) -> None:
     """
     if count > MAX_FEATURES:
         raise DataError(f"{path}: more than {MAX_FEATURES:,} features, which is the limit; split the file")
+
+
+def moved(shapes: S, to: rasterio.Affine) -> S:
+    """One shape, or an array of them, with every vertex (x, y) at `to @ (x, y)`."""
+    result: S = shapely.transform(shapes, lambda xy: np.stack(to @ (xy[:, 0], xy[:, 1]), axis=1))
+    return result

@@ -18,7 +18,6 @@ from agriseg.raster.safe_open import check_regular
 from agriseg.vectors.features import LONLAT, Features, check_count
 from agriseg.vectors.geojson import SHAPES, read_geojson
 from agriseg.vectors.kml import read_kml
-from agriseg.vectors.layer_name import layered
 from agriseg.vectors.ogr import OGR_ERRORS, chosen_layer, count_features, read_layer, read_shapefile, reason
 
 _JSON = (".geojson", ".json", ".geojsonl", ".geojsons", ".ndjson")
@@ -26,6 +25,7 @@ _MAGIC = {".gpkg": b"SQLite format 3\0", ".shp": b"\0\0\x27\x0a"}
 _AREAS = ("Polygon", "MultiPolygon")
 _NAMES = ("name", "Name", "NAME", "field", "id", "plot")
 _LONGITUDE, _LATITUDE = 360, 90  # degrees; shapes across the 180th meridian go beyond 180
+_LAYERED = re.compile(r"(.+?\.gpkg):(.+)", re.IGNORECASE | re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # no XML, and no terminal, shows these
 
 
@@ -259,3 +259,13 @@ def _check_names(path: Path, names: Sequence[str], column: str) -> None:
                 "names must differ: rename one, or name another column"
             )
         first[name] = number
+
+
+def layered(path: Path) -> tuple[Path, str | None]:
+    """The file and its layer; None where no layer is named.
+
+    >>> layered(Path("farm.gpkg:fields"))[1]
+    'fields'
+    """
+    match = _LAYERED.fullmatch(str(path))
+    return (path, None) if match is None or path.exists() else (Path(match[1]), match[2])
