@@ -20,8 +20,8 @@ from agriseg.analysis.layer import (
 from agriseg.analysis.record import LayersRecord
 from agriseg.analysis.zonal_stats import ZonalStats, zonal_stats
 from agriseg.errors import DataError, UsageError
-from agriseg.legend import Legend
 from agriseg.files import csv_text
+from agriseg.legend import Legend
 from agriseg.units import HECTARE
 from agriseg.vectors.features import moved
 from agriseg.vectors.qml import outline_style

@@ -19,8 +19,7 @@ from agriseg.errors import DataError, UsageError
 from agriseg.maps.reader import MaskSource
 from agriseg.raster.gdal_env import GDAL_ERRORS
 from agriseg.units import HECTARE
-from agriseg.vectors.features import moved
-from agriseg.vectors.features import LONLAT, Features
+from agriseg.vectors.features import LONLAT, Features, moved
 from agriseg.vectors.qml import points_style
 from agriseg.vectors.write import write_features
 

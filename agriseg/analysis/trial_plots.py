@@ -10,9 +10,9 @@ from agriseg.analysis.layer import LayerContext, LayerResult, StyledFeatures, po
 from agriseg.analysis.metric_grid import metric_transform
 from agriseg.analysis.zonal_stats import ZonalStats, zonal_stats
 from agriseg.errors import DataError
+from agriseg.files import csv_text
 from agriseg.legend import Legend
 from agriseg.maps.reader import MaskSource
-from agriseg.files import csv_text
 from agriseg.vectors.features import moved
 from agriseg.vectors.qml import outline_style
 from agriseg.vectors.read import Field
