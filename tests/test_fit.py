@@ -30,12 +30,11 @@ from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.valid_mask import ValidityRule
 from agriseg.training.augment import Augmentation, TrainingSamples
-from agriseg.training.config import RENAMED_KEYS, TrainConfig
+from agriseg.training.config import RENAMED_KEYS, Recipe, TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.training.distributed import Ranks
 from agriseg.training.loop import TrainingRun, fit
 from agriseg.training.progress import ValidationScores
-from agriseg.training.recipe import Recipe
 from agriseg.training.run import TrainOptions, train
 from agriseg.training.sampling import index_labels, sample_pixel
 

@@ -1,4 +1,4 @@
-"""From a training configuration to scenes: which images, their labels, what is held back."""
+"""The data set of a training: images, their labels, the part held back, band statistics."""
 
 import hashlib
 from collections import Counter
@@ -27,18 +27,17 @@ from agriseg.networks import Architecture, architecture
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import FileStamp
 from agriseg.training.config import Data, TrainConfig
-from agriseg.training.holdout import Counted, Division, divide
+from agriseg.training.holdout import Counted, Division, divide, learnt_by_training
 from agriseg.training.initial_weights import InitialWeights, initial_network
-from agriseg.training.leakage import learnt_by_training
 from agriseg.units import human_metres
 from agriseg.vectors.identity import vector_stamp
 from agriseg.vectors.read import is_vector, layered
 
-_HELD_BYTES = 2 * 10**9  # of scenes kept decoded in memory
-_DEAR = 8.0  # decoded pixels per pixel of a chip from which a cache on disk pays
+_HELD_BYTES = 2 * 10**9  # of decoded scenes in memory at most
+_DEAR = 8.0  # decoded pixels per pixel of a chip above which a cache on disk pays off
 _WINDOWS, _WINDOW = 16, 256  # per scene, and their side (px), for mean and deviation
-_FEW = 4096  # valid pixels in these, below which all of a scene is read
-_SPREAD = 1.25  # of the coarsest GSD to the finest that one model is trained on; a chip's zoom varies as much
+_FEW = 4096  # valid pixels; with fewer in these windows the whole scene is read
+_SPREAD = 1.25  # largest ratio of the coarsest to the finest GSD; the zoom of a chip varies as much
 _SHOWN = 4  # resolutions in a message
 _ROUNDING = 1e-6  # of the mean: a deviation below it is the rounding of sums
 
@@ -48,19 +47,20 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a run trains on.
+    """Everything a training learns from.
 
     Args:
-        model: untrained; bands, scale, ground resolution and statistics come from the training images.
-        training, held: scenes to train on, and scenes to score the model on.
-        correlation: of the training pixels between bands, (C, C) floats.
-        identity: fingerprint of configuration and files; only the same run may go on from its state.
-        skipped: images that could not be read, and why; empty unless that was allowed.
-        remarks: what a person should look at in the images and labels.
-        start: where the first weights come from.
-        division: how the labelled pixels are divided.
-        learnt: what the trained model will have learnt.
-        learnt_share: of what is held back.
+        model: untrained; bands, scale, GSD and statistics come from the training images.
+        training: scenes to train on.
+        held: scenes to score the model on.
+        correlation: (C, C) correlation between bands of the training pixels.
+        identity: fingerprint of configuration and files; a state is resumed only with the same one.
+        skipped: images that could not be read, and why; empty unless `skip_bad`.
+        remarks: warnings about images and labels.
+        start: the initial weights.
+        division: training and held-back parts of the labelled pixels.
+        learnt: ground that the trained model will have learnt.
+        learnt_share: share of the held-back labels on that ground.
     """
 
     model: SegmentationModel
@@ -77,16 +77,15 @@ class Dataset:
 
 
 def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Dataset:
-    """Open everything that a run needs, and check it before the first step.
+    """Open and check all data before the first step.
 
     Args:
-        config: names images, labels and the split.
-        folder: of the run; gets label rasters made of polygons, and a cache of images that are dear to decode.
-        skip_bad: leave out images that cannot be read instead of stopping.
+        config: images, labels and split.
+        folder: of the training; for label rasters made of polygons, and a cache of images that are slow to decode.
+        skip_bad: skip images that cannot be read.
 
     Raises:
-        DataError: labels that do not lie on their image, or numbers that are no class, all of them at once; an
-            image that cannot be read.
+        DataError: labels on another grid, or numbers that are no class, all at once; an image that cannot be read.
     """
     readable_only = _SkipUnreadable(skip_bad)
     own = _labelled(config, config.data, folder, readable_only)
@@ -101,20 +100,17 @@ def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -
     parts = _divided(config, [_opened(config, model, found, readable_only, hints) for found in sets], readable_only)
     learnt = learnt_by_training(parts, began, allowed=config.validation.allow_learnt)
     identity = _identity(config, began.origin, [each.pair for found in sets for each in found.images])
-    training = readable_only(
-        parts.training, _SceneCache(parts.training, config.recipe.chip, folder / "cache", identity)
-    )
+    training = _kept(config, parts.training, readable_only, folder / "cache", identity)
     mean, std, correlation = _statistics(training, model.scale, config.bands)
     model = replace(model, mean=mean, std=std)
     remarks = [*(text for found in sets for text in found.remarks), *_said(hints)]
     remarks += [*parts.remarks(config.classes), *_without_gsd(infos), *([learnt[1].doubt] if learnt[1].doubt else [])]
-    return Dataset(
-        model, training, parts.held, correlation, identity, readable_only.bad, remarks, began, parts, *learnt
-    )  # fmt: skip
+    skipped = readable_only.bad
+    return Dataset(model, training, parts.held, correlation, identity, skipped, remarks, began, parts, *learnt)
 
 
 class _SkipUnreadable:
-    """Does something with each of many images; those that cannot be read stop it, or are left out."""
+    """Applies a function to each image; an unreadable one is an error, or is skipped."""
 
     def __init__(self, skip_bad: bool) -> None:
         self._skip_bad = skip_bad
@@ -132,7 +128,7 @@ class _SkipUnreadable:
         return good
 
     def readable(self, found: LabelSet) -> LabelSet:
-        """The same set, where that is allowed without the images that cannot be read."""
+        """The label set without unreadable images, if these may be skipped."""
         if not self._skip_bad:
             return found
         self.bad += found.bad_images
@@ -144,7 +140,7 @@ class _SkipUnreadable:
 def _labelled(
     config: TrainConfig, data: Data, folder: Path, readable_only: _SkipUnreadable, least: int = 2
 ) -> LabelSet:
-    """Images with label rasters that can be trained on."""
+    """Images with checked label rasters."""
     options = LabelOptions(
         data.label_suffix, None if config.values is None else tuple(config.values), tuple(data.unlabelled),
         data.column, data.area, data.rest, tuple(data.rename.items()), data.point_radius, data.reproject_labels,
@@ -162,7 +158,7 @@ def _opened(
     readable_only: _SkipUnreadable,
     hints: dict[str, list[str]],
 ) -> list[Scene]:
-    """Scenes of images with their labels; the bands are those of the model. `hints` gets what to say of which image."""
+    """Scenes with the bands of the model; `hints` gets each warning with the names of its images."""
 
     def opened(each: LabelledImage) -> Scene:
         contract = check_compatibility(each.info, model, config.reading)
@@ -175,7 +171,7 @@ def _opened(
 
 
 def _said(hints: Mapping[str, Sequence[str]]) -> list[str]:
-    """Each hint once, with the image that it is of, or the first of many."""
+    """Each warning once, with its image, or the first of its images."""
     return [
         f"{names[0]}: {text}" if len(names) == 1 else f"{len(names)} images, such as {names[0]}: {text}"
         for text, names in hints.items()
@@ -183,7 +179,7 @@ def _said(hints: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _divided(config: TrainConfig, sets: Sequence[Sequence[Scene]], readable_only: _SkipUnreadable) -> Division:
-    """Read every scene once, which shows that it can be, and divide them."""
+    """Read every scene once, so that damage shows before the first step, and divide them."""
     counted = [readable_only(scenes, lambda scene: Counted.of(scene, config)) for scenes in sets]
     for task, scenes in zip(("train", "validate"), counted, strict=False):
         if not scenes:
@@ -191,29 +187,27 @@ def _divided(config: TrainConfig, sets: Sequence[Sequence[Scene]], readable_only
     return divide(config, *counted)
 
 
-class _SceneCache:
-    """Keeps each scene: in memory if all fit, into a cache if its chips are dear to decode."""
+def _kept(
+    config: TrainConfig, scenes: Sequence[Scene], readable_only: _SkipUnreadable, cache: Path, identity: str
+) -> list[Scene]:
+    """Load all scenes into memory if they fit; else cache on disk those that are slow to decode."""
+    all_fit = sum(scene.bytes for scene in scenes) <= _HELD_BYTES
 
-    def __init__(self, scenes: Sequence[Scene], side: int, cache: Path, identity: str) -> None:
-        self._all_fit = sum(scene.bytes for scene in scenes) <= _HELD_BYTES
-        self._side = side
-        self._cache = cache
-        self._identity = identity
-        self._number = 0
-
-    def __call__(self, scene: Scene) -> Scene:
-        self._number += 1
-        if self._all_fit:
+    def kept(numbered: tuple[int, Scene]) -> Scene:
+        number, scene = numbered
+        if all_fit:
             scene.load_into_memory()
-        elif scene.decode_cost(self._side) > _DEAR:
-            scene.cache_on_disk(self._cache / str(self._number), self._identity)
+        elif scene.decode_cost(config.recipe.chip) > _DEAR:
+            scene.cache_on_disk(cache / str(number), identity)
         return scene
+
+    return readable_only(list(enumerate(scenes, 1)), kept)
 
 
 def _blank(
     config: TrainConfig, design: Architecture, network: nn.Module, infos: Sequence[RasterInfo]
 ) -> SegmentationModel:
-    """The model before training: its bands, scale and ground resolution come from the images."""
+    """The model before training; its bands, scale and GSD come from the images."""
     kinds = sorted({info.dtype for info in infos})
     if len(kinds) > 1:
         raise DataError(f"images of {' and '.join(kinds)}; one model needs one kind of numbers")
@@ -226,7 +220,7 @@ def _blank(
 
 
 def _gsd(infos: Sequence[RasterInfo]) -> float | None:
-    """Metres per pixel, of an image in the middle of the order; None where an image does not tell its own."""
+    """Median GSD of the images (m); None where an image has none."""
     known = sorted(float(np.mean(info.gsd)) for info in infos if info.gsd is not None)
     if known and known[-1] > _SPREAD * known[0]:
         counts = Counter(human_metres(each) for each in known).most_common()
@@ -240,7 +234,7 @@ def _gsd(infos: Sequence[RasterInfo]) -> float | None:
 
 
 def _without_gsd(infos: Sequence[RasterInfo]) -> list[str]:
-    """What to say where some images tell their ground resolution and others do not."""
+    """A warning where some images have a GSD and others do not."""
     unknown = sum(info.gsd is None for info in infos)
     if unknown in (0, len(infos)):
         return []
@@ -250,9 +244,9 @@ def _without_gsd(infos: Sequence[RasterInfo]) -> list[str]:
 def _statistics(
     scenes: Sequence[Scene], scale: float, roles: Sequence[str]
 ) -> tuple[tuple[float, ...], tuple[float, ...], list[list[float]]]:
-    """Mean and deviation of each band, scaled, and the correlation between bands.
+    """Mean and standard deviation of each scaled band, and the correlation between bands.
 
-    Of valid pixels that are not held back, in some windows of a scene.
+    Over valid pixels that are not held back, in random windows of each scene.
     """
     bands = len(roles)
     count, sums, products = 0, np.zeros(bands), np.zeros((bands, bands))
@@ -276,7 +270,7 @@ def _statistics(
 
 
 def _draw(scene: Scene, seed: int) -> list[Window]:
-    """Some windows of a scene, anywhere."""
+    """Random windows of a scene."""
     rng, source = np.random.default_rng(seed), scene.source
     height, width = min(_WINDOW, source.height), min(_WINDOW, source.width)
     corners = [
@@ -293,7 +287,7 @@ def _training_pixels(scene: Scene, window: Window) -> NDArray[np.generic]:
 
 
 def _identity(config: TrainConfig, origin: str, pairs: Sequence[Pair]) -> str:
-    """Fingerprint of what a state belongs to: configuration, first weights, and the files that were given."""
+    """Fingerprint of a training: configuration, initial weights and input files."""
     given = [path for pair in pairs for path in (pair.image, pair.given)]
     given += [config.data.area] if config.data.area else []
     stamps = [

@@ -1,6 +1,7 @@
-"""What is held back of labelled scenes: drawn by chance, and anew until each class lies in both parts.
+"""The held-back part of labelled scenes: drawn at random, again until each class is in both parts.
 
-Nothing but the labels decides which draw is taken, so the scores stay honest.
+Only the labels decide which draw is taken, so the scores stay unbiased. Ground that the initial model was trained on is
+not held back.
 """
 
 import hashlib
@@ -13,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agriseg.errors import DataError, UsageError
-from agriseg.labels.learnt_images import LearntGround, learnt_share
+from agriseg.evaluation.learnt_share import LITTLE, LearntShare
+from agriseg.labels.learnt_images import LearntGround, LearntImages, learnt_share
 from agriseg.labels.raster import Keep
 from agriseg.labels.scene import Scene
 from agriseg.labels.spatial_split import BlockCounts, HoldoutDraw, SpatialSplit
 from agriseg.training.config import TrainConfig
+from agriseg.training.initial_weights import InitialWeights
 
 _CELL = 64  # px at least, and cells a side at most, of the learnt ground of an image that is not split by blocks
 _DRAWS = 100  # that are tried at most
@@ -28,7 +31,8 @@ class Counted:
     """A scene with the labelled pixels of its blocks.
 
     Args:
-        scene, counts: these.
+        scene: the image with its labels.
+        counts: labelled pixels of its blocks.
         digest: of its pixels, see `pixel_digest`.
     """
 
@@ -49,7 +53,7 @@ class Counted:
         return cls(scene, counts, digest.hexdigest())
 
     def learnt(self, held: NDArray[np.bool_] | None = None) -> LearntGround:
-        """What is trained on where these blocks (R, C) are held back; None where none is."""
+        """The training part of the scene if these blocks (R, C) are held back; None for no block."""
         blocks = self.counts.pixels.shape[:4:2]
         cells = self.counts.cells(np.zeros(blocks, bool) if held is None else held)
         return LearntGround.of(self.scene, self.counts.side, cells, self.digest)
@@ -60,11 +64,12 @@ class Division:
     """Scenes in two parts.
 
     Args:
-        training, held: scenes to train on, and scenes to score a model on.
-        pixels: (2, K) int64 labelled pixels of each class in the one and in the other.
-        ground: what is trained on, of each scene.
-        digests: of the pixels of each scene that is held back.
-        draws: how many it took.
+        training: scenes to train on.
+        held: scenes to score a model on.
+        pixels: (2, K) int64 labelled pixels of each class in the two parts.
+        ground: the training part of each scene.
+        digests: of the pixels of each held-back scene.
+        draws: number of draws.
     """
 
     training: Sequence[Scene]
@@ -75,7 +80,7 @@ class Division:
     draws: int = 1
 
     def learnt_share(self, ground: Sequence[LearntGround]) -> float:
-        """The share of what is held back that lies on learnt ground, 0 to 1."""
+        """Share of the held-back labels on learnt ground, 0 to 1."""
         pairs = zip(self.held, self.digests, strict=True)
         return learnt_share(ground, [(scene, partial(str, digest)) for scene, digest in pairs])
 
@@ -86,7 +91,7 @@ class Division:
         return [f"labelled pixels to train on and held back: {listed}"]
 
     def remarks(self, classes: Sequence[str]) -> list[str]:
-        """What is wrong with it, short of stopping the training."""
+        """Warnings about classes that are not held back."""
         return [
             f"class {name} has no labelled pixel in what is held back ({trained:,} to train on): nothing scores it"
             for name, trained, held in zip(classes, *self.pixels.tolist(), strict=True)
@@ -94,8 +99,30 @@ class Division:
         ]
 
 
+def learnt_by_training(parts: Division, began: InitialWeights, *, allowed: bool) -> tuple[LearntImages, LearntShare]:
+    """Ground that the trained model will have learnt, and the share of the held-back labels on it.
+
+    Args:
+        parts: scenes to train on and to score on.
+        began: initial weights.
+        allowed: whether the held-back labels may be on ground that the initial model has learnt.
+
+    Raises:
+        DataError: the initial model has learnt held-back ground, and that is not allowed.
+    """
+    before = LearntImages((), complete=True) if began.model is None else LearntImages.of_card(began.model.about)
+    own, earlier = parts.learnt_share(parts.ground), parts.learnt_share(before.images)
+    if earlier > LITTLE and not allowed:
+        raise DataError(
+            f"{began.origin} has learnt {earlier:.0%} of what is held back; hold back what it has not (its seed and "
+            "[validation], or other images), or set allow_learnt = true under [validation] to have it marked"
+        )
+    learnt = before.with_more(parts.ground)
+    return learnt, LearntShare.of(max(own, earlier), learnt)
+
+
 class _Lot(Protocol):
-    """Ways to divide scenes, numbered by draw and by the fold that is held back."""
+    """Divisions of scenes, by draw and by held-back fold."""
 
     @property
     def totals(self) -> NDArray[np.int64]:
@@ -112,9 +139,9 @@ def divide(config: TrainConfig, scenes: Sequence[Counted], others: Sequence[Coun
     """Hold back a part of the scenes, or other scenes.
 
     Args:
-        config: says how; of folds, one draw serves all.
+        config: how; one draw serves all folds.
         scenes: labelled.
-        others: held back, where the user named them.
+        others: scenes to hold back that the user named.
 
     Raises:
         DataError: a class has no pixel to train on, or nothing is held back; in any of the folds.
@@ -134,7 +161,7 @@ def divide(config: TrainConfig, scenes: Sequence[Counted], others: Sequence[Coun
 
 
 def _best_draw(lot: _Lot, folds: Sequence[int]) -> int:
-    """The first draw in which no labelled class lacks in a part; else where the fewest do, in training above all."""
+    """The first draw with every labelled class in both parts; else that with the fewest missing, in training first."""
     best, least = 0, (len(lot.totals) * len(folds) + 1, 0)
     for draw in range(_DRAWS):
         lacks = sum(((lot.pixels(draw, fold) == 0) & (lot.totals > 0)).sum(1) for fold in folds)
@@ -147,7 +174,7 @@ def _best_draw(lot: _Lot, folds: Sequence[int]) -> int:
 
 
 def _check(config: TrainConfig, pixels: NDArray[np.int64], where: str) -> None:
-    """Each class must have something to train on, and something must be held back."""
+    """Refuse a division with a class that has no training pixels, or without held-back pixels."""
     lost = [(name, held) for name, trained, held in zip(config.classes, *pixels.tolist(), strict=True) if not trained]
     if lost:
         listed = ", ".join(f"{name} ({held:,} px held back)" for name, held in lost)
@@ -159,7 +186,7 @@ def _check(config: TrainConfig, pixels: NDArray[np.int64], where: str) -> None:
 
 
 def _advice(config: TrainConfig, *, somewhere: bool) -> str:
-    """What gives a class something to train on."""
+    """How to get training pixels for a class."""
     if not somewhere:
         return "label some, or take it out of classes, with values for the others"
     if config.validation.folds:

@@ -23,11 +23,11 @@ from agriseg.model import SegmentationModel
 from agriseg.networks import last_bias, without_downsampling
 from agriseg.training.augment import Sample, TrainingSamples, stacked
 from agriseg.training.checkpoint import State
+from agriseg.training.config import Recipe
 from agriseg.training.distributed import Ranks
 from agriseg.training.logit_adjustment import fit_logit_offsets
 from agriseg.training.losses import Loss, build_loss
 from agriseg.training.progress import Report, StepDone, ValidationDone, ValidationScores
-from agriseg.training.recipe import Recipe
 
 Validate = Callable[[SegmentationModel], ValidationScores]
 Batch = tuple[torch.Tensor, torch.Tensor]
