@@ -24,8 +24,8 @@ from agriseg.batch.run import BatchRun
 from agriseg.batch.state_db import Entry, StateDatabase
 from agriseg.errors import AccessError, DataError
 from agriseg.labels.pairs import Pair
-from agriseg.mapping.checkpoint import key_of
 from agriseg.mapping.prepare import prepare
+from agriseg.mapping.record import identity_of
 from agriseg.maps.discover import discover
 from agriseg.options.run import RunOptions
 from agriseg.raster.header import RasterInfo
@@ -100,7 +100,7 @@ def lookers(image: Path, model: SegmentationModel, model_file: Path, out: Path) 
     told = InputIdentity.of(image).as_list()
     return {
         "run": lambda: FileStamp.of(image),
-        "resume": lambda: key_of(prepare(image, model, RunOptions())),
+        "resume": lambda: identity_of(prepare(image, model, RunOptions())).key,
         "batch": lambda: night.plan()[0][1] == "unchanged",
         "training": lambda: training_of(pair),
         "record, verify": lambda: InputIdentity.from_record(told).differs(InputIdentity.of(image)) is None,

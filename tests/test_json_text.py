@@ -17,9 +17,9 @@ from agriseg import SegmentationModel, load_model, segment
 from agriseg.batch.worker import _is_done
 from agriseg.demo.reference_models import random_network
 from agriseg.json_text import json_document, json_line, nodata_value
-from agriseg.mapping.checkpoint import name_of
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
+from agriseg.mapping.record import identity_of
 from agriseg.mapping.verify import verify
 from agriseg.options.run import PublishPolicy, RunOptions
 
@@ -93,7 +93,7 @@ def test_a_record_is_json_and_its_map_verified(tmp_path: Path, flags: dict[str, 
     assert [finding.wrong for finding in verify(tmp_path / "out")] == [None] * (len(report.files) + 1)
     outputs = Outputs(tmp_path / "out", "a", with_probabilities=False)
     prepared = prepare(image, model, RunOptions.of(**flags))
-    assert _is_done(prepared, outputs, name_of(prepared, PublishPolicy()))
+    assert _is_done(prepared, outputs, identity_of(prepared, PublishPolicy()).key)
 
 
 def test_a_card_is_json(tmp_path: Path, oracle: SegmentationModel) -> None:

@@ -15,7 +15,7 @@ from agriseg.batch.withdrawn import WITHDRAWN, withdraw
 from agriseg.errors import AgrisegError, InputMissing, WorkerLost
 from agriseg.inference.workers import TaskError, WorkerPool, gpu_count
 from agriseg.mapping.outputs import Outputs
-from agriseg.maps.versions import versions
+from agriseg.maps.run_identity import versions
 from agriseg.options.run import PublishPolicy, VerdictLimits
 
 _AGAIN = (74, 75)  # codes of what is worth another try in the same night

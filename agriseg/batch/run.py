@@ -1,11 +1,9 @@
 """Many rasters in one night: each in a worker process, none of them able to stop the others."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -16,13 +14,13 @@ from agriseg.batch.state_db import StateDatabase
 from agriseg.batch.summary import BatchLog
 from agriseg.batch.withdrawn import is_there, rows_of_gone
 from agriseg.errors import AgrisegError, ModelError, UsageError
-from agriseg.json_text import json_line
 from agriseg.maps.discover import Candidate
+from agriseg.maps.run_identity import RunIdentity, versions
+from agriseg.options.run import PublishPolicy, RunOptions, VerdictLimits
 from agriseg.raster.identity import Listing, listing
 
 FINAL = (2, 3, 65, 78)
 """Exit codes of what will fail again however often it is tried: the raster, the model and the flags stay the same."""
-_PACKAGES = ("agriseg", "torch", "rasterio", "numpy", "zarr")
 
 
 @dataclass(frozen=True)
@@ -177,17 +175,6 @@ def _key(job: BatchJob, rules: BatchOptions) -> str:
     """Of everything beside the raster that decides a map."""
     if not job.model.is_file():
         raise ModelError(f"{job.model}: no such model file; check the name")
-    decisive = {
-        "model": _sha256(job.model), "flags": {name: repr(value) for name, value in job.flags.items()},
-        "rules": [rules.cpu_threads, rules.limits, rules.refused],
-        "versions": {name: version(name) for name in _PACKAGES},
-    }  # fmt: skip
-    return hashlib.sha256(json_line(decisive, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise files.reading_error(path, error) from error
+    policy = PublishPolicy(VerdictLimits.of(rules.limits), rules.refused)
+    options = RunOptions.of(**job.flags)
+    return RunIdentity(files.file_hash(job.model), options, rules.cpu_threads, versions(), policy=policy).key

@@ -11,13 +11,12 @@ from agriseg.batch.task import MapTask
 from agriseg.export.exports import Exports
 from agriseg.figures.quicklook import thumbnail
 from agriseg.files import file_hash
-from agriseg.mapping.checkpoint import name_of
 from agriseg.mapping.model_cache import cached_model
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import MappingJob, prepare
+from agriseg.mapping.record import identity_of
 from agriseg.mapping.run import run
 from agriseg.maps.record import RunRecord
-from agriseg.maps.versions import versions
 from agriseg.options.run import RunOptions
 from agriseg.raster.identity import InputIdentity
 
@@ -37,7 +36,7 @@ def map_raster(turn: MapTask) -> dict[str, Any]:
     outputs = Outputs(turn.folder, turn.image.stem, options.probabilities, turn.own)
     outputs.check(turn.image)
     prepared = prepare(turn.image, model, options)
-    name = name_of(prepared, turn.standard)
+    name = identity_of(prepared, turn.standard).key
     found = [each for each in outputs.places(turn.standard) if turn.own and _is_done(prepared, each, name)]
     if not found or outputs.working.exists():  # it may only have to be cleared away
         found = [replace(outputs, folder=run(prepared, outputs, standard=turn.standard).record.parent)]
@@ -50,8 +49,7 @@ def _is_done(prepared: MappingJob, outputs: Outputs, name: str) -> bool:
     """Whether a whole map of just this run is there, and of this very content of the raster."""
     if not outputs.holds(name):
         return False
-    record = RunRecord.read(outputs.record)
-    return record.input.identity == InputIdentity.of(prepared.info.path) and record.versions == versions()
+    return RunRecord.read(outputs.record).input.identity == InputIdentity.of(prepared.info.path)
 
 
 def _row(outputs: Outputs, page: Path) -> dict[str, Any]:

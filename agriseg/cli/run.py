@@ -148,7 +148,7 @@ def _crew(flags: dict[str, Any], device: str, *, dry_run: bool) -> "Iterator[Wor
     import torch
 
     from agriseg.inference.workers import WorkerPool, gpu_count
-    from agriseg.maps.versions import versions
+    from agriseg.maps.run_identity import versions
 
     scheduler = scheduler_of(flags["scheduler"], flags["scheduler_file"])
     gpus = gpu_count() if device in ("auto", "cuda") else 0

@@ -5,29 +5,23 @@ Whoever knows the place and the key works on it: the run itself, the next one af
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from importlib.metadata import version
+from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from agriseg.errors import BusyError
 from agriseg.grid import Window
 from agriseg.inference.predict import ClassifiedRows
-from agriseg.json_text import json_line
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL
 from agriseg.mapping.pixel_counts import PixelCounts, windows_from_json
 from agriseg.mapping.prepare import MappingJob
-from agriseg.mapping.record import describe_network, describe_plan
+from agriseg.mapping.record import identity_of
 from agriseg.maps.area import Area
-from agriseg.options.run import PublishPolicy
 from agriseg.storage.base import UNDER_WAY, Storage
 from agriseg.storage.blocks import BlockStore
 from agriseg.storage.logits_cache import LogitsCache, forget_all_but
 from agriseg.storage.progress_log import ProgressLog
-
-_PACKAGES = ("agriseg", "torch", "rasterio", "numpy", "zarr")
 
 
 class RunCheckpoint:
@@ -47,7 +41,7 @@ class RunCheckpoint:
         self.bands = plan.bands()
         self._classes = len(prepared.model.legend)
         self._where = prepared.georeference
-        self._key = key_of(prepared)
+        self._key = identity_of(prepared).key
         self._journal = ProgressLog(place, self._key)
         if not self._journal.is_mine:
             raise ValueError("what is kept there is of another run")
@@ -73,7 +67,7 @@ class RunCheckpoint:
             )
         except place.errors as error:
             raise place.to_error(error) from error
-        ProgressLog(place, key_of(prepared)).start()
+        ProgressLog(place, identity_of(prepared).key).start()
         return cls(prepared, place)
 
     def answers(self, who: str) -> LogitsCache:
@@ -147,24 +141,6 @@ def delete_checkpoint(place: Storage) -> None:
 def corruption_errors(place: Storage) -> tuple[type[BaseException], ...]:
     """What zarr and JSON let out over a place that a kill or a disk has spoilt."""
     return (*place.errors, RuntimeError, ValueError, KeyError, TypeError)  # RuntimeError: a cut block, by numcodecs
-
-
-def key_of(prepared: MappingJob) -> str:
-    """Input, model, parameters and versions: what decides every byte of the map."""
-    key = {
-        "input": [prepared.info.path.name, prepared.info.stamp.text],
-        "model": prepared.model.fingerprint, "legend": asdict(describe_network(prepared)),
-        "plan": asdict(describe_plan(prepared)),
-        "threads": torch.get_num_threads(),  # sums are made in as many parts
-        "versions": {name: version(name) for name in _PACKAGES},
-    }  # fmt: skip
-    return hashlib.sha256(json_line(key, sort_keys=True).encode()).hexdigest()
-
-
-def name_of(prepared: MappingJob, standard: PublishPolicy) -> str:
-    """Of this very run: also by what its map is judged, and where it may be published. The record has it."""
-    told = [key_of(prepared), asdict(standard.limits), list(standard.refused)]
-    return hashlib.sha256(json_line(told).encode()).hexdigest()
 
 
 def _doubtful(layers: Mapping[str, NDArray[np.uint8]]) -> int:

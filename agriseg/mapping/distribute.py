@@ -10,11 +10,12 @@ import torch
 
 from agriseg.errors import DeviceError, UsageError, WorkerLost
 from agriseg.inference.workers import TaskError, WorkerPool
-from agriseg.mapping.checkpoint import RunCheckpoint, corruption_errors, key_of
+from agriseg.mapping.checkpoint import RunCheckpoint, corruption_errors
 from agriseg.mapping.local import run_local
 from agriseg.mapping.model_cache import cached_model
 from agriseg.mapping.pixel_counts import PixelCounts
 from agriseg.mapping.prepare import MappingJob, prepare
+from agriseg.mapping.record import identity_of
 from agriseg.mapping.working_folder import WorkingFolder
 from agriseg.options.run import RunOptions
 from agriseg.storage.base import UNDER_WAY, storage_at
@@ -162,7 +163,7 @@ class _Spread:
             )
         return BandRange(
             prepared.info.path.absolute(), prepared.model.path.absolute(), prepared.options,
-            self.working.archive.place.address, key_of(prepared), torch.get_num_threads(), bands,
+            self.working.archive.place.address, identity_of(prepared).key, torch.get_num_threads(), bands,
         )  # fmt: skip
 
 
@@ -182,7 +183,7 @@ def run_band_range(stretch: BandRange) -> tuple[Mapping[int, PixelCounts], int]:
     except FileNotFoundError as error:
         raise DeviceError(f"{error.filename}: a worker does not see it; give workers the same folders") from error
     prepared = prepare(stretch.image, model, stretch.options)
-    if key_of(prepared) != stretch.key:
+    if identity_of(prepared).key != stretch.key:
         raise DeviceError("a worker's processor, device or versions make other bytes; use workers like this machine")
     place = storage_at(stretch.address)
     try:

@@ -29,7 +29,8 @@ from agriseg.maps.record import (
     Verdict,
     options_json,
 )
-from agriseg.maps.versions import versions
+from agriseg.maps.run_identity import RunIdentity, versions
+from agriseg.options.run import PublishPolicy
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity
 from agriseg.vectors.identity import content_hashes
@@ -112,6 +113,14 @@ def describe_plan(job: MappingJob) -> RunParameters:
         precision=job.forward.precision,
         expected_memory_bytes=plan.memory.total,
     )
+
+
+def identity_of(job: MappingJob, policy: PublishPolicy | None = None) -> RunIdentity:
+    """The identity of a planned run; with a policy, also of the place where its map is published."""
+    return RunIdentity(
+        job.model.fingerprint, job.options, torch.get_num_threads(), versions(),
+        (job.info.path.name, job.info.stamp.text), describe_network(job), describe_plan(job), policy,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from agriseg.errors import DeviceMemoryError, Terminated, WorkerLost
 from agriseg.inference.malloc import release_heap, share_heap
 from agriseg.inference.predict import LogitsObserver
 from agriseg.inference.workers import WorkerPool
-from agriseg.mapping.checkpoint import name_of
 from agriseg.mapping.distribute import run_distributed
 from agriseg.mapping.local import run_local
 from agriseg.mapping.outputs import ALONE, Outputs, default_folder
 from agriseg.mapping.prepare import MappingJob, prepare, with_less_memory
 from agriseg.mapping.products import write_products
-from agriseg.mapping.record import RunOutcome, describe_run
+from agriseg.mapping.record import RunOutcome, describe_run, identity_of
 from agriseg.mapping.verdict import assess
 from agriseg.mapping.working_folder import WorkingFolder
 from agriseg.maps.record import ClassCount, PixelTotals, RunRecord, RunSeconds, Verdict
@@ -175,7 +174,7 @@ def _run(
 ) -> RunReport:
     began = time.monotonic()
     plan = prepared.plan
-    name = name_of(prepared, standard)
+    name = identity_of(prepared, standard).key
     with _working(prepared, outputs.places(standard), name, manner) as working:
         if found := working.finished:
             return RunReport.of(found, RunRecord.read(found.record))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-import torch
 from numpy.typing import NDArray
 
 from agriseg.errors import DataError
@@ -19,11 +18,11 @@ from agriseg.grid import Window, intersection
 from agriseg.inference.predict import Sweep
 from agriseg.legend import NODATA
 from agriseg.mapping.prepare import MappingJob, prepare
-from agriseg.mapping.record import describe_plan
+from agriseg.mapping.record import identity_of
 from agriseg.maps.reader import find_records
-from agriseg.maps.record import RECORD, RunParameters, RunRecord, read_json
+from agriseg.maps.record import RECORD, RunRecord, read_json
+from agriseg.maps.run_identity import RunIdentity
 from agriseg.maps.stem import CHANGE, INDEX, LAYERS, Stem
-from agriseg.maps.versions import versions
 from agriseg.model import load_model
 from agriseg.options.run import RunOptions
 from agriseg.raster.gdal_env import gdal_calls
@@ -202,15 +201,14 @@ def _tiles(
         yield VerifyResult(str(known), "is not the model that made the map; say where that is with -m")
         return
     prepared = prepare(image, loaded, _options(record))
-    parameters = describe_plan(prepared)
-    if change := _differs(parameters, record.parameters):
+    then, now = RunIdentity.of_record(record), identity_of(prepared)
+    if change := then.difference(now):
         yield VerifyResult(str(image), f"would be run with another {change} today")
         return
-    same = record.versions == versions() and record.machine.torch_threads == torch.get_num_threads()
-    same &= record.parameters.device == parameters.device
+    allowed = _SAME_MACHINE if then.is_same_machine(now) else _OTHER_MACHINE
     stem = path.name.removesuffix(RECORD)
     for window in _drawn(prepared, count, seed):
-        yield _again(prepared, window, path.with_name(f"{stem}_classes.tif"), _SAME_MACHINE if same else _OTHER_MACHINE)
+        yield _again(prepared, window, path.with_name(f"{stem}_classes.tif"), allowed)
 
 
 def _other_input(image: Path, record: RunRecord) -> str | None:
@@ -228,12 +226,6 @@ def _options(record: RunRecord) -> RunOptions:
         record.run_options, tile=how.tile_px, overlap=how.overlap_px, margin=how.margin_px, batch=how.batch,
         max_memory=None, device="auto",
     )  # fmt: skip
-
-
-def _differs(now: RunParameters, then: RunParameters) -> str | None:
-    """The first parameter that differs, of those that decide the map."""
-    decisive = [name for name in vars(then) if name not in ("device", "batch", "expected_memory_bytes")]
-    return next((name for name in decisive if getattr(now, name) != getattr(then, name)), None)
 
 
 def _drawn(prepared: MappingJob, count: int, seed: int) -> list[Window]:

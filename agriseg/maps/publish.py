@@ -11,8 +11,8 @@ from typing import Any
 from agriseg import files
 from agriseg.files import exists_error, file_hash
 from agriseg.json_text import json_document, json_line
+from agriseg.maps.run_identity import versions
 from agriseg.maps.stem import Stem
-from agriseg.maps.versions import versions
 from agriseg.vectors.identity import content_hashes
 
 _NAMES = ".names"  # in the folder of drafts: the outputs, written before the first of them is committed
