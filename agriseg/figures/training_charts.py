@@ -1,4 +1,4 @@
-"""Charts of a training: its curves, and what a map confuses."""
+"""Charts of a training: loss, IoU, and the confusion matrix."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ _HAN = (
     "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
     "Microsoft YaHei", "SimHei", "PingFang SC", "Arial Unicode MS",
 )  # fmt: skip
-_FONTS = ["DejaVu Sans", *sorted(set(_HAN) & set(get_font_names()), key=_HAN.index)]
-"""The one that comes with matplotlib, then those of this machine with Chinese."""
+FONTS = ["DejaVu Sans", *sorted(set(_HAN) & set(get_font_names()), key=_HAN.index)]
+"""Fonts of all figures: the one that comes with matplotlib, then those of this machine with Chinese."""
 
 
-@rc_context({"font.family": _FONTS})
+@rc_context({"font.family": FONTS})
 def save_curves(path: Path, lines: Sequence[Mapping[str, Any]], legend: Legend) -> None:
     """Write a PNG: loss and IoU over the steps.
 
@@ -41,7 +41,7 @@ def save_curves(path: Path, lines: Sequence[Mapping[str, Any]], legend: Legend) 
     for entry in legend:
         scores = [line["iou"].get(entry.name) for line in lines]
         values = [np.nan if score is None else score for score in scores]
-        right.plot(steps, values, color=entry.colour, marker=".", label=_shown(entry.name, entry.id))
+        right.plot(steps, values, color=entry.colour, marker=".", label=shown_name(entry.name, entry.id))
     right.plot(steps, [line["miou"] for line in lines], color=_INK, linewidth=2.5, label="mean")
     best = max(lines, key=lambda line: line["miou"])
     right.axvline(best["step"], color=_FAINT, zorder=0)
@@ -53,10 +53,10 @@ def save_curves(path: Path, lines: Sequence[Mapping[str, Any]], legend: Legend) 
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(color=_FAINT, linewidth=0.5)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-@rc_context({"font.family": _FONTS})
+@rc_context({"font.family": FONTS})
 def save_confusion(path: Path, matrix: NDArray[np.int64], legend: Legend) -> None:
     """Write a PNG: of each true class, the shares that were mapped as each class.
 
@@ -74,21 +74,22 @@ def save_confusion(path: Path, matrix: NDArray[np.int64], legend: Legend) -> Non
         ink = "white" if shares[row, col] > 0.6 else _INK
         text = f"{shares[row, col]:.1%}\n{matrix[row, col]:,}"
         axes.text(col, row, text, ha="center", va="center", color=ink, fontsize="small")
-    names = [_shown(entry.name, entry.id) for entry in legend]
+    names = [shown_name(entry.name, entry.id) for entry in legend]
     axes.set_xticks(range(len(legend)), names, rotation=30, ha="right")
     axes.set_yticks(range(len(legend)), names)
     axes.set(xlabel="mapped as", ylabel="labelled as", title="Share of each labelled class, and pixels")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _shown(name: str, number: int) -> str:
-    """A class name that matplotlib does not take for mathematics; its number where no font has its letters."""
-    fonts = [get_font(findfont(family)) for family in _FONTS]
+def shown_name(name: str, number: int) -> str:
+    """A class name as text of a figure, not taken for mathematics; the number where no font has its letters."""
+    fonts = [get_font(findfont(family)) for family in FONTS]
     known = all(any(font.get_char_index(ord(letter)) for font in fonts) for letter in name)
     return name.replace("$", r"\$") if known else f"class {number}"
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     files.write_bytes(path, buffer.getvalue())
