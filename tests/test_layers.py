@@ -15,10 +15,16 @@ from conftest import UTM, blocks, read, write_raster
 from maps import finished
 from runs import Ended
 
+from agriseg.analysis import build
 from agriseg.analysis.area_interval import ErrorMatrix
 from agriseg.analysis.build import make_layers
+from agriseg.analysis.layer import LayerContext, LayerResult, MapLayer, ReportTable, StyledFeatures, TableColumn
+from agriseg.analysis.record import LayersRecord
 from agriseg.errors import AgrisegError, DataError, OutputError, UsageError
 from agriseg.options.layers import LayerOptions
+from agriseg.reports.report import write_report
+from agriseg.vectors.geopackage import read_styles
+from agriseg.vectors.qml import outline_style
 
 TRANSFORM = UTM["transform"]
 Cli = Callable[..., Ended]
@@ -280,3 +286,37 @@ def test_from_the_command_line(agriseg_cli: Cli, model_file: Path, tmp_path: Pat
     spoilt = agriseg_cli("verify", "maps", "--tiles", 0)
     assert spoilt.code == 65
     assert "north_area.csv: is not what was written" in spoilt.err
+
+
+def pixel_share(context: LayerContext) -> LayerResult:
+    """A layer of the test: a file, its style, a number, a warning, and a layer of the GeoPackage."""
+    valid = sum(int((strip.mask != 255).sum()) for strip in context.source.strips())
+    context.path("_coverage.csv").write_text(f"pixels\n{valid}\n")
+    frame = np.array([shapely.box(*context.run.georeference.transform @ (0, 0), 600_000, 6_000_000)])
+    layer = StyledFeatures(context.features("frame", frame, {"name": ["all"]}), outline_style())
+    return LayerResult({"coverage": {"pixels": valid}}, (layer,), ("coverage is a layer of a test",))
+
+
+def coverage_table(record: LayersRecord) -> ReportTable:
+    return ReportTable("Coverage", (TableColumn("Valid pixels"),), ((record.facts["coverage"]["pixels"],),))
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_a_new_layer_is_one_entry_of_the_tuple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lang: str) -> None:
+    monkeypatch.setattr(build, "MAP_LAYERS", (*build.MAP_LAYERS, MapLayer(pixel_share, coverage_table)))
+    run = finished(tmp_path, scene())
+    record = run.folder / "field_run.json"
+    made = make_layers(record, LayerOptions())
+    assert tmp_path / "field_coverage.csv" in made.files
+    facts = json.loads((tmp_path / "field_layers.json").read_text())
+    assert facts["coverage"] == {"pixels": int((scene() != 255).sum())}
+    assert "field_coverage.csv" in facts["outputs"]
+    assert "coverage is a layer of a test" in made.warnings
+    assert "frame" in read_styles(tmp_path / "field.gpkg")
+    page = write_report(record, lang).read_text()
+    assert "Coverage" in page
+    assert "Valid pixels" in page
+
+    monkeypatch.undo()
+    make_layers(record, LayerOptions(), overwrite=True)
+    assert not (tmp_path / "field_coverage.csv").exists()

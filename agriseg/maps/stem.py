@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agriseg.files import remove
+from agriseg.files import file_hash, remove
 from agriseg.maps.record import RECORD
 from agriseg.raster.identity import InputIdentity
 from agriseg.run_layers import RUN_LAYERS
@@ -76,9 +76,18 @@ class Stem:
         return told if isinstance(told, dict) else {}
 
     def vouched(self, end: str) -> list[Path]:
-        """The files that a record vouches for, under names that are made here."""
+        """The files that a record vouches for: under known names, or with the very content that it names."""
         outputs = self.told(end).get("outputs")
-        return [self.path(each) for each in sorted(_ENDS) if f"{self.name}{each}" in (outputs or {})]
+        hashes = outputs if isinstance(outputs, dict) else {}
+        known = [self.path(each) for each in sorted(_ENDS) if f"{self.name}{each}" in hashes]
+        other = [
+            self.folder / name for name in sorted(hashes) if self._is_layer(name) and self.folder / name not in known
+        ]
+        return known + [path for path in other if path.is_file() and file_hash(path) == hashes[path.name]]
+
+    def _is_layer(self, name: str) -> bool:
+        """Whether a file may be one of a layer that `_ENDS` does not list."""
+        return name.startswith(f"{self.name}_") and Path(name).name == name
 
     def strays(self) -> list[Path]:
         """Files with names that are made here, for which no record vouches."""

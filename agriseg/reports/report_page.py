@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agriseg.analysis import build
 from agriseg.analysis.area_table import AreaRow
-from agriseg.analysis.build import MAP_LAYERS
 from agriseg.analysis.layer import ReportTable, TableColumn
 from agriseg.analysis.record import LayersRecord
 from agriseg.analysis.scouting import recorded_largest, recorded_points
@@ -160,7 +160,7 @@ def _tables(story: ReportData, words: Translator) -> list[Table]:
     """Tables of the layers, those of `MAP_LAYERS` that have one."""
     if story.layers is None:
         return []
-    tables = (layer.table(story.layers) for layer in MAP_LAYERS)
+    tables = (layer.table(story.layers) for layer in build.MAP_LAYERS)
     return [_translated(table, words) for table in tables if table is not None]
 
 
