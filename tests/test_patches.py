@@ -16,6 +16,7 @@ from maps import finished
 from scipy import ndimage
 
 from agriseg.analysis import components as patching
+from agriseg.analysis import outline_corners
 from agriseg.analysis import polygonize as outlining
 from agriseg.analysis import postprocess as cleaning
 from agriseg.analysis.components import Components
@@ -267,7 +268,7 @@ def test_too_many_polygons_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(DataError, match=r"90 patches, expected at most 89 polygons.*--mmu"):
         outlines(source)
     monkeypatch.undo()
-    monkeypatch.setattr(outlining, "MAX_CORNERS", 359)
+    monkeypatch.setattr(outline_corners, "MAX_CORNERS", 359)
     with pytest.raises(DataError, match=r"more than 359 corners.*--mmu"):
         outlines(source)
     monkeypatch.undo()

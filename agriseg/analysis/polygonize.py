@@ -18,22 +18,19 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, depth_first_order
 
-from agriseg.analysis.components import Components, Ints, RunBlock, run_blocks
+from agriseg.analysis.components import Components, Ints
+from agriseg.analysis.outline_corners import DEPARTS, DOWN, corner_span, outline_corners
 from agriseg.errors import DataError, UsageError
-from agriseg.legend import NODATA
 from agriseg.maps.reader import ROWS, MaskSource
 from agriseg.raster.geodesy import gsd
 from agriseg.units import HECTARE
 
 MAX_POLYGONS = 500_000
 """Beyond it nobody looks at them, and a desktop GIS stalls."""
-MAX_CORNERS = 20_000_000
-"""Of all outlines together: about 1.5 GiB while they are made."""
 MAX_SIMPLIFIED = 50_000
 """Polygons that are simplified together; the time grows with their square."""
 
 _BATCH = 2**20  # corners of polygons that are made together, unless one has more
-_RIGHT, _DOWN, _DEPARTS = 4, 2, 1
 
 
 @dataclass(frozen=True)
@@ -71,8 +68,8 @@ def polygonize(source: MaskSource, patches: Components, simplify_m: float = 0, r
         DataError: too many polygons or corners, no transform, or metres asked for where the ground is unknown.
     """
     _check(source, len(patches), simplify_m)
-    corners = np.sort(np.concatenate(_all_corners(source, patches, rows)))
-    begins = np.searchsorted(corners, np.arange(len(patches) + 1) * _span(source))
+    corners = np.sort(np.concatenate(outline_corners(source, patches, rows)))
+    begins = np.searchsorted(corners, np.arange(len(patches) + 1) * corner_span(source))
     if simplify_m:
         shapes = _simplified(_Rings.of(corners, begins, source), source, simplify_m)
     else:
@@ -124,82 +121,6 @@ def _columns(source: MaskSource, patches: Components) -> dict[str, NDArray[Any]]
     return columns | {"mean_confidence": patches.confidence}
 
 
-def _all_corners(source: MaskSource, patches: Components, rows: int) -> list[Ints]:
-    """The corners of each part; see `_corners`."""
-    polygon_of = np.append(patches.of_piece, -1)
-    found: list[Ints] = [np.empty(0, np.int64)]
-    count = 0
-    for part in run_blocks(source, rows):
-        found.append(_corners(part, polygon_of[part.piece], source.height))
-        count += len(found[-1])
-        if count > MAX_CORNERS:
-            raise DataError(
-                f"more than {MAX_CORNERS:,} corners of polygons in the rows to {part.strip.rows.stop}; smooth the mask "
-                "or drop small patches (--smooth, --mmu)"
-            )
-    return found
-
-
-def _corner_table() -> NDArray[np.int64]:
-    """Codes of up to two corners, -1 for none, by which of the four pixels around a point a polygon has.
-
-    Bits and quadrants count north-west, north-east, south-west, south-east from 0. A corner's code says whether its
-    horizontal side goes right and its vertical one down, and whether who keeps the polygon on the right leaves it
-    horizontally.
-    """
-    table = np.full((16, 2), -1)
-    for quadrant in range(4):
-        right, down = quadrant & 1, quadrant >> 1
-        sides = _RIGHT * right + _DOWN * down
-        table[1 << quadrant, 0] = sides + _DEPARTS * (right == down)
-        table[15 - (1 << quadrant), 0] = sides + _DEPARTS * (right != down)
-    for diagonal, gaps in ((0b1001, (0b1101, 0b1011)), (0b0110, (0b1110, 0b0111))):
-        table[diagonal] = [table[gap, 0] for gap in gaps]
-    return table
-
-
-_CORNERS = _corner_table()
-
-
-def _corners(part: RunBlock, polygon: Ints, height: int) -> Ints:
-    """Corners on the lines above a part's rows, and below the last row of the map.
-
-    Args:
-        part: of the map.
-        polygon: (N,) that each run is of, -1 for none.
-        height: rows of the map.
-
-    Returns:
-        (C,) ((polygon * (height + 1) + row) * (width + 1) + col) * 8 + code.
-    """
-    last = part.strip.rows.stop == height
-    mask = np.pad(part.mask, ((0, int(last)), (1, 1)), constant_values=NODATA)
-    across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
-    turns = np.flatnonzero((across[1:] | across[:-1]) & (down[:, 1:] | down[:, :-1]))
-    row, col = np.divmod(turns, part.width + 1)
-    row += part.strip.row_off
-    around = np.stack([_at(part, polygon, row - up, col - left, height) for up in (1, 0) for left in (1, 0)])
-    found = []
-    for quadrant, own in enumerate(around):
-        same = around == own
-        new = (own >= 0) & ~same[:quadrant].any(0)
-        codes = _CORNERS[np.packbits(same, axis=0, bitorder="little")[0]]
-        base = ((own * (height + 1) + row) * (part.width + 1) + col) * 8
-        found += [(base + code)[new & (code >= 0)] for code in codes.T]
-    return np.concatenate(found)
-
-
-def _at(part: RunBlock, polygon: Ints, row: Ints, col: Ints, height: int) -> Ints:
-    """The polygon at pixels of a part or beside the map, -1 for none."""
-    run = np.searchsorted(part.start, row * part.width + col, "right") - 1
-    return np.where((col >= 0) & (col < part.width) & (row < height), polygon[run], -1)
-
-
-def _span(source: MaskSource) -> int:
-    """What a corner's number grows by from one polygon to the next."""
-    return (source.height + 1) * (source.width + 1) * 8
-
-
 @dataclass(frozen=True)
 class _Rings:
     """Closed rings of polygons; a polygon's exterior comes first.
@@ -219,9 +140,9 @@ class _Rings:
         """Join the corners of some polygons; see `_exact`."""
         some = corners[begins[0] : begins[-1]]
         clockwise = source.georeference.transform.determinant > 0  # as the rows are seen, the first on top
-        departing = np.flatnonzero((some & _DEPARTS > 0) == clockwise).astype(np.int32)
+        departing = np.flatnonzero((some & DEPARTS > 0) == clockwise).astype(np.int32)
         vertex, starts = _followed(departing, _across(some, source))
-        row, col = np.divmod((some[vertex] % _span(source)) >> 3, source.width + 1)
+        row, col = np.divmod((some[vertex] % corner_span(source)) >> 3, source.width + 1)
         points = np.stack([col, row], axis=1, dtype=np.int32, casting="same_kind")
         return cls(points, starts, np.searchsorted(vertex[starts[:-1]], begins - begins[0]))
 
@@ -235,7 +156,7 @@ def _across(corners: Ints, source: MaskSource) -> NDArray[np.int32]:
     """The corner at the other end of each one's vertical side, (C,)."""
     rest, col = np.divmod(corners >> 3, source.width + 1)
     row = rest % (source.height + 1)
-    key = ((rest - row) * (source.width + 1) + col * (source.height + 1) + row) * 2 + (corners & _DOWN > 0)
+    key = ((rest - row) * (source.width + 1) + col * (source.height + 1) + row) * 2 + (corners & DOWN > 0)
     upper, lower = np.argsort(key).reshape(-1, 2).T
     across = np.empty(len(corners), np.int32)
     across[upper], across[lower] = lower, upper
