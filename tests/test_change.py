@@ -20,7 +20,7 @@ from rasterio.warp import transform_bounds
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.ndimage import shift as moved
 
-from agriseg.change.compare import make_change
+from agriseg.change.compare import ChangeOptions, make_change
 from agriseg.change.coregister import NoCommonGround, Shift, measure_shift
 from agriseg.change.pair import check_trend
 from agriseg.change.regrid import GridTransform, RegriddedGray, overlap
@@ -202,7 +202,7 @@ def test_every_transition_is_counted_as_numpy_counts_it(
         assert found.square_metres[one, two] == pytest.approx(areas @ member.sum(1), rel=1e-9)
     valid = (before < 3) & (after < 3)
     assert found.valid_pixels == valid.sum()
-    assert sum(row["ha"] for row in found.pairs()) == pytest.approx(areas @ valid.sum(1) / 1e4, rel=1e-6)
+    assert sum(row.ha for row in found.pairs()) == pytest.approx(areas @ valid.sum(1) / 1e4, rel=1e-6)
     np.testing.assert_array_equal(layer, np.where(valid, np.where(before == after, 0, 3 * before + after + 1), 255))
     edges = [
         np.any([slid(classes_, r, c) == other for r, c in BESIDE], axis=0)
@@ -450,10 +450,10 @@ def test_the_command_from_end_to_end(fields: Callable, tmp_path: Path, capsys: p
 def test_a_shift_may_be_left_in(fields: Callable, tmp_path: Path) -> None:
     aligned = make_change(fields(0).folder, fields(1, (0, 1)).folder, tmp_path / "aligned")
     assert aligned.warnings == []
-    made = make_change(fields(0).folder, fields(1, (0, 1)).folder, tmp_path, align=False)
+    made = make_change(fields(0).folder, fields(1, (0, 1)).folder, tmp_path, ChangeOptions(align=False))
     assert made.facts["shift"] == {**aligned.facts["shift"], "taken_out": False}
     assert "0.10 m (1.0 px)" in made.warnings[0]
-    assert "lie along edges" in made.warnings[1]
+    assert "are on edges" in made.warnings[1]
     spurious = made.facts["changed_pixels"] - aligned.facts["changed_pixels"]
     assert spurious > 0.8 * (SIDE**2 / 25 - 69 * 189 / 25)  # each edge of each row
 
@@ -463,7 +463,7 @@ def test_a_map_of_unknown_shift_can_be_taken_as_it_lies(fields: Callable, tmp_pa
     write_raster(tmp_path / "later" / "image.tif", noise(SIDE, SIDE))
     with pytest.raises(NoCommonGround):
         make_change(fields(0).folder, later.folder, tmp_path / "out")
-    made = make_change(fields(0).folder, later.folder, tmp_path / "out", align=False)
+    made = make_change(fields(0).folder, later.folder, tmp_path / "out", ChangeOptions(align=False))
     assert made.facts["shift"] is None
     assert any("the shift is unknown" in text for text in made.warnings)
 
@@ -480,7 +480,7 @@ def test_no_ground_no_hectares(tmp_path: Path) -> None:
     expected = truth() * 1e6
     np.testing.assert_allclose(np.diag(facts["matrix_px"])[2], expected[2, 2], rtol=0.02)
     with pytest.raises(UsageError, match="no CRS"):
-        make_change(one.folder, two.folder, tmp_path / "more", max_shift=3)
+        make_change(one.folder, two.folder, tmp_path / "more", ChangeOptions(max_shift=3))
 
 
 def far(fields: Callable, folder: Path) -> list[Any]:

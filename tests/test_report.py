@@ -524,14 +524,14 @@ def test_nodes_give_each_pixel_its_place(crs: str, tmp_path: Path) -> None:
     size = 0.001 if crs == "EPSG:4326" else 100.0
     transform = rasterio.Affine(size, 0, x, 0, -size, y)
     map_ = finished(tmp_path, np.zeros((1000, 1000), np.uint8), crs=crs, transform=transform)
-    place = MapPicture.of(map_, map_.classes, None).place
+    position = MapPicture.of(map_, map_.classes, None).position
     across, down = np.random.default_rng(0).random((2, 500))
-    last = place["nodes"] - 1
+    last = len(position.lon) - 1
     col, row = (np.minimum(last - 1, (each * last).astype(int)) for each in (across, down))
     u, v = across * last - col, down * last - row
     lon, lat = (
         (1 - v) * ((1 - u) * grid[row, col] + u * grid[row, col + 1]) + v * ((1 - u) * grid[row + 1, col] + u * grid[row + 1, col + 1])
-        for grid in map(np.array, (place["lon"], place["lat"]))
+        for grid in map(np.array, (position.lon, position.lat))
     )  # fmt: skip
     true = np.array(warp(crs, "OGC:CRS84", *(transform @ (across * 1000, down * 1000))))
     metres = np.hypot((lon - true[0]) * 111_320 * np.cos(np.radians(true[1])), (lat - true[1]) * 111_320)

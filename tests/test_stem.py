@@ -12,7 +12,7 @@ from test_layers import boundaries
 
 from agriseg import SegmentationModel, files, segment
 from agriseg.analysis.build import make_layers
-from agriseg.change.compare import make_change
+from agriseg.change.compare import ChangeOptions, make_change
 from agriseg.errors import OutputError, StorageError
 from agriseg.export.exports import Exports
 from agriseg.mapping.outputs import Outputs
@@ -83,7 +83,7 @@ def test_a_run_replaces_all_of_an_older_one(tmp_path: Path, oracle: Segmentation
     everything(tmp_path, out, oracle)
     change = tmp_path / "earlier"
     segment(tmp_path / "field.tif", oracle, change)
-    make_change(change, out / "field_run.json", out, align=False)
+    make_change(change, out / "field_run.json", out, ChangeOptions(align=False))
     for name, text in MINE.items():
         (out / name).write_text(text)
     assert wrong(out) == []

@@ -1,7 +1,7 @@
-"""What has changed between two finished maps of one field, once the shift between their images is taken out."""
+"""Change detection: two finished maps of one field are compared after the shift between their images is corrected."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from agriseg.change.pair import DatedMap, comparability_warnings, shared_window
 from agriseg.change.transitions import MapPair, Transitions, transition_legend
 from agriseg.errors import DataError, UsageError
 from agriseg.files import csv_text, exists_error
-from agriseg.grid import Window
 from agriseg.maps.publish import PublishedFiles, publish
 from agriseg.maps.stem import CHANGE, Stem
 from agriseg.raster.cog import Layer, beside, write_cog
@@ -28,82 +27,105 @@ _DISTORTED = 1.0  # px of spread
 _EDGES = 0.1  # share of the changed pixels that is told
 
 
-def make_change(
-    earlier: Path, later: Path, out: Path, *, earlier_image: Path | None = None, later_image: Path | None = None,
-    max_shift: float | None = None, align: bool = True, overwrite: bool = False,
-) -> PublishedFiles:  # fmt: skip
-    """Compare two finished maps of the same classes.
+@dataclass(frozen=True)
+class ChangeOptions:
+    """How two maps are compared.
 
-    The later map is laid on the grid of the earlier one. Where both were taken from the images' own positions they
-    seldom lie on each other, so the shift between the images is measured and taken out.
+    Args:
+        earlier_image, later_image: where the images are now; None takes the paths of the records.
+        max_shift: metres; a longer shift is refused. None allows 3 m or 30 px, whichever is more.
+        align: whether the shift is corrected, or only measured.
+    """
+
+    earlier_image: Path | None = None
+    later_image: Path | None = None
+    max_shift: float | None = None
+    align: bool = True
+
+
+def make_change(
+    earlier: Path, later: Path, out: Path, options: ChangeOptions | None = None, *, overwrite: bool = False
+) -> PublishedFiles:
+    """Compare two finished maps of the same classes on the grid of the earlier one.
+
+    Images of two flights seldom coincide, so the shift between them is measured and corrected.
 
     Args:
         earlier, later: folders of `agriseg run` with one record each, or records.
         out: folder of the results, which are named after the later map.
-        earlier_image, later_image: where the images are now, if not where the records say.
-        max_shift: metres; a longer shift is refused. None allows 3 m or 30 px, whichever is more.
-        align: whether the shift is taken out, or measured alone.
+        options: of the comparison; None takes the defaults.
         overwrite: replace what exists.
 
     Raises:
-        AgrisegError: its children say what went wrong; nothing has its name then.
+        AgrisegError: its children tell what went wrong; nothing is published then.
     """
-    before, after = DatedMap.of(earlier, earlier_image, "earlier"), DatedMap.of(later, later_image, "later")
+    options = options or ChangeOptions()
+    before = DatedMap.of(earlier, options.earlier_image, "earlier")
+    after = DatedMap.of(later, options.later_image, "later")
     if before.record.samefile(after.record):
         raise UsageError(f"{after.record}: given as both dates; name the map of another date as LATER")
     stem = Stem(out, after.map.stem)
-    final = stem.path(CHANGE)
-    if not overwrite and final.exists():
-        raise exists_error(final)  # before the work
-    window = shared_window(before.map, after.map)
+    record = stem.path(CHANGE)
+    if not overwrite and record.exists():
+        raise exists_error(record)  # before the work
     warnings = [*before.map.doubts, *after.map.doubts, *comparability_warnings(before.map, after.map)]
-    shift = _measured(before, after, window, warnings, align=align)
-    if shift is not None and align:
-        _refuse_far(shift, max_shift, before, after)
-    taken = (shift.rows, shift.cols) if shift is not None and align else (0.0, 0.0)
-    with MapPair(before.map, after.map, taken) as dates:
-        found = dates.count()
-        if not found.valid_pixels:
-            raise DataError(
-                f"{after.map.classes}: no pixel has data here and in {before.map.classes.name}; no change to tell"
-            )
-        if found.edge_pixels > _EDGES * found.changed_pixels:
-            warnings.append(
-                f"{found.edge_pixels / found.changed_pixels:.0%} of the changed pixels lie along edges that both dates "
-                "show; a displacement of one pixel explains them"
-            )
-        told = {
-            "earlier": before.as_dict(),
-            "later": after.as_dict(),
-            "shift": None if shift is None else {**asdict(shift), "taken_out": align},
-            **_facts(found),
-            "warnings": warnings,
-        }
+    shift = _measured(before, after, warnings, align=options.align)
+    corrected = shift is not None and options.align
+    if shift is not None and corrected:
+        _refuse_far(shift, options.max_shift, before, after)
+    offset = (shift.rows, shift.cols) if shift is not None and corrected else (0.0, 0.0)
+    with MapPair(before.map, after.map, offset) as pair:
+        transitions = _counted(pair, before, after, warnings)
 
         def make(folder: Path) -> Mapping[str, Any]:
-            _write(folder, final.stem, dates, found)
-            return told
+            _write(folder, record.stem, pair, transitions)
+            return {
+                "earlier": before.as_dict(), "later": after.as_dict(),
+                "shift": None if shift is None else {**asdict(shift), "taken_out": options.align},
+                **_facts(transitions), "warnings": warnings,
+            }  # fmt: skip
 
         return publish(stem, CHANGE, make, overwrite=overwrite)
 
 
+def _counted(pair: MapPair, before: DatedMap, after: DatedMap, warnings: list[str]) -> Transitions:
+    """The transitions; a warning is added if a displacement of one pixel may explain many of them."""
+    transitions = pair.count()
+    if not transitions.valid_pixels:
+        raise DataError(
+            f"{after.map.classes}: no pixel has data here and in {before.map.classes.name}; nothing to compare"
+        )
+    if transitions.edge_pixels > _EDGES * transitions.changed_pixels:
+        warnings.append(
+            f"{transitions.edge_pixels / transitions.changed_pixels:.0%} of the changed pixels are on edges that both "
+            "dates show; a displacement of one pixel explains them"
+        )
+    return transitions
+
+
 def _facts(found: Transitions) -> dict[str, Any]:
-    """What the record holds of the change."""
+    """Transitions as JSON values of the record."""
     metres = found.square_metres
     return {
-        "classes": found.classes(),
+        "classes": [_renamed(asdict(each), name="class") for each in found.classes()],
         "class_names": list(found.legend.names),
         "matrix_px": found.pixels[:-1, :-1].tolist(),
         "matrix_m2": None if metres is None else metres[:-1, :-1].round(4).tolist(),
         "unchanged_share": round(found.unchanged_share, 8),
         "changed_pixels": found.changed_pixels,
         "edge_pixels": found.edge_pixels,
-        "one_date_only": found.one_date(),
+        "one_date_only": dict(zip(("earlier", "later"), map(asdict, found.one_date()), strict=True)),
     }
 
 
-def _measured(before: DatedMap, after: DatedMap, window: Window, warnings: list[str], *, align: bool) -> Shift | None:
-    """The shift between the images; None if it cannot be measured, and need not."""
+def _renamed(values: dict[str, Any], **keys: str) -> dict[str, Any]:
+    """JSON values with other keys, where these are Python keywords."""
+    return {keys.get(name, name): value for name, value in values.items()}
+
+
+def _measured(before: DatedMap, after: DatedMap, warnings: list[str], *, align: bool) -> Shift | None:
+    """The shift between the images; None if it cannot be measured and need not be corrected."""
+    window = shared_window(before.map, after.map)
     roles = [role for role in before.bands if role in after.bands]
     sources = before.source(roles), after.source(roles)
     try:
@@ -115,11 +137,11 @@ def _measured(before: DatedMap, after: DatedMap, window: Window, warnings: list[
         return None
     if not align and shift.pixels > _SMALL:
         warnings.append(
-            f"the later image lies {_length(shift)} off; --no-align leaves it there, so that edges look like change"
+            f"the later image is {_length(shift)} off, and --no-align does not correct it: edges look like change"
         )
     if shift.spread > _DISTORTED:
         warnings.append(
-            f"the images are distorted to each other by about {shift.spread:.1f} px, which no shift takes out"
+            f"the images are distorted to each other by about {shift.spread:.1f} px, which no shift corrects"
         )
     return shift
 
@@ -153,7 +175,7 @@ def _write(folder: Path, stem: str, dates: MapPair, found: Transitions) -> None:
         band_tags=names,
     )  # fmt: skip
     path, _ = write_cog(dates, layer, folder, torch.get_num_threads())
-    rows = found.pairs()
-    files.write_text(folder / f"{stem}.csv", csv_text(list(rows[0]), [list(row.values()) for row in rows]))
+    rows = [astuple(each) for each in found.pairs()]
+    files.write_text(folder / f"{stem}.csv", csv_text(("from", "to", "pixels", "ha"), rows))
     files.write_text(folder / f"{stem}.qml", qgis_style(legend))
     files.write_text(beside(path), category_names(legend, path))

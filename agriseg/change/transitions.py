@@ -1,8 +1,7 @@
-"""From class to class between two dates: how much ground, and a layer that shows where."""
+"""Transitions between two dates: area from class to class, and a raster of them."""
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -39,6 +38,36 @@ def transition_legend(legend: Legend) -> Legend:
 
 
 @dataclass(frozen=True)
+class ClassTransition:
+    """Pixels and hectares that were of one class and are of another, or the same; None where the ground is unknown."""
+
+    before: str
+    after: str
+    pixels: int
+    ha: float | None
+
+
+@dataclass(frozen=True)
+class ClassBalance:
+    """Hectares of a class at each date, gained, lost, and gained less lost; None where the ground is unknown."""
+
+    name: str
+    earlier_ha: float | None = None
+    later_ha: float | None = None
+    gain_ha: float | None = None
+    loss_ha: float | None = None
+    net_ha: float | None = None
+
+
+@dataclass(frozen=True)
+class OneDate:
+    """Pixels and hectares with data at one date only."""
+
+    pixels: int
+    ha: float | None
+
+
+@dataclass(frozen=True)
 class Transitions:
     """What became of what. Index K stands for no data at that date.
 
@@ -71,37 +100,32 @@ class Transitions:
         both = (self.pixels if self.square_metres is None else self.square_metres)[:-1, :-1]
         return float(both.trace() / both.sum())
 
-    def pairs(self) -> list[dict[str, Any]]:
-        """From, to, pixels and hectares, for any two classes."""
-        hectares = self._hectares
+    def pairs(self) -> list[ClassTransition]:
+        """From each class to each class, itself among them; in the order of the legend."""
         return [
-            {
-                "from": one.name, "to": two.name, "pixels": int(self.pixels[one.id, two.id]),
-                "ha": None if hectares is None else _rounded(hectares[one.id, two.id]),
-            }
+            ClassTransition(one.name, two.name, int(self.pixels[one.id, two.id]), self._area(np.s_[one.id, two.id]))
             for one, two in product(self.legend, self.legend)
-        ]  # fmt: skip
+        ]
 
-    def classes(self) -> list[dict[str, Any]]:
-        """Hectares of each class at each date, gained, lost, and gained less lost; where both dates have data."""
-        names = ("earlier_ha", "later_ha", "gain_ha", "loss_ha", "net_ha")
+    def classes(self) -> list[ClassBalance]:
+        """Each class where both dates have data."""
         if self._hectares is None:
-            return [{"class": entry.name, **dict.fromkeys(names)} for entry in self.legend]
+            return [ClassBalance(entry.name) for entry in self.legend]
         both = self._hectares[:-1, :-1]
         before, after, same = both.sum(1), both.sum(0), both.diagonal()
         table = np.stack([before, after, after - same, before - same, after - before], axis=1)
-        return [
-            {"class": entry.name, **dict(zip(names, map(_rounded, row), strict=True))}
-            for entry, row in zip(self.legend, table, strict=True)
-        ]
+        return [ClassBalance(entry.name, *map(_rounded, row)) for entry, row in zip(self.legend, table, strict=True)]
 
-    def one_date(self) -> dict[str, dict[str, Any]]:
-        """Pixels and hectares of the earlier grid with data at one date only; they are no change."""
-        told = {}
-        for name, place in (("earlier", np.s_[:-1, -1]), ("later", np.s_[-1, :-1])):
-            area = None if self._hectares is None else _rounded(self._hectares[place].sum())
-            told[name] = {"pixels": int(self.pixels[place].sum()), "ha": area}
-        return told
+    def one_date(self) -> tuple[OneDate, OneDate]:
+        """The earlier grid where only the earlier date has data, and where only the later has; they are no change."""
+        earlier, later = (
+            OneDate(int(self.pixels[part].sum()), self._area(part)) for part in (np.s_[:-1, -1], np.s_[-1, :-1])
+        )
+        return earlier, later
+
+    def _area(self, part: tuple[int | slice, int | slice]) -> float | None:
+        """Hectares of a part of the matrix."""
+        return None if self._hectares is None else _rounded(self._hectares[part].sum())
 
     @property
     def _hectares(self) -> NDArray[np.float64] | None:

@@ -44,15 +44,16 @@ def command(
     """
     end_on_signals()
     from agriseg import units
-    from agriseg.change.compare import make_change
+    from agriseg.change.compare import ChangeOptions, make_change
 
     with resume_hint(Path(out), "run the same command again"):
         made = make_change(
             Path(earlier), Path(later), Path(out),
-            earlier_image=Path(earlier_image) if earlier_image else None,
-            later_image=Path(later_image) if later_image else None,
-            max_shift=None if max_shift is None else units.metres(max_shift),
-            align=not no_align, overwrite=overwrite,
+            ChangeOptions(
+                Path(earlier_image) if earlier_image else None, Path(later_image) if later_image else None,
+                None if max_shift is None else units.metres(max_shift), align=not no_align,
+            ),
+            overwrite=overwrite,
         )  # fmt: skip
     for text in [] if quiet else made.warnings:
         warn(text)

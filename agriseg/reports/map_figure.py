@@ -56,6 +56,28 @@ class ClassPicture:
 
 
 @dataclass(frozen=True)
+class GroundPosition:
+    """What a script needs to show coordinates.
+
+    Args:
+        transform: six numbers of the affine transform, pixels to the CRS.
+        crs: authority code or name; None without a CRS.
+        lon, lat: degrees at the nodes of a square grid over the map, OGC:CRS84, a row of nodes each; empty where the
+            CRS cannot be transformed to them.
+    """
+
+    transform: tuple[float, ...]
+    crs: str | None
+    lon: tuple[tuple[float, ...], ...] = ()
+    lat: tuple[tuple[float, ...], ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        nodes = {"nodes": len(self.lon), "lon": self.lon, "lat": self.lat} if self.lon else {"nodes": None}
+        return {"transform": self.transform, "crs": self.crs, **nodes}
+
+
+@dataclass(frozen=True)
 class MapPicture:
     """What a page shows as map.
 
@@ -65,8 +87,7 @@ class MapPicture:
         photo: data URI of the image; None where its quick look is gone.
         classes: those that occur, in the legend's order.
         doubt: data URI of a hatch where the confidence is low.
-        place: what a script needs to tell coordinates: `transform` (six numbers), `crs`, `lon` and `lat` of a square
-            grid of nodes over the map, or None where the CRS has no way to them.
+        position: of its pixels on the ground.
         gsd: metres along a row and along a column, in the middle; None where unknown.
         north: degrees clockwise from up; None where unknown.
     """
@@ -78,7 +99,7 @@ class MapPicture:
     photo: str | None
     classes: tuple[ClassPicture, ...]
     doubt: str
-    place: dict[str, Any]
+    position: GroundPosition
     gsd: tuple[float, float] | None
     north: float | None
 
@@ -106,7 +127,7 @@ class MapPicture:
                 ClassPicture(entry, *(_uri(data, "png") for data in (area, lines, _swatch(entry))))
                 for entry, area, lines in zip(present, drawn[1::2], drawn[2::2], strict=True)
             ),
-            _uri(drawn[0], "png"), _place(run), _gsd(run), _north(run),
+            _uri(drawn[0], "png"), _position(run), _gsd(run), _north(run),
         )  # fmt: skip
 
     @property
@@ -200,30 +221,36 @@ def _north(run: FinishedMap) -> float | None:
     return float(np.degrees(np.arctan2(across, -down)))
 
 
-def _place(run: FinishedMap) -> dict[str, Any]:
+def _position(run: FinishedMap) -> GroundPosition:
     where = run.georeference
-    found: dict[str, Any] = {"transform": list(where.transform)[:6], "crs": None, "nodes": None}
+    transform = tuple(where.transform)[:6]
     if where.crs is None:
-        return found
-    found["crs"] = ":".join(where.crs.to_authority() or ()) or where.crs.to_wkt().split('"')[1]
-    return found | _nodes(where.crs, where.transform, run.width, run.height)
+        return GroundPosition(transform, None)
+    name = ":".join(where.crs.to_authority() or ()) or where.crs.to_wkt().split('"')[1]
+    nodes = _nodes(where.crs, where.transform, run.width, run.height)
+    if nodes is None:
+        return GroundPosition(transform, name)
+    lon, lat = (tuple(map(tuple, axis)) for axis in nodes.round(9).tolist())
+    return GroundPosition(transform, name, lon, lat)
 
 
-def _nodes(crs: CRS, transform: rasterio.Affine, width: int, height: int) -> dict[str, Any]:
-    """Degrees at the nodes of a square grid, as few as give each pixel's place to half a pixel by bilinear means."""
+def _nodes(crs: CRS, transform: rasterio.Affine, width: int, height: int) -> NDArray[np.float64] | None:
+    """(2, n, n) degrees at the nodes of a square grid; None where the CRS cannot be transformed to them.
+
+    As few nodes as give the position of each pixel to half a pixel by bilinear interpolation.
+    """
     for count in _NODES:
         fine = np.linspace(0, 1, 2 * count - 1)
         lonlat = _lonlat(crs, transform, fine * width, fine * height)
         if lonlat is None:
-            return {"nodes": None}
+            return None
         nodes = lonlat[:, ::2, ::2]
         even = np.array([np.cos(np.radians(lonlat[1].mean())), 1.0])[:, None, None]  # degrees of one length
         across = even * np.diff(lonlat, axis=2)
         pixel = np.hypot(*across).max() * 2 * (count - 1) / width
-        if _bilinear_error(even * lonlat, even * nodes) <= pixel / 2 or count == _NODES[-1]:
+        if _bilinear_error(even * lonlat, even * nodes) <= pixel / 2:
             break
-    lon, lat = nodes.round(9).tolist()
-    return {"nodes": count, "lon": lon, "lat": lat}
+    return nodes
 
 
 def _bilinear_error(fine: NDArray[np.float64], nodes: NDArray[np.float64]) -> float:

@@ -256,11 +256,11 @@ def _chosen(layers: LayersRecord | None) -> str:
 
 
 def _data(story: ReportData, words: Translator) -> dict[str, Any]:
-    """What the script needs."""
+    """JSON values for the script."""
     picture = story.picture
     return {
         "width": picture.width, "height": picture.height, "columns": picture.columns, "rows": picture.rows,
-        "gsd": picture.gsd and picture.gsd[0], **picture.place,
+        "gsd": picture.gsd and picture.gsd[0], **picture.position.as_dict(),
         "classes": {str(each.entry.id): each.entry.name for each in picture.classes},
         "words": {
             "none": words("no data"), "doubtful": words("doubtful"), "column": words("column"), "row": words("row"),
