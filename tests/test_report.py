@@ -374,9 +374,9 @@ def test_a_trend_is_told_and_its_doubts_too(oracle: SegmentationModel, tmp_path:
     grown = write_report(records[1], previous=records[0]).read_text()
     assert "Since 2026-05-01" in grown
     assert re.search(r"▲ \+4[01] m²", grown)  # 20 rows of 200 px of 0.1 m; 40 m2 and a little
-    assert "do not show the same ground" not in grown
+    assert "cover different areas" not in grown
     other = write_report(records[2], previous=records[1]).read_text()
-    assert "do not show the same ground" in other
+    assert "cover different areas" in other
     with pytest.raises(UsageError, match="is the map itself"):
         write_report(records[0], previous=records[0])
 

@@ -1,15 +1,14 @@
-"""Hectares with an error bar: what a map shows, corrected by how often each of its classes was right.
+"""Error-adjusted areas with a 95 % interval, from the confusion matrix of the model's validation.
 
-A map that calls one weed in five soil shows too few weeds, by an amount that the model's own validation tells. The
-estimate is the stratified one of Olofsson et al. 2014 ("Good practices for estimating area and assessing accuracy of
-land change", Remote Sensing of Environment 148, eq. 9 to 11), the classes of the map being the strata.
+The estimate is stratified by the classes of the map (Olofsson et al. 2014, "Good practices for estimating area and
+assessing accuracy of land change", Remote Sensing of Environment 148, eq. 9 to 11).
 
-Its standard error there takes each reference pixel for a witness of its own. Labelled pixels lie side by side, so here
-whole blocks of ground are the witnesses (ratio estimator for clusters, Cochran 1977, "Sampling Techniques", eq. 6.12),
-and a mapped field counts as a further draw of ground: it adds a variance of its own, the larger the smaller it is.
+The standard error there assumes independent reference pixels. Neighbouring labelled pixels are correlated, so blocks of
+pixels are the samples here (ratio estimator for clusters, Cochran 1977, "Sampling Techniques", eq. 6.12). The mapped
+field is one more sample: it adds a variance, which is larger for a smaller field.
 
-Where no error was seen the spread between blocks is 0, and says nothing. So the variances of a mapped class are at
-least that of half an error among the witnesses and one more (Jeffreys' prior), a block being at most ten of them.
+Without any error in the validation the variance between blocks is 0, which is too small. The variances of a mapped
+class are therefore at least that of half an error in n + 1 samples (Jeffreys' prior); a block counts as at most ten.
 """
 
 import math
@@ -27,13 +26,13 @@ from agriseg.options.run import RunOptions
 
 _UPPER = 0.975  # end of the middle 95 %
 _BLEND = RunOptions().blend
-_GSD_RATIO = 1.25  # of pixels that are no longer those that were validated
-_WITNESSES = 10  # that a block of ground is at most: its pixels agree as if about a tenth of each were its neighbours'
+_GSD_RATIO = 1.25  # of map and validation, above which the validation does not apply
+_BLOCK_SAMPLES = 10  # independent samples in a block, at most: its pixels are correlated
 
 
 @dataclass(frozen=True)
 class AreaEstimate:
-    """Areas by truth instead of by map, in the unit of the areas given.
+    """Error-adjusted areas, in the unit of the mapped areas.
 
     Args:
         area: (K,) estimates; they sum to what was mapped.
@@ -47,7 +46,7 @@ class AreaEstimate:
 
 @dataclass(frozen=True)
 class ErrorMatrix:
-    """What truth lies under each class of a map, by its validation.
+    """True classes under each class of the map, from the validation.
 
     Args:
         share: (K, K) of the pixels mapped as i those that are k; a row sums to 1, or is NaN if nothing was mapped so.
@@ -111,15 +110,15 @@ class ErrorMatrix:
         }
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any], classes: int) -> "ErrorMatrix":
+    def from_dict(cls, values: Mapping[str, Any], classes: int) -> "ErrorMatrix":
         """Read `as_dict`.
 
         Raises:
             DataError: it is damaged, or of another number of classes.
         """
         try:
-            share, covariance = (np.array(told[name], np.float64) for name in ("share", "covariance"))
-            pixels, blocks = int(told["pixels"]), int(told["blocks"])
+            share, covariance = (np.array(values[name], np.float64) for name in ("share", "covariance"))
+            pixels, blocks = int(values["pixels"]), int(values["blocks"])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"the model's agreement with its labels cannot be read ({error}); evaluate it again"
@@ -130,9 +129,9 @@ class ErrorMatrix:
 
 
 def other_making(record: RunRecord, gsd: tuple[float, float] | None, *, cleaned: bool) -> str | None:
-    """Why a validation does not tell the areas of a map; None if the map was made as those that were validated.
+    """Why the validation does not apply to a map; None if it does.
 
-    Those are of `agriseg train`: with the default blend, in the images' own resolution, and as the network gives them.
+    `agriseg train` validates maps with the default blend, at the GSD of the images, without clean-up.
 
     Args:
         record: of the run.
@@ -157,9 +156,9 @@ def _least_variance(mapped: NDArray[np.int64]) -> NDArray[np.float64]:
     total = mapped.sum(0)
     with np.errstate(invalid="ignore"):
         blocks = total**2 / (mapped.astype(np.float64) ** 2).sum(0)  # Kish's effective number
-    witnesses = np.minimum(total, _WITNESSES * blocks)
-    share = 0.5 / (witnesses + 1)
-    return np.asarray(share * (1 - share) / (witnesses + 1), np.float64)
+    samples = np.minimum(total, _BLOCK_SAMPLES * blocks)
+    share = 0.5 / (samples + 1)
+    return np.asarray(share * (1 - share) / (samples + 1), np.float64)
 
 
 def _listed(values: NDArray[np.float64]) -> Sequence[Any]:

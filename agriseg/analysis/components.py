@@ -1,8 +1,8 @@
-"""Patches: connected pixels of one class, found in one pass over a map from its top to its bottom.
+"""Connected components of one class (patches), found in one pass over the strips of a map.
 
-A run is a stretch of one value within a row. Runs that touch are joined part by part, a part being a few rows and the
-row above them. So what is handled are the borders on the map, and where nothing happens there are few. A piece is what
-is connected within a part; pieces that touch across parts are one patch.
+A run is a sequence of pixels of one value in a row. Runs that touch are connected block by block; a block is a few rows
+and the row above them. The cost depends on the number of runs and not of pixels. A piece is connected within a block;
+pieces that touch across blocks are one patch.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RunBlock:
-    """A few rows of a map and the row above them, as runs.
+    """Runs of a few rows of a map and of the row above them.
 
     Args:
         strip: its rows, with their confidence.

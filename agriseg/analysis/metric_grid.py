@@ -1,7 +1,7 @@
-"""Cells: squares with a side in metres over a map, along its columns or turned to the way of the work.
+"""A grid of square cells in metres over a map, along its columns or rotated to the direction of work.
 
-They are squares in the plane of the map's columns and rows, measured in metres by the GSD in the middle of the map. So
-degrees, Web Mercator and UTM need no rules of their own; far from the middle a cell is as wrong as the projection is.
+The cells are squares in the plane of the map's columns and rows, scaled by the GSD at the centre of the map. So
+degrees, Web Mercator and UTM need no special case; far from the centre a cell is as distorted as the projection.
 """
 
 import math

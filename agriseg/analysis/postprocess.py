@@ -1,6 +1,6 @@
-"""Clean-up of a mask: each pixel by the majority around it, and patches below a minimum mapping unit given away.
+"""Clean-up of a mask: majority filter, and a minimum mapping unit.
 
-Both look no further than a stated number of pixels, so the result does not depend on how the map is cut into strips.
+Both have a limited reach in pixels, so the result does not depend on the strips in which the map is read.
 """
 
 import math
@@ -32,11 +32,11 @@ _SIDE = 512  # px of a square that is worked on at once; what it takes stays in 
 
 @dataclass(frozen=True)
 class CleanedMap(SameGrid):
-    """A map with a cleaned mask; a `MaskSource`. What was nodata is, and nothing else; confidence is as it was.
+    """A map with a cleaned mask; a `MaskSource`. Nodata pixels and confidence are unchanged.
 
     Args:
         layer: the mask, (1, h, width) by rows; goes to `raster.cog.write_cog` as it is.
-        notes: what to tell a reader.
+        notes: warnings for a reader of the map.
     """
 
     layer: BlockLayer
@@ -55,15 +55,15 @@ class CleanedMap(SameGrid):
 
 
 def clean(source: MaskSource, folder: Path, mmu_m2: float = 0, smooth_px: int = 0, rows: int = ROWS) -> CleanedMap:
-    """Smooth a mask, then give away its small patches.
+    """Smooth a mask, then merge its small patches into their neighbours.
 
     Smoothing: a pixel takes the class that most valid pixels of the square window around it have, itself among them;
     where two classes have as many it keeps its own.
 
-    Minimum mapping unit: a pixel of a patch smaller than it takes the class of the nearest pixel of a patch that is
-    not, by the distance on the ground between their middles; of several as near, that of the nearest column, then the
-    left, then the upper one. It looks as far as twice the side of a square of one unit, across nodata as well, at most
-    `MAX_REACH` pixels; a pixel that finds none keeps its class. So a patch far from all large ones stays, and
+    Minimum mapping unit: a pixel of a smaller patch takes the class of the nearest pixel of a larger one, by the
+    distance on the ground between their centres; at equal distance, that of the nearest column, then the left one, then
+    the upper one. The search goes as far as twice the side of a square of one unit, also across nodata, at most
+    `MAX_REACH` pixels; a pixel without a result keeps its class. So a patch far from all large ones stays, and
     a remainder behind nodata may be small.
 
     Args:
@@ -145,7 +145,7 @@ def _box_sum(values: NDArray[np.bool_] | NDArray[np.int16], reach: int) -> NDArr
 
 
 def _without_small(smooth: MaskSource, store: BlockStore, mmu_m2: float, rows: int) -> tuple[str, ...]:
-    """Write the layer `large`, nodata in small patches, and from it the layer `clean`; gives what to tell a reader."""
+    """Write the layer `large`, nodata in small patches, and from it the layer `clean`; returns warnings."""
     where = smooth.georeference
     scale = gsd(where.crs, where.transform, smooth.width, smooth.height)
     patches = Components.of(smooth, rows)
@@ -171,7 +171,7 @@ def _notes(patches: Components, small: NDArray[np.bool_], mmu_m2: float) -> tupl
             f"{SMALLEST_OBJECT * pixel:.3g} m2: the smallest object that these pixels show"
         )
     if len(patches) and small.all():
-        notes.append(f"no patch has the minimum mapping unit of {mmu_m2:g} m2, so that none was given away")
+        notes.append(f"no patch has the minimum mapping unit of {mmu_m2:g} m2, so no patch was merged")
     return tuple(notes)
 
 

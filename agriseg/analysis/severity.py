@@ -1,8 +1,7 @@
-"""Severity on a grid: percent of the ground, and of the plants on it, that is affected.
+"""The layer of severity: affected percent of the field and of the canopy, on a grid.
 
-Plant pathology tells severity, the share of plant tissue that is affected, from incidence, the share of plants that
-are. A map of pixels shows severity; it counts no plants. Bare ground is no tissue, so the share of the field alone
-would be wrong for a pathologist, and both denominators are given.
+In plant pathology severity is the affected share of plant tissue, and incidence the share of affected plants. A map of
+pixels shows severity. Bare soil is not tissue, so both denominators are given: the field and the canopy.
 """
 
 import math

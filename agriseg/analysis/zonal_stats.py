@@ -1,4 +1,4 @@
-"""What a map shows of each class, in all or under each of some polygons: pixels, ground, confidence, doubt."""
+"""Zonal statistics of each class, of a whole map or of polygons: pixels, area, confidence, doubtful area."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ _SURE = round(DOUBTFUL / CONFIDENCE_STEP)
 
 @dataclass(frozen=True)
 class ZonalStats:
-    """What some ground shows.
+    """Counts of each class in a zone.
 
     Args:
         pixels: (K,) int64 of each class.
         square_metres: (K,) on the ground; None where that is unknown.
         confidence: (K,) sum over its pixels, 0 to 1 each.
         doubtful: (K,) square metres with a confidence below 0.7; pixels where the ground is unknown.
-        covered: pixels of the ground that the raster covers, valid or not.
+        covered: pixels of the zone in the raster, valid or not.
     """
 
     pixels: NDArray[np.int64]
@@ -37,7 +37,7 @@ class ZonalStats:
 
     @classmethod
     def none(cls, classes: int, *, ground: bool) -> Self:
-        """Nothing counted yet."""
+        """Zeros."""
         return cls(
             np.zeros(classes, np.int64), np.zeros(classes) if ground else None, np.zeros(classes), np.zeros(classes), 0
         )
@@ -87,7 +87,7 @@ def zonal_stats(source: MaskSource, classes: int, shapes: Sequence[shapely.Geome
         shapes: polygons in the map's CRS; None for the map as a whole.
 
     Returns:
-        A tally for each polygon, or one.
+        Counts of each polygon, or of the whole map.
     """
     whole = shapes is None
     grounds = [None] if shapes is None else [_PolygonMask.of(shape, source.georeference.transform) for shape in shapes]

@@ -1,9 +1,9 @@
-"""How far one picture of a field lies from another: the error of position between two flights.
+"""Co-registration: the shift between two images of a field, from the position errors of two flights.
 
-Patches of both pictures are compared by phase correlation (Kuglin and Hines 1975), which looks at where things are
-and not at how bright they are. It sees the strength of edges instead of grey, so that a crop which was darker than
-its soil and is brighter now has its edges where they were. Patches must agree: two pictures of different ground
-have a best shift for each patch too, but another one each time.
+Image patches are compared by phase correlation (Kuglin and Hines 1975), which depends on structure and not on
+brightness. Its input is the gradient magnitude, since the edges of a crop stay where they are when the crop turns from
+darker to brighter than its soil. Patches must agree: images of different ground give a shift for each patch
+too, but a different one.
 """
 
 import math
@@ -46,12 +46,12 @@ Spectrum = NDArray[np.complex64]
 
 
 class NoCommonGround(DataError):
-    """Two pictures do not tell how they lie to each other. Exit code 65."""
+    """The shift between two images cannot be measured. Exit code 65."""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """What is at a place in the earlier picture lies this much further on in the later one.
+    """Offset of the later image from the earlier one: positive to the right and downwards.
 
     Args:
         cols, rows: pixels of the grid, rightwards and downwards.

@@ -1,4 +1,4 @@
-"""Two finished maps, their images, and whether they can be compared."""
+"""The two maps of a change detection with their images, and whether they can be compared."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from agriseg.raster.reader import Source
 from agriseg.raster.valid_mask import ValidityRule
 from agriseg.units import human_metres
 
-_GSD_RATIO = 1.25  # of pixels that are told to differ
+_GSD_RATIO = 1.25  # of the two maps, above which a warning is given
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _apart(one: Georeference, two: Georeference) -> str:
 
 
 def comparability_warnings(before: FinishedMap, after: FinishedMap) -> list[str]:
-    """What of the two maps may look like a change of the field."""
+    """Differences between the two maps that may look like change."""
     warnings = []
     scales = [
         gsd(each.georeference.crs, each.georeference.transform, each.width, each.height) for each in (before, after)
@@ -156,5 +156,5 @@ def comparability_warnings(before: FinishedMap, after: FinishedMap) -> list[str]
             )
     models = [each.record.model.fingerprint for each in (before, after)]
     if models[0] != models[1]:
-        warnings.append("mapped by two models: where they see things differently it looks like change")
+        warnings.append("mapped by two models: differences between the models look like change")
     return warnings

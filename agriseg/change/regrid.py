@@ -1,4 +1,4 @@
-"""One raster seen on the grid of another: where its pixels lie, and grey pictures of it there."""
+"""Resampling of one raster to the grid of another: positions of pixels, and grey images."""
 
 import math
 from dataclasses import dataclass, replace

@@ -1,6 +1,6 @@
-"""The map of a report: image, one picture a class, what is doubtful, and where on the ground each pixel lies.
+"""The map of a report: the image, a picture for each class, doubtful pixels, and the position of each pixel.
 
-Everything is of one size, the grid of the quick looks, and fits into a page that may be sent by mail.
+All pictures have one size, that of the quick looks, and are small enough for a page that is sent by mail.
 """
 
 import io
@@ -79,7 +79,7 @@ class GroundPosition:
 
 @dataclass(frozen=True)
 class MapPicture:
-    """What a page shows as map.
+    """The map of a page.
 
     Args:
         width, height: of the pictures (px).

@@ -1,4 +1,4 @@
-"""Patterns by which the classes of a map are told apart without colours, on screen and on paper."""
+"""Hatching patterns that distinguish the classes of a map without colours."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The report of a finished map, made of its files."""
+"""Writing the report of a finished map from its files."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,13 +23,13 @@ from agriseg.vectors.ogr import OGR_ERRORS, read_layer, reason
 
 _HEAD = 4096  # bytes of a page in which its generator is named
 _MOST_OUTLINES = 2000
-"""Of fields and zones on a map; more are no help to the eye, and a page of megabytes."""
+"""Of fields or zones on a map; more cannot be distinguished, and need megabytes."""
 
 
 def write_report(record: Path, lang: str = "en", previous: Path | None = None) -> Path:
     """Write the page of a finished map beside it, over an earlier one.
 
-    It is made of the run's files alone, so the same run gives the same bytes, wherever its image is.
+    It depends on the files of the run only, so the same run gives the same bytes, wherever its image is.
 
     Args:
         record: of the run.
@@ -80,7 +80,7 @@ def is_page(path: Path) -> bool:
 
 
 def _mask(run: FinishedMap, layers: LayersRecord | None) -> Path:
-    """What is drawn: the mask that the layers' hectares are counted on."""
+    """The mask that the layers are made of, else that of the run."""
     cleaned = f"{run.stem}_clean.tif"
     return run.folder / cleaned if layers and cleaned in layers.outputs else run.classes
 
@@ -102,7 +102,7 @@ def _earlier(place: Path | None, record: Path, now: FinishedMap, warnings: list[
     check_trend(run, now)
     days = [each.record.input.acquired for each in (run, now)]
     if not all(days) or days[0] == days[1]:
-        warnings.append("the days of the two maps are unknown or the same: which of them is the earlier is your word")
+        warnings.append("the dates of the two maps are unknown or equal; the map of --previous is taken as the earlier")
     return MapSummary.of(run, layers)
 
 

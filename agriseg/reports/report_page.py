@@ -22,7 +22,7 @@ _SMALL_CHANGE = 0.02  # share of the mapped ground by which two maps may differ 
 
 @dataclass(frozen=True)
 class Outline:
-    """Something with a name that is drawn on the map: `path` in the picture's pixels; `kind` is field or zone."""
+    """A named polygon on the map: `path` in pixels of the picture; `kind` is field or zone."""
 
     kind: str
     name: str
@@ -31,17 +31,17 @@ class Outline:
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report tells.
+    """The content of a report.
 
     Args:
-        now: the map in numbers.
+        now: numbers of the map.
         record: of the run.
-        layers: record of its layers, or None.
+        layers: record of the layers, or None.
         picture: the map.
-        spots: shares of the map's width and height of each scout point, in their order.
+        spots: position of each scouting point, as shares of the map's width and height.
         outlines: of fields and zones.
         before: an earlier map of the field, or None.
-        warnings: what came up when the page was made.
+        warnings: of this page.
     """
 
     now: MapSummary
@@ -55,7 +55,7 @@ class ReportData:
 
     @property
     def all_warnings(self) -> list[str]:
-        """Of the run, its layers and this page, each once."""
+        """Warnings of the run, its layers and this page, without duplicates."""
         of_layers = () if self.layers is None else self.layers.warnings
         return list(dict.fromkeys([*self.record.warnings, *of_layers, *self.warnings]))
 
@@ -83,7 +83,7 @@ def report_page(story: ReportData, words: Translator) -> str:
 
 
 def _toggles(story: ReportData) -> str:
-    """Rules by which a class is seen or not, with scripts off too."""
+    """Style rules that show and hide each class, also without scripts."""
     ids = (each.entry.id for each in story.picture.classes)
     return "".join(f"body:has(#t{k}:not(:checked)) .c{k} {{ display: none; }}\n" for k in ids)
 
@@ -120,7 +120,7 @@ def _trend(story: ReportData) -> Trend | None:
 
 
 def _differ(one: float | None, two: float | None) -> bool:
-    """Whether so many hectares are not the same ground."""
+    """Whether two areas in hectares differ by more than the limit."""
     return one is not None and two is not None and abs(one - two) > _SMALL_CHANGE * max(one, two)
 
 
@@ -187,16 +187,16 @@ def _cell(value: str | float | None, column: TableColumn, words: Translator) -> 
 
 
 _CAUSES = {
-    "distance": "Its colours lie {value:.1f} deviations from those of the training (limits {amber:g}, {red:g}): other "
-    "light, camera or ground, or bands in another order.",
-    "gsd_ratio": "Its pixels are {value:.2f} times as coarse, or as fine, as those of the training (limits {amber:g}, "
+    "distance": "The colours are {value:.1f} standard deviations from the training data (limits {amber:g}, {red:g}): "
+    "other light, camera or soil, or bands in another order.",
+    "gsd_ratio": "The pixels are {value:.2f} times as large, or as small, as in the training data (limits {amber:g}, "
     "{red:g}).",
-    "doubtful": "The network doubts {value:.1%} of the pixels (limits {amber:.0%}, {red:.0%}).",
-    "nodata": "{value:.1%} of it are no data (limits {amber:.1%}, {red:.1%}).",
-    "failed": "{value:.2%} of it could not be read.",
-    "colours_unknown": "Its colours are compared with nothing: the model's card has no correlations of its training.",
-    "sample_small": "Just {value:,} pixels with data were met where numbers and colours were looked at before the run.",
-    "gsd_unknown": "The raster's ground resolution is unknown, and the model knows its own.",
+    "doubtful": "{value:.1%} of the pixels have a low confidence (limits {amber:.0%}, {red:.0%}).",
+    "nodata": "{value:.1%} of the image has no data (limits {amber:.1%}, {red:.1%}).",
+    "failed": "{value:.2%} of the image could not be read.",
+    "colours_unknown": "The colours were not checked: the model card has no correlations of the training data.",
+    "sample_small": "The sample that was checked before the run has only {value:,} pixels with data.",
+    "gsd_unknown": "The GSD of the image is unknown, so it was not compared with that of the model.",
 }
 
 

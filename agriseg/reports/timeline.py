@@ -1,4 +1,4 @@
-"""Several finished maps as a season: which field and day each is of, and the page of them all."""
+"""A timeline of several finished maps: field and date of each, and their page."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""The page of a season: fields by dates, with small maps, and how what is affected has come and gone."""
+"""The page of a timeline: fields by dates with small maps, and a chart of the affected area."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

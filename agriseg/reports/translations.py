@@ -1,4 +1,4 @@
-"""The languages of the pages: sentences, and numbers as people write them."""
+"""The languages of the pages: sentences, and formats of numbers."""
 
 import json
 from functools import cache
@@ -10,7 +10,7 @@ from agriseg.units import HECTARE
 LANGUAGES = ("en", "zh")
 NOTHING = "\u2013"
 """In place of a number that is not known."""
-_SMALL_HA = 0.1  # below it areas are told in square metres
+_SMALL_HA = 0.1  # smaller areas are written in square metres
 _MU = 15.0  # per hectare
 
 
