@@ -116,8 +116,8 @@ class CellGrid:
         top, left = int(row.min()), int(col.min())
         n, m = int(row.max()) + 1 - top, int(col.max()) + 1 - left
         key = ((row.astype(np.int64) - top) * m + (col - left)) * kinds + kind
-        found = np.bincount(key.ravel(), np.broadcast_to(weight, key.shape).ravel(), n * m * kinds).astype(np.float64)
-        return (slice(top, top + n), slice(left, left + m)), found.reshape(n, m, kinds)
+        sums = np.bincount(key.ravel(), np.broadcast_to(weight, key.shape).ravel(), n * m * kinds).astype(np.float64)
+        return (slice(top, top + n), slice(left, left + m)), sums.reshape(n, m, kinds)
 
 
 def blocks(width: int) -> Iterator[range]:

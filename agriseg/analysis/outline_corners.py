@@ -22,17 +22,17 @@ def outline_corners(source: MaskSource, patches: Components, rows: int) -> list[
         DataError: more than `MAX_CORNERS`.
     """
     polygon_of = np.append(patches.of_piece, -1)
-    found: list[Ints] = [np.empty(0, np.int64)]
+    corners: list[Ints] = [np.empty(0, np.int64)]
     count = 0
     for part in run_blocks(source, rows):
-        found.append(_corners(part, polygon_of[part.piece], source.height))
-        count += len(found[-1])
+        corners.append(_corners(part, polygon_of[part.piece], source.height))
+        count += len(corners[-1])
         if count > MAX_CORNERS:
             raise DataError(
                 f"more than {MAX_CORNERS:,} corners of polygons in the rows to {part.strip.rows.stop}; smooth the mask "
                 "or drop small patches (--smooth, --mmu)"
             )
-    return found
+    return corners
 
 
 def _corner_table() -> NDArray[np.int64]:
@@ -74,14 +74,14 @@ def _corners(part: RunBlock, polygon: Ints, height: int) -> Ints:
     row, col = np.divmod(turns, part.width + 1)
     row += part.strip.row_off
     around = np.stack([_at(part, polygon, row - up, col - left, height) for up in (1, 0) for left in (1, 0)])
-    found = []
+    corners = []
     for quadrant, own in enumerate(around):
         same = around == own
         new = (own >= 0) & ~same[:quadrant].any(0)
         codes = _CORNERS[np.packbits(same, axis=0, bitorder="little")[0]]
         base = ((own * (height + 1) + row) * (part.width + 1) + col) * 8
-        found += [(base + code)[new & (code >= 0)] for code in codes.T]
-    return np.concatenate(found)
+        corners += [(base + code)[new & (code >= 0)] for code in codes.T]
+    return np.concatenate(corners)
 
 
 def _at(part: RunBlock, polygon: Ints, row: Ints, col: Ints, height: int) -> Ints:

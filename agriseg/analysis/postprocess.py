@@ -154,8 +154,8 @@ def _without_small(smooth: MaskSource, store: BlockStore, mmu_m2: float, rows: i
     small = np.append(patches.square_metres < mmu_m2, False)
     of_piece = np.append(patches.of_piece, -1)
     for part in run_blocks(smooth, rows):
-        given = part.paint(small[of_piece[part.piece]])
-        store.write("large", part.strip.row_off, np.where(given, np.uint8(NODATA), part.strip.mask)[None])
+        in_small = part.paint(small[of_piece[part.piece]])
+        store.write("large", part.strip.row_off, np.where(in_small, np.uint8(NODATA), part.strip.mask)[None])
     reach_m = 2 * math.sqrt(mmu_m2)
     for strip in smooth.strips(rows):
         store.write("clean", strip.row_off, _filled(strip, store, scale, reach_m)[None])
@@ -191,8 +191,8 @@ def _filled(strip: MapStrip, store: BlockStore, scale: tuple[float, float], reac
             wide = _wider(slice(col.min(), col.max() + 1), side)
             place = row + start - top - high.start, col - wide.start
             class_id = _nearest(large[high, wide], *place, scale, reach_m, (up, side))
-            found = class_id != NODATA
-            out[row[found], col[found]] = class_id[found]
+            reached = class_id != NODATA
+            out[row[reached], col[reached]] = class_id[reached]
     return out
 
 

@@ -224,12 +224,14 @@ def _widest_place(shape: shapely.Geometry) -> NDArray[np.float64]:
 def _lonlat(crs: CRS, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """(2, N) degrees."""
     try:
-        found = np.round(warp(crs, "OGC:CRS84", x, y), _DECIMALS)
+        lonlat = np.round(warp(crs, "OGC:CRS84", x, y), _DECIMALS)
     except (CRSError, *GDAL_ERRORS) as error:
-        raise DataError("the map's CRS is not tied to the Earth, so no phone finds its scout points") from error
-    if not np.isfinite(found).all():
+        raise DataError(
+            "the map's CRS is not tied to the Earth, so scouting points have no longitude and latitude"
+        ) from error
+    if not np.isfinite(lonlat).all():
         raise DataError("scout points have no longitude and latitude in the map's CRS; is it the right one?")
-    return np.asarray(found)
+    return np.asarray(lonlat)
 
 
 def _area(square_metres: float) -> str:

@@ -76,22 +76,22 @@ class Severity:
             DataError: the map's ground is unknown, or a block cannot be decoded.
         """
         adds = _adds(source.legend, weights, ground)
-        found = np.zeros((*grid.shape, 3))
+        by_cell = np.zeros((*grid.shape, 3))
         other = len(source.legend)  # what is no class
         for strip in source.strips():
             areas = row_pixel_areas(source, strip.rows)[:, None]
             for cols in blocks(source.width):
                 kind = np.minimum(strip.mask[:, cols.start : cols.stop], other)
                 if (kind < other).any():
-                    place, by_class = grid.sums(strip.rows, cols, kind, other + 1, areas)
-                    found[place] += by_class @ adds
-        total = found.sum((0, 1))
-        few = found[..., 0] < LEAST_SHARE * grid.side**2
+                    cells, by_class = grid.sums(strip.rows, cols, kind, other + 1, areas)
+                    by_cell[cells] += by_class @ adds
+        total = by_cell.sum((0, 1))
+        few = by_cell[..., 0] < LEAST_SHARE * grid.side**2
         with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, no data
-            percent = np.stack([found[..., 2] / found[..., whole] for whole in (0, 1)])
+            percent = np.stack([by_cell[..., 2] / by_cell[..., whole] for whole in (0, 1)])
             field, canopy = total[2] / total[:2]
         percent[:, few] = math.nan
-        return cls(grid, percent.astype(np.float32), found[..., 0].copy(), float(field), float(canopy))
+        return cls(grid, percent.astype(np.float32), by_cell[..., 0].copy(), float(field), float(canopy))
 
     def of_field_alone(self) -> "Severity":
         """The same without shares of a canopy, where nobody knows what is ground."""
@@ -166,7 +166,7 @@ def mean_of(path: Path, source: MaskSource, grid: CellGrid) -> tuple[NDArray[np.
     """
     info = RasterInfo.read(path)
     _check_ground(info, source)
-    found = np.zeros((*grid.shape, 2))
+    by_cell = np.zeros((*grid.shape, 2))
     with Reader(Source(info, (1,), ValidityRule.of(info), source.width, source.height)) as reader:
         for strip in source.strips(_ROWS):
             areas = row_pixel_areas(source, strip.rows)[:, None]
@@ -177,12 +177,12 @@ def mean_of(path: Path, source: MaskSource, grid: CellGrid) -> tuple[NDArray[np.
                 if (here := valid[:, part]).any():
                     value = np.where(here, numbers.pixels[0, :, part], 0).astype(np.float64)
                     for index, weight in enumerate((areas, areas * value)):
-                        place, sums = grid.sums(strip.rows, cols, here.view(np.uint8), 2, weight)
-                        found[(*place, index)] += sums[..., 1]
+                        cells, sums = grid.sums(strip.rows, cols, here.view(np.uint8), 2, weight)
+                        by_cell[(*cells, index)] += sums[..., 1]
     with np.errstate(invalid="ignore"):
-        mean = found[..., 1] / found[..., 0]
-    mean[found[..., 0] < LEAST_SHARE * grid.side**2] = math.nan
-    return mean, found[..., 0].copy()
+        mean = by_cell[..., 1] / by_cell[..., 0]
+    mean[by_cell[..., 0] < LEAST_SHARE * grid.side**2] = math.nan
+    return mean, by_cell[..., 0].copy()
 
 
 def _adds(legend: Legend, weights: Mapping[str, float], ground: Collection[int]) -> NDArray[np.float64]:

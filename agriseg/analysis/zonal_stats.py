@@ -56,17 +56,17 @@ class ZonalStats:
         """
         weights = np.ones(len(mask)) if areas is None else areas
         present = [k for k in range(classes) if (mask == k).any()] if mask.size else []
-        found = cls.none(classes, ground=areas is not None)
+        stats = cls.none(classes, ground=areas is not None)
         doubt = confidence < _SURE
         for k in present:
             member = mask == k
             in_row = member.sum(1, dtype=np.int64)
-            found.pixels[k] = in_row.sum()
-            found.confidence[k] = np.einsum("hw,hw->", member, confidence, dtype=np.float64) * CONFIDENCE_STEP
-            found.doubtful[k] = weights @ (member & doubt).sum(1, dtype=np.int64)
-            if found.square_metres is not None:
-                found.square_metres[k] = weights @ in_row
-        return found
+            stats.pixels[k] = in_row.sum()
+            stats.confidence[k] = np.einsum("hw,hw->", member, confidence, dtype=np.float64) * CONFIDENCE_STEP
+            stats.doubtful[k] = weights @ (member & doubt).sum(1, dtype=np.int64)
+            if stats.square_metres is not None:
+                stats.square_metres[k] = weights @ in_row
+        return stats
 
     def __add__(self, other: Self) -> Self:
         mine, others = self.square_metres, other.square_metres
@@ -130,9 +130,9 @@ class _PolygonMask:
         here = rasterio.Affine.translation(cols.start, strip.row_off + rows.start)
         inside = rasterize([self.shape], shape, transform=here, dtype="uint8").astype(bool)
         mask = np.where(inside, strip.mask[rows, cols], NODATA).astype(np.uint8)
-        found = ZonalStats.of(mask, strip.confidence[rows, cols], None if areas is None else areas[rows], classes)
-        return _with_cover(found, int(inside.sum()))
+        stats = ZonalStats.of(mask, strip.confidence[rows, cols], None if areas is None else areas[rows], classes)
+        return _with_cover(stats, int(inside.sum()))
 
 
-def _with_cover(found: ZonalStats, covered: int) -> ZonalStats:
-    return ZonalStats(found.pixels, found.square_metres, found.confidence, found.doubtful, covered)
+def _with_cover(stats: ZonalStats, covered: int) -> ZonalStats:
+    return ZonalStats(stats.pixels, stats.square_metres, stats.confidence, stats.doubtful, covered)

@@ -24,7 +24,7 @@ MOST_METRES, MOST_PIXELS = 3.0, 30.0
 
 _SMALL = 0.5  # px of shift that nearest pixels cannot show
 _DISTORTED = 1.0  # px of spread
-_EDGES = 0.1  # share of the changed pixels that is told
+_EDGES = 0.1  # share of the changed pixels, above which a warning is given
 
 
 @dataclass(frozen=True)
@@ -103,18 +103,18 @@ def _counted(pair: MapPair, before: DatedMap, after: DatedMap, warnings: list[st
     return transitions
 
 
-def _facts(found: Transitions) -> dict[str, Any]:
+def _facts(transitions: Transitions) -> dict[str, Any]:
     """Transitions as JSON values of the record."""
-    metres = found.square_metres
+    metres = transitions.square_metres
     return {
-        "classes": [_renamed(asdict(each), name="class") for each in found.classes()],
-        "class_names": list(found.legend.names),
-        "matrix_px": found.pixels[:-1, :-1].tolist(),
+        "classes": [_renamed(asdict(each), name="class") for each in transitions.classes()],
+        "class_names": list(transitions.legend.names),
+        "matrix_px": transitions.pixels[:-1, :-1].tolist(),
         "matrix_m2": None if metres is None else metres[:-1, :-1].round(4).tolist(),
-        "unchanged_share": round(found.unchanged_share, 8),
-        "changed_pixels": found.changed_pixels,
-        "edge_pixels": found.edge_pixels,
-        "one_date_only": dict(zip(("earlier", "later"), map(asdict, found.one_date()), strict=True)),
+        "unchanged_share": round(transitions.unchanged_share, 8),
+        "changed_pixels": transitions.changed_pixels,
+        "edge_pixels": transitions.edge_pixels,
+        "one_date_only": dict(zip(("earlier", "later"), map(asdict, transitions.one_date()), strict=True)),
     }
 
 
@@ -166,16 +166,16 @@ def _length(shift: Shift) -> str:
     return pixels if shift.metres is None else f"{shift.metres:.2f} m ({pixels})"
 
 
-def _write(folder: Path, stem: str, dates: MapPair, found: Transitions) -> None:
+def _write(folder: Path, stem: str, pair: MapPair, transitions: Transitions) -> None:
     """The layer of transitions with its legend, and the table."""
-    legend = transition_legend(found.legend)
+    legend = transition_legend(transitions.legend)
     names = {f"CLASS_{entry.id}": entry.name for entry in legend}
     layer = Layer(
-        stem, dates.georeference, ("change",), Resampling.mode, legend.colormap, tags={"AREA_OR_POINT": "Area"},
+        stem, pair.georeference, ("change",), Resampling.mode, legend.colormap, tags={"AREA_OR_POINT": "Area"},
         band_tags=names,
     )  # fmt: skip
-    path, _ = write_cog(dates, layer, folder, torch.get_num_threads())
-    rows = [astuple(each) for each in found.pairs()]
+    path, _ = write_cog(pair, layer, folder, torch.get_num_threads())
+    rows = [astuple(each) for each in transitions.pairs()]
     files.write_text(folder / f"{stem}.csv", csv_text(("from", "to", "pixels", "ha"), rows))
     files.write_text(folder / f"{stem}.qml", qgis_style(legend))
     files.write_text(beside(path), category_names(legend, path))

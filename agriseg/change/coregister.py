@@ -105,17 +105,17 @@ def measure_shift(earlier: Source, later: Source, grid: Georeference, window: Wi
     pair = _Pair(earlier, later, grid, window)
     coarse = min(_COARSE, short // LEAST_SIDE)
     rough = coarse * _rough(pair.spectra(coarse))
-    found = rough + np.array([_peak(each, _RADIUS) for each in pair.spectra(1, rough)]).reshape(-1, 2)
-    agreeing = _agreeing(found)
-    if agreeing.sum() < max(LEAST_PATCHES, LEAST_AGREEMENT * len(found)):
+    shifts = rough + np.array([_peak(each, _RADIUS) for each in pair.spectra(1, rough)]).reshape(-1, 2)
+    agreeing = _agreeing(shifts)
+    if agreeing.sum() < max(LEAST_PATCHES, LEAST_AGREEMENT * len(shifts)):
         raise NoCommonGround(
             f"{both}: the two images do not show the same ground, or too much has changed: {agreeing.sum()} of "
-            f"{len(found)} patches agree on a shift; --no-align takes them as they lie"
+            f"{len(shifts)} patches agree on a shift; --no-align takes them as they lie"
         )
-    rows, cols = (float(axis) for axis in np.median(found[agreeing], axis=0).round(3) + 0.0)  # no -0
-    spread = float(np.median(np.hypot(*(found[agreeing] - (rows, cols)).T)))
+    rows, cols = (float(axis) for axis in np.median(shifts[agreeing], axis=0).round(3) + 0.0)  # no -0
+    spread = float(np.median(np.hypot(*(shifts[agreeing] - (rows, cols)).T)))
     east, north = _on_the_ground(grid, window, rows, cols)
-    return Shift(cols, rows, east, north, float(agreeing.mean()), len(found), spread)
+    return Shift(cols, rows, east, north, float(agreeing.mean()), len(shifts), spread)
 
 
 class _Pair:
@@ -192,10 +192,10 @@ def _peak(spectrum: Spectrum, radius: int) -> NDArray[np.float64]:
     return highest + steps[np.array(np.unravel_index(fine.argmax(), fine.shape))]
 
 
-def _agreeing(found: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _agreeing(shifts: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which shifts (P, 2) are near the one that has most others near it."""
-    near = np.hypot(*(found[:, None] - found[None]).transpose(2, 0, 1)) <= AGREE_PX
-    return near[near.sum(1).argmax()] if len(found) else np.zeros(0, bool)
+    near = np.hypot(*(shifts[:, None] - shifts[None]).transpose(2, 0, 1)) <= AGREE_PX
+    return near[near.sum(1).argmax()] if len(shifts) else np.zeros(0, bool)
 
 
 def _on_the_ground(grid: Georeference, window: Window, rows: float, cols: float) -> tuple[float | None, float | None]:

@@ -35,11 +35,11 @@ class DatedMap:
     image: Path
 
     @classmethod
-    def of(cls, place: Path, image: Path | None, name: str) -> "DatedMap":
+    def of(cls, path: Path, image: Path | None, name: str) -> "DatedMap":
         """The one map in a folder, or that of a record.
 
         Args:
-            place: of it.
+            path: of the folder or the record.
             image: where it is now; None takes the record's word.
             name: earlier or later.
 
@@ -48,9 +48,9 @@ class DatedMap:
             InputMissing: no map, or no image.
             DataError: the record is damaged.
         """
-        records = find_records(place)
+        records = find_records(path)
         if len(records) > 1:
-            raise UsageError(f"{place}: holds {len(records)} maps; name the record of one, such as {records[0].name}")
+            raise UsageError(f"{path}: holds {len(records)} maps; name the record of one, such as {records[0].name}")
         map_ = FinishedMap.of(records[0])
         image = Path(map_.record.input.path) if image is None else image
         if not image.is_file():

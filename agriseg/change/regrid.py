@@ -102,11 +102,11 @@ def overlap(
     """
     edges = (np.linspace(-0.5, length - 0.5, 21) for length in reversed(size_there))
     places = GridTransform(there, here).at(*np.meshgrid(*edges, indexing="ij"))
-    found = [axis[np.isfinite(axis)] for axis in places]
-    if not all(len(axis) for axis in found):
+    finite = [axis[np.isfinite(axis)] for axis in places]
+    if not all(len(axis) for axis in finite):
         return None
-    top, left = (math.floor(axis.min() + 0.5 + _SLACK) for axis in found)
-    bottom, right = (math.ceil(axis.max() + 0.5 - _SLACK) for axis in found)
+    top, left = (math.floor(axis.min() + 0.5 + _SLACK) for axis in finite)
+    bottom, right = (math.ceil(axis.max() + 0.5 - _SLACK) for axis in finite)
     top, left, bottom, right = max(top, 0), max(left, 0), min(bottom, size[1]), min(right, size[0])
     return Window(left, top, right - left, bottom - top) if left < right and top < bottom else None
 

@@ -242,10 +242,10 @@ class MapPair:
         cols = _within(range(right.min(), right.max() + 1), self._later.width)
         if not rows or not cols:
             return np.full(np.broadcast_shapes(row.shape, col.shape), self._size, np.uint8)
-        found = self._classes(1, rows, cols)
+        classes = self._classes(1, rows, cols)
         inside = (down >= rows.start) & (down < rows.stop) & (right >= cols.start) & (right < cols.stop)
         down, right = np.clip(down - rows.start, 0, len(rows) - 1), np.clip(right - cols.start, 0, len(cols) - 1)
-        return np.asarray(np.where(inside, found[down, right], self._size), np.uint8)
+        return np.asarray(np.where(inside, classes[down, right], self._size), np.uint8)
 
     def _classes(self, date: int, rows: range, cols: range) -> NDArray[np.uint8]:
         """Classes of a map as the earlier legend counts them."""

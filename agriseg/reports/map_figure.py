@@ -268,7 +268,7 @@ def _lonlat(
     """(2, rows, cols) degrees, OGC:CRS84; None where the CRS has no way to them."""
     x, y = transform @ (np.broadcast_to(cols, (len(rows), len(cols))), rows[:, None])
     try:
-        found = np.array(warp(crs, "OGC:CRS84", x.ravel().tolist(), np.broadcast_to(y, x.shape).ravel().tolist()))
+        lonlat = np.array(warp(crs, "OGC:CRS84", x.ravel().tolist(), np.broadcast_to(y, x.shape).ravel().tolist()))
     except (CRSError, *GDAL_ERRORS):  # not tied to the Earth
         return None
-    return found.reshape(2, *x.shape) if np.isfinite(found).all() else None
+    return lonlat.reshape(2, *x.shape) if np.isfinite(lonlat).all() else None

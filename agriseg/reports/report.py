@@ -90,14 +90,16 @@ def _photo(run: FinishedMap) -> Path | None:
     return path if path.is_file() else None
 
 
-def _earlier(place: Path | None, record: Path, now: FinishedMap, warnings: list[str]) -> MapSummary | None:
-    if place is None:
+def _earlier(previous: Path | None, record: Path, now: FinishedMap, warnings: list[str]) -> MapSummary | None:
+    if previous is None:
         return None
-    records = find_records(place)
+    records = find_records(previous)
     if len(records) > 1:
-        raise UsageError(f"--previous {place}: holds {len(records)} maps; name the record of one, such as {records[0]}")
+        raise UsageError(
+            f"--previous {previous}: holds {len(records)} maps; name the record of one, such as {records[0]}"
+        )
     if records[0].samefile(record):
-        raise UsageError(f"--previous {place}: is the map itself; name that of an earlier date")
+        raise UsageError(f"--previous {previous}: is the map itself; name that of an earlier date")
     run, layers, _ = finished_run(records[0])
     check_trend(run, now)
     days = [each.record.input.acquired for each in (run, now)]

@@ -89,21 +89,21 @@ def season_page(visits: Sequence[TimelineEntry], words: Translator) -> str:
 
 
 def _series(visits: Sequence[TimelineEntry]) -> dict[str, dict[date, float]]:
-    """Hectares by day: of what is affected in each field; where that was not said, of each class in all fields."""
-    found: dict[str, dict[date, float]] = {}
-    told = any(visit.numbers.affected for visit in visits)
+    """Hectares by day: of the affected classes in each field; without affected classes, of each class in all fields."""
+    series: dict[str, dict[date, float]] = {}
+    by_field = any(visit.numbers.affected for visit in visits)
     for visit in visits:
         numbers = visit.numbers
-        if told:
+        if by_field:
             values: Mapping[str, float | None] = {visit.field: numbers.affected_hectares}
         else:
             values = {row.class_name: row.hectares for row in numbers.rows}
         for name, hectares in values.items():
             if hectares is not None:
-                line = found.setdefault(name, {})
-                line[visit.day] = hectares + (0 if told else line.get(visit.day, 0))
-    tallest = sorted(found, key=lambda name: -max(found[name].values()))[:_MOST_LINES]
-    return {name: found[name] for name in found if name in tallest}
+                line = series.setdefault(name, {})
+                line[visit.day] = hectares + (0 if by_field else line.get(visit.day, 0))
+    tallest = sorted(series, key=lambda name: -max(series[name].values()))[:_MOST_LINES]
+    return {name: series[name] for name in series if name in tallest}
 
 
 def _chart(visits: Sequence[TimelineEntry], words: Translator) -> Chart | None:
@@ -115,28 +115,28 @@ def _chart(visits: Sequence[TimelineEntry], words: Translator) -> Chart | None:
         return None
     first, span = days[0], (days[-1] - days[0]).days
 
-    def place(day: date, value: float) -> tuple[float, float]:
+    def point(day: date, value: float) -> tuple[float, float]:
         across = _LEFT + (_WIDTH - _LEFT - _RIGHT) * (day - first).days / span
         return round(across, 1), round(_TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - value / highest), 1)
 
     colours = [entry.colour for entry in Legend.from_names([str(k) for k in range(len(series))])]
     lines = []
     for index, (name, values) in enumerate(series.items()):
-        points = tuple(place(day, values[day]) for day in sorted(values))
+        points = tuple(point(day, values[day]) for day in sorted(values))
         path = "M" + "L".join(f"{x} {y}" for x, y in points)
         lines.append(Line(name, colours[index], _DASHES[index // 7 % len(_DASHES)], path, points, points[-1][1]))
-    ticks = [(place(first, highest * k / _TICKS)[1], words.area(highest * k / _TICKS)) for k in range(_TICKS + 1)]
-    labels = _apart([(place(day, 0)[0], day.isoformat()) for day in days])
+    ticks = [(point(first, highest * k / _TICKS)[1], words.area(highest * k / _TICKS)) for k in range(_TICKS + 1)]
+    labels = _apart([(point(day, 0)[0], day.isoformat()) for day in days])
     return Chart(tuple(lines), tuple(ticks), tuple(labels), any(visit.numbers.affected for visit in visits))
 
 
 def _apart(labels: list[tuple[float, str]], least: float = 80) -> list[tuple[float, str]]:
     """Those labels that have room beside the ones before."""
-    kept: list[tuple[float, str]] = []
-    for place, text in labels:
-        if not kept or place - kept[-1][0] >= least:
-            kept.append((place, text))
-    return kept
+    shown: list[tuple[float, str]] = []
+    for column, text in labels:
+        if not shown or column - shown[-1][0] >= least:
+            shown.append((column, text))
+    return shown
 
 
 def _table(visits: Sequence[TimelineEntry], words: Translator) -> Table:

@@ -31,8 +31,8 @@ class Translator:
 
     def __call__(self, text: str, **values: object) -> str:
         """A sentence with `{name}` for values, which is its own English."""
-        told = text if self.lang == "en" else catalogue()[text]
-        return told.format(**values)
+        sentence = text if self.lang == "en" else catalogue()[text]
+        return sentence.format(**values)
 
     def label(self, text: str) -> str:
         """A title that a layer gives: translated if the catalogue has it."""
@@ -54,10 +54,10 @@ class Translator:
 
     def long_area(self, hectares: float) -> str:
         """The same, in Chinese with mu, which farmers there count in."""
-        told = self.area(hectares)
+        area = self.area(hectares)
         if self.lang == "en" or hectares < _SMALL_HA:
-            return told
-        return self("{area} ({mu} mu)", area=told, mu=f"{hectares * _MU:,.1f}")
+            return area
+        return self("{area} ({mu} mu)", area=area, mu=f"{hectares * _MU:,.1f}")
 
     def percent(self, share: float | None) -> str:
         """A share of 0 to 1: `3.1 %`."""
@@ -80,5 +80,5 @@ class Translator:
 @cache
 def catalogue() -> dict[str, str]:
     """English to Chinese."""
-    found: dict[str, str] = json.loads(package_files("agriseg").joinpath("data/words.zh.json").read_text("utf-8"))
-    return found
+    sentences: dict[str, str] = json.loads(package_files("agriseg").joinpath("data/words.zh.json").read_text("utf-8"))
+    return sentences
