@@ -202,7 +202,7 @@ def test_every_transition_is_counted_as_numpy_counts_it(
         assert found.square_metres[one, two] == pytest.approx(areas @ member.sum(1), rel=1e-9)
     valid = (before < 3) & (after < 3)
     assert found.valid_pixels == valid.sum()
-    assert sum(row.ha for row in found.pairs()) == pytest.approx(areas @ valid.sum(1) / 1e4, rel=1e-6)
+    assert sum(hectares for *_, hectares in found.pairs()) == pytest.approx(areas @ valid.sum(1) / 1e4, rel=1e-6)
     np.testing.assert_array_equal(layer, np.where(valid, np.where(before == after, 0, 3 * before + after + 1), 255))
     edges = [
         np.any([slid(classes_, r, c) == other for r, c in BESIDE], axis=0)

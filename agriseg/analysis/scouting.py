@@ -1,5 +1,6 @@
 """The layer of scouting points: the few places of a map that are worth a walk."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,18 +38,18 @@ class ScoutPoint:
         class_name: what it is in.
         area_m2: of the patch it stands for, square metres.
         confidence: mean of that patch, 0 to 1.
-        x, y: in the map's CRS; the widest place of the patch.
         lon, lat: OGC:CRS84, degrees to 7 decimals.
+        x, y: in the map's CRS, the widest place of the patch; NaN for a point of a record.
     """
 
     number: int
     class_name: str
     area_m2: float
     confidence: float
-    x: float
-    y: float
     lon: float
     lat: float
+    x: float = math.nan
+    y: float = math.nan
 
     def as_dict(self) -> dict[str, Any]:
         """Columns of its feature, but for its place in the map's CRS."""
@@ -62,6 +63,11 @@ class ScoutPoint:
             "name": f"{self.number} {self.class_name}",
             "desc": f"{_area(self.area_m2)} of {self.class_name}, {100 * self.confidence:.0f} % sure",
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ScoutPoint":
+        """Read `as_dict`."""
+        return cls(*(values[name] for name in ("number", "class", "area_m2", "confidence", "lon", "lat")))
 
 
 @dataclass(frozen=True)
@@ -101,34 +107,15 @@ def build(context: LayerContext) -> LayerResult | None:
     return LayerResult({**facts, "scout": rows}, (layer,))
 
 
-@dataclass(frozen=True)
-class RecordedPoint:
-    """A scouting point, or the largest affected patch, as the layers' record holds it; see `ScoutPoint`."""
-
-    number: int
-    class_name: str
-    area_m2: float
-    confidence: float
-    lon: float
-    lat: float
-    name: str
-    desc: str
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RecordedPoint":
-        """Read `ScoutPoint.as_dict`."""
-        return cls(**{("class_name" if name == "class" else name): value for name, value in values.items()})
-
-
-def recorded_points(record: LayersRecord) -> tuple[RecordedPoint, ...]:
+def recorded_points(record: LayersRecord) -> tuple[ScoutPoint, ...]:
     """The scouting points; empty without any."""
-    return tuple(map(RecordedPoint.from_dict, record.facts.get("scout", ())))
+    return tuple(map(ScoutPoint.from_dict, record.facts.get("scout", ())))
 
 
-def recorded_largest(record: LayersRecord) -> RecordedPoint | None:
+def recorded_largest(record: LayersRecord) -> ScoutPoint | None:
     """The largest affected patch; None without any."""
     values = record.facts.get("largest")
-    return None if values is None else RecordedPoint.from_dict(values)
+    return None if values is None else ScoutPoint.from_dict(values)
 
 
 def scout(
@@ -192,7 +179,7 @@ def _points(
             number, str(columns["class_name"][patch]), float(columns["area_m2"][patch]),
             float(columns["mean_confidence"][patch]), *map(float, place),
         )
-        for number, (patch, *place) in enumerate(zip(patches, x, y, lon, lat, strict=True), 1)
+        for number, (patch, *place) in enumerate(zip(patches, lon, lat, x, y, strict=True), 1)
     )  # fmt: skip
 
 

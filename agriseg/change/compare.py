@@ -1,7 +1,7 @@
 """Change detection: two finished maps of one field are compared after the shift between their images is corrected."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def make_change(
             return {
                 "earlier": before.as_dict(), "later": after.as_dict(),
                 "shift": None if shift is None else {**asdict(shift), "taken_out": options.align},
-                **_facts(transitions), "warnings": warnings,
+                **transitions.as_dict(), "warnings": warnings,
             }  # fmt: skip
 
         return publish(stem, CHANGE, make, overwrite=overwrite)
@@ -101,26 +101,6 @@ def _counted(pair: MapPair, before: DatedMap, after: DatedMap, warnings: list[st
             "dates show; a displacement of one pixel explains them"
         )
     return transitions
-
-
-def _facts(transitions: Transitions) -> dict[str, Any]:
-    """Transitions as JSON values of the record."""
-    metres = transitions.square_metres
-    return {
-        "classes": [_renamed(asdict(each), name="class") for each in transitions.classes()],
-        "class_names": list(transitions.legend.names),
-        "matrix_px": transitions.pixels[:-1, :-1].tolist(),
-        "matrix_m2": None if metres is None else metres[:-1, :-1].round(4).tolist(),
-        "unchanged_share": round(transitions.unchanged_share, 8),
-        "changed_pixels": transitions.changed_pixels,
-        "edge_pixels": transitions.edge_pixels,
-        "one_date_only": dict(zip(("earlier", "later"), map(asdict, transitions.one_date()), strict=True)),
-    }
-
-
-def _renamed(values: dict[str, Any], **keys: str) -> dict[str, Any]:
-    """JSON values with other keys, where these are Python keywords."""
-    return {keys.get(name, name): value for name, value in values.items()}
 
 
 def _measured(before: DatedMap, after: DatedMap, warnings: list[str], *, align: bool) -> Shift | None:
@@ -175,7 +155,6 @@ def _write(folder: Path, stem: str, pair: MapPair, transitions: Transitions) -> 
         band_tags=names,
     )  # fmt: skip
     path, _ = write_cog(pair, layer, folder, torch.get_num_threads())
-    rows = [astuple(each) for each in transitions.pairs()]
-    files.write_text(folder / f"{stem}.csv", csv_text(("from", "to", "pixels", "ha"), rows))
+    files.write_text(folder / f"{stem}.csv", csv_text(("from", "to", "pixels", "ha"), transitions.pairs()))
     files.write_text(folder / f"{stem}.qml", qgis_style(legend))
     files.write_text(beside(path), category_names(legend, path))

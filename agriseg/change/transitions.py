@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -38,36 +39,6 @@ def transition_legend(legend: Legend) -> Legend:
 
 
 @dataclass(frozen=True)
-class ClassTransition:
-    """Pixels and hectares that were of one class and are of another, or the same; None where the ground is unknown."""
-
-    before: str
-    after: str
-    pixels: int
-    ha: float | None
-
-
-@dataclass(frozen=True)
-class ClassBalance:
-    """Hectares of a class at each date, gained, lost, and gained less lost; None where the ground is unknown."""
-
-    name: str
-    earlier_ha: float | None = None
-    later_ha: float | None = None
-    gain_ha: float | None = None
-    loss_ha: float | None = None
-    net_ha: float | None = None
-
-
-@dataclass(frozen=True)
-class OneDate:
-    """Pixels and hectares with data at one date only."""
-
-    pixels: int
-    ha: float | None
-
-
-@dataclass(frozen=True)
 class Transitions:
     """What became of what. Index K stands for no data at that date.
 
@@ -100,28 +71,43 @@ class Transitions:
         both = (self.pixels if self.square_metres is None else self.square_metres)[:-1, :-1]
         return float(both.trace() / both.sum())
 
-    def pairs(self) -> list[ClassTransition]:
-        """From each class to each class, itself among them; in the order of the legend."""
+    def pairs(self) -> list[tuple[str, str, int, float | None]]:
+        """From class, to class, pixels and hectares, for any two classes in the order of the legend."""
         return [
-            ClassTransition(one.name, two.name, int(self.pixels[one.id, two.id]), self._area(np.s_[one.id, two.id]))
+            (one.name, two.name, int(self.pixels[one.id, two.id]), self._area(np.s_[one.id, two.id]))
             for one, two in product(self.legend, self.legend)
         ]
 
-    def classes(self) -> list[ClassBalance]:
-        """Each class where both dates have data."""
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values of the record: classes, matrices, and what has data at one date only."""
+        metres = self.square_metres
+        one_date: dict[str, tuple[int | slice, int | slice]] = {"earlier": np.s_[:-1, -1], "later": np.s_[-1, :-1]}
+        return {
+            "classes": self._classes(),
+            "class_names": list(self.legend.names),
+            "matrix_px": self.pixels[:-1, :-1].tolist(),
+            "matrix_m2": None if metres is None else metres[:-1, :-1].round(4).tolist(),
+            "unchanged_share": round(self.unchanged_share, 8),
+            "changed_pixels": self.changed_pixels,
+            "edge_pixels": self.edge_pixels,
+            "one_date_only": {
+                name: {"pixels": int(self.pixels[part].sum()), "ha": self._area(part)}
+                for name, part in one_date.items()
+            },
+        }
+
+    def _classes(self) -> list[dict[str, Any]]:
+        """Hectares of each class at each date, gained, lost, and gained less lost; where both dates have data."""
+        names = ("earlier_ha", "later_ha", "gain_ha", "loss_ha", "net_ha")
         if self._hectares is None:
-            return [ClassBalance(entry.name) for entry in self.legend]
+            return [{"class": entry.name, **dict.fromkeys(names)} for entry in self.legend]
         both = self._hectares[:-1, :-1]
         before, after, same = both.sum(1), both.sum(0), both.diagonal()
         table = np.stack([before, after, after - same, before - same, after - before], axis=1)
-        return [ClassBalance(entry.name, *map(_rounded, row)) for entry, row in zip(self.legend, table, strict=True)]
-
-    def one_date(self) -> tuple[OneDate, OneDate]:
-        """The earlier grid where only the earlier date has data, and where only the later has; they are no change."""
-        earlier, later = (
-            OneDate(int(self.pixels[part].sum()), self._area(part)) for part in (np.s_[:-1, -1], np.s_[-1, :-1])
-        )
-        return earlier, later
+        return [
+            {"class": entry.name, **dict(zip(names, map(_rounded, row), strict=True))}
+            for entry, row in zip(self.legend, table, strict=True)
+        ]
 
     def _area(self, part: tuple[int | slice, int | slice]) -> float | None:
         """Hectares of a part of the matrix."""
