@@ -1,6 +1,6 @@
-"""What is done of a map while it is being made: rows in the block store, an entry in the journal, answers.
+"""The checkpoint of a run: finished rows in the block store, an entry per band in the progress log, cached logits.
 
-Whoever knows the place and the key works on it: the run itself, the next one after a kill, workers of a cluster.
+A checkpoint has a storage and a key. The run itself, the next run after a kill, and workers of a cluster open it.
 """
 
 import hashlib
@@ -29,10 +29,10 @@ class RunCheckpoint:
 
     Args:
         prepared: the run.
-        place: where they are.
+        place: its storage.
 
     Raises:
-        one of `corruption_errors`: nothing of this run is there, or it is damaged.
+        one of `corruption_errors`: there is no checkpoint of this run, or it is damaged.
     """
 
     def __init__(self, prepared: MappingJob, place: Storage) -> None:
@@ -44,15 +44,15 @@ class RunCheckpoint:
         self._key = identity_of(prepared).key
         self._journal = ProgressLog(place, self._key)
         if not self._journal.is_mine:
-            raise ValueError("what is kept there is of another run")
+            raise ValueError("the checkpoint is of another run")
         self.store = BlockStore(place, plan.layers, plan.block_offset)
 
     @classmethod
     def create(cls, prepared: MappingJob, place: Storage) -> "RunCheckpoint":
-        """An empty one, in the stead of what is there.
+        """An empty checkpoint; replaces one that is there.
 
         Raises:
-            StorageError: the place did not take it.
+            StorageError: the storage cannot be written.
         """
         plan = prepared.plan
         delete_checkpoint(place)
@@ -71,17 +71,17 @@ class RunCheckpoint:
         return cls(prepared, place)
 
     def answers(self, who: str) -> LogitsCache:
-        """What the network has answered, for one that works in this place."""
+        """The cache of logits, for the worker `who`."""
         rows, cols = self._plan.grid.rows, self._plan.grid.cols
         shape = (self._classes, rows.length // rows.stride, cols.length // cols.stride)
         return LogitsCache(self.place, shape, self._key, who)
 
     def rows_of(self, band: int) -> range:
-        """Tile rows that lie under a band, those above it with weight in it too."""
+        """Tile rows that contribute to a band, also from above it."""
         return self._plan.without_carry(self.bands[band]).tiles
 
     def forget(self, missing: list[int]) -> None:
-        """Drop the answers that none of the bands still missing leans on."""
+        """Delete the cached logits that no missing band needs."""
         if missing:
             forget_all_but(self.place, range(self.rows_of(missing[0]).start, self._plan.tile_rows.stop))
 
@@ -89,10 +89,10 @@ class RunCheckpoint:
         """Store a band and record it.
 
         Raises:
-            StorageError: the place did not take it.
-            BusyError: the run is over.
+            StorageError: the storage cannot be written.
+            BusyError: another run uses the storage.
         """
-        if not self._journal.is_mine:  # a run that was told to end, and whose worker was not
+        if not self._journal.is_mine:  # the run was stopped, and this worker was not
             raise BusyError(f"{self.place.address}: another run works there by now")
         row_off = decided.band.rows[0] - self._plan.roi.row_off
         for name, rows in decided.layers.items():
@@ -106,11 +106,11 @@ class RunCheckpoint:
 
     @property
     def recorded(self) -> list[int]:
-        """Bands that have an entry, whether it checks or not."""
+        """Bands that have an entry, valid or not."""
         return [index for index in self._journal.numbers if index < len(self.bands)]
 
     def find(self, index: int) -> PixelCounts | None:
-        """What a recorded band shows, counted anew; None if it is not recorded or its rows are not what was written."""
+        """Counts of a recorded band, from its rows; None if it has no entry, or its rows have another checksum."""
         entry = self._journal.find(index)
         if entry is None:
             return None
@@ -133,18 +133,18 @@ class RunCheckpoint:
 
 
 def delete_checkpoint(place: Storage) -> None:
-    """Delete all that an archive keeps; first what says that it is one."""
+    """Delete a checkpoint; its progress log first, without which it is none."""
     for name in ("journal", "blocks", "answers", UNDER_WAY):
         place.delete(name)
 
 
 def corruption_errors(place: Storage) -> tuple[type[BaseException], ...]:
-    """What zarr and JSON let out over a place that a kill or a disk has spoilt."""
+    """Errors that zarr and JSON raise on a checkpoint that a kill or a disk has damaged."""
     return (*place.errors, RuntimeError, ValueError, KeyError, TypeError)  # RuntimeError: a cut block, by numcodecs
 
 
 def _doubtful(layers: Mapping[str, NDArray[np.uint8]]) -> int:
-    """Pixels with little confidence; no data has the highest number of all."""
+    """Number of pixels with a confidence below 0.7; nodata is the highest value."""
     return int(np.count_nonzero(layers["confidence"] < round(DOUBTFUL / CONFIDENCE_STEP)))
 
 

@@ -1,4 +1,4 @@
-"""The model of a worker: loaded once in each process."""
+"""The model of a worker, loaded once per process."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -8,7 +8,7 @@ from agriseg.raster.identity import FileStamp
 
 
 def cached_model(path: Path) -> SegmentationModel:
-    """A model, for a task: a process loads it once, unless the file changes."""
+    """The model in a file; a process loads it again only if the file changes."""
     return _loaded(path, FileStamp.of_files([path]))
 
 

@@ -13,13 +13,13 @@ from agriseg.maps.record import ClassCount, PixelTotals
 
 @dataclass(frozen=True)
 class PixelCounts:
-    """Some rows of a map, or all of it.
+    """Counts of some rows of a map, or of the whole map.
 
     Args:
         area: pixels and ground of each class.
         tiles: tiles that went through the network.
         doubtful: pixels with a confidence below 0.7.
-        lost: windows of the map whose pixels could not be read; those of neighbours may share pixels.
+        lost: windows of the map whose pixels could not be read; neighbouring windows may overlap.
     """
 
     area: Area
@@ -51,7 +51,7 @@ class PixelCounts:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must know of it."""
+        """Warnings for the reader of the map."""
         if not self.lost:
             return []
         return [
@@ -66,7 +66,7 @@ def windows_from_json(listed: Iterable[Sequence[int]]) -> tuple[Window, ...]:
 
 
 def _covered(parts: tuple[Window, ...]) -> int:
-    """Pixels under windows, each once."""
+    """Number of pixels that the windows cover; overlaps count once."""
     if not parts:
         return 0
     # Corners of all windows cut the plane into cells that are wholly inside a window or outside.

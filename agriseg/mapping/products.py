@@ -1,4 +1,4 @@
-"""The files of a map, made and verified in the working folder before any of them gets its name."""
+"""Writes and verifies the files of a map as drafts in the working folder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from agriseg.run_layers import RUN_LAYERS, RunLayer
 from agriseg.storage.blocks import BlockStore
 
 BIN_COUNTS = 10
-"""Counts of the confidence layer (0.04) in a bin of its histogram; 25 bins, the last with certainty itself."""
+"""Steps of the confidence layer per bin of its histogram: 25 bins of 0.04; the last contains confidence 1."""
 _CERTAIN = round(1 / CONFIDENCE_STEP)
 
 
 @dataclass(frozen=True)
 class Products:
-    """What is ready to get its name.
+    """The drafts of the files of a map.
 
     Args:
         files: in the working folder; each is called as the output is, but for the stem.
@@ -45,7 +45,7 @@ class Products:
 def write_products(
     prepared: MappingJob, store: BlockStore, folder: Path, pixels: PixelTotals, *, pictures: bool
 ) -> Products:
-    """Make the layers, their legends and the quick looks of a map.
+    """Write the layers, their legends and the quick looks of a map.
 
     Args:
         prepared: the run.
@@ -88,7 +88,7 @@ def write_products(
 
 
 class _Seen:
-    """Rows that are shown to somebody the first time they are read, from top to bottom."""
+    """Rows that call `show` when they are first read, from top to bottom."""
 
     def __init__(self, rows: RowSource, show: Callable[[NDArray[np.uint8]], None]) -> None:
         self.height, self.width, self.bands, self.dtype, self.nodata = (
@@ -105,7 +105,7 @@ class _Seen:
 
 
 def _verified(rows: RowSource, layer: Layer, folder: Path, pixels: PixelTotals) -> Path:
-    """A file whose nodata pixels are those of the account."""
+    """Write a layer, and check its number of nodata pixels."""
     path, nodata = write_cog(rows, layer, folder, torch.get_num_threads())
     expected = pixels.nodata + pixels.failed
     if nodata != expected:
@@ -114,7 +114,7 @@ def _verified(rows: RowSource, layer: Layer, folder: Path, pixels: PixelTotals) 
 
 
 def _published(layer: RunLayer, prepared: MappingJob) -> Layer:
-    """How a layer becomes a file."""
+    """The GeoTIFF of a layer."""
     model, palette = prepared.model, layer.style == "palette"
     return Layer(
         layer.name, prepared.georeference, layer.band_names(model.legend), Resampling[layer.resampling],
@@ -125,7 +125,7 @@ def _published(layer: RunLayer, prepared: MappingJob) -> Layer:
 
 
 def _binned(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pixels in each bin, of pixels by count; certainty belongs to the last bin, nodata to none."""
+    """Pixels per bin, from pixels per value; confidence 1 belongs to the last bin, nodata to none."""
     known = counts[: _CERTAIN + 1].copy()
     known[_CERTAIN - 1] += known[_CERTAIN]
     if counts[_CERTAIN + 1 : NODATA].any():

@@ -1,4 +1,4 @@
-"""One raster end to end: read, map, publish, record."""
+"""Maps one raster: read, predict, publish, record."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -94,13 +94,13 @@ class RunReport:
 
 @dataclass(frozen=True)
 class Execution:
-    """How a run goes about its work; none of it changes the map.
+    """How a run is executed; nothing here changes the map.
 
     Args:
         crew: workers that share the bands; None for this process alone.
-        work: address of a bucket for what a run keeps while it lasts; None for a folder beside the outputs.
-        resume: take up what an earlier run has left.
-        watch: shown the logits that decide, each once, in this process; so no earlier run is taken up.
+        work: address of a bucket for the checkpoint; None for a folder beside the outputs.
+        resume: continue from the checkpoint of an earlier run.
+        watch: called with the blended logits, once each, in this process; such a run does not resume.
     """
 
     crew: WorkerPool | None = None
@@ -109,7 +109,7 @@ class Execution:
     watch: LogitsObserver | None = None
 
     def place(self, outputs: Outputs) -> Storage:
-        """Where finished bands of a run are kept."""
+        """Storage of the checkpoint."""
         if self.work is None:
             return FolderStorage(outputs.working)
         return storage_at(f"{self.work.rstrip('/')}/{outputs.stem}.agriseg")
@@ -154,7 +154,7 @@ def run(
     prepared: MappingJob, outputs: Outputs, progress: Progress | None = None, manner: Execution = Execution(), *,
     standard: PublishPolicy = _ANY_MAP,
 ) -> RunReport:  # fmt: skip
-    """Map a prepared raster; see `segment`. A map that the standard refuses is published in its quarantine.
+    """Map a prepared raster; see `segment`. A map with a refused verdict is published in the quarantine.
 
     When the device's memory holds not even one tile, tiles become smaller, or the CPU takes over, as far as the user
     has left that open.

@@ -33,7 +33,7 @@ from agriseg.vectors.identity import file_content
 
 _SAME_MACHINE = 0.0
 _OTHER_MACHINE = 1e-3
-"""Share of a tile's pixels that another version, device or number of threads may decide otherwise."""
+"""Share of a tile's pixels that may differ with another version, device or number of threads."""
 _ROWS = 512  # read at once
 
 
@@ -76,7 +76,7 @@ def verify(
             yield finding
         yield from _strays(Stem.of(path))
         if damaged:
-            continue  # what a map should be cannot be learnt from files that are not it
+            continue  # counts and tiles of damaged files say nothing
         stem = path.name.removesuffix(RECORD)
         yield _pixel_counts(path.with_name(f"{stem}_classes.tif"), record)
         yield from _made_of(path, record)
@@ -85,7 +85,7 @@ def verify(
 
 
 def _strays(stem: Stem) -> Iterator[VerifyResult]:
-    """Files that look like a part of the map, and are of no record."""
+    """Files with a name of the map that are in no record."""
     for path in stem.strays():
         yield VerifyResult(
             str(path), "no record vouches for it, it may be of an older map; make it again, or move it away"
@@ -93,7 +93,7 @@ def _strays(stem: Stem) -> Iterator[VerifyResult]:
 
 
 def _made_of(run: Path, record: RunRecord) -> Iterator[VerifyResult]:
-    """The files of layers, changes and indices, and whether they are of the map and of the raster as these are now."""
+    """The files of layers, changes and indices, and whether they were made from the present map and raster."""
     run_hash = file_hash(run)
     sources = (
         (LAYERS, "run", "sha256", run_hash, "are of an earlier run"),
@@ -140,7 +140,7 @@ def _content(file: Path, sha256: str, content: str) -> VerifyResult:
 
 
 def _strangers(raster: Path, outputs: Mapping[str, str]) -> Iterator[VerifyResult]:
-    """Files that no record vouches for, and that GDAL reads as a part of a layer."""
+    """Files beside a layer that are in no record and that GDAL reads with it."""
     for each in files_beside(raster):
         if each.name not in outputs and file_content(each) is not None:
             yield VerifyResult(str(each), f"is none of the run's, and is read with {raster.name}; move it away")
@@ -187,7 +187,7 @@ def _pixel_counts(classes: Path, record: RunRecord) -> VerifyResult:
 def _tiles(
     path: Path, record: RunRecord, image: Path | None, model: Path | None, count: int, seed: int
 ) -> Iterator[VerifyResult]:
-    """Run some tiles again, and compare the classes."""
+    """Predict some tiles again, and compare the classes."""
     image = image or Path(record.input.path)
     if (wrong := _other_input(image, record)) is not None:
         yield VerifyResult(str(image), wrong)
@@ -229,7 +229,7 @@ def _options(record: RunRecord) -> RunOptions:
 
 
 def _drawn(prepared: MappingJob, count: int, seed: int) -> list[Window]:
-    """Windows of the working grid, each all that a tile has a say in: its own pixels, and those it shares."""
+    """Windows of random tiles on the working grid, with the pixels that they share with their neighbours."""
     plan = prepared.plan
     places = [(row, col) for row in plan.tile_rows for col in plan.tile_cols]
     chosen = np.random.default_rng(seed).choice(len(places), size=min(count, len(places)), replace=False)
@@ -241,7 +241,7 @@ def _drawn(prepared: MappingJob, count: int, seed: int) -> list[Window]:
 
 
 def _again(prepared: MappingJob, window: Window, classes: Path, allowed: float) -> VerifyResult:
-    """Map one window anew and compare it with the map."""
+    """Predict one window again and compare it with the map."""
     plan = replace(prepared.plan, roi=window)
     sweep = Sweep(plan, prepared.model, prepared.forward, lambda _tiles: None)
     carry, parts = None, []

@@ -1,4 +1,4 @@
-"""The working folder of one run. What a kill leaves, the next run takes up."""
+"""The working folder of a run; the next run resumes from it after a kill."""
 
 import shutil
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from agriseg.storage.base import Storage
 
 
 class WorkingFolder:
-    """What a run keeps while it lasts.
+    """Checkpoint and drafts of a run.
 
     Args:
         prepared: the run.
-        places: where the record may be; drafts of the outputs are made in the first.
-        name: of this very run.
-        place: where finished bands are kept.
-        resume: take up what an earlier run of the same input, model and parameters left.
+        places: folders where its record may be; drafts of the outputs are made in the first.
+        name: key of the run, see `RunIdentity`.
+        place: storage of the checkpoint.
+        resume: continue from the checkpoint of an earlier run with the same key.
 
-    `folder` is where drafts of the outputs are made; `finished` is where this very run has left its outputs, if it was
-    through with everything but its cleaning up, else None.
+    `folder` holds the drafts. `finished` is the place of the outputs if an earlier run with the same key published
+    them and was killed before it deleted its working folder; else None.
     """
 
     def __init__(
@@ -47,33 +47,33 @@ class WorkingFolder:
 
     @property
     def missing(self) -> list[int]:
-        """Numbers of the bands that are to do."""
+        """Numbers of the bands that are not done."""
         return [index for index in range(len(self.archive.bands)) if index not in self._done]
 
     @property
     def account(self) -> PixelCounts:
-        """What the map came to, when all bands are done."""
+        """Pixels and areas of the map, when all bands are done."""
         first, *others = (self._done[index] for index in range(len(self.archive.bands)))
         return sum(others, first)
 
     def settle(self, index: int, account: PixelCounts) -> None:
-        """Take note that a band is done."""
+        """Mark a band as done."""
         with self._lock:
             self._done[index] = account
 
     def look(self, indices: range) -> list[int]:
-        """Which of these bands, on which a worker has died, are still to do."""
+        """Read the checkpoint for these bands, whose worker has died; returns those that are not done."""
         for index in indices:
             if (found := self.archive.find(index)) is not None:
                 self.settle(index, found)
         return [index for index in indices if index not in self._done]
 
     def publishing(self) -> None:
-        """Say that outputs get their names from now on, so that the next run does not take them for another's."""
+        """Mark the outputs as being published, so that the next run with this key may replace them."""
         write_bytes(self.folder / PUBLISHING, self._name.encode())
 
     def remove(self) -> None:
-        """Delete it all; last the word that outputs got their names, or a kill now would make them another's."""
+        """Delete the folder; the mark of `publishing` last, so that a kill here does not block the next run."""
         delete_checkpoint(self._place)
         for path in self.folder.glob("*"):
             if path.name != PUBLISHING:
@@ -82,14 +82,14 @@ class WorkingFolder:
 
     @property
     def is_publishing(self) -> bool:
-        """Whether this run, or an earlier one of just this, has begun to give its outputs their names."""
+        """Whether a run with this key has begun to publish its outputs."""
         try:
             return (self.folder / PUBLISHING).read_bytes() == self._name.encode()
         except OSError:
             return False
 
     def _take_up(self, prepared: MappingJob) -> bool:
-        """Go on with what is kept, if it is of this run; bands that do not check are done again."""
+        """Resume from the checkpoint if it has the same key; bands with wrong checksums are done again."""
         try:
             self.archive = RunCheckpoint(prepared, self._place)
             for index in self.archive.recorded:

@@ -1,4 +1,4 @@
-"""Hectares per class, measured on the ground row by row."""
+"""Pixels and ground area per class."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ def hectares(where: Georeference, width: int, height: int) -> float | None:
 
 @dataclass(frozen=True)
 class Area:
-    """What some rows of a map show of each class.
+    """Pixels and ground area of each class in some rows of a map.
 
     Args:
         pixels: (K,).

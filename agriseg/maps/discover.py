@@ -1,4 +1,4 @@
-"""Which files of a folder are rasters to map: images once; sidecars, hidden files and agriseg's own rasters never."""
+"""Finds the rasters to map in a folder: each image once, without sidecars, hidden files and agriseg's own rasters."""
 
 import datetime as dt
 import re
@@ -52,7 +52,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What a folder holds.
+    """The files of a folder.
 
     Args:
         rasters: to map, in the order of their names.

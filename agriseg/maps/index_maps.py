@@ -137,7 +137,7 @@ def _kept(stem: Stem, image: Path) -> dict[str, str]:
     """Files of other indices of the same raster, by name, with the hashes of their record."""
     if not stem.has_indices_of(image):
         return {}
-    hashes = stem.told(INDEX)["outputs"]
+    hashes = stem.hashes(INDEX)
     paths = stem.vouched(INDEX)
     names = [path.name for path in [*paths, *map(beside, paths)]]
     return {name: hashes[name] for name in names if name in hashes}

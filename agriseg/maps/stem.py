@@ -1,7 +1,7 @@
-"""What agriseg has made of one raster in one folder: the names, who vouches for them, and how they go together.
+"""The files of one raster in one folder: their names, their records, and how they are deleted together.
 
-A file of ours is one that a record vouches for under a name that agriseg makes. Files go first and their record last,
-so that a kill between leaves word of what is still to go.
+A file counts as agriseg's if a record lists it under one of the names below. A record is deleted after its files, so
+that it still lists the remaining files after a kill.
 """
 
 import json
@@ -37,7 +37,7 @@ _OF_INDICES = tuple(f"_{index.name.lower()}{end}" for index in INDICES.values() 
 _RECORDS = (RECORD, LAYERS, CHANGE, INDEX)
 _ENDS = frozenset((*_RUN, *_MADE_OF_A_MAP, *_OF_INDICES, *_RECORDS))
 _BESIDE = {".tif": (".aux.xml", ".ovr", ".msk"), ".gpkg": ("-wal", "-shm", "-journal")}
-"""What viewers lay beside a file, by its suffix."""
+"""Ends of the names of files that viewers write beside a file, by its suffix."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Stem:
     """The files of one raster.
 
     Args:
-        folder: they lie in.
-        name: that they begin with.
+        folder: of the files.
+        name: first part of their names.
     """
 
     folder: Path
@@ -54,12 +54,12 @@ class Stem:
 
     @classmethod
     def of(cls, record: Path) -> "Stem":
-        """Of a record's file."""
+        """The files of a record."""
         end = next(end for end in _RECORDS if record.name.endswith(end))
         return cls(record.parent, record.name.removesuffix(end))
 
     def path(self, end: str) -> Path:
-        """The file whose name ends so."""
+        """The file with this end of its name."""
         return self.folder / f"{self.name}{end}"
 
     @property
@@ -67,18 +67,22 @@ class Stem:
         """Held by the run or command that writes these files."""
         return self.folder / f".{self.name}.agriseg.lock"
 
-    def told(self, end: str) -> dict[str, Any]:
-        """A record; empty if it is not there, or damaged."""
+    def hashes(self, end: str) -> dict[str, str]:
+        """SHA-256 of each file of a record, by name; empty without a record, or if it is damaged."""
+        outputs = self._values(end).get("outputs")
+        return outputs if isinstance(outputs, dict) else {}
+
+    def _values(self, end: str) -> dict[str, Any]:
+        """JSON values of a record; empty if it is missing or damaged."""
         try:
-            told = json.loads(self.path(end).read_text("utf-8"))
+            values = json.loads(self.path(end).read_text("utf-8"))
         except (OSError, ValueError):
             return {}
-        return told if isinstance(told, dict) else {}
+        return values if isinstance(values, dict) else {}
 
     def vouched(self, end: str) -> list[Path]:
-        """The files that a record vouches for: under known names, or with the very content that it names."""
-        outputs = self.told(end).get("outputs")
-        hashes = outputs if isinstance(outputs, dict) else {}
+        """The files of a record: those with a known name, and others of the stem with the recorded hash."""
+        hashes = self.hashes(end)
         known = [self.path(each) for each in sorted(_ENDS) if f"{self.name}{each}" in hashes]
         other = [
             self.folder / name for name in sorted(hashes) if self._is_layer(name) and self.folder / name not in known
@@ -90,15 +94,15 @@ class Stem:
         return name.startswith(f"{self.name}_") and Path(name).name == name
 
     def strays(self) -> list[Path]:
-        """Files with names that are made here, for which no record vouches."""
+        """Files with one of the names of this module that are in no record."""
         known = {path for end in _RECORDS for path in (self.path(end), *self.vouched(end))}
         return [path for end in sorted(_ENDS) if (path := self.path(end)) not in known and _is_ours(path, end)]
 
     def drop(self, end: str, keep: Collection[Path] = ()) -> None:
-        """Delete what a record vouches for, with what viewers laid beside it, and at last the record.
+        """Delete the files of a record, the files that viewers wrote beside them, and last the record.
 
         Args:
-            end: of the record.
+            end: of the record's name.
             keep: files that stay.
 
         Raises:
@@ -111,15 +115,15 @@ class Stem:
         remove([self.path(end)])
 
     def drop_pages(self) -> None:
-        """Delete what tells of the layers and of the map: the report and the STAC item."""
+        """Delete the report and the STAC item, which are made from the map and its layers."""
         remove([self.path("_report.html"), self.path("_stac.json")])
 
     def drop_map(self, image: Path, keep: Collection[Path] = ()) -> None:
-        """Delete a map and all that was made of it, if there is one; and indices of another state of the raster.
+        """Delete a map and everything made from it, if there is one, and indices of an older state of the raster.
 
         Args:
             image: the raster as it is now.
-            keep: files of the map that stay, since they are about to be replaced.
+            keep: files of the map that stay, because they will be replaced.
 
         Raises:
             StorageError: one of them cannot be deleted.
@@ -128,15 +132,15 @@ class Stem:
         self.drop(CHANGE)
         if self.path(INDEX).exists() and not self.has_indices_of(image):
             self.drop(INDEX)
-        if self.path(RECORD).exists():  # else what lies there was not made of a map of ours
+        if self.path(RECORD).exists():  # otherwise the files are not of a map of agriseg
             self.drop_pages()
             if (self.path(".zarr") / "class" / ".zarray").is_file():
                 remove([self.path(".zarr")])
             self.drop(RECORD, keep)
 
     def has_indices_of(self, image: Path) -> bool:
-        """Whether the indices are those of a raster as it is now."""
-        return bool(self.told(INDEX).get("input", {}).get("files") == InputIdentity.of(image).as_list())
+        """Whether the indices were made from the raster as it is now."""
+        return bool(self._values(INDEX).get("input", {}).get("files") == InputIdentity.of(image).as_list())
 
 
 def _beside(path: Path) -> list[Path]:
@@ -145,7 +149,7 @@ def _beside(path: Path) -> list[Path]:
 
 
 def _is_ours(path: Path, end: str) -> bool:
-    """Whether a file is there, and no other program's: names such as field.gpkg or field_ndvi.tif are common ones."""
+    """Whether a file exists and is agriseg's; other programs also write names such as field.gpkg or field_ndvi.tif."""
     if not path.is_file():
         return False
     if end == ".gpkg":
