@@ -1,4 +1,4 @@
-"""Shapes that annotation tools have drawn on pictures, in pixels of the picture.
+"""Readers of annotation formats: shapes in pixels of their image.
 
 Imports `raster.safe_open`, and the readers of JSON and XML of `vectors`.
 """

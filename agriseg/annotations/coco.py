@@ -1,4 +1,4 @@
-"""COCO: one JSON file for many pictures, outlines or run lengths.
+"""COCO: one JSON file for many images, with polygons or run lengths.
 
 Sources: https://cocodataset.org/#format-data, and the text form of run lengths as in `rleToString` of
 https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c.
@@ -12,9 +12,9 @@ from agriseg.annotations.shapes import AnnotatedImage, Runs, Shape, polygon
 
 
 def read_coco(tree: Any) -> list[AnnotatedImage]:
-    """All pictures that the file lists, those without annotations too.
+    """All images of the file, also those without annotations.
 
-    Outlines of one annotation add up; areas of crowds are of their class. A box alone is no outline.
+    Polygons of one annotation add up; crowds count for their class. A box alone is no annotation of pixels.
 
     Raises:
         Malformed: a member that is missing or makes no sense.
@@ -45,7 +45,7 @@ def read_coco(tree: Any) -> list[AnnotatedImage]:
 def from_text(text: str) -> list[int]:
     """Run lengths from their text.
 
-    A letter holds five bits, the lowest first. From the fourth on, a length is told by its difference to the one two
+    A letter has five bits, the lowest first. From the fourth on, a length is stored as its difference to the one two
     before.
 
     Raises:

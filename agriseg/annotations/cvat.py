@@ -1,4 +1,4 @@
-"""CVAT for images 1.1: one XML file for many pictures.
+"""CVAT for images 1.1: one XML file for many images.
 
 Source: https://docs.cvat.ai/docs/other/xml_format
 """
@@ -16,7 +16,7 @@ _OTHERS = ("cuboid", "skeleton")
 
 
 def read_cvat(root: Element) -> list[AnnotatedImage]:
-    """All pictures that the file lists, those without annotations too; shapes in their z-order.
+    """All images of the file, also those without annotations; shapes in z-order.
 
     Raises:
         Malformed: of a video, or a member that is missing or makes no sense.

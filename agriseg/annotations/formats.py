@@ -1,4 +1,7 @@
-"""The table of formats: which reader takes a file, and what the others are."""
+"""Annotation formats: a table of readers, and of formats that are recognised but not read.
+
+A new format is a module with its reader and a line in `FORMATS`.
+"""
 
 import json
 from collections.abc import Callable
@@ -24,9 +27,9 @@ class Format:
     """A format of annotations.
 
     Args:
-        name: for people.
-        fits: whether a parsed file is of this format.
-        read: its pictures; None where the format is known and not read.
+        name: in messages.
+        fits: whether a parsed file has this format.
+        read: reader of the parsed file and its path; None for a format that is not read.
     """
 
     name: str
@@ -75,7 +78,7 @@ _GEOJSON = ("FeatureCollection", "Feature", "GeometryCollection", "Topology", *S
 
 
 def is_annotations(path: Path) -> bool:
-    """Whether a file holds annotations rather than features; its suffix or its JSON tells.
+    """Whether a file has annotations rather than features, by its suffix or its JSON.
 
     Raises:
         DataError: it is damaged.
@@ -92,7 +95,7 @@ def is_annotations(path: Path) -> bool:
 
 
 def _has_lines(path: Path) -> bool:
-    """Whether the first line alone is JSON, as in one form of GeoJSON."""
+    """Whether the first line alone is JSON, as in GeoJSON text sequences."""
     with path.open("rb") as file:
         first = file.readline().lstrip(b"\xef\xbb\xbf\x1e")
     try:
@@ -102,7 +105,7 @@ def _has_lines(path: Path) -> bool:
 
 
 def has_annotations(path: Path) -> bool:
-    """Whether a file among others is of a format in the table.
+    """Whether a file has a format of the table.
 
     Raises:
         DataError: damaged.
@@ -111,7 +114,7 @@ def has_annotations(path: Path) -> bool:
 
 
 def read_annotations(path: Path) -> list[AnnotatedImage]:
-    """All pictures that a file has annotations of.
+    """All images that a file annotates.
 
     Args:
         path: COCO, LabelMe or Label Studio (JSON), or CVAT for images (XML).

@@ -1,4 +1,4 @@
-"""Label Studio: one JSON file for many tasks, outlines in percent of the picture, brushes as packed run lengths.
+"""Label Studio: one JSON file for many tasks, polygons in percent of the image, brushes as packed run lengths.
 
 Sources: https://labelstud.io/guide/export (JSON), https://labelstud.io/guide/task_format; brushes are RGBA packed by
 https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack.
@@ -20,9 +20,9 @@ _LABELS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels", "
 
 
 def read_label_studio(tree: Any) -> list[AnnotatedImage]:
-    """All pictures of the tasks, those without annotations too.
+    """All images of the tasks, also those without annotations.
 
-    Where several people annotated one picture, the one marked as ground truth counts.
+    If several people annotated one image, the annotation marked as ground truth counts.
 
     Raises:
         Malformed: a member that is missing or makes no sense, or several annotations of one picture.
@@ -39,7 +39,7 @@ def read_label_studio(tree: Any) -> list[AnnotatedImage]:
 
 
 def _names(data: dict[str, Any]) -> tuple[str, ...]:
-    """Names of the picture: as stored, and without the digits that an upload puts before it."""
+    """Names of the image: as stored, and without the prefix that an upload adds."""
     texts = [value for value in (data.get("image"), *data.values()) if isinstance(value, str)]
     for text in texts:
         parts = urlsplit(text)
@@ -53,7 +53,7 @@ def _names(data: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _chosen(annotations: Sequence[Any]) -> Any:
-    """The one annotation that counts; None without any."""
+    """The annotation that counts; None without any."""
     kept = [each for each in annotations if not (isinstance(each, dict) and each.get("was_cancelled"))]
     truth = [each for each in kept if isinstance(each, dict) and each.get("ground_truth")]
     kept = truth or kept
@@ -126,11 +126,11 @@ class _Bits:
 
 
 def unpacked(packed: Sequence[Any], pixels: int) -> tuple[int, ...]:
-    """Runs of the opacity of RGBA that are packed as words: not inside and inside in turn.
+    """Runs of the alpha channel of packed RGBA: outside and inside in turn.
 
     Args:
         packed: bytes.
-        pixels: of the picture.
+        pixels: number of pixels of the image.
 
     Raises:
         Malformed: no bytes, cut off, or of another number of pixels.

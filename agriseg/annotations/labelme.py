@@ -1,4 +1,4 @@
-"""LabelMe and its kin (AnyLabeling, X-AnyLabeling): one JSON file for each picture.
+"""LabelMe, AnyLabeling and X-AnyLabeling: one JSON file for each image.
 
 Source: https://github.com/wkentaro/labelme, `labelme/_label_file.py`.
 """
@@ -21,7 +21,7 @@ _PIXELS = 100_000_000  # of a mask
 
 
 def read_labelme(tree: Any, path: Path) -> list[AnnotatedImage]:
-    """The one picture, known by the name in the file, or by that of the file.
+    """The one image, known by the name in the file, or by that of the file.
 
     Raises:
         Malformed: a member that is missing or makes no sense.

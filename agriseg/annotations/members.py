@@ -1,4 +1,4 @@
-"""Members of JSON and attributes of XML, looked at before they are believed."""
+"""Checked access to members of JSON and attributes of XML."""
 
 import json
 import math
@@ -9,13 +9,13 @@ from typing import Any
 from agriseg.errors import DataError
 
 MAX_COORDINATE = 1e7
-"""Pixels; no picture is as wide."""
+"""Pixels; no image is as wide."""
 
 _LONGEST = 256  # characters of a file's name
 
 
 class Malformed(ValueError):
-    """A member that is missing or of the wrong kind; the text says which, without the file."""
+    """A missing member, or one of the wrong type; the text names it, without the file."""
 
 
 def parsed_json(path: Path) -> Any:
@@ -47,7 +47,7 @@ def member(owner: Any, name: str, kind: type | tuple[type, ...]) -> Any:
 
 
 def number(value: Any, what: str) -> float:
-    """A finite number of a sensible size, also as text.
+    """A finite number of plausible size, also as text.
 
     Raises:
         Malformed: it is none.

@@ -1,4 +1,4 @@
-"""What somebody drew on a picture: outlines and masks, in pixels of the picture.
+"""Annotations of an image: polygons, lines, points and masks, in pixels of the image.
 
 Coordinates are continuous: x to the right, y down, (0, 0) the outer corner of the first pixel, so that its centre lies
 at (0.5, 0.5).
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from rasterio.features import shapes as outlines
 
 _DECIMALS = 6
-"""Of a pixel. Formats that store percent give the same outline only after rounding."""
+"""Of a pixel. Formats that store percent give the same polygon only after rounding."""
 
 
 @dataclass(frozen=True)
 class Runs:
-    """A mask by the lengths of its runs, the first of which is empty ground.
+    """A mask as run lengths; the first run is outside.
 
     Args:
-        counts: of pixels, not inside and inside in turn; they add up to `width * height`.
+        counts: pixels outside and inside in turn; their sum is `width * height`.
         width, height: of the mask (px).
-        left, top: of its first pixel in the picture.
+        left, top: of its first pixel in the image.
         by_column: whether runs go down the columns instead of along the rows.
     """
 
@@ -58,7 +58,7 @@ class Runs:
         return flat.reshape(self.height, self.width)
 
     def outline(self) -> shapely.MultiPolygon:
-        """The mask as polygons along the edges of its pixels, in the picture."""
+        """The mask as polygons along the edges of its pixels, in pixels of the image."""
         inside = self.decoded().astype(np.uint8)
         place = rasterio.Affine.translation(self.left, self.top)
         found = [shapely.geometry.shape(each) for each, _ in outlines(inside, mask=inside > 0, transform=place)]
@@ -67,11 +67,11 @@ class Runs:
 
 @dataclass(frozen=True)
 class Shape:
-    """One thing that was drawn.
+    """One annotation.
 
     Args:
-        label: the name of its class.
-        form: a polygon, point or line, or a mask.
+        label: name of its class.
+        form: a polygon, point, line or mask.
     """
 
     label: str
@@ -80,11 +80,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """A picture with all that was drawn on it; a later shape lies over an earlier one.
+    """An image with its annotations; a later shape covers an earlier one.
 
     Args:
-        names: by which its file may be known, the best first; without folders.
-        size: width and height (px); None where the file does not say.
+        names: possible names of its file, without folders, the most likely first.
+        size: width and height (px); None if unknown.
         shapes: in order.
     """
 

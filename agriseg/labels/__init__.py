@@ -1,4 +1,4 @@
-"""Labels in any format on the grids of their images, and how ground is split into blocks.
+"""Labels in any format on the grids of their images, and the split of an image into blocks.
 
 Imports `annotations`, `vectors`, `raster` and root modules.
 """

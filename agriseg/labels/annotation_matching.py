@@ -1,4 +1,4 @@
-"""Images and what tools for annotation say of them, matched by name."""
+"""Match images with annotation files by name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ _SHOWN = 3  # names in a message
 
 @dataclass(frozen=True)
 class MatchedAnnotations:
-    """Images with what was drawn on them.
+    """Images with their annotations.
 
     Args:
-        drawn: image to its file of annotations and what that says of it, in the order of their names.
-        remarks: images that one side alone has.
+        drawn: annotation file and annotations of each image, in the order of the image names.
+        remarks: warnings about images without annotations, and annotations without images.
     """
 
     drawn: Mapping[Path, tuple[Path, AnnotatedImage]]
@@ -26,7 +26,7 @@ class MatchedAnnotations:
 
 
 def annotation_files(images: Path, labels: Path, label_suffix: str) -> list[Path]:
-    """Files of annotations among the labels: one file, or those of a folder without label rasters.
+    """Annotation files: the labels file itself, or those of a folder without label rasters.
 
     Raises:
         DataError: one is damaged.
@@ -47,7 +47,7 @@ def match_annotations(images: Path, files: Sequence[Path]) -> MatchedAnnotations
 
     Raises:
         InputMissing: a file that is not there.
-        DataError: a file that cannot be read, no image that is annotated, or one that is annotated twice.
+        DataError: a file that cannot be read, no annotated image, or an image annotated twice.
     """
     there = list(rasters_of(images).values()) if images.is_dir() else [images]
     by_name, by_stem = {path.name: path for path in there}, {path.stem: path for path in there}

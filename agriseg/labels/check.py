@@ -1,4 +1,4 @@
-"""What is wrong with label rasters, in sentences: problems stop a training, remarks are for a person to look at."""
+"""Checks of label rasters: problems stop a training, remarks are warnings."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,12 +11,12 @@ _SHOWN = 5  # values that are no class in one message
 
 
 def problems_of(labels: LabelRaster, survey: Survey, classes: Sequence[str]) -> list[str]:
-    """Numbers that are no class, and classes that the file itself declares to be no data."""
+    """Numbers that are no class, and classes that the file declares nodata."""
     return [*_strange(labels, survey), *_declared(labels, survey, classes)]
 
 
 def remarks_of(labels: LabelRaster, survey: Survey, classes: Sequence[str]) -> list[str]:
-    """Pixels of a class that are transparent, and numbers that a lossy file may have changed."""
+    """Transparent pixels of a class, and labels in a lossy format."""
     told = [
         f"{labels.info.path}: {count:,} px of class {name} are transparent (alpha or mask) and count as unlabelled"
         for name, value, count in zip(classes, labels.values, survey.hidden.tolist(), strict=True)
@@ -28,7 +28,7 @@ def remarks_of(labels: LabelRaster, survey: Survey, classes: Sequence[str]) -> l
 
 
 def veiled(surveys: Sequence[Survey], classes: Sequence[str]) -> list[str]:
-    """The problem that all pixels of a class are transparent."""
+    """Problems of classes whose pixels are all transparent."""
     seen, hidden = (
         np.sum([getattr(each, kind) for each in surveys], axis=0, dtype=np.int64) for kind in ("pixels", "hidden")
     )
@@ -41,7 +41,7 @@ def veiled(surveys: Sequence[Survey], classes: Sequence[str]) -> list[str]:
 
 
 def too_few(pixels: Mapping[str, int], least: int, hint: str) -> list[str]:
-    """The problem that fewer than `least` classes have pixels."""
+    """The problem of fewer than `least` classes with pixels."""
     there = [name for name, count in pixels.items() if count]
     if len(there) >= least:
         return []
@@ -51,19 +51,19 @@ def too_few(pixels: Mapping[str, int], least: int, hint: str) -> list[str]:
 
 
 def untrained(pixels: Mapping[str, int], hint: str) -> list[str]:
-    """The problem that a training has nothing of a class."""
+    """The problem of classes without a pixel to train on."""
     lost = ", ".join(f"{name} (0 px held back)" for name, count in pixels.items() if not count)
     told = f"no labelled pixel to train on: {lost}; label some, or take it out of classes, with values for the others"
     return [f"{told}{hint}"] if lost else []
 
 
 def nowhere(pixels: Mapping[str, int], hint: str) -> list[str]:
-    """Remarks on classes that no label has."""
+    """Remarks on classes without a label."""
     return [f"class {name} is nowhere: no label has it{hint}" for name, count in pixels.items() if not count]
 
 
 def reserved_hint(pixels: Mapping[str, int], values: Sequence[Value], reserved: int) -> str:
-    """What a stored 255 may have meant; empty where there is none."""
+    """A hint on what a stored 255 may mean; empty without such pixels."""
     if not reserved:
         return ""
     missing = [name for name, count in pixels.items() if not count]

@@ -1,4 +1,4 @@
-"""Shapes that label an image, of any file that people draw with, in pixels of that image."""
+"""Label shapes of an image, from vector files and annotations, in pixel coordinates."""
 
 import re
 from collections import Counter
@@ -29,14 +29,14 @@ _ABOVE = 1.0  # pixels beyond an edge, where a person may click
 
 @dataclass(frozen=True)
 class Drawing:
-    """Shapes on an image, in its pixels: x to the right, y down, (0, 0) the outer corner of the first.
+    """Shapes in pixel coordinates of an image: x to the right, y down, (0, 0) the outer corner of the first pixel.
 
     Args:
-        given: the file that they come from.
-        shapes: polygons in their order; a later one lies over an earlier one.
-        ids: (N,) uint8 class of each; 255 where it means that nobody knows.
-        inside: polygons within which all was labelled.
-        rest: class id of what no shape covers within them.
+        given: their file.
+        shapes: polygons; a later one covers an earlier one.
+        ids: (N,) uint8 class of each; 255 for unlabelled.
+        inside: polygons within which everything is labelled.
+        rest: class id of the ground under no shape within them.
     """
 
     given: Path
@@ -47,13 +47,13 @@ class Drawing:
 
 
 def drawing_of_polygons(info: RasterInfo, given: Path, request: "LabelRequest") -> Drawing:
-    """Shapes of a vector file, laid on an image by its place on the ground.
+    """Shapes of a vector file, transformed to the pixels of an image.
 
-    Where the image has no place, coordinates are pixels: x counts columns; y counts rows downward, or, where the shapes
-    lie below 0 as in QGIS, upward.
+    If the image has no CRS, coordinates are pixels: x counts columns; y counts rows downward, or, with shapes below 0
+    as in QGIS, upward.
 
     Raises:
-        InputMissing, DataError: as `read_shapes`; or a class that is none.
+        InputMissing, DataError: as `read_shapes`; or an unknown class.
     """
     return _drawing(info, given, _in_pixels(info, given, request.options.column), request)
 
@@ -61,10 +61,10 @@ def drawing_of_polygons(info: RasterInfo, given: Path, request: "LabelRequest") 
 def drawing_of_annotations(
     info: RasterInfo, given: Path, annotated: AnnotatedImage, request: "LabelRequest"
 ) -> Drawing:
-    """What a tool for annotation says of an image.
+    """Annotations of an image.
 
     Raises:
-        DataError: drawn on an image of another size, or a class that is none.
+        DataError: annotations of an image of another size, or an unknown class.
     """
     size = annotated.size or (info.width, info.height)
     if size != (info.width, info.height):
@@ -108,7 +108,7 @@ def _in_pixels(info: RasterInfo, given: Path, column: str | None) -> list[Polygo
 
 
 def _upright(given: Path, shapes: list[Polygon]) -> list[Polygon]:
-    """Rows downward; QGIS counts them upward from 0 where an image has no place on the ground."""
+    """Rows downward; QGIS counts them upward from 0 for an image without CRS."""
     y = shapely.get_coordinates([each.shape for each in shapes])[:, 1]
     if not y.size or y.min() >= -_ABOVE:
         return shapes
@@ -124,7 +124,7 @@ def _rounded(shape: shapely.Geometry) -> shapely.Geometry:
 
 
 def _widened(info: RasterInfo, given: Path, shapes: Sequence[Polygon], radius: str | None) -> list[Polygon]:
-    """The same with points and lines as wide as the radius says."""
+    """The shapes with points and lines buffered by the radius."""
     thin = [each for each in shapes if "Polygon" not in each.shape.geom_type]
     if not thin:
         return list(shapes)
@@ -177,7 +177,7 @@ def _renamed(request: "LabelRequest") -> list[tuple[str, str]]:
 
 
 def _strange(strange: Counter[str], request: "LabelRequest") -> str:
-    """What to do about names and numbers that are no class."""
+    """A message about names and numbers that are no class, with the remedy."""
     listed = ", ".join(f"{_shown(name) or 'without a name'} ({count:,})" for name, count in strange.most_common(4))
     more = f" and {len(strange) - 4} more" if len(strange) > 4 else ""
     first, target = _shown(next(iter(strange))), request.classes[-1][:20]
@@ -189,5 +189,5 @@ def _strange(strange: Counter[str], request: "LabelRequest") -> str:
 
 
 def _shown(name: str) -> str:
-    """As much of a name as a line has room for, without what a terminal would obey."""
+    """The start of a name, without control characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in name[:20])

@@ -1,4 +1,4 @@
-"""What labels a person asks for, and what was found: images with their labels."""
+"""Requested labels, and the labelled images that belong to them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,15 +67,15 @@ class LabelRequest:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image with its label raster, and what a look at them gave.
+    """An image with its label raster, checked.
 
     Args:
-        pair: the image, its label raster and the file that a person gave.
-        info: the image's header.
-        labels: on the image's grid, unless a problem says otherwise.
-        survey: what the labels store.
-        problems: what stops a training or an evaluation.
-        remarks: what a person should look at.
+        pair: the image, its label raster and the file that this was made of.
+        info: header of the image.
+        labels: on the grid of the image, unless there is a problem.
+        survey: pixel counts of the labels.
+        problems: stop a training or an evaluation.
+        remarks: warnings.
     """
 
     pair: Pair
@@ -88,14 +88,14 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """All images with their labels, and what a look at them gave.
+    """All images with their labels, checked.
 
     Args:
-        request: what was asked for.
+        request: the requested labels.
         images: in the order of their names.
-        bad_images: why images cannot be read.
-        bad_labels: why labels cannot be read.
-        unmatched: what is said of images without annotations, and annotations without images.
+        bad_images: errors of images that cannot be read.
+        bad_labels: errors of labels that cannot be read.
+        unmatched: remarks on images without annotations, and annotations without images.
     """
 
     request: LabelRequest
@@ -121,7 +121,7 @@ class LabelSet:
 
     @property
     def nowhere(self) -> tuple[str, ...]:
-        """Those of the remarks that tell of classes without a label."""
+        """The remarks on classes without a label."""
         return tuple(nowhere(self.pixels, self._hint)) if self.images else ()
 
     @property
@@ -133,20 +133,20 @@ class LabelSet:
 
     @property
     def _hint(self) -> str:
-        """What may be meant where a class has no pixel."""
+        """A hint for a class without pixels."""
         reserved = sum(each.survey.reserved for each in self.images)
         return reserved_hint(self.pixels, self.request.stored, reserved)
 
     @property
     def ignored(self) -> int:
-        """Pixels that nobody labelled."""
+        """Number of unlabelled pixels."""
         return sum(each.survey.ignored for each in self.images)
 
     def refuse(self) -> None:
-        """Stop where there are problems.
+        """Raise if there are problems.
 
         Raises:
-            DataError: tells them all.
+            DataError: with all of them.
         """
         if self.problems:
             raise DataError("; ".join(self.problems))

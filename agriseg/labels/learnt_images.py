@@ -1,6 +1,6 @@
-"""Which ground a model has learnt: told in its card, so that no score is of ground that it knows without a word.
+"""The ground that a model has learnt, stored in its file, so that scores on training data are reported as such.
 
-An image is known again by its pixels, whatever its name, or by where it lies, in whatever file and resolution.
+An image is recognised by its pixels, whatever its name, or by its position, in any file and resolution.
 """
 
 import base64
@@ -33,7 +33,7 @@ class LearntGround:
         side: of a square cell (px).
         cells: (R, C) bool: whether the cell has a labelled pixel that was trained on.
         digest: of the image's pixels, see `pixel_digest`.
-        crs, transform: where it lies; None without a place on the ground.
+        crs, transform: its georeference; None without one.
     """
 
     size: tuple[int, int]
@@ -77,7 +77,7 @@ class LearntGround:
             raise ModelError("the model's card tells damaged learnt ground; train the model again") from error
 
     def holds(self, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """(N,) bool: whether places (px of this image) lie in a cell that was trained on."""
+        """(N,) bool: whether positions (px of this image) are in a cell that was trained on."""
         with np.errstate(invalid="ignore"):
             inside = (rows >= 0) & (rows < self.size[0]) & (cols >= 0) & (cols < self.size[1])
         held = np.zeros(len(rows), bool)
@@ -87,11 +87,11 @@ class LearntGround:
 
 @dataclass(frozen=True)
 class LearntImages:
-    """All that a model was trained on, also as the model that it started from.
+    """All ground that a model and its initial model were trained on.
 
     Args:
-        images: each with its part that was learnt.
-        complete: whether there is nothing else; else some model on the way did not tell.
+        images: each with its training part.
+        complete: False if an initial model has no record of its ground.
     """
 
     images: tuple[LearntGround, ...]
@@ -99,7 +99,7 @@ class LearntImages:
 
     @classmethod
     def of_card(cls, about: Mapping[str, Any]) -> "LearntImages":
-        """What a model's card tells; a model that was trained before cards told it has learnt nobody knows what.
+        """Read the record of a model file; a file without one is incomplete.
 
         Raises:
             ModelError: the card is damaged.
@@ -117,12 +117,12 @@ class LearntImages:
         return {"complete": self.complete, "images": [each.as_dict() for each in self.images]}
 
     def with_more(self, ground: Sequence[LearntGround]) -> "LearntImages":
-        """With what is learnt after it; the same twice counts once."""
+        """With further ground; duplicates count once."""
         by_text = {str(each.as_dict()): each for each in (*ground, *self.images)}
         return LearntImages(tuple(by_text.values()), self.complete)
 
     def share(self, scenes: Sequence[tuple[Scene, Callable[[], str]]]) -> float:
-        """The share of labelled pixels that lie there, 0 to 1; of many, some are looked at.
+        """Share of labelled pixels on this ground, 0 to 1, estimated from a sample.
 
         Args:
             scenes: each with what gives its `pixel_digest`, asked for where sizes agree.

@@ -1,4 +1,4 @@
-"""Images with their labels, as people have them: the one look that `labels check`, `train` and `evaluate` share."""
+"""Load and check labels in any format, for `labels check`, `train` and `evaluate` alike."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,11 +22,11 @@ _UNLABELLED = "nothing of it is labelled; --rest CLASS says what it is"
 
 
 def load_labels(request: LabelRequest, folder: Path) -> LabelSet:
-    """Find the labels of images, make label rasters of those that are none, and look at every pixel of them.
+    """Find the labels of images, rasterize polygons and annotations, and check every pixel.
 
     Args:
-        request: which labels, and what they mean.
-        folder: for label rasters that are made; exists as soon as there is one.
+        request: images, labels and what these mean.
+        folder: for new label rasters; created if needed.
 
     Raises:
         UsageError: options that contradict the labels or each other.
@@ -53,16 +53,16 @@ def load_labels(request: LabelRequest, folder: Path) -> LabelSet:
 
 
 def label_raster(image: Path, given: Path, request: LabelRequest, out: Path) -> Drawn:
-    """Make a label raster on an image's grid of a file that is none.
+    """Rasterize polygons or annotations on the grid of an image.
 
     Args:
-        image: gives the grid.
-        given: polygons, or a file of annotations that names the image.
-        request: the classes and what tells them.
-        out: the GeoTIFF to write: class ids, 255 where nobody knows.
+        image: has the grid.
+        given: polygons, or an annotation file that names the image.
+        request: classes and what the labels mean.
+        out: the GeoTIFF to write: class ids, 255 for unlabelled.
 
     Raises:
-        DataError: the file cannot be read, or does not label this image.
+        DataError: the file cannot be read, or has no labels of this image.
     """
     asked = replace(request, images=image, labels=given)
     found = _given(asked)
@@ -73,14 +73,14 @@ def label_raster(image: Path, given: Path, request: LabelRequest, out: Path) -> 
 
 @dataclass(frozen=True)
 class _Given:
-    """Images with the files that label them, of any kind.
+    """Images with their label files, of any format.
 
     Args:
-        request: what was asked for.
-        pairs: in the order of the images' names.
-        drawn: whether the files hold shapes.
-        annotated: what a tool for annotation says of an image.
-        remarks: images that one side alone has.
+        request: the requested labels.
+        pairs: in the order of the image names.
+        drawn: whether the files have shapes.
+        annotated: annotations of each image, if the files are annotations.
+        remarks: warnings about images without annotations, and annotations without images.
     """
 
     request: LabelRequest
@@ -91,7 +91,7 @@ class _Given:
 
 
 def _given(request: LabelRequest) -> _Given:
-    """Find what labels what.
+    """Match images with label files.
 
     Raises:
         UsageError: options of another kind of labels.
@@ -126,7 +126,7 @@ def _check_drawn(request: LabelRequest) -> None:
 
 
 def _checked(pair: Pair, image: RasterInfo, given: _Given, folder: Path) -> LabelledImage:
-    """Look at one image and its labels."""
+    """Check one image and its labels."""
     request = given.request
     pair, remarks = _on_grid(pair, image, given, folder)
     if given.drawn:
@@ -143,7 +143,7 @@ def _checked(pair: Pair, image: RasterInfo, given: _Given, folder: Path) -> Labe
 
 
 def _burnt(pair: Pair, image: RasterInfo, given: _Given, out: Path) -> Drawn:
-    """Burn the shapes of an image; of several images, remarks say which."""
+    """Rasterize the shapes of an image; with several images, remarks name the image."""
     request, alone = given.request, len(given.pairs) == 1
     annotated = given.annotated.get(pair.image)
     if annotated is None:
@@ -161,7 +161,7 @@ def _burnt(pair: Pair, image: RasterInfo, given: _Given, out: Path) -> Drawn:
 
 
 def _on_grid(pair: Pair, image: RasterInfo, given: _Given, folder: Path) -> tuple[Pair, Sequence[str]]:
-    """The pair with a label raster on the image's grid, made in `folder` where the labels are none; and remarks."""
+    """The pair with a label raster on the grid of the image, new in `folder` where needed; and remarks."""
     request, out = given.request, folder / f"{pair.image.stem}_labels.tif"
     if given.drawn:
         files.make_folder(folder)

@@ -13,7 +13,7 @@ _SHOWN = 5  # files in one message
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and the raster that labels it, with the file that a person gave, where that raster was made of it."""
+    """An image and its label raster; `given` is the file that this was made of, or the raster itself."""
 
     image: Path
     labels: Path
@@ -23,8 +23,8 @@ class Pair:
 def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]:
     """One image with its labels, or two folders whose names match, in the order of their names.
 
-    Folders are searched with what lies in them. They may be one, where a suffix tells labels from images, or one may
-    lie in the other.
+    Folders are searched recursively. Both may be the same folder if a suffix distinguishes labels from images, and
+    one may be inside the other.
 
     Args:
         images: a raster, or a folder of rasters.
@@ -54,7 +54,7 @@ def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]
 
 
 def rasters_of(folder: Path) -> dict[str, Path]:
-    """Rasters right in a folder by stem, in order; masks of GDAL's (`.tif.msk`) are none."""
+    """Rasters directly in a folder by stem, in order; without GDAL masks (`.tif.msk`)."""
     return _named([path for path in _rasters(folder, None) if path.parent == folder], "")
 
 
@@ -80,7 +80,7 @@ def _sides(images: Path, labels: Path, suffix: str) -> tuple[dict[str, Path], di
 
 
 def _rasters(folder: Path, other: Path | None) -> list[Path]:
-    """Rasters in a folder and below it but not in the other folder, in order; hidden ones are none."""
+    """Rasters in a folder and below it, but not in the other folder, in order; without hidden ones."""
     found = []
     for place, below, names in os.walk(folder):
         here = Path(place)

@@ -1,4 +1,4 @@
-"""Label rasters: which class each pixel of an image belongs to, or that nobody knows (255)."""
+"""Label rasters: the class of each pixel of an image; 255 for unlabelled."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -33,14 +33,14 @@ _SHIFT = 0.01  # of a pixel, by which labels may lie beside their image
 
 @dataclass(frozen=True)
 class Survey:
-    """What a whole label raster stores.
+    """Pixel counts of a whole label raster.
 
     Args:
         pixels: (K,) int64 pixels of each class.
         hidden: (K,) int64 pixels that store a class where the file says that there is no data.
-        ignored: pixels that nobody labelled: 255, no data, or a value that means so; those of `hidden` too.
-        reserved: those of them that store 255, though nobody has said what it means.
-        unknown: stored values that are no class, with their pixels; the commonest thousand.
+        ignored: unlabelled pixels: 255, nodata, or a value for unlabelled; those of `hidden` too.
+        reserved: those of them that store 255 without being declared nodata or unlabelled.
+        unknown: pixels of each stored value that is no class; the commonest thousand values.
     """
 
     pixels: NDArray[np.int64]
@@ -58,7 +58,7 @@ class LabelRaster:
         info: its header.
         values: for each class in order its stored number, or its red, green and blue.
         keep: which pixels of a window count; the others are 255. None keeps all.
-        unlabelled: stored numbers or colours that mean that nobody knows, beside 255.
+        unlabelled: stored numbers or colours for unlabelled, beside 255.
     """
 
     info: RasterInfo
@@ -82,10 +82,10 @@ class LabelRaster:
         return cls(info, tuple(values), keep, tuple(unlabelled))
 
     def read(self, window: Window) -> NDArray[np.uint8]:
-        """Class ids (h, w) of a window; 255 where nobody knows, or where `keep` says so.
+        """Class ids (h, w) of a window; 255 for unlabelled pixels and those outside `keep`.
 
         Raises:
-            DataError: a number that is no class; all of them are told by `unknown`.
+            DataError: a number that is no class; `unknown` lists all of them.
         """
         ids, strange = self._decode(*self._stored(window))
         if strange.any():
@@ -124,7 +124,7 @@ class LabelRaster:
     def _decode(
         self, stored: NDArray[np.generic], valid: NDArray[np.bool_]
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Class ids with 255 where there is none, and where the stored value is no class."""
+        """Class ids, 255 without one; and a mask of the stored values that are no class."""
         ids = np.full(valid.shape, NODATA, np.uint8)
         known = ~valid if len(stored) > 1 else ~valid | (stored[0] == NODATA)
         for value in self.unlabelled:
@@ -144,7 +144,7 @@ class LabelRaster:
 
 
 def check_values(values: Sequence[Value], unlabelled: Sequence[Value] = ()) -> None:
-    """Refuse values of which one means two things, or numbers beside colours.
+    """Refuse a value with two meanings, and numbers beside colours.
 
     Raises:
         UsageError: says which.
@@ -179,7 +179,7 @@ def _check_bands(info: RasterInfo, *, coloured: bool) -> None:
 
 
 def _palette(info: RasterInfo) -> str | None:
-    """What the numbers of a picture with a palette stand for."""
+    """A hint with the colours of a palette."""
     if info.colours[0] is not ColorInterp.palette:
         return None
     with open_raster(info.path) as dataset:
@@ -189,7 +189,7 @@ def _palette(info: RasterInfo) -> str | None:
 
 
 def _colours(info: RasterInfo) -> str:
-    """What to do about a coloured picture, by the colours of its first rows."""
+    """A hint for a coloured raster, with the colours of its first rows."""
     rows = min(info.height, max(1, _LOOKED_AT // info.width))
     with gdal_calls(f"{info.path}: damaged, cannot be read; copy it again"), open_raster(info.path) as dataset:
         found = _kinds(dataset.read((1, 2, 3), window=((0, rows), (0, info.width))).reshape(3, -1))
@@ -220,12 +220,12 @@ def _kinds(stored: NDArray[np.generic]) -> Counter[Value]:
 
 
 def _commonest(found: Counter[Value]) -> Counter[Value]:
-    """A picture taken for labels has millions of values; what is kept of them has a bound."""
+    """At most the thousand commonest: a photograph taken for labels has millions of values."""
     return found if len(found) <= _KINDS else Counter(dict(found.most_common(_KINDS)))
 
 
 def misfit(image: RasterInfo, labels: RasterInfo) -> str | None:
-    """Why labels do not lie on their image's grid; None if they do. Photographs have no place on the ground."""
+    """Why labels are not on the grid of their image; None if they are. Photographs have no georeference."""
     here, there = image.georeference, labels.georeference
     placed = here.crs is not None and there.crs is not None
     if (image.width, image.height) != (labels.width, labels.height):
@@ -250,7 +250,7 @@ def misfit(image: RasterInfo, labels: RasterInfo) -> str | None:
 
 
 def turned(image: RasterInfo, labels: RasterInfo) -> str | None:
-    """Why labels do not lie on their image as viewers show both; None if they do, or a CRS places both."""
+    """Why viewers turn labels and image differently; None if they do not, or both have a CRS."""
     placed = image.georeference.crs is not None and labels.georeference.crs is not None
     if image.orientation == labels.orientation or placed:
         return None
@@ -263,7 +263,7 @@ def turned(image: RasterInfo, labels: RasterInfo) -> str | None:
 
 
 def turned_under_shapes(image: RasterInfo, given: Path) -> str | None:
-    """Why shapes in pixels do not lie on their image as viewers show it; None if they do, or a CRS places them."""
+    """Why viewers turn an image under shapes in pixels; None if they do not, or the image has a CRS."""
     if image.orientation == 1 or image.georeference.crs is not None:
         return None
     name = image.path.name
@@ -275,7 +275,7 @@ def turned_under_shapes(image: RasterInfo, given: Path) -> str | None:
 
 
 def _other_size(image: RasterInfo, labels: RasterInfo, *, placed: bool) -> str:
-    """What to do about labels of another size."""
+    """A message about labels of another size, with the remedy."""
     size = f"{image.width} x {image.height}"
     told = f"{labels.path}: {labels.width} x {labels.height} px, but {image.path.name} has {size}"
     if placed:

@@ -1,4 +1,4 @@
-"""Label rasters on an image's grid: burnt of polygons, or laid there from another grid."""
+"""Label rasters on the grid of an image: rasterized polygons, or reprojected labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,11 +29,11 @@ _TOLD = 12  # remarks on one image
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was burnt.
+    """A rasterized drawing.
 
     Args:
         pixels: (K,) int64 pixels of each class.
-        remarks: what a person should look at.
+        remarks: warnings.
     """
 
     pixels: NDArray[np.int64]
@@ -43,18 +43,18 @@ class Drawn:
 def rasterize_polygons(info: RasterInfo, drawing: Drawing, legend: Legend, out: Path, *, alone: bool = True) -> Drawn:
     """Write a label raster on an image's grid.
 
-    A pixel belongs to the shape its centre lies in; of overlapping ones the later wins. What no shape covers is 255,
-    nobody knows, but where all was labelled.
+    A pixel belongs to the shape that contains its centre; of overlapping shapes the later wins. Other pixels are 255,
+    unlabelled, or the class `rest` where everything is labelled.
 
     Args:
-        info: gives the grid.
+        info: has the grid.
         drawing: the labels.
         legend: the classes.
         out: the GeoTIFF to write.
-        alone: no other image is labelled, so that each class has to have its pixels here.
+        alone: no other image is labelled, so each class needs pixels here.
 
     Raises:
-        DataError: where it is alone, a class that later shapes hide from end to end, or no shape that meets the image.
+        DataError: if alone, a class entirely under later shapes, or no shape on the image.
     """
     features, ids = drawing.shapes, drawing.ids
     with files.draft_of(out) as draft:
@@ -76,7 +76,7 @@ def _check_met(drawing: Drawing, info: RasterInfo, seen: "_Seen") -> None:
 
 
 def _first(remarks: list[str]) -> list[str]:
-    """As many as a person reads."""
+    """The first remarks, and the number of the others."""
     more = len(remarks) - _TOLD
     return [*remarks[:_TOLD], f"and {more:,} remarks more of the same kinds"] if more > 0 else remarks
 
@@ -90,7 +90,7 @@ class _Seen:
 
 
 def _write(draft: Path, info: RasterInfo, drawing: Drawing, legend: Legend) -> _Seen:
-    """Burn shapes in their order, in strips, and count what is seen of each."""
+    """Rasterize shapes in order, in strips, and count the visible pixels of each."""
     where = info.georeference
     profile = {
         "driver": "GTiff", "dtype": "uint8", "count": 1, "width": info.width, "height": info.height, "crs": where.crs,
@@ -117,7 +117,7 @@ def _write(draft: Path, info: RasterInfo, drawing: Drawing, legend: Legend) -> _
 def _burnt(
     shapes: Sequence[tuple[shapely.Geometry, int]], dtype: str, place: tuple[int, int, int, int]
 ) -> NDArray[np.integer[Any]]:
-    """The number of the last shape that holds a pixel's centre; 0 for none. At (left, top, width, height)."""
+    """Number of the last shape that contains the pixel centre, 0 for none; at (left, top, width, height)."""
     left, top, width, height = place
     if not shapes:
         return np.zeros((height, width), dtype)
@@ -126,13 +126,13 @@ def _burnt(
 
 
 def _hidden(info: RasterInfo, features: Sequence[Polygon], seen: NDArray[np.int64]) -> dict[int, int]:
-    """Features of which later ones leave nothing: their index and how many pixels they would have."""
+    """Features entirely under later ones: index and number of own pixels."""
     found = {index: _own_pixels(info, features[index].shape) for index in np.flatnonzero(seen == 0).tolist()}
     return {index: count for index, count in found.items() if count}
 
 
 def _own_pixels(info: RasterInfo, shape: shapely.Geometry) -> int:
-    """Pixels of the image whose centre lies in a shape."""
+    """Number of pixels whose centre is in a shape."""
     if shape.is_empty:
         return 0
     corners = shapely.get_coordinates(shapely.envelope(shape))
@@ -151,7 +151,7 @@ def _check_lost(
     seen: _Seen,
     hidden: Mapping[int, int],
 ) -> None:
-    """Refuse a class that was drawn, but of which later polygons leave nothing."""
+    """Refuse a class entirely under later polygons."""
     for index, count in hidden.items():
         if class_ids[index] != NODATA and not seen.classes[class_ids[index]]:
             raise DataError(
@@ -162,12 +162,12 @@ def _check_lost(
 
 
 def reproject_labels(image: Path, labels: Path, out: Path) -> None:
-    """Write a label raster anew on an image's grid, from any CRS and resolution, by the nearest label.
+    """Resample a label raster of any CRS and resolution to the grid of an image, nearest neighbour.
 
     Args:
-        image: gives the grid.
-        labels: class numbers or colours, with a place on the ground.
-        out: the GeoTIFF to write; what the labels do not reach is 255 there, or transparent if they are colours.
+        image: has the grid.
+        labels: class numbers or colours, with a CRS.
+        out: the GeoTIFF to write; beyond the labels it is 255, or transparent if they are colours.
 
     Raises:
         DataError: image or labels have no coordinate reference system, or cannot be read.

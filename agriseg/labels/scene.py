@@ -1,4 +1,4 @@
-"""An image with its labels, read by windows that may reach beyond it."""
+"""An image with its labels, read by windows that may exceed it."""
 
 import shutil
 from collections.abc import Iterator
@@ -50,11 +50,11 @@ class Scene:
 
     @property
     def bytes(self) -> int:
-        """What it takes in memory."""
+        """Size in memory (bytes)."""
         return self.source.width * self.source.height * (len(self.source.bands) * self.source.item_bytes + 2)
 
     def decode_cost(self, side: int) -> float:
-        """Pixels that its file decodes for each pixel of a chip of this side, if it is neither held nor cached."""
+        """Decoded pixels per pixel of a chip of this side (px), if neither in memory nor cached."""
         sizes = self.source.height, self.source.width
         stored = self.source.info.block if self.source.info.driver == "GTiff" else sizes  # PNG, JPEG: from the top
         touched = [
@@ -63,18 +63,18 @@ class Scene:
         return touched[0] * touched[1] / side**2
 
     def load_into_memory(self) -> None:
-        """Read it once and keep it in memory."""
+        """Read the scene once and keep it in memory."""
         self._held = self.all()
 
     def cache_on_disk(self, folder: Path, identity: str) -> None:
-        """Read it once and keep it on disk in small blocks; what an earlier sitting of the same run kept is taken.
+        """Read the scene once and keep it on disk in small blocks; a cache of the same training is reused.
 
         Args:
             folder: of the zarr store.
-            identity: fingerprint of the run; a cache of another one is replaced.
+            identity: fingerprint of the training; a cache of another one is replaced.
 
         Raises:
-            StorageError: the disk did not take it.
+            StorageError: it cannot be written.
         """
         try:
             if folder.exists() and zarr.open_group(folder).attrs.get("complete") == identity:
@@ -97,7 +97,7 @@ class Scene:
         return self.labels.windows()
 
     def read(self, top: int, left: int, height: int, width: int) -> Chip:
-        """The pixels from row `top` and column `left` on, wherever that lies.
+        """The pixels from row `top` and column `left` on, also beyond the raster.
 
         Raises:
             DataError: it cannot be read, or holds labels that are no class.

@@ -1,7 +1,7 @@
-"""Splitting one field honestly: whole blocks of ground are held back, with a belt around them that nobody uses.
+"""Spatial split of one raster: whole blocks are held back, with an unused buffer around them.
 
-Neighbouring pixels are alike. A random split lets a network see the neighbours of every pixel it is tested on, and
-flatters it.
+Neighbouring pixels are correlated, so a random split trains on the neighbours of every validation pixel and overstates
+the scores.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from agriseg.labels.scene import Scene
 
 @dataclass(frozen=True)
 class HoldoutDraw:
-    """Which of some things, blocks or images, are held back.
+    """A random draw of the held-back blocks or images.
 
     Args:
-        seed: of the order in which they are drawn.
-        share: held back: at least one thing and never all.
-        folds: number of parts, instead of a share; every thing is in one of them.
-        fold: the part that is held back.
-        number: of the draw, where the first does not serve.
+        seed: of the order.
+        share: held-back share; at least one item and never all.
+        folds: number of parts instead of a share; every item is in one of them.
+        fold: the held-back part.
+        number: of the draw, from 0.
     """
 
     seed: int
@@ -51,7 +51,7 @@ class SpatialSplit:
 
     Args:
         side: of a square block (px).
-        buffer: width of the belt around a held-back block that is in neither part (px), at most `side`.
+        buffer: width of the unused buffer around a held-back block (px), at most `side`.
         held: (block rows, block columns) bool.
     """
 
@@ -64,7 +64,7 @@ class SpatialSplit:
         """Hold back some of the blocks of a raster.
 
         Raises:
-            UsageError: fewer than two blocks, or a belt wider than a block.
+            UsageError: fewer than two blocks, or a buffer wider than a block.
         """
         shape = -(-height // side), -(-width // side)
         count = shape[0] * shape[1]
@@ -81,8 +81,8 @@ class SpatialSplit:
         return self._held(window, 0, 0)
 
     def training(self, window: Window) -> NDArray[np.bool_]:
-        """(h, w) bool: neither held back nor in the belt."""
-        # a belt no wider than a block touches only blocks in which one of these nine points lies
+        """(h, w) bool: neither held back nor in the buffer."""
+        # a buffer no wider than a block touches only blocks with one of these nine points
         steps = (-self.buffer, 0, self.buffer)
         near: NDArray[np.bool_] = np.logical_or.reduce([self._held(window, dr, dc) for dr in steps for dc in steps])
         return ~near
@@ -98,12 +98,12 @@ class SpatialSplit:
 
 @dataclass(frozen=True)
 class BlockCounts:
-    """Labelled pixels of each class by block, apart for those that may come to lie in the belt of a neighbour.
+    """Labelled pixels of each class by block, with pixels that may be in the buffer of a neighbour counted apart.
 
     Args:
         side, buffer: as `SpatialSplit`.
         pixels: (R, 3, C, 3, K) int64: rows of blocks and, in each, its first `buffer` rows, those between, and its
-            last; columns alike. Where the belt is wider than half a block, those between are in both belts.
+            last; columns alike. If the buffer is wider than half a block, those between are in both buffers.
     """
 
     side: int
@@ -120,7 +120,7 @@ class BlockCounts:
             scene: labelled.
             classes: number of them, K.
             side, buffer: of the blocks.
-            heed: given the bytes of the pixels, strip by strip.
+            heed: called with the bytes of the pixels of each strip.
 
         Raises:
             DataError: it cannot be read.
@@ -164,7 +164,7 @@ class BlockCounts:
 
     @property
     def _reach(self) -> tuple[tuple[int, ...], ...]:
-        """Of each third of a block, the blocks in whose belt it may lie: itself, the one before, the one after."""
+        """For each third of a block, the blocks whose buffer may contain it: itself, the one before, the one after."""
         return (0, -1), ((0, -1, 1) if 2 * self.buffer > self.side else (0,)), (0, 1)
 
 

@@ -1,4 +1,4 @@
-"""One sample: a chip around a place, turned, scaled, mirrored and lit at random, ready for the network."""
+"""Training samples: a chip around a pixel, randomly rotated, scaled, mirrored and changed in brightness."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Sample = tuple[torch.Tensor, torch.Tensor]
 
 
 class Augmentation(BaseModel):
-    """How much samples vary; 0 or false leaves them alone.
+    """Strength of the augmentation; 0 or false turns a part off.
 
     Args:
         mirror: left and right swapped in half of them.
@@ -46,14 +46,14 @@ class TrainingSamples:
     """Training samples by number.
 
     Args:
-        scenes: where they come from.
-        class_index: of the scenes' labels.
+        scenes: their source.
+        class_index: of the labels of the scenes.
         normalization: the model's.
-        side: of the ground that a sample shows (px of the raster).
+        side: of a sample (px of the raster).
         rare_class_share: see `sample_pixel`.
-        augmentation: how they vary.
+        augmentation: of the samples.
         seed: of everything random.
-        reduce: a pixel of a sample is the mean of so many pixels a side, with the label in their middle.
+        reduce: a pixel of a sample is the mean of `reduce` x `reduce` pixels, with the label in their middle.
     """
 
     scenes: Sequence[Scene]
@@ -76,7 +76,7 @@ class TrainingSamples:
         return _lit(x, self.augmentation, rng), ids
 
     def _cut(self, place: PixelPosition, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Picture (C, n, n) and ids uint8 (n, n) around a place, turned."""
+        """Image (C, n, n) and ids uint8 (n, n) around a pixel, rotated and scaled."""
         scene, row, col = place
         turn = _Geometry.draw(self.augmentation, rng)
         reach = turn.reach(self.side)
@@ -154,7 +154,7 @@ def _resized(x: torch.Tensor, ids: torch.Tensor, side: int) -> tuple[torch.Tenso
 
 
 def _lit(x: torch.Tensor, how: Augmentation, rng: np.random.Generator) -> torch.Tensor:
-    """Gain and offset in deviations of the training data: one for all bands, and one for each."""
+    """Random gain and offset, in standard deviations of the training data: one for all bands, and one for each."""
     bands = (len(x), 1, 1)
     gain = 1 + how.brightness * rng.standard_normal() + how.channel_jitter * rng.standard_normal(bands)
     offset = how.brightness * rng.standard_normal() + how.channel_jitter * rng.standard_normal(bands)

@@ -38,15 +38,15 @@ class Data(BaseModel):
         labels: the label raster, the folder of them, polygons (GeoJSON, KML, GeoPackage, Shapefile) on one raster, or
             annotations (COCO, LabelMe, Label Studio, CVAT), also of many images.
         label_suffix: what a label's name adds to its image's.
-        unlabelled: numbers or colours of label rasters that mean that nobody knows, beside 255.
-        column: of the polygons, that holds the class.
-        area: polygons within which all was labelled; the rest there is `rest`, or the first class.
-        rest: class of what no shape covers, where all was labelled: within `area`, or on whole images.
-        rename: names in annotations or polygons, and the classes that they are; empty for unlabelled.
-        point_radius: of the discs that points become, such as `8px` or `5cm`.
-        reproject_labels: lay label rasters of another grid or CRS on their images', by the nearest label.
-        nodata: number of the images that means no data, beside what they declare.
-        alpha: number of the images' band whose 0 means no data, where it is not tagged so.
+        unlabelled: numbers or colours of label rasters for unlabelled, beside 255.
+        column: of the polygons, with the class.
+        area: polygons within which everything is labelled; the rest there is `rest`, or the first class.
+        rest: class of the ground under no shape where everything is labelled: within `area`, or on whole images.
+        rename: classes of names in annotations or polygons; an empty class means unlabelled.
+        point_radius: radius of the discs that points become, such as `8px` or `5cm`.
+        reproject_labels: resample label rasters of another grid or CRS to that of their image, nearest neighbour.
+        nodata: nodata value of the images, beside the declared one.
+        alpha: number of the band of the images whose 0 means nodata, if it is not tagged so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,27 +65,27 @@ class Data(BaseModel):
     alpha: int | None = Field(default=None, ge=1)
 
     def under(self, folder: Path) -> "Data":
-        """The same with its paths seen from a folder."""
+        """The same with paths relative to a folder."""
         area = None if self.area is None else folder / self.area
         return self.model_copy(update={"images": folder / self.images, "labels": folder / self.labels, "area": area})
 
 
 class Validation(BaseModel):
-    """What is held back to score the model.
+    """The held-back labels that score the model.
 
-    Other images with their labels; else a seeded share of the images (`by = "file"`), or of square blocks of each
-    image, with a belt around them that nobody uses (px). `by = "random"` scatters squares of the size of a chip
-    without a belt, as tools do that cut chips first: it flatters the model, and its record says so.
+    Other images with their labels; else a random share of the images (`by = "file"`), or of square blocks of each
+    image, with an unused buffer around them (px). `by = "random"` holds back squares of the size of a chip without a
+    buffer, as tools do that cut chips first: it overstates the scores, which is recorded.
 
     Args:
         images, labels: other images.
-        by: what is drawn.
+        by: unit of the draw.
         block: side of a block (px).
-        buffer: width of the belt (px).
-        share: held back.
+        buffer: width of the buffer (px).
+        share: held-back share, 0 to 1.
         folds: number of parts to hold back in turn, instead of one share.
-        fold: the part that is held back, from 0.
-        allow_learnt: also hold back ground that the model to start from has learnt; its record says so.
+        fold: the held-back part, from 0.
+        allow_learnt: also hold back ground that the initial model has learnt, which is recorded.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -158,7 +158,7 @@ class Recipe(BaseModel):
 
 
 class TrainConfig(BaseModel):
-    """A training run, as its TOML file says it; paths are relative to that file.
+    """A training; paths are relative to its TOML file.
 
     Args:
         classes: names in order.
@@ -191,10 +191,10 @@ class TrainConfig(BaseModel):
 
     @classmethod
     def of(cls, tables: dict[str, Any], folder: Path) -> "TrainConfig":
-        """Check what a person wrote.
+        """Check the tables of a TOML file.
 
         Raises:
-            ModelError: a key that is unknown, missing or of the wrong kind; the first is named.
+            ModelError: an unknown, renamed or missing key, or one of the wrong type; the first is named.
         """
         try:
             config = cls.model_validate(tables)
@@ -218,7 +218,7 @@ class TrainConfig(BaseModel):
 
     @property
     def reading(self) -> RunOptions:
-        """How the images are read, to train on and to be mapped for the scores: at their own resolution."""
+        """How images are read for training and validation: at their own resolution."""
         numbers = tuple(self.band_numbers) if self.band_numbers else None
         options = RunOptions(gsd="native", bands=numbers, nodata=self.data.nodata)
         if self.data.alpha is None:
@@ -228,7 +228,7 @@ class TrainConfig(BaseModel):
 
     @property
     def split(self) -> Split:
-        """How validation is held back."""
+        """How the validation part is chosen."""
         return self.validation.by if self.validation.images is None else "list"
 
     @property
@@ -253,7 +253,7 @@ def _under(folder: Path, init: str | None) -> str | None:
 
 
 def _contradictions(config: TrainConfig) -> list[str]:
-    """What contradicts what; the first is shown."""
+    """Messages about contradictions; the first is shown."""
     values, held = config.values, config.validation
     numbers = config.band_numbers or config.bands
     checks = [

@@ -1,9 +1,9 @@
 """Training in several processes, as torchrun starts them: one network, one global batch, one loss.
 
-Each process makes its share of the batch and takes it through its copy of the network. Batch normalisation takes its
-moments over all shares, and every process sees the logits of the whole batch, since Dice and OHEM are no means over
-samples. Gradients are summed. So the weights go the way that one process with the whole batch would take them, up to
-the rounding of sums; where a network has dropout, up to what it drops.
+Each process makes its part of the batch and runs it through its copy of the network. Batch normalisation uses the
+moments of the whole batch, and every process computes the loss of the whole batch, since Dice and OHEM are not means
+over samples. Gradients are summed. So the weights equal those of one process with the whole batch, up to the rounding
+of sums and to dropout.
 """
 
 import os
@@ -27,11 +27,11 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together.
+    """This process and the number of processes that train together.
 
     Args:
-        rank: its number; the first, 0, scores and writes.
-        world: how many there are.
+        rank: its number; the first, 0, validates and writes.
+        world: number of processes.
         device: of this process.
     """
 
@@ -41,14 +41,14 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process scores and writes."""
+        """Whether this process validates and writes."""
         return self.rank == 0
 
     def local_batch(self, batch: int) -> int:
-        """Samples of a batch that fall to each process.
+        """Samples of a batch in each process.
 
         Raises:
-            UsageError: they do not come out even.
+            UsageError: the batch is not a multiple of the number of processes.
         """
         if batch % self.world:
             raise UsageError(f"batch {batch} for {self.world} processes; give a multiple of {self.world}")
@@ -59,7 +59,7 @@ class Ranks:
         return (_synced(network) if self.world > 1 else network).to(self.device)
 
     def gather_batch(self, part: torch.Tensor) -> torch.Tensor:
-        """The parts of all processes, joined along the first axis; the gradient of this one's part comes back."""
+        """The parts of all processes, concatenated along the first axis; the gradient is that of this part."""
         return part if self.world == 1 else _GatherBatch.apply(part, self.rank, self.world)
 
     def sum_gradients(self, network: nn.Module) -> None:
@@ -73,7 +73,7 @@ class Ranks:
             gradient.copy_(part.view_as(gradient))
 
     def all_max(self, number: float) -> float:
-        """The largest that any process gives, in all of them."""
+        """The largest number of all processes."""
         if self.world == 1:
             return number
         given = torch.tensor(number, dtype=torch.float64, device=self.device)
@@ -81,7 +81,7 @@ class Ranks:
         return float(given)
 
     def first_before_others(self, do: Callable[[], Made]) -> Made:
-        """Do something in every process, in the first before the others: what it leaves on disk they find."""
+        """Call a function in every process, in the first before the others, which then find its files."""
         if self.first:
             made = do()
         if self.world > 1:
@@ -90,12 +90,12 @@ class Ranks:
 
 
 def world_size() -> int:
-    """How many processes torchrun started; 1 without it."""
+    """Number of processes that torchrun started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_helper_rank() -> bool:
-    """Whether torchrun started this process, and it is not the first."""
+    """Whether torchrun started this process and it is not the first."""
     return int(os.environ.get("RANK", "0")) > 0
 
 
@@ -105,7 +105,7 @@ def ranks(choose: Callable[[str], torch.device], device: str) -> Iterator[Ranks]
 
     Args:
         choose: device by name.
-        device: as a person named it; where that is a GPU, each process takes the one of its number.
+        device: its name; with GPUs, each process uses that of its number.
 
     Raises:
         UsageError: more processes than GPUs on this machine.
@@ -130,7 +130,7 @@ def ranks(choose: Callable[[str], torch.device], device: str) -> Iterator[Ranks]
 class SyncedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation with moments over all processes.
 
-    `torch.nn.SyncBatchNorm` runs on GPUs alone; this runs wherever processes can sum.
+    `torch.nn.SyncBatchNorm` needs GPUs; this runs on any device.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -175,7 +175,7 @@ def _synced(network: nn.Module) -> nn.Module:
 
 
 class _GatherBatch(torch.autograd.Function):
-    """Gather; back goes each process's own part, as all of them compute the same loss of the whole."""
+    """All-gather; the gradient is that of the own part, since all processes compute the same loss."""
 
     @staticmethod
     def forward(ctx: Any, part: torch.Tensor, rank: int, world: int) -> torch.Tensor:

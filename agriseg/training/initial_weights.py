@@ -1,4 +1,4 @@
-"""Where a network's first weights come from: chance, torchvision by name, an address, a file, another model."""
+"""Initial weights of a network: random, torchvision by name, a URL, a file, or another model."""
 
 import hashlib
 import re
@@ -25,10 +25,10 @@ class InitialWeights:
     """A network before training.
 
     Args:
-        network: with its first weights.
-        origin: where they come from, for the record.
-        fresh: names of tensors that keep random weights although others were given.
-        model: of agriseg that they come from, or None.
+        network: with its initial weights.
+        origin: their source, for the record.
+        fresh: names of tensors that keep random weights although a source was given.
+        model: the agriseg model that they come from, or None.
     """
 
     network: nn.Module
@@ -38,7 +38,7 @@ class InitialWeights:
 
     @property
     def note(self) -> str | None:
-        """What a person should know who gave weights: what of the network stays random."""
+        """The layers that keep random weights although a source was given; None without any."""
         if not self.fresh:
             return None
         layers = dict.fromkeys(key.rpartition(".")[0] for key in self.fresh)
@@ -86,7 +86,7 @@ def initial_network(
 
 
 def _file(design: Architecture, source: str) -> tuple[Path, str]:
-    """The file of a source, and what to call it."""
+    """The file of a source, and its name."""
     if source in NAMED_STARTS:
         if source not in design.pretrained:
             known = " or ".join(design.pretrained) or "a model file of agriseg"
@@ -106,12 +106,12 @@ def _file(design: Architecture, source: str) -> tuple[Path, str]:
 
 
 def _kept(url: str) -> Path:
-    """Where torch keeps a file of weights."""
+    """Path of a file of weights in the cache of torch."""
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
 
 
 def _fetched(url: str) -> Path:
-    """The file behind an address that a person gave; fetched again if the server has another by now."""
+    """The downloaded file of a URL; downloaded again if it has changed on the server."""
     path = _kept(url)
     digits = _HASH.search(path.name)
     if digits is None:  # two addresses may end in one name

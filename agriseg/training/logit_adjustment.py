@@ -1,8 +1,8 @@
-"""Where a network should draw the line between classes: offsets of its scores that serve the mean IoU.
+"""Logit adjustment: an offset for each class that raises the mean IoU.
 
-A network trained for likelihood names a class where it is likelier than all others. A pixel helps the IoU of its class
-already when it is likelier than about IoU / (1 + IoU), which for a rare and doubtful class is far below one half
-(Lipton, Elkan and Naryanaswamy 2014, arXiv 1402.1892, for F1). So each class gets an offset, fitted on training ground.
+A network trained for likelihood predicts the most probable class. A pixel raises the IoU of a class as soon as its
+probability exceeds about IoU / (1 + IoU), which for a rare, uncertain class is far below one half (Lipton, Elkan and
+Naryanaswamy 2014, arXiv 1402.1892, for F1). So the logits of each class get an offset, fitted on training pixels.
 """
 
 from dataclasses import replace
@@ -16,8 +16,8 @@ from agriseg.legend import NODATA
 from agriseg.metrics import mean_iou
 from agriseg.training.augment import Augmentation, TrainingSamples
 
-_CHIPS = 64  # unturned, from places drawn by pixel
-_PIXELS = 500_000  # about as many of them are looked at
+_CHIPS = 64  # without augmentation, at random pixels
+_PIXELS = 500_000  # approximate number of pixels of these chips that are used
 _TRIED = np.arange(-2, 2.01, 0.25)
 _ROUNDS = 2
 _STILL = Augmentation(mirror=False, rotate="none", zoom=1, brightness=0, channel_jitter=0)
@@ -25,10 +25,10 @@ _STILL = Augmentation(mirror=False, rotate="none", zoom=1, brightness=0, channel
 
 @torch.no_grad()
 def fit_logit_offsets(network: torch.nn.Module, samples: TrainingSamples, device: torch.device) -> list[float]:
-    """One number per class to add to its logits, fitted on training chips.
+    """Offset of the logits of each class, fitted on training chips.
 
     Args:
-        network: in evaluation mode, on `device`; it takes samples as they are (`networks.plain`).
+        network: in evaluation mode, on `device`, without downsampling of its input.
         samples: of the training; its scenes, seed and size of chips are used, not its augmentation.
         device: of the network.
     """
@@ -46,7 +46,7 @@ def fit_logit_offsets(network: torch.nn.Module, samples: TrainingSamples, device
 
 
 def best_offsets(logits: NDArray[np.float32], truth: NDArray[np.uint8]) -> list[float]:
-    """Offsets that raise the mean IoU the most: each class in turn tries steps of 0.25, some rounds long.
+    """Offsets with the highest mean IoU, by coordinate search in steps of 0.25.
 
     Args:
         logits: (N, K).

@@ -1,4 +1,4 @@
-"""Losses over logits and class ids, 255 left out; and sums of them."""
+"""Losses over logits and class ids, without pixels of 255, and weighted sums of them."""
 
 from collections.abc import Callable, Mapping
 
@@ -39,7 +39,7 @@ def dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def focal(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy with well-classified pixels turned down (Lin et al. 2017)."""
+    """Cross-entropy with less weight on well-classified pixels (Lin et al. 2017)."""
     losses = functional.cross_entropy(logits, labels, ignore_index=NODATA, reduction="none")
     return ((1 - torch.exp(-losses)) ** _FOCUS * losses).sum() / (labels != NODATA).sum().clamp(min=1)
 
@@ -54,7 +54,7 @@ def build_loss(parts: Mapping[str, float], class_weights: torch.Tensor | None = 
     """The loss that a configuration names, such as `{"ce": 1, "dice": 1}`.
 
     Raises:
-        ModelError: a name that is none.
+        ModelError: an unknown name.
     """
     known: dict[str, Loss] = {
         "ce": lambda logits, labels: cross_entropy(logits, labels, class_weights),

@@ -1,7 +1,6 @@
-"""Where chips are taken: often where a rare class is.
+"""Sampling of chips, with more chips of rare classes.
 
-Everything about sample number i follows from (seed, i) alone, so a run that goes on after a kill draws what the
-uninterrupted run would have drawn.
+Sample i depends on (seed, i) alone, so a resumed training draws the same samples as an uninterrupted one.
 """
 
 from collections.abc import Sequence
@@ -22,12 +21,12 @@ _PLACES = 4000  # remembered per scene and class
 
 @dataclass(frozen=True)
 class ClassIndex:
-    """What the labels hold.
+    """Pixel counts of the labels, and a sample of the pixels of each class.
 
     Args:
         counts: (scenes, K) labelled pixels.
-        pixels: per class (N, 3) int32: scene, row, column of remembered pixels.
-        cumulative_weight: per class (N,) float64 to 1: running sum of how many pixels each of them stands for.
+        pixels: per class (N, 3) int32: scene, row, column of sampled pixels.
+        cumulative_weight: per class (N,) float64, up to 1: cumulative share of the pixels that each represents.
     """
 
     counts: NDArray[np.int64]
