@@ -14,7 +14,8 @@ from agriseg.cli.common.options import bundled_model
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.verdict import distance
-from agriseg.maps.record import RunRecord, Verdict
+from agriseg.maps.record import RunRecord
+from agriseg.maps.verdict import Verdict
 from agriseg.options.run import NOT_JUDGED, RunOptions, VerdictLimits
 from agriseg.raster import pixel_sample
 

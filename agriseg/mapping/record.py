@@ -26,10 +26,10 @@ from agriseg.maps.record import (
     RunParameters,
     RunRecord,
     RunSeconds,
-    Verdict,
     options_json,
 )
 from agriseg.maps.run_identity import RunIdentity, versions
+from agriseg.maps.verdict import Verdict
 from agriseg.options.run import PublishPolicy
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity

@@ -20,8 +20,9 @@ from agriseg.mapping.products import write_products
 from agriseg.mapping.record import RunOutcome, describe_run, identity_of
 from agriseg.mapping.verdict import assess
 from agriseg.mapping.working_folder import WorkingFolder
-from agriseg.maps.record import ClassCount, PixelTotals, RunRecord, RunSeconds, Verdict
+from agriseg.maps.record import ClassCount, PixelTotals, RunRecord, RunSeconds
 from agriseg.maps.stem import Stem
+from agriseg.maps.verdict import Verdict
 from agriseg.model import SegmentationModel, load_model
 from agriseg.options.run import PublishPolicy, RunOptions
 from agriseg.raster.header import RasterInfo

@@ -9,7 +9,8 @@ import numpy as np
 
 from agriseg.errors import ModelError
 from agriseg.mapping.prepare import MappingJob
-from agriseg.maps.record import PixelTotals, Reason, Verdict
+from agriseg.maps.record import PixelTotals
+from agriseg.maps.verdict import Reason, Verdict
 from agriseg.model import SegmentationModel
 from agriseg.options.run import VerdictLimits
 
