@@ -205,6 +205,12 @@ class TileGrid:
         window = Window(self.cols.origin(col), self.rows.origin(row), self.cols.length, self.rows.length)
         return Tile(row, col, window)
 
+    def without_padding(self, tile: Tile) -> Window:
+        """The pixels of a tile that lie within the raster."""
+        col, row = tile.window.col_off, tile.window.row_off
+        right, bottom = min(tile.window.col_stop, self.cols.size), min(tile.window.row_stop, self.rows.size)
+        return Window(col, row, right - col, bottom - row)
+
     def __iter__(self) -> Iterator[Tile]:
         return (self[row, col] for row in range(len(self.rows)) for col in range(len(self.cols)))
 

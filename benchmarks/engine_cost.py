@@ -27,7 +27,7 @@ from agriseg.storage.base import FolderStorage
 def recorded_tiles(prepared: MappingJob) -> list[torch.Tensor]:
     """The very tensors that the engine gives to the network."""
     tensors: list[torch.Tensor] = []
-    forward = prepared.forward
+    backend = prepared.backend
 
     def record(x: torch.Tensor) -> torch.Tensor:
         tensors.append(x.clone(memory_format=torch.preserve_format))
@@ -35,7 +35,7 @@ def recorded_tiles(prepared: MappingJob) -> list[torch.Tensor]:
         return torch.zeros(len(x), classes, x.shape[2] // stride, x.shape[3] // stride)
 
     recorder = type(
-        "Recorder", (), {"device": forward.device, "zeros": forward.zeros, "__call__": lambda _s, x: record(x)}
+        "Recorder", (), {"device": backend.device, "zeros": backend.zeros, "logits": lambda _s, x: record(x)}
     )()
     run_engine(prepared, recorder, Path(tempfile.mkdtemp()))
     return tensors
@@ -45,11 +45,11 @@ def run_bare(prepared: MappingJob, tensors: list[torch.Tensor]) -> float:
     """Seconds of the forwards alone."""
     began = time.perf_counter()
     for x in tensors:
-        prepared.forward(x)
+        prepared.backend.logits(x)
     return time.perf_counter() - began
 
 
-def run_engine(prepared: MappingJob, forward: object, folder: Path) -> float:
+def run_engine(prepared: MappingJob, backend: object, folder: Path) -> float:
     """Seconds from the first read to the last block stored, with all that makes the run go on after a kill."""
     working = folder / "working"
     shutil.rmtree(working, ignore_errors=True)
@@ -57,7 +57,7 @@ def run_engine(prepared: MappingJob, forward: object, folder: Path) -> float:
     archive = RunCheckpoint.create(prepared, FolderStorage(working))
     bands = range(len(archive.bands))
     began = time.perf_counter()
-    run_local(replace(prepared, forward=forward), archive, bands, lambda *_: None, lambda _: None, ALONE)
+    run_local(replace(prepared, backend=backend), archive, bands, ALONE, lambda _: None)
     return time.perf_counter() - began
 
 
@@ -77,18 +77,19 @@ def main() -> None:
         tensors = recorded_tiles(prepared)
         pixels = sum(len(x) * x.shape[2] * x.shape[3] for x in tensors) / 1e6
         for x in tensors[:2]:
-            prepared.forward(x)
+            prepared.backend.logits(x)
         seconds: dict[str, list[float]] = {"bare loop": [], "engine": []}
         turns = {
             "bare loop": lambda: run_bare(prepared, tensors),
-            "engine": lambda: run_engine(prepared, prepared.forward, folder),
+            "engine": lambda: run_engine(prepared, prepared.backend, folder),
         }
         for round_ in range(args.rounds):
             for label in sorted(turns, reverse=round_ % 2 == 1):  # who goes first alternates: machines drift
                 seconds[label].append(turns[label]())
     print(machine())
     print(
-        f"{args.arch} {prepared.forward.precision}, {len(tensors)} batches, {pixels:.1f} Mpx of tiles, tile {args.tile}"
+        f"{args.arch} {prepared.backend.description.precision}, {len(tensors)} batches, "
+        f"{pixels:.1f} Mpx of tiles, tile {args.tile}"
     )
     for label, spent in seconds.items():
         print(

@@ -16,7 +16,7 @@ from runs import Nursery
 from agriseg import load_model
 from agriseg.cli import main
 from agriseg.errors import InputMissing, StorageError, UsageError
-from agriseg.inference.device import Forward
+from agriseg.inference.backend import TorchBackend
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Execution, run
@@ -95,15 +95,15 @@ def test_a_run_over_a_bucket_is_stopped_and_goes_on(
 ) -> None:
     image = write_raster(tmp_path / "a.tif", blocks(260, 200, low=1), nodata=0)
     expected = mapped(image, model_file, tmp_path / "straight", None)
-    plain, ran = Forward.__call__, [0]
+    plain, ran = TorchBackend.logits, [0]
 
-    def call(self: Forward, x: Any) -> Any:
+    def call(self: TorchBackend, x: Any) -> Any:
         ran[0] += 1
         if stop and ran[0] > 20:
             raise KeyboardInterrupt
         return plain(self, x)
 
-    monkeypatch.setattr(Forward, "__call__", call)
+    monkeypatch.setattr(TorchBackend, "logits", call)
     stop = True
     with pytest.raises(KeyboardInterrupt):
         mapped(image, model_file, tmp_path / "out", "s3://field/work")

@@ -16,7 +16,7 @@ from agriseg.demo.selftest import whole_forward
 from agriseg.errors import DeviceError, GridError, ModelError, PredictionError, UsageError
 from agriseg.inference.pipeline import run_bands
 from agriseg.inference.plan import AHEAD, TileRowGroup
-from agriseg.inference.predict import Sweep
+from agriseg.inference.predict import TilePredictor
 from agriseg.mapping.prepare import MappingJob, prepare
 from agriseg.maps.record import PixelTotals
 from agriseg.options.run import RunOptions
@@ -67,7 +67,7 @@ def test_skipping_empty_tiles_changes_no_valid_pixel(
     image = write_raster(tmp_path / "a.tif", pixels, nodata=0)
     model = random_network(name)
     skipping = segment(image, model, tmp_path / "skip", tile=256, precision="fp32", **flags)
-    monkeypatch.setattr(Sweep, "_any_valid", lambda *_: True)
+    monkeypatch.setattr(TilePredictor, "_any_valid", lambda *_: True)
     running = segment(image, model, tmp_path / "run", tile=256, precision="fp32", **flags)
     assert skipping.tiles < running.tiles
     assert layer_bytes(tmp_path / "skip") == layer_bytes(tmp_path / "run")
@@ -166,15 +166,17 @@ def test_batches_pass_over_empty_tiles(tmp_path: Path, oracle: SegmentationModel
     sizes = []
 
     class Counting:
-        device, zeros = prepared.forward.device, prepared.forward.zeros
+        device, zeros = prepared.backend.device, prepared.backend.zeros
 
-        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        def logits(self, x: torch.Tensor) -> torch.Tensor:
             sizes.append(len(x))
-            return prepared.forward(x)
+            return prepared.backend.logits(x)
 
     (band,) = plan.bands()
     with Reader(prepared.contract.source) as reader:
-        decided = Sweep(plan, oracle, Counting(), lambda _: None).run(band, reader.read(plan.read_window(band)), None)
+        decided = TilePredictor(plan, oracle, Counting(), lambda _: None).run(
+            band, reader.read(plan.read_window(band)), None
+        )
     np.testing.assert_array_equal(decided.layers["classes"][0], nearest(pixels, nodata=0))
     assert sum(sizes) == decided.tiles == 9
     assert all(size == batch for size in sizes[:-1])
@@ -199,14 +201,14 @@ def test_a_band_on_its_own_gives_what_the_chain_gives(
     """The seam for worker processes: no carry, the rows before it run again."""
     prepared = prepared_small(tmp_path, small, band_rows=2, **flags)
     plan = prepared.plan
-    sweep = Sweep(plan, small, prepared.forward, lambda _: None)
+    predictor = TilePredictor(plan, small, prepared.backend, lambda _: None)
     carry, recomputed = None, []
     with Reader(prepared.contract.source) as reader:
         for band in plan.bands():
-            chained = sweep.run(band, reader.read(plan.read_window(band)), carry)
+            chained = predictor.run(band, reader.read(plan.read_window(band)), carry)
             carry = chained.carry
             alone = TileRowGroup(plan.grid.rows.tiles(*band.rows), band.rows)
-            lone = sweep.run(alone, reader.read(plan.read_window(alone)), None)
+            lone = predictor.run(alone, reader.read(plan.read_window(alone)), None)
             recomputed.append(len(alone.tiles) - len(band.tiles))
             for name, rows in chained.layers.items():
                 np.testing.assert_array_equal(lone.layers[name], rows)
@@ -216,7 +218,7 @@ def test_a_band_on_its_own_gives_what_the_chain_gives(
 def test_few_bands_are_in_flight(tmp_path: Path, small: SegmentationModel) -> None:
     """However slow the network, reading is at most AHEAD bands before it, and writing as far behind."""
     prepared = prepared_small(tmp_path, small)
-    sweep = Sweep(prepared.plan, small, prepared.forward, lambda _: None)
+    predictor = TilePredictor(prepared.plan, small, prepared.backend, lambda _: None)
     read_bands, ran, seen = [], [], []
     with Reader(prepared.contract.source) as reader:
 
@@ -226,7 +228,7 @@ def test_few_bands_are_in_flight(tmp_path: Path, small: SegmentationModel) -> No
             return reader.read(prepared.plan.read_window(band))
 
         def infer(*given: Any) -> Any:
-            result = sweep.run(*given)
+            result = predictor.run(*given)
             ran.append(given[0])
             return result
 
@@ -241,7 +243,7 @@ def test_few_bands_are_in_flight(tmp_path: Path, small: SegmentationModel) -> No
 @pytest.mark.parametrize("broken", ["read", "infer", "write"])
 def test_an_error_in_any_task_ends_the_run_as_itself(tmp_path: Path, small: SegmentationModel, broken: str) -> None:
     prepared = prepared_small(tmp_path, small)
-    sweep = Sweep(prepared.plan, small, prepared.forward, lambda _: None)
+    predictor = TilePredictor(prepared.plan, small, prepared.backend, lambda _: None)
 
     def fails_at(name: str, task: Any) -> Any:
         calls = []
@@ -257,7 +259,7 @@ def test_an_error_in_any_task_ends_the_run_as_itself(tmp_path: Path, small: Segm
     with Reader(prepared.contract.source) as reader:
         tasks = {
             "read": lambda band: reader.read(prepared.plan.read_window(band)),
-            "infer": sweep.run,
+            "infer": predictor.run,
             "write": lambda decided: decided.band.rows[0],
         }
         with pytest.raises(PredictionError, match=f"{broken} broke"):
@@ -268,10 +270,10 @@ def test_an_error_in_any_task_ends_the_run_as_itself(tmp_path: Path, small: Segm
 def test_the_carry_knows_no_height(tmp_path: Path, small: SegmentationModel) -> None:
     prepared = prepared_small(tmp_path, small)
     plan, carry, sizes = prepared.plan, None, []
-    sweep = Sweep(plan, small, prepared.forward, lambda _: None)
+    predictor = TilePredictor(plan, small, prepared.backend, lambda _: None)
     with Reader(prepared.contract.source) as reader:
         for band in plan.bands():
-            carry = sweep.run(band, reader.read(plan.read_window(band)), carry).carry
+            carry = predictor.run(band, reader.read(plan.read_window(band)), carry).carry
             sizes.append(carry.sums.shape[1] if carry else 0)
     assert max(sizes) <= plan.grid.rows.overlap // plan.grid.stride + 1
 

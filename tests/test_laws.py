@@ -20,7 +20,7 @@ from runs import Nursery
 from trials import POINTWISE, Trial, expected, paint, trial
 
 from agriseg import load_model, segment
-from agriseg.inference.device import Forward
+from agriseg.inference.backend import TorchBackend
 from agriseg.inference.workers import WorkerPool
 from agriseg.mapping.checkpoint import RunCheckpoint
 from agriseg.mapping.distribute import _parts
@@ -210,7 +210,7 @@ def test_bands_that_are_shared_out_in_any_way_make_the_same_bytes(tmp_path: Path
         prepared, outputs = begun(what, folder, "shared")
         cuts = share_out(prepared, outputs, rng)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Forward, "__call__", none_again)
+            patch.setattr(TorchBackend, "logits", none_again)
             run(prepared, outputs)
         assert layer_bytes(outputs.folder) == layer_bytes(folder / "straight"), f"cut as {cuts}: {what}"
 
@@ -231,14 +231,11 @@ def share_out(prepared: MappingJob, outputs: Outputs, rng: np.random.Generator) 
         with pytest.MonkeyPatch.context() as patch:
             Moments(int(rng.integers(1, 40)) if rng.random() < 0.3 else 0, stop, patch.setattr)
             try:
-                run_local(
-                    prepared,
-                    RunCheckpoint(prepared, place),
-                    part,
-                    working.settle,
-                    lambda _tiles: None,
-                    f"band{part.start}",
+                mapped = run_local(
+                    prepared, RunCheckpoint(prepared, place), part, f"band{part.start}", lambda _tiles: None
                 )
+                for index, counts in mapped.counts.items():
+                    working.settle(index, counts)
             except Stop:
                 waiting += cut_anywhere(working.look(part), rng)
     return done

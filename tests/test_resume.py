@@ -20,7 +20,7 @@ from agriseg.cli import main
 from agriseg.cli.common.signals import end_on_signals
 from agriseg.errors import BusyError, OutputError, StorageError
 from agriseg.files import locked
-from agriseg.inference.device import Forward
+from agriseg.inference.backend import TorchBackend
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import run
@@ -45,26 +45,26 @@ def image(tmp_path: Path) -> Path:
 def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Tiles that go through the network, one entry a batch."""
     ran: list[int] = []
-    plain = Forward.__call__
+    plain = TorchBackend.logits
 
-    def counted(self: Forward, x: torch.Tensor) -> torch.Tensor:
+    def counted(self: TorchBackend, x: torch.Tensor) -> torch.Tensor:
         ran.append(len(x))
         return plain(self, x)
 
-    monkeypatch.setattr(Forward, "__call__", counted)
+    monkeypatch.setattr(TorchBackend, "logits", counted)
     return ran
 
 
 def stopped_after(tiles: int, forwards: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """The network is interrupted after so many tiles of this run."""
-    plain, begun = Forward.__call__, len(forwards)
+    plain, begun = TorchBackend.logits, len(forwards)
 
-    def call(self: Forward, x: torch.Tensor) -> torch.Tensor:
+    def call(self: TorchBackend, x: torch.Tensor) -> torch.Tensor:
         if len(forwards) - begun >= tiles:
             raise Stop
         return plain(self, x)
 
-    monkeypatch.setattr(Forward, "__call__", call)
+    monkeypatch.setattr(TorchBackend, "logits", call)
 
 
 def mapped(image: Path, model: SegmentationModel, out: Path, **flags: Any) -> None:
@@ -96,16 +96,16 @@ def test_going_on_gives_the_same_bytes_and_runs_each_tile_once(
 def stop_once(image: Path, model: SegmentationModel, out: Path, tiles: int, **flags: Any) -> Path:
     """A run that was stopped; returns its working folder."""
     seen: list[int] = []
-    plain = Forward.__call__
+    plain = TorchBackend.logits
     with pytest.MonkeyPatch.context() as patch:
 
-        def call(self: Forward, x: torch.Tensor) -> torch.Tensor:
+        def call(self: TorchBackend, x: torch.Tensor) -> torch.Tensor:
             seen.append(1)
             if len(seen) > tiles:
                 raise Stop
             return plain(self, x)
 
-        patch.setattr(Forward, "__call__", call)
+        patch.setattr(TorchBackend, "logits", call)
         with pytest.raises(Stop):
             mapped(image, model, out, **flags)
     return out / f".{image.stem}.agriseg"

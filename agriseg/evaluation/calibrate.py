@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from agriseg.grid import Window
-from agriseg.inference.predict import LogitsObserver, Span
+from agriseg.inference.predict import LogitsObserver
 from agriseg.labels.raster import LabelRaster
 from agriseg.legend import NODATA
 from agriseg.metrics import calibration_error, fit_temperature, softmax_confidence
@@ -72,14 +72,15 @@ class CalibrationSampler:
         self._rasters += 1
         raster = self._rasters
 
-        def watch(logits: torch.Tensor, known: torch.Tensor, rows: Span, cols: Span) -> None:
-            ids = labels.read(Window(cols[0], rows[0], cols[1] - cols[0], rows[1] - rows[0]))
+        def watch(logits: torch.Tensor, known: torch.Tensor, window: Window) -> None:
+            ids = labels.read(window)
             taken = (ids != NODATA) & known.cpu().numpy()
             if not taken.any():
                 return
             self._logits.append(logits.permute(1, 2, 0).cpu().numpy()[taken].astype(np.float32))
             self._truth.append(ids[taken])
-            self._keys.append(np.random.default_rng([raster, *rows, *cols]).random(ids.shape)[taken])
+            seed = raster, window.row_off, window.row_stop, window.col_off, window.col_stop
+            self._keys.append(np.random.default_rng(seed).random(ids.shape)[taken])
             if sum(map(len, self._keys)) > 2 * self._kept:
                 self._thin()
 

@@ -1,18 +1,17 @@
-"""Where the bands of one process run: on Dask's threads; `workers.py` has its processes.
+"""Runs the bands of one process as Dask tasks on threads; `workers.py` has processes.
 
-In one process the bands form a chain, since each carries sums to the next; reading ahead and writing behind are
-tasks beside it. How far reading may run ahead is part of the graph: the reader of band k waits for the network
-of band k - AHEAD, and the network for the writer of that band. So the bands in flight are few, whatever the
-speeds. An edge of the graph is a reference inside the process; nothing is copied or pickled.
+Bands form a chain in one process, because each gives its carry to the next. A band is read ahead and written behind.
+The graph limits both: the reader of band k waits for the network of band k - AHEAD, and the network for the writer of
+that band. So few bands are in memory, however fast each stage is. Tasks pass references inside the process; nothing is
+copied or pickled. Dask gets the graph in pieces, so its size does not depend on the raster either.
 
-The graph is handed to Dask a piece at a time, so that its size does not depend on the raster either.
-
-The network itself runs in the thread that called: OpenMP keeps a team for every thread that ever asked for one,
-and waits by sleeping, 10 % slower, as soon as the teams outnumber the cores.
+The network runs in the thread of the caller. OpenMP keeps a team for every thread that ever used it, and waits by
+sleeping, 10 % slower, once there are more teams than cores.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -27,6 +26,7 @@ from agriseg.inference.predict import ClassifiedRows
 from agriseg.raster.reader import PixelStrip
 
 T = TypeVar("T")
+Infer = Callable[[TileRowGroup, PixelStrip, LogitsAccumulator | None], ClassifiedRows]
 
 _PIECE = 64  # bands per graph
 _THREADS = 3  # one reads, one waits for the network, one writes
@@ -35,7 +35,7 @@ _THREADS = 3  # one reads, one waits for the network, one writes
 def run_bands(
     bands: Sequence[TileRowGroup],
     read: Callable[[TileRowGroup], PixelStrip],
-    infer: Callable[[TileRowGroup, PixelStrip, LogitsAccumulator | None], ClassifiedRows],
+    infer: Infer,
     write: Callable[[ClassifiedRows], T],
     threads: int | None = None,
 ) -> Iterator[T]:
@@ -54,17 +54,26 @@ def run_bands(
     workers = threads or dask.config.get("num_workers", None) or _THREADS
     carry: LogitsAccumulator | None = None
     for first in range(0, len(bands), _PIECE):
-        desk: SimpleQueue[_Request | None] = SimpleQueue()
-        *kept, carry = _serve(
-            desk, _graph(bands[first : first + _PIECE], read, _at(desk, infer), write, carry), workers
-        )
-        yield from kept
+        requests: SimpleQueue[_Request | None] = SimpleQueue()
+        tasks = _graph(bands[first : first + _PIECE], read, _ask(requests), write, carry)
+        with ThreadPoolExecutor(1, "agriseg-dask") as conductor:
+            computed = conductor.submit(_compute, tasks, workers, requests)
+            waiting = iter(requests.get, None)
+            try:
+                for request in waiting:
+                    with request.cancelled_on_error():
+                        request.answer.set_result(infer(request.band, request.strip, request.carry))
+            finally:  # after an error, so that Dask ends
+                for request in waiting:
+                    request.answer.cancel()
+            *written, carry = computed.result()
+        yield from written
 
 
 def _graph(
     bands: Sequence[TileRowGroup],
     read: Callable[[TileRowGroup], PixelStrip],
-    infer: Callable[[TileRowGroup, PixelStrip, LogitsAccumulator | None], ClassifiedRows],
+    infer: Infer,
     write: Callable[[ClassifiedRows], T],
     carry: LogitsAccumulator | None,
 ) -> list[Any]:
@@ -95,47 +104,37 @@ def _carry(decided: ClassifiedRows) -> LogitsAccumulator | None:
 
 @dataclass(frozen=True)
 class _Request:
-    """A call that a task wants made in the thread that owns the network."""
+    """A band whose task waits for the thread that runs the network."""
 
-    call: Callable[[], Any]
-    answer: "Future[Any]" = field(default_factory=Future)
+    band: TileRowGroup
+    strip: PixelStrip
+    carry: LogitsAccumulator | None
+    answer: "Future[ClassifiedRows]" = field(default_factory=Future)
 
-    def serve(self) -> None:
-        """Make the call; its error is raised here, and the task that waits is called off."""
+    @contextmanager
+    def cancelled_on_error(self) -> Iterator[None]:
+        """Cancel the task that waits if there is an error."""
         try:
-            self.answer.set_result(self.call())
+            yield
         finally:
             self.answer.cancel()
 
 
-def _at(desk: "SimpleQueue[_Request | None]", function: Callable[..., T]) -> Callable[..., T]:
-    """The function, called at the desk instead of in the task's thread."""
+def _ask(requests: "SimpleQueue[_Request | None]") -> Infer:
+    """A function for tasks, which lets the thread that takes the requests run the network."""
 
-    def ask(*given: Any) -> T:
-        request = _Request(lambda: function(*given))
-        desk.put(request)
-        answer: T = request.answer.result()
-        return answer
+    def ask(band: TileRowGroup, strip: PixelStrip, carry: LogitsAccumulator | None) -> ClassifiedRows:
+        request = _Request(band, strip, carry)
+        requests.put(request)
+        return request.answer.result()
 
     return ask
 
 
-def _serve(desk: "SimpleQueue[_Request | None]", tasks: list[Any], workers: int) -> list[Any]:
-    """Compute the tasks with Dask in threads, answering what they ask at the desk in this thread."""
-    with ThreadPoolExecutor(1, "agriseg-dask") as conductor:
-        computed = conductor.submit(_compute, tasks, workers)
-        computed.add_done_callback(lambda _: desk.put(None))
-        requests = iter(desk.get, None)
-        try:
-            for request in requests:
-                request.serve()
-        finally:
-            for request in requests:  # after an error: call off what is still asked, so that Dask ends
-                request.answer.cancel()
-        return computed.result()
-
-
-def _compute(tasks: list[Any], workers: int) -> list[Any]:
-    """Dask returns at once when a task fails; leaving the pool waits for those that still run."""
-    with ThreadPoolExecutor(workers, "agriseg-task") as pool:
-        return list(compute(*tasks, scheduler="threads", pool=pool))
+def _compute(tasks: list[Any], workers: int, requests: "SimpleQueue[_Request | None]") -> list[Any]:
+    """Results of the tasks; then the last request, None. After an error, waits for the tasks that still run."""
+    try:
+        with ThreadPoolExecutor(workers, "agriseg-task") as pool:
+            return list(compute(*tasks, scheduler="threads", pool=pool))
+    finally:
+        requests.put(None)

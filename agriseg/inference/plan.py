@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from agriseg.errors import GridError, UsageError
 from agriseg.grid import Axis, TileGrid, Window
-from agriseg.inference.device import MemoryProbe
+from agriseg.inference.backend import Backend
 from agriseg.model import SegmentationModel
 from agriseg.networks import downsampling_factor
 from agriseg.options.run import RunOptions
@@ -151,9 +151,7 @@ class Plan:
         return Window(left, top, right - left, bottom - top)
 
 
-def make_plan(
-    source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: MemoryProbe, device: str
-) -> Plan:
+def make_plan(source: Source, model: SegmentationModel, options: RunOptions, roi: Window, backend: Backend) -> Plan:
     """Choose what the user left open, and fit it into the memory allowed.
 
     Raises:
@@ -162,18 +160,19 @@ def make_plan(
     """
     # On a CPU a batch gains nothing (measured: benchmarks/engine_cost.py --batch), and oneDNN adds in another
     # order for some batch sizes: one tile at a time keeps the bytes the same.
-    batch = 1 if device == "cpu" else options.batch or _GPU_BATCH
-    plan = _shaped(source, model, options, roi, probe, batch)
+    batch = 1 if backend.device.type == "cpu" else options.batch or _GPU_BATCH
+    pixel_bytes = backend.memory_per_pixel()
+    plan = _shaped(source, model, options, roi, pixel_bytes, batch)
     if options.max_memory is None or plan.memory.total <= options.max_memory:
         return plan
     if options.batch is None and batch > 1:
-        plan = _shaped(source, model, options, roi, probe, 1)
+        plan = _shaped(source, model, options, roi, pixel_bytes, 1)
     while plan.memory.total > options.max_memory:
         smaller = replace(options, tile=_halved(plan.grid.rows.tile, model.step))
         if options.tile is not None or smaller.tile == plan.grid.rows.tile:
             raise UsageError(_does_not_fit(plan, options.max_memory))
         try:
-            plan = _shaped(source, model, smaller, roi, probe, plan.batch)
+            plan = _shaped(source, model, smaller, roi, pixel_bytes, plan.batch)
         except GridError as error:
             raise UsageError(_does_not_fit(plan, options.max_memory)) from error
     return plan
@@ -225,7 +224,7 @@ def geometry(model: SegmentationModel, options: RunOptions, longest: int) -> tup
 
 
 def _shaped(
-    source: Source, model: SegmentationModel, options: RunOptions, roi: Window, probe: MemoryProbe, batch: int
+    source: Source, model: SegmentationModel, options: RunOptions, roi: Window, pixel_bytes: float, batch: int
 ) -> Plan:
     tile, overlap, margin = geometry(model, options, max(source.height, source.width))
     grid = TileGrid.over(
@@ -236,10 +235,10 @@ def _shaped(
     exact = len(grid) == 1 or (model.halo is not None and margin >= model.halo)
     batch = min(batch, len(grid.cols))
     unsized = Plan(grid, roi, batch, options.band_rows, layers, Memory(0, 0, 0, 0, 0), exact)
-    return replace(unsized, memory=_memory(unsized, source, len(model.legend), len(model.bands), probe))
+    return replace(unsized, memory=_memory(unsized, source, len(model.legend), len(model.bands), pixel_bytes))
 
 
-def _memory(plan: Plan, source: Source, classes: int, bands: int, probe: MemoryProbe) -> Memory:
+def _memory(plan: Plan, source: Source, classes: int, bands: int, pixel_bytes: float) -> Memory:
     """The formula: every term is a product of widths, tile sides, bands and classes."""
     rows, cols = plan.grid.rows, plan.grid.cols
     strip = plan.read_window(plan.bands()[0])
@@ -249,7 +248,7 @@ def _memory(plan: Plan, source: Source, classes: int, bands: int, probe: MemoryP
     high, wide = ((axis.length + axis.overlap) // axis.stride + 2 for axis in (rows, cols))
     carried = rows.overlap // rows.stride + 2
     blending = 4 * classes * 2 * (high * wide + carried * (strip.width // cols.stride + 2))
-    network = int(plan.batch * rows.length * cols.length * (8 * bands + 4 * classes + probe.bytes_per_pixel))
+    network = int(plan.batch * rows.length * cols.length * (8 * bands + 4 * classes + pixel_bytes))
     core = min(rows.length, rows.step + 2 * rows.stride) * min(cols.length, cols.step + 2 * cols.stride)
     rows_out = min(plan.band_rows * rows.step + rows.overlap, rows.size)
     deciding = core * 4 * (2 * classes + 6) + (AHEAD + 1) * sum(plan.layers.values()) * rows_out * plan.roi.width

@@ -1,7 +1,7 @@
 """The bands of one raster over many workers: stretches of neighbours, each by whoever is free."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -11,9 +11,8 @@ import torch
 from agriseg.errors import DeviceError, UsageError, WorkerLost
 from agriseg.inference.workers import TaskError, WorkerPool
 from agriseg.mapping.checkpoint import RunCheckpoint, corruption_errors
-from agriseg.mapping.local import run_local
+from agriseg.mapping.local import MappedBands, run_local
 from agriseg.mapping.model_cache import cached_model
-from agriseg.mapping.pixel_counts import PixelCounts
 from agriseg.mapping.prepare import MappingJob, prepare
 from agriseg.mapping.record import identity_of
 from agriseg.mapping.working_folder import WorkingFolder
@@ -112,10 +111,9 @@ class _Spread:
                 if isinstance(answer, TaskError):
                     self._stop()
                     raise answer.error
-                accounts, held = answer
-                batch = min(batch, held)
-                for index, account in accounts.items():
-                    self.working.settle(index, account)
+                batch = min(batch, answer.batch)
+                for index, counts in answer.counts.items():
+                    self.working.settle(index, counts)
                 _follow(waiting, stretch)
             told |= self._tell(told)
         return batch
@@ -167,11 +165,8 @@ class _Spread:
         )  # fmt: skip
 
 
-def run_band_range(stretch: BandRange) -> tuple[Mapping[int, PixelCounts], int]:
+def run_band_range(stretch: BandRange) -> MappedBands:
     """Run a stretch, in a worker.
-
-    Returns:
-        What each band shows, and how many tiles at a time the device's memory held.
 
     Raises:
         DeviceError: this machine would make other bytes, or does not see the files.
@@ -192,9 +187,7 @@ def run_band_range(stretch: BandRange) -> tuple[Mapping[int, PixelCounts], int]:
         raise DeviceError(
             f"{stretch.address}: a worker does not find the run there; give workers the same folders"
         ) from error
-    done: dict[int, PixelCounts] = {}
-    batch = run_local(prepared, archive, stretch.bands, done.__setitem__, lambda _tiles: None, stretch.who)
-    return done, batch
+    return run_local(prepared, archive, stretch.bands, stretch.who, lambda _tiles: None)
 
 
 def _apart(parts: Sequence[range], workers: int) -> list[range]:

@@ -4,10 +4,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from agriseg.errors import DeviceMemoryError, UsageError
-from agriseg.inference.device import Forward, choose_device, choose_precision, probe
+from agriseg.inference.backend import Backend, choose_backend
 from agriseg.inference.plan import Plan, make_plan
 from agriseg.mapping.compatibility import ModelInput, check_compatibility
 from agriseg.maps.area import hectares
@@ -26,7 +24,7 @@ class MappingJob:
         options: what the user chose.
         contract: how the model reads the raster.
         plan: how the raster is cut.
-        forward: the network on its device.
+        backend: runs the network.
         notes: what had to be changed for want of memory.
     """
 
@@ -35,7 +33,7 @@ class MappingJob:
     options: RunOptions
     contract: ModelInput
     plan: Plan
-    forward: Forward
+    backend: Backend
     notes: tuple[str, ...] = ()
 
     @property
@@ -58,7 +56,7 @@ class MappingJob:
             said.append(
                 f"margin {plan.grid.rows.margin} is less than the {halo} px the network sees: the map is not exact"
             )
-        if (self.options.batch or 1) > 1 and self.forward.device.type == "cpu":
+        if (self.options.batch or 1) > 1 and self.backend.device.type == "cpu":
             said.append("on a CPU the network takes one tile at a time, whatever --batch says: same speed, same bytes")
         return said
 
@@ -71,11 +69,9 @@ def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> Mappi
     """
     info = RasterInfo.read(image)
     contract = check_compatibility(info, model, options)
-    device = choose_device(options.device)
-    forward = Forward(model, device, choose_precision(options.precision, device, model))
-    measured = probe(model, forward)
-    plan = make_plan(contract.source, model, options, contract.roi, measured, device.type)
-    return MappingJob(info, model, options, contract, plan, forward)
+    backend = choose_backend(model, options)
+    plan = make_plan(contract.source, model, options, contract.roi, backend)
+    return MappingJob(info, model, options, contract, plan, backend)
 
 
 def with_less_memory(prepared: MappingJob, error: DeviceMemoryError) -> MappingJob:
@@ -89,8 +85,8 @@ def with_less_memory(prepared: MappingJob, error: DeviceMemoryError) -> MappingJ
     if options.tile is None and half:
         with suppress(UsageError):  # half is too small for the overlap
             return _again(prepared, replace(options, tile=half), f"in tiles of {half} px instead of {tile}")
-    if options.device == "auto" and prepared.forward.device.type != "cpu":
-        return _again(prepared, replace(options, device="cpu"), f"on the CPU instead of {prepared.forward.device}")
+    if options.device == "auto" and prepared.backend.device.type != "cpu":
+        return _again(prepared, replace(options, device="cpu"), f"on the CPU instead of {prepared.backend.device}")
     raise error
 
 
@@ -98,8 +94,3 @@ def _again(prepared: MappingJob, options: RunOptions, how: str) -> MappingJob:
     """The same raster and model with other options."""
     fresh = prepare(prepared.info.path, prepared.model, options)
     return replace(fresh, notes=(*prepared.notes, f"the device's memory was too small: mapped {how}"))
-
-
-def device_name(device: torch.device) -> str:
-    """The device for a reader: its type and, for a GPU, its product name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -14,7 +14,7 @@ from agriseg.files import file_hash
 from agriseg.flight_date import flight_date
 from agriseg.json_text import nodata_value
 from agriseg.mapping.pixel_counts import PixelCounts
-from agriseg.mapping.prepare import MappingJob, device_name
+from agriseg.mapping.prepare import MappingJob
 from agriseg.mapping.products import Products
 from agriseg.maps.record import (
     InputRecord,
@@ -109,8 +109,8 @@ def describe_plan(job: MappingJob) -> RunParameters:
         tiles=plan.tiles,
         batch=plan.batch,
         band_rows=plan.band_rows,
-        device=device_name(job.forward.device),
-        precision=job.forward.precision,
+        device=job.backend.description.device,
+        precision=job.backend.description.precision,
         expected_memory_bytes=plan.memory.total,
     )
 
@@ -185,6 +185,6 @@ def _machine(job: MappingJob) -> MachineRecord:
         python=platform.python_version(),
         processor=str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine()),
         torch_threads=torch.get_num_threads(),
-        device=device_name(job.forward.device),
+        device=job.backend.description.device,
         peak_memory_bytes=peak_memory(),
     )

@@ -240,7 +240,10 @@ def _map(prepared: MappingJob, working: WorkingFolder, progress: Progress, manne
         progress(finished, plan.tiles)
 
     if manner.crew is None:
-        batch = run_local(prepared, working.archive, missing, working.settle, tell, ALONE, manner.watch)
+        mapped = run_local(prepared, working.archive, missing, ALONE, tell, manner.watch)
+        batch = mapped.batch
+        for index, counts in mapped.counts.items():
+            working.settle(index, counts)
     else:
         batch = run_distributed(prepared, working, manner.crew, tell)
     return [f"the device's memory held {batch} tiles at a time instead of {plan.batch}"] if batch < plan.batch else []

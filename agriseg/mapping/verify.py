@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from agriseg.errors import DataError
 from agriseg.files import file_hash
 from agriseg.grid import Window, intersection
-from agriseg.inference.predict import Sweep
+from agriseg.inference.predict import TilePredictor
 from agriseg.legend import NODATA
 from agriseg.mapping.prepare import MappingJob, prepare
 from agriseg.mapping.record import identity_of
@@ -243,11 +243,11 @@ def _drawn(prepared: MappingJob, count: int, seed: int) -> list[Window]:
 def _again(prepared: MappingJob, window: Window, classes: Path, allowed: float) -> VerifyResult:
     """Predict one window again and compare it with the map."""
     plan = replace(prepared.plan, roi=window)
-    sweep = Sweep(plan, prepared.model, prepared.forward, lambda _tiles: None)
+    predictor = TilePredictor(plan, prepared.model, prepared.backend, lambda _tiles: None)
     carry, parts = None, []
     with Reader(prepared.contract.source) as reader:
         for band in plan.bands():
-            decided = sweep.run(band, reader.read(plan.read_window(band)), carry)
+            decided = predictor.run(band, reader.read(plan.read_window(band)), carry)
             carry = decided.carry
             parts.append(decided.layers["classes"][0])
     fresh = np.concatenate(parts)

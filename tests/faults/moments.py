@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import agriseg.files
-from agriseg.inference.device import Forward
+from agriseg.inference.backend import TorchBackend
 from agriseg.storage.base import FolderStorage
 from agriseg.storage.blocks import BlockStore
 
 DEEDS = [
-    (Forward, "__call__"),
+    (TorchBackend, "logits"),
     (FolderStorage, "put"),
     (FolderStorage, "delete"),
     (BlockStore, "write"),

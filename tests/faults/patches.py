@@ -16,7 +16,7 @@ from moments import Moments
 
 from agriseg.batch import dispatcher, worker
 from agriseg.errors import WorkerLost
-from agriseg.inference.device import Forward
+from agriseg.inference.backend import TorchBackend
 from agriseg.inference.workers import _guarded
 from agriseg.mapping import run as mapping_run
 from agriseg.storage.logits_cache import LogitsCache
@@ -176,9 +176,9 @@ def sticky() -> None:
 
 def not_a_number(tile: int) -> None:
     """The network answers NaN for one tile, counted from 0."""
-    plain, seen = Forward.__call__, []
+    plain, seen = TorchBackend.logits, []
 
-    def call(self: Forward, x: torch.Tensor) -> torch.Tensor:
+    def call(self: TorchBackend, x: torch.Tensor) -> torch.Tensor:
         logits = plain(self, x)
         if x.shape[-1] > PROBE:
             seen.append(1)
@@ -189,9 +189,9 @@ def not_a_number(tile: int) -> None:
 
 def _before(act: Callable[[torch.Tensor], None]) -> None:
     """Something that happens before each tile, but not before the trial."""
-    plain = Forward.__call__
+    plain = TorchBackend.logits
 
-    def call(self: Forward, x: torch.Tensor) -> torch.Tensor:
+    def call(self: TorchBackend, x: torch.Tensor) -> torch.Tensor:
         if x.shape[-1] > PROBE:
             act(x)
         return plain(self, x)
@@ -200,4 +200,4 @@ def _before(act: Callable[[torch.Tensor], None]) -> None:
 
 
 def _replace(call: Callable[..., Any]) -> None:
-    Forward.__call__ = call  # type: ignore[method-assign]
+    TorchBackend.logits = call  # type: ignore[method-assign]

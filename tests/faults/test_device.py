@@ -13,7 +13,7 @@ from runs import Nursery, Subject
 
 from agriseg import SegmentationModel
 from agriseg.errors import DeviceMemoryError
-from agriseg.inference.device import Forward
+from agriseg.inference.backend import TorchBackend
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare, with_less_memory
 from agriseg.mapping.run import run
@@ -31,9 +31,9 @@ def test_a_batch_that_is_too_large_is_halved_once_and_for_all(
 ) -> None:
     """On a CPU the plan takes one tile at a time, so it is told to take 64."""
     asked: list[int] = []
-    plain = Forward.__call__
+    plain = TorchBackend.logits
 
-    def scarce(self: Forward, x: torch.Tensor) -> torch.Tensor:
+    def scarce(self: TorchBackend, x: torch.Tensor) -> torch.Tensor:
         asked.append(len(x))
         if len(x) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -42,7 +42,7 @@ def test_a_batch_that_is_too_large_is_halved_once_and_for_all(
     prepared = prepare(image, oracle, RunOptions.of(tile=64, overlap=16))
     run(prepared, Outputs(tmp_path / "one", "a", with_probabilities=False))
     many = replace(prepared, plan=replace(prepared.plan, batch=64))
-    monkeypatch.setattr(Forward, "__call__", scarce)
+    monkeypatch.setattr(TorchBackend, "logits", scarce)
     run(many, Outputs(tmp_path / "out", "a", with_probabilities=False))
     assert layer_bytes(tmp_path / "out") == layer_bytes(tmp_path / "one")
     refused = [count for count in asked if count > 2]
@@ -89,12 +89,12 @@ def test_the_cpu_takes_over_where_the_user_left_it_open(image: Path, small: Segm
     error = DeviceMemoryError("too small")
     for device, changes in (("auto", True), ("cpu", False)):
         prepared = prepare(image, small, RunOptions.of(tile=128, device=device))
-        elsewhere = copy.copy(prepared.forward)
+        elsewhere = copy.copy(prepared.backend)
         elsewhere.device = torch.device("cuda")
-        prepared = replace(prepared, forward=elsewhere)
+        prepared = replace(prepared, backend=elsewhere)
         if changes:
             again = with_less_memory(prepared, error)
-            assert again.forward.device.type == "cpu"
+            assert again.backend.device.type == "cpu"
             assert "on the CPU instead of cuda" in again.warnings[-1]
         else:
             with pytest.raises(DeviceMemoryError):

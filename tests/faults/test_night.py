@@ -196,9 +196,9 @@ def test_workers_that_die_and_one_that_stands_still(
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'agriseg.batch.task':\n"
         "            sys.meta_path.remove(self)\n"
-        "            from agriseg.inference.device import Forward\n"
-        "            plain = Forward.__call__\n"
-        "            Forward.__call__ = lambda self, x: (time.sleep(0.1), plain(self, x))[1]\n"
+        "            from agriseg.inference.backend import TorchBackend\n"
+        "            plain = TorchBackend.logits\n"
+        "            TorchBackend.logits = lambda self, x: (time.sleep(0.1), plain(self, x))[1]\n"
         "sys.meta_path.insert(0, Slow())\n"
     )
     env = started_with(tmp_path, slow)
