@@ -13,7 +13,7 @@ cells per axis; `logit_cells` and `first_undecided` are that fact in integers.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from agriseg.errors import GridError
 
@@ -57,6 +57,28 @@ def intersection(one: Window, other: Window) -> Window | None:
     left, top = max(one.col_off, other.col_off), max(one.row_off, other.row_off)
     right, bottom = min(one.col_stop, other.col_stop), min(one.row_stop, other.row_stop)
     return Window(left, top, right - left, bottom - top) if left < right and top < bottom else None
+
+
+@dataclass(frozen=True)
+class BlendPreset:
+    """How tiles blend where the user gives no overlap or margin.
+
+    Args:
+        overlap_share: overlap as a share of the tile. An exact preset takes twice the receptive half-width instead.
+        margin_share: largest margin as a share of the overlap.
+        exact: whether the margin covers all that the network sees, so that the map equals an untiled run.
+    """
+
+    overlap_share: float
+    margin_share: float
+    exact: bool
+
+
+PRESETS = {
+    "exact": BlendPreset(0, 1 / 2, exact=True),
+    "smooth": BlendPreset(1 / 4, 3 / 8, exact=False),
+    "fast": BlendPreset(1 / 8, 1 / 2, exact=False),
+}
 
 
 @dataclass(frozen=True)
@@ -176,10 +198,21 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Tiling:
+    """How both axes of a raster are cut; the arguments are those of `Axis`."""
+
+    tile: int
+    overlap: int
+    margin: int
+    stride: int = 1
+    align: int = 1
+
+
+@dataclass(frozen=True)
 class TileGrid:
     """All tiles of a raster: the product of two axes. `grid[row, col]` is a `Tile`.
 
-    >>> grid = TileGrid.over(height=700, width=1000, tile=256, overlap=64, margin=16)
+    >>> grid = TileGrid.over(700, 1000, Tiling(tile=256, overlap=64, margin=16))
     >>> len(grid), grid[0, 1].window
     (24, Window(col_off=192, row_off=0, width=256, height=256))
     """
@@ -188,11 +221,9 @@ class TileGrid:
     cols: Axis
 
     @classmethod
-    def over(
-        cls, height: int, width: int, *, tile: int, overlap: int, margin: int, stride: int = 1, align: int = 1
-    ) -> "TileGrid":
-        """The grid over a raster of `height` x `width` pixels; the arguments are those of `Axis`."""
-        rows, cols = (Axis(size, tile, overlap, margin, stride, align) for size in (height, width))
+    def over(cls, height: int, width: int, tiling: Tiling) -> "TileGrid":
+        """The grid over a raster of `height` x `width` pixels."""
+        rows, cols = (Axis(size, *astuple(tiling)) for size in (height, width))
         return cls(rows, cols)
 
     def __len__(self) -> int:

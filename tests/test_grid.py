@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agriseg.blend import profile, ramp
 from agriseg.errors import GridError
-from agriseg.grid import Axis, TileGrid, Window
+from agriseg.grid import Axis, TileGrid, Tiling, Window
 from agriseg.inference.plan import Memory, Plan
+from agriseg.inference.stitch import Stitcher
 
 
 @st.composite
@@ -129,9 +131,12 @@ def plans(draw: st.DrawFn) -> Plan:
 def test_every_pixel_of_any_window_is_decided_once(plan: Plan) -> None:
     whole = Window(0, 0, plan.roi.col_stop, plan.roi.row_stop)
     decided, in_bands = np.zeros((plan.roi.row_stop, plan.roi.col_stop), int), np.zeros(plan.roi.row_stop, int)
+    stitcher, start = Stitcher(plan, 1, torch.device("meta")), plan.roi.row_off
     for row in plan.tile_rows:
+        stitched = stitcher.row(row, start, None)
+        start = max(start, plan.row_stop(row))
         for col in plan.tile_cols:
-            if part := plan.decided(row, col):
+            if part := stitched.add(plan.grid[row, col], None):
                 decided[part.within(whole)] += 1
                 for axis, index, span in ((plan.grid.rows, row, part.row_stop), (plan.grid.cols, col, part.col_stop)):
                     assert span <= axis.origin(index) + axis.length, "beyond the tile"
@@ -152,7 +157,7 @@ def test_ramp_rises_symmetrically() -> None:
 
 
 def test_grid_is_indexable_and_a_small_raster_is_one_tile() -> None:
-    grid = TileGrid.over(height=30, width=100, tile=64, overlap=16, margin=4)
+    grid = TileGrid.over(30, 100, Tiling(tile=64, overlap=16, margin=4))
     assert len(grid) == 2
     assert grid[0, 1].window == Window(36, 0, 64, 30)  # moved back to end with the raster
     assert [tile.col for tile in grid] == [0, 1]

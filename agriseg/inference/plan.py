@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from agriseg.errors import GridError, UsageError
-from agriseg.grid import Axis, TileGrid, Window
+from agriseg.grid import PRESETS, Axis, BlendPreset, TileGrid, Tiling, Window
 from agriseg.inference.backend import Backend
 from agriseg.model import SegmentationModel
 from agriseg.networks import downsampling_factor
@@ -100,12 +100,6 @@ class Plan:
         """First raster column that the tile columns up to `col` do not decide."""
         return _stop(self.grid.cols, col, self.tile_cols, self.roi.col_stop)
 
-    def decided(self, row: int, col: int) -> Window | None:
-        """What a tile decides of the mapped window; these parts make up the window."""
-        top, bottom = max(self.roi.row_off, self.row_stop(row - 1)), self.row_stop(row)
-        left, right = max(self.roi.col_off, self.col_stop(col - 1)), self.col_stop(col)
-        return Window(left, top, right - left, bottom - top) if left < right and top < bottom else None
-
     @property
     def block_rows(self) -> int:
         """Rows of a block of the store: the distance between the cuts of the tile rows."""
@@ -178,8 +172,8 @@ def make_plan(source: Source, model: SegmentationModel, options: RunOptions, roi
     return plan
 
 
-def geometry(model: SegmentationModel, options: RunOptions, longest: int) -> tuple[int, int, int]:
-    """Tile, overlap and margin in pixels, from the preset and what the user gave.
+def choose_tiling(model: SegmentationModel, options: RunOptions, longest: int) -> Tiling:
+    """Tile, overlap and margin, from the preset and what the user gave.
 
     Args:
         model: its stride, align and halo count.
@@ -187,52 +181,59 @@ def geometry(model: SegmentationModel, options: RunOptions, longest: int) -> tup
         longest: longer side of the raster (px); a tile that covers it needs no overlap.
 
     Raises:
-        GridError: the exact preset with a network that sees the whole input.
+        GridError: the exact preset with a network that sees the whole input, or with a tile that is too small.
     """
-    align, stride = model.step, model.stride
-    exact = options.blend == "exact"
-    if exact and model.halo is None:
+    preset, align = PRESETS[options.blend], model.step
+    if preset.exact and model.halo is None:
         raise GridError(f"model {model.name!r} sees the whole image, so no tiling is exact; use --blend smooth")
-    sight = _up(model.halo or 0, stride)
-    share = {"exact": 0.0, "smooth": 1 / 4, "fast": 1 / 8}[options.blend]
     overlap = options.overlap
-    if overlap is None and exact:
-        overlap = _up(2 * sight, align)
-    tile = options.tile
-    if tile is None:
-        side, whole = (downsampling_factor(model.network) * each for each in (_TILE, _ONE_TILE))
-        wide = isinstance(overlap, int) and overlap > side // 2
-        tile = _up(int(overlap or 0) + _EXACT_CORE if wide else side, align)
-        tile = _up(longest, align) if tile < longest <= whole and options.overlap is None else tile
+    if overlap is None and preset.exact:
+        overlap = _up(2 * _sight(model), align)
+    tile = options.tile or _default_tile(model, overlap, longest, may_cover=options.overlap is None)
     if overlap is None:
-        overlap = share
+        overlap = preset.overlap_share
     if isinstance(overlap, float) and overlap < 1:
         overlap = int(tile * overlap) // align * align
     overlap = int(overlap)
     if options.overlap is None and options.margin is None and tile >= _up(longest, align):
-        return tile, 0, 0
-    if exact and options.tile is not None and 2 * overlap > tile:
+        return Tiling(tile, 0, 0, model.stride, align)
+    if preset.exact and options.tile is not None and 2 * overlap > tile:
         raise GridError(
-            f"tile {tile} is too small for an exact map: the network sees {sight} px around a pixel; "
+            f"tile {tile} is too small for an exact map: the network sees {_sight(model)} px around a pixel; "
             f"use --tile {2 * overlap} or more"
         )
-    if options.margin is not None:
-        return tile, overlap, options.margin
-    trusted = overlap // 2 if options.blend in ("exact", "fast") else overlap * 3 // 8
-    least = trusted if model.halo is None or exact else min(sight, trusted)
-    return tile, overlap, least // stride * stride
+    margin = _default_margin(model, preset, overlap) if options.margin is None else options.margin
+    return Tiling(tile, overlap, margin, model.stride, align)
+
+
+def _default_tile(model: SegmentationModel, overlap: int | float | None, longest: int, *, may_cover: bool) -> int:
+    """Side of a tile (px): wider for a wide overlap, and for a small raster as wide as the raster if it may be."""
+    side, whole = (downsampling_factor(model.network) * each for each in (_TILE, _ONE_TILE))
+    is_wide = isinstance(overlap, int) and overlap > side // 2
+    tile = _up(int(overlap or 0) + _EXACT_CORE if is_wide else side, model.step)
+    return _up(longest, model.step) if may_cover and tile < longest <= whole else tile
+
+
+def _default_margin(model: SegmentationModel, preset: BlendPreset, overlap: int) -> int:
+    """Margin (px): what the network sees, as far as the preset leaves it."""
+    largest = int(overlap * preset.margin_share)
+    margin = largest if model.halo is None or preset.exact else min(_sight(model), largest)
+    return margin // model.stride * model.stride
+
+
+def _sight(model: SegmentationModel) -> int:
+    """Receptive half-width (px), rounded up to the stride."""
+    return _up(model.halo or 0, model.stride)
 
 
 def _shaped(
     source: Source, model: SegmentationModel, options: RunOptions, roi: Window, pixel_bytes: float, batch: int
 ) -> Plan:
-    tile, overlap, margin = geometry(model, options, max(source.height, source.width))
-    grid = TileGrid.over(
-        source.height, source.width, tile=tile, overlap=overlap, margin=margin, stride=model.stride, align=model.step
-    )
+    tiling = choose_tiling(model, options, max(source.height, source.width))
+    grid = TileGrid.over(source.height, source.width, tiling)
     published = run_layers(probabilities=options.probabilities)
     layers = {layer.name: len(layer.band_names(model.legend)) for layer in published}
-    exact = len(grid) == 1 or (model.halo is not None and margin >= model.halo)
+    exact = len(grid) == 1 or (model.halo is not None and tiling.margin >= model.halo)
     batch = min(batch, len(grid.cols))
     unsized = Plan(grid, roi, batch, options.band_rows, layers, Memory(0, 0, 0, 0, 0), exact)
     return replace(unsized, memory=_memory(unsized, source, len(model.legend), len(model.bands), pixel_bytes))

@@ -88,11 +88,11 @@ class StitchedRow:
         Returns:
             Raster pixels of the mapped window that are final now and were not before; None if there are none.
         """
-        cols, stride = self._plan.grid.cols, self._plan.grid.stride
+        rows, cols = self._plan.grid.rows, self._plan.grid.cols
         start, stop = self._left, max(self._left, self._plan.col_stop(tile.col))
-        self._move(cols.logit_cells(start, start + 1)[0], min(cols.footprint(tile.col)[1] // stride, self._last))
+        self._move(cols.logit_cells(start, start + 1)[0], min(cols.footprint(tile.col)[1] // cols.stride, self._last))
         if logits is not None:
-            row, col = tile.window.row_off // stride, tile.window.col_off // stride
+            row, col = tile.window.row_off // rows.stride, tile.window.col_off // cols.stride
             self._sums.add(LogitsAccumulator(row, col, logits), self._stitcher.weights(tile))
         self._below.copy_from(self._sums)
         self._left = stop

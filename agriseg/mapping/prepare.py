@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agriseg.errors import DeviceMemoryError, UsageError
+from agriseg.grid import PRESETS
 from agriseg.inference.backend import Backend, choose_backend
 from agriseg.inference.plan import Plan, make_plan
 from agriseg.mapping.compatibility import ModelInput, check_compatibility
@@ -52,7 +53,7 @@ class MappingJob:
         """What a reader should know before trusting the map."""
         said = [*self.contract.warnings, *self.notes]
         plan, halo = self.plan, self.model.halo
-        if self.options.blend == "exact" and not plan.exact:
+        if PRESETS[self.options.blend].exact and not plan.exact:
             said.append(
                 f"margin {plan.grid.rows.margin} is less than the {halo} px the network sees: the map is not exact"
             )

@@ -10,11 +10,11 @@ from typing import Any
 
 from agriseg import units
 from agriseg.errors import ModelError, UsageError
-from agriseg.grid import Window
+from agriseg.grid import PRESETS, Window
 
 CONFIG_NAME = "agriseg.toml"
 
-BLENDS = ("exact", "smooth", "fast")
+BLENDS = tuple(PRESETS)
 PRECISIONS = ("auto", "fp32", "bf16")
 ON_READ_ERROR = ("stop", "nodata")
 
