@@ -1,4 +1,4 @@
-"""Files that exist only when they are complete: written beside the target, then renamed."""
+"""Atomic output files: written beside the target, then renamed; locks, hashes and errors of files."""
 
 import csv
 import errno
@@ -104,10 +104,10 @@ def _cell(value: str | float | None) -> str | float | None:
 
 
 def make_folder(path: Path) -> None:
-    """Make an output folder with its parents.
+    """Create an output folder with its parents.
 
     Raises:
-        OutputError: something else has that name.
+        OutputError: a file has that name.
         AccessError: the operating system forbids it.
         StorageError: the disk is full or fails.
     """
@@ -125,7 +125,7 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file.
 
     Raises:
-        StorageError: it cannot be read to its end.
+        StorageError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -136,10 +136,10 @@ def file_hash(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock; the system lets go of it when its owner is killed. The file is gone afterwards.
+    """Hold a lock file, which is deleted at the end. The system releases the lock when its owner is killed.
 
     Raises:
-        BusyError: somebody holds it.
+        BusyError: another process holds it.
     """
     lock = FileLock(path)
     try:
@@ -158,10 +158,10 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Delete files and folders, those that are there.
+    """Delete the files and folders that exist.
 
     Raises:
-        StorageError: the system does not let one go.
+        StorageError: one cannot be deleted.
     """
     for path in paths:
         try:
@@ -179,7 +179,7 @@ def exists_error(path: Path) -> OutputError:
 
 
 def storage_error(path: Path, error: OSError) -> AgrisegError:
-    """The error to show when the operating system refused to write."""
+    """The error of a failed write."""
     if isinstance(error, AgrisegError):
         return error
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -188,7 +188,7 @@ def storage_error(path: Path, error: OSError) -> AgrisegError:
 
 
 def reading_error(path: Path, error: OSError) -> StorageError:
-    """The error to show when the operating system began to read a file, and failed."""
+    """The error of a failed read."""
     return StorageError(f"{path}: cannot be read ({error.strerror}); check the disk")
 
 

@@ -1,4 +1,4 @@
-"""JSON that every reader takes (RFC 8259), which has no word for a number that is none."""
+"""JSON text of RFC 8259, which has no NaN and no infinity."""
 
 import json
 import math
@@ -9,18 +9,18 @@ V = TypeVar("V", bound=float | None)
 
 
 def json_document(values: Any) -> str:
-    """Values as JSON for people too, with its last line ended; a float that is NaN or infinite is null."""
+    """Values as indented JSON that ends with a newline; NaN and infinite floats become null."""
     text = json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     return text.encode("utf-8", "backslashreplace").decode()  # names of files that are no UTF-8 hold lone surrogates
 
 
 def json_line(values: Any, *, sort_keys: bool = False) -> str:
-    """Values as one line of ASCII JSON, not ended; a float that is NaN or infinite is null."""
+    """Values as one line of ASCII JSON without a newline; NaN and infinite floats become null."""
     return json.dumps(_finite(values), sort_keys=sort_keys, allow_nan=False)
 
 
 def nodata_value(value: V) -> V | str:
-    """A value that stands for no data, as STAC has it: the words nan, inf and -inf for what JSON cannot hold.
+    """A nodata value as in STAC: the words nan, inf and -inf for values that JSON cannot hold.
 
     `float` reads each of them back.
     """

@@ -1,7 +1,7 @@
-"""A finished map as one Zarr group, for analysis; who wants to look at it takes the GeoTIFFs.
+"""Export of a finished map as one Zarr group, for analysis with xarray.
 
 Version 2 of the format, since GDAL before 3.12 reads no other. Its arrays follow the Climate and Forecast (CF)
-conventions: xarray reads them as they are, and GDAL finds the CRS in its own attribute `_CRS`.
+conventions, which xarray reads; GDAL reads the CRS from its own attribute `_CRS`.
 """
 
 import re
@@ -43,12 +43,12 @@ def write_zarr(record: Path, *, overwrite: bool = False) -> Path:
         overwrite: replace one that is there.
 
     Returns:
-        The group's folder; it has its name when all of it is on the disk.
+        The group's folder; it gets its name when all of it is on the disk.
 
     Raises:
-        InputMissing, DataError: the map is not all there.
-        OutputError: there is one, and it may not be replaced.
-        BusyError: a run writes the same map.
+        InputMissing, DataError: the map is incomplete.
+        OutputError: the group exists and may not be replaced.
+        BusyError: a run replaces the map.
         StorageError: the disk did not take it.
     """
     run = FinishedMap.of(record)
@@ -62,7 +62,7 @@ def write_zarr(record: Path, *, overwrite: bool = False) -> Path:
 
 
 def machine_names(names: Sequence[str]) -> list[str]:
-    """A word of `[0-9A-Za-z_-]` for each class: what CF's `flag_meanings` and STAC's `name` can hold; all different.
+    """A different word of `[0-9A-Za-z_-]` for each class, as CF's `flag_meanings` and STAC's `name` require.
 
     >>> machine_names(["healthy crop", "Rüben"])
     ['healthy_crop', 'Ruben']
@@ -105,17 +105,17 @@ def _probabilities(run: FinishedMap) -> Iterator[tuple[int, NDArray[np.uint8]]]:
 
 
 def _place(group: zarr.Group, where: Georeference, width: int, height: int) -> None:
-    """Where the pixels lie."""
+    """Write the coordinates and the CRS."""
     to = where.transform
     if to.b == to.d == 0:  # else a pixel's x depends on its row as well, which GeoTransform alone can say
         (x_axis, x_unit), (y_axis, y_unit) = _axes(where.crs)
         x, y = to.c + to.a * (np.arange(width) + 0.5), to.f + to.e * (np.arange(height) + 0.5)
         _coordinate(group, "x", x, {"axis": "X", "standard_name": x_axis, "units": x_unit})
         _coordinate(group, "y", y, {"axis": "Y", "standard_name": y_axis, "units": y_unit})
-    told = {"GeoTransform": " ".join(map(repr, to.to_gdal()))}
+    attributes = {"GeoTransform": " ".join(map(repr, to.to_gdal()))}
     if where.crs:
-        told["crs_wkt"] = where.crs.to_wkt(version="WKT2_2019")
-    _coordinate(group, "spatial_ref", np.array(0, np.int32), told)
+        attributes["crs_wkt"] = where.crs.to_wkt(version="WKT2_2019")
+    _coordinate(group, "spatial_ref", np.array(0, np.int32), attributes)
 
 
 def _axes(crs: CRS | None) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -133,21 +133,21 @@ def _gdal_crs(crs: CRS | None) -> dict[str, Any]:
 
 
 def _layer(
-    group: zarr.Group, name: str, dimensions: tuple[str, ...], shape: tuple[int, ...], told: Mapping[str, Any]
+    group: zarr.Group, name: str, dimensions: tuple[str, ...], shape: tuple[int, ...], attributes: Mapping[str, Any]
 ) -> "zarr.Array[Any]":
     """An empty layer of uint8, 255 nodata."""
     chunks = (*(1,) * (len(shape) - 2), *(min(CHUNK, side) for side in shape[-2:]))
     return group.create_array(
         name, shape=shape, chunks=chunks, dtype="uint8", fill_value=NODATA, compressors=_COMPRESSOR,
-        attributes={"_ARRAY_DIMENSIONS": list(dimensions), **told},
+        attributes={"_ARRAY_DIMENSIONS": list(dimensions), **attributes},
     )  # fmt: skip
 
 
-def _coordinate(group: zarr.Group, name: str, values: NDArray[Any], told: Mapping[str, Any]) -> None:
+def _coordinate(group: zarr.Group, name: str, values: NDArray[Any], attributes: Mapping[str, Any]) -> None:
     """A small array that is its own dimension, or a scalar; without a value that stands for nodata."""
     dimensions = [name] if values.ndim else []
     array = group.create_array(
         name, shape=values.shape, chunks=values.shape, dtype=values.dtype, fill_value=None, compressors=None,
-        attributes={"_ARRAY_DIMENSIONS": dimensions, **told},
+        attributes={"_ARRAY_DIMENSIONS": dimensions, **attributes},
     )  # fmt: skip
     array[...] = values
