@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from agriseg.grid import TileGrid, Window
     from agriseg.labels.label_set import LabelOptions
     from agriseg.legend import Legend
-    from agriseg.mapping.run import RunReport, segment
+    from agriseg.mapping.run import RunReport
     from agriseg.model import SegmentationModel, load_model
     from agriseg.options.run import RunOptions
     from agriseg.training.config import TrainConfig
     from agriseg.training.run import Trained, TrainOptions, train
+    from agriseg.workflow import segment
 
 __all__ = [
     "AgrisegError", "Evaluation", "LabelOptions", "Legend", "RunOptions", "RunReport", "SegmentationModel", "TileGrid",
@@ -39,7 +40,7 @@ _HOME = {
     "Window": "agriseg.grid",
     "evaluate": "agriseg.evaluation.evaluate",
     "load_model": "agriseg.model",
-    "segment": "agriseg.mapping.run",
+    "segment": "agriseg.workflow",
     "train": "agriseg.training.run",
 }
 

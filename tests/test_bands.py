@@ -26,7 +26,8 @@ from agriseg.labels.raster import LabelRaster
 from agriseg.labels.rasterize import reproject_labels
 from agriseg.mapping.compatibility import check_compatibility
 from agriseg.mapping.verdict import distance
-from agriseg.options.run import RunOptions, VerdictLimits
+from agriseg.options.run import RunOptions
+from agriseg.options.verdict import VerdictLimits
 from agriseg.raster.band_roles import find_bands, misnamed, role_name
 from agriseg.raster.header import RasterInfo
 from agriseg.training.config import TrainConfig

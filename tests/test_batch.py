@@ -28,10 +28,15 @@ from runs import Ended, Nursery
 
 from agriseg import segment
 from agriseg.batch.job_file import read_jobs
+from agriseg.batch.row import BatchRow, MapFacts
 from agriseg.batch.state_db import Entry, StateDatabase
 from agriseg.cli import cli
 from agriseg.demo.reference_models import random_network
-from agriseg.errors import ModelError, StorageError
+from agriseg.errors import ModelError, StorageError, UsageError
+from agriseg.maps.record import PixelTotals
+from agriseg.maps.verdict import Reason, Verdict
+from agriseg.options.layers import LayerOptions
+from agriseg.options.request import MappingRequest
 
 Batch = Callable[..., Ended]
 
@@ -252,7 +257,7 @@ def test_files_that_go_away_or_grow_before_their_turn(mapped: Farm, model_file: 
     grows.unlink()
     assert batch(*asked, settle="1h").code == 0
     assert mapped.rows["new1.tif"]["status"] == "gone"
-    assert "its map is of an earlier night" in mapped.rows["new1.tif"]["reason"]
+    assert "its map is of an earlier batch" in mapped.rows["new1.tif"]["reason"]
     assert '<b>1</b> <span class="status">gone</span>' in (mapped.out / "summary.html").read_text()
 
 
@@ -260,18 +265,26 @@ def test_files_that_go_away_or_grow_before_their_turn(mapped: Farm, model_file: 
 
 
 def test_a_ledger_keeps_what_it_was_given(tmp_path: Path) -> None:
-    entry = Entry("a/b.tif", "5 7", "abc", "key", {"status": "done", "hectares": {"weed": 0.1}})
-    with StateDatabase(tmp_path / "l.sqlite") as ledger:
-        assert ledger.find("a/b.tif") is None
-        ledger.put(entry)
-        ledger.put(Entry("c.tif", "", "", "key", {}))
-    with StateDatabase(tmp_path / "l.sqlite") as ledger:
-        assert ledger.find("a/b.tif") == entry
+    verdict = Verdict("amber", ("odd",), (Reason("gsd_ratio", 3.0, 1.0, 4.0),), ("distance",), None, 3.0, 0.0, 0.0, 0.0)
+    facts = MapFacts(
+        "0", "1", "2", PixelTotals(9, 9, 0, 0), 1, {"weed": 0.1}, {"weed": 1.0}, 3.5, ("hot",), verdict,
+        ("a/b_classes.tif", "a/b_run.json"), "a/b_report.html", "data:",
+    )  # fmt: skip
+    rows = [
+        BatchRow("a/b.tif", "done", "a", None, seconds=3.5, map=facts, own=True, image="/a/b.tif"),
+        BatchRow("c.tif", "failed", "c", "2026-05-01", 65, "no raster", 2, unchanged=True),
+    ]
+    with StateDatabase(tmp_path / "l.sqlite") as database:
+        assert database.find("a/b.tif") is None
+        for row in rows:
+            database.put(Entry(row.name, "5 7", "abc", "key", row))
+    with StateDatabase(tmp_path / "l.sqlite") as database:
+        assert [entry.row for entry in database.entries()] == rows
 
 
 def test_what_is_no_ledger_is_said(tmp_path: Path) -> None:
     (tmp_path / "l.sqlite").write_text("no ledger at all, but long enough to be taken for one" * 100)
-    with pytest.raises(StorageError, match="the ledger cannot be used"):
+    with pytest.raises(StorageError, match="the state database cannot be used"):
         StateDatabase(tmp_path / "l.sqlite")
 
 
@@ -375,7 +388,7 @@ def test_jobs_of_a_file(farm: Farm, model_file: Path, batch: Batch, tmp_path: Pa
 def test_jobs_that_make_no_sense(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "jobs.toml").write_text(text)
     with pytest.raises(ModelError, match=says.replace("[", r"\[").replace("]", r"\]")):
-        read_jobs(tmp_path / "jobs.toml", tmp_path / "out")
+        read_jobs(tmp_path / "jobs.toml", tmp_path / "out", MappingRequest())
 
 
 # workers
@@ -431,6 +444,58 @@ def test_a_red_map_is_kept_out_of_the_published_folder(mapped: Farm, model_file:
     assert published.code == 0, published.err
     assert len(list(out.glob("20*/*_classes.tif"))) == 3
     assert not list((out / "quarantine").rglob("*.*"))
+
+
+# layers and exports
+
+
+def test_a_batch_makes_the_layers_and_exports_of_run(
+    farm: Farm, model_file: Path, batch: Batch, nursery: Nursery, tmp_path: Path
+) -> None:
+    """The same files; they belong to the row, so one that is lost is made again, and other options make others."""
+    flags = ["--layers", "--affected", "class 1", "--format", "geojson", "--zarr", "-m", model_file, *TILES]
+    for name in NAMES[1:]:
+        (farm.flights / name).unlink()
+    done = batch(farm.flights, "-o", farm.out, *flags)
+    assert done.code == 0, done.err
+    alone = nursery.run("run", farm.flights / NAMES[0], "-o", tmp_path / "alone", "-q", "--cpu-threads", "1", *flags)
+    assert alone.code == 0, alone.err
+    made, expected = maps_of(farm.out), maps_of(tmp_path)
+    for name in ("north_area.csv", "north_classes.geojson", "north.zarr/.zmetadata", "north_severity.tif"):
+        assert any(path.endswith(name) for path in made), sorted(made)
+    rows = farm.rows[NAMES[0]]
+    assert {"2026-05-01/north_classes.geojson", "2026-05-01/north.zarr"} <= set(rows["files"])
+    assert rows["files"][-1] == "2026-05-01/north_run.json"
+    contents = [
+        json.loads(files.pop(f"{folder}/north_layers.json"))["contents"]
+        for files, folder in ((made, "2026-05-01"), (expected, "alone"))
+    ]
+    assert contents[0] == contents[1], "hashes of all layers, but for times"
+    same = {name.removeprefix("alone/"): data for name, data in expected.items() if name.startswith("alone/")}
+    got = {name.removeprefix("2026-05-01/"): data for name, data in made.items()}
+    assert {name for name in same if got.get(name) != same[name]} <= {"north.gpkg"}
+    assert got.keys() == same.keys()
+    (farm.out / "2026-05-01" / "north_classes.geojson").unlink()
+    masked = (farm.out / "2026-05-01" / "north_classes.tif").stat().st_mtime_ns
+    assert batch(farm.flights, "-o", farm.out, *flags).code == 0
+    assert farm.fresh == {NAMES[0]}
+    assert (farm.out / "2026-05-01" / "north_classes.geojson").is_file()
+    assert (farm.out / "2026-05-01" / "north_classes.tif").stat().st_mtime_ns == masked, "the map is not made again"
+    assert batch(farm.flights, "-o", farm.out, *flags).code == 0
+    assert not farm.fresh
+    assert batch(farm.flights, "-o", farm.out, *flags, "--mmu", "0.2m2").code == 0
+    assert farm.fresh == {NAMES[0]}
+
+
+def test_layers_of_a_job_file(farm: Farm, model_file: Path, tmp_path: Path) -> None:
+    """Files are relative to the job file; a key that is no option is refused."""
+    text = '[[job]]\nimages = "flights"\nmodel = "m"\nlayers = {affected = "weed", fields = "farm.geojson"}\n'
+    (tmp_path / "jobs.toml").write_text(text)
+    (job,) = read_jobs(tmp_path / "jobs.toml", farm.out, MappingRequest())
+    assert job.request.layers == LayerOptions(affected={"weed": 100.0}, fields=tmp_path / "farm.geojson")
+    (tmp_path / "jobs.toml").write_text(text.replace("affected", "afected"))
+    with pytest.raises(UsageError, match="did you mean 'affected'"):
+        read_jobs(tmp_path / "jobs.toml", farm.out, MappingRequest())
 
 
 # examples/scheduled
@@ -510,6 +575,6 @@ def test_the_job_file_of_the_examples(model_file: Path, tmp_path: Path) -> None:
     for folder, name in (("rgb/north/2026-05-01", "a.tif"), ("multispectral", "b_reflectance.tif")):
         (tmp_path / "flights" / folder).mkdir(parents=True)
         write_raster(tmp_path / "flights" / folder / name, blocks(20, 20))
-    rgb, multi = read_jobs(tmp_path / "jobs.toml", tmp_path / "maps")
+    rgb, multi = read_jobs(tmp_path / "jobs.toml", tmp_path / "maps", MappingRequest())
     assert [(each.field, each.date) for each in rgb.found.rasters] == [("north", "2026-05-01")]
     assert [each.name for each in multi.found.rasters] == ["b_reflectance.tif"]

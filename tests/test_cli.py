@@ -18,10 +18,11 @@ from conftest import blocks, noise, read, write_raster
 
 from agriseg.cli import cli, main
 from agriseg.cli.common.errors import ProcessEdge, one_line
-from agriseg.cli.common.options import RUN_FLAGS, bundled_model
+from agriseg.cli.common.options import bundled_model
 from agriseg.errors import AgrisegError, ModelError
 from agriseg.model import load_model
-from agriseg.options.run import RunOptions, read_config
+from agriseg.options.config import read_config
+from agriseg.options.request import REQUEST_TABLES
 
 Outcome = tuple[int, str, str]
 
@@ -87,8 +88,13 @@ def test_every_command_has_help_with_an_example(path: tuple[str, ...], command: 
             assert param.help, param.name
 
 
-def test_flags_of_run_are_the_fields_of_its_options() -> None:
-    assert set(RUN_FLAGS) == set(RunOptions.__dataclass_fields__)
+@pytest.mark.parametrize("name", ["run", "batch"])
+def test_each_field_of_a_request_is_a_flag(name: str) -> None:
+    """All fields but the folder that the command itself chooses."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    fields = {field for table in REQUEST_TABLES for field in table.__dataclass_fields__} - {"quarantine"}
+    assert fields <= {param.name for param in command.params}
 
 
 def test_version_and_usage(call: Any) -> None:
@@ -325,6 +331,47 @@ def test_a_config_with_a_mistake_is_refused(call: Any, field: Path, tmp_path: Pa
     assert says in err
     with pytest.raises(ModelError):
         read_config(tmp_path / "agriseg.toml", {"run": ["tile"], "inspect": []})
+
+
+def test_each_command_takes_its_table(
+    call: Any, field: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("agriseg.toml").write_text(
+        '[verify]\ntiles = 1\n[evaluate]\ntile = 0\n[train]\nclasses = "a,b"\n[model.show]\nas_json = true\n'
+    )
+    assert json.loads(call("model", "show", model_file)[1])["architecture"] == "fcn_small"
+    code, _, err = call("evaluate", field, field, "-m", model_file)
+    assert (code, "tile 0, expected 1 or more" in err) == (2, True)
+    assert call("run", field, "-m", model_file, "-o", "maps", "-q")[0] == 0
+    assert call("verify", "maps")[1].count("run again") == 1
+    for text, says in (
+        ("[model.shwo]\nas_json = true\n", "unknown table [model.shwo]; did you mean 'model.show'?"),
+        ("[model]\nas_json = true\n", "unknown table [model.as_json]"),
+    ):
+        Path("agriseg.toml").write_text(text)
+        code, _, err = call("selftest")
+        assert (code, says in err) == (78, True), err
+
+
+# verdict limits
+
+
+def test_run_keeps_a_red_map_out_of_the_folder(call: Any, field: Path, model_file: Path, tmp_path: Path) -> None:
+    """As a batch does: exit code 3, one line on stderr, the map and its report in the quarantine."""
+    flags = ["-m", model_file, "-o", "maps", "--limit", "doubtful=0%:0.1%", "-q"]
+    asked = ["run", field, *flags, "--fail-on", "red"]
+    code, out, err = call(*asked)
+    assert (code, err.count("agriseg: failed: ")) == (3, 1), err
+    assert "red: the network doubts" in err
+    assert not [path for path in (tmp_path / "maps").iterdir() if path.is_file()]
+    made = {path.name for path in (tmp_path / "maps" / "quarantine").iterdir()}
+    assert {"field_classes.tif", "field_run.json", "field_report.html"} <= made
+    assert "quarantine" in out
+    assert call(*asked)[0] == 73, "it is there already"
+    assert call(*asked, "--overwrite")[0] == 3
+    assert call("run", field, *flags)[0] == 0, "red, and nobody asked for a refusal"
+    assert call("run", field, *flags, "--limit", "nothing=1:2")[0] == 2
 
 
 # one line, whatever happens

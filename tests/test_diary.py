@@ -2,26 +2,28 @@
 
 import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from agriseg import files
+from agriseg.batch.row import BatchRow
 from agriseg.batch.summary import BatchLog
+from agriseg.maps.verdict import Verdict
 
 
-def a_row(name: str, status: str, rng: np.random.Generator) -> dict[str, Any]:
+def a_row(name: str, status: str, rng: np.random.Generator) -> BatchRow:
     """As a raster of two classes has it, with a small picture."""
-    return {
+    return BatchRow.from_json({
         "name": name, "field": name, "date": "2026-05-01", "status": status, "code": 65 if status == "failed" else 0,
         "reason": "", "tries": 1, "sha256": "0" * 64, "pixels": {"total": 9, "predicted": 9, "nodata": 0, "failed": 0},
         "hectares": {"soil": rng.random(), "crop": rng.random()}, "share": {"soil": rng.random(), "crop": rng.random()},
-        "seconds": 3.0, "warnings": [], "verdict": {"colour": "green", "reasons": []}, "report": "x.html",
+        "seconds": 3.0, "warnings": [], "verdict": asdict(Verdict("green", (), (), (), None, None, 0, 0, 0)), "report": "x.html",
         "files": [f"{name}_{kind}" for kind in ("classes.tif", "confidence.tif", "classes.qml", "run.json")],
-        "thumbnail": f"data:image/png;base64,{'x' * 400}",
-    }  # fmt: skip
+        "thumbnail": f"data:image/png;base64,{'x' * 400}", "record": "0" * 64, "identity": "0" * 64, "tiles_run": 1,
+    })  # fmt: skip
 
 
 @pytest.mark.parametrize("number", [1, 2, 7, 100, 129, 1600])
@@ -42,7 +44,7 @@ def test_the_summaries_of_a_night_cost_three_times_the_last_one(
     with BatchLog(tmp_path, "", names, {}) as diary:
         diary.write()
         for place, each in enumerate(order):
-            diary.settle(names[each], a_row(names[each], "failed" if each % 5 == 3 else "done", rng))
+            diary.settle(a_row(names[each], "failed" if each % 5 == 3 else "done", rng))
             if place in looks:
                 told = json.loads((tmp_path / "summary.json").read_text())
                 settled = [row for row in told["rows"] if row["status"] != "waiting"]

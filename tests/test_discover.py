@@ -17,14 +17,16 @@ from hypothesis import strategies as st
 
 from agriseg import segment
 from agriseg.analysis.build import make_layers
-from agriseg.batch.queue import BatchJob, BatchOptions
+from agriseg.batch.queue import BatchJob
 from agriseg.batch.run import BatchRun
 from agriseg.demo.reference_models import nearest_level
 from agriseg.errors import AccessError, InputMissing, UsageError
 from agriseg.flight_date import first_day, flight_date
 from agriseg.maps.discover import Candidate, discover
 from agriseg.maps.index_maps import write_indices
+from agriseg.options.batch import BatchOptions
 from agriseg.options.layers import LayerOptions
+from agriseg.options.request import MappingRequest
 from agriseg.raster.tags import metadata
 
 
@@ -175,11 +177,13 @@ def test_a_night_tells_what_it_did_not_see_or_could_not_date(nobody: Path, model
         os.seteuid(65534)
 
     def night(**rules: Any) -> BatchRun:
-        return BatchRun([BatchJob("", discover(nobody, leave_out=out), model, {})], out, BatchOptions(**rules))
+        return BatchRun(
+            [BatchJob("", discover(nobody, leave_out=out), model, MappingRequest())], out, BatchOptions(**rules)
+        )
 
     for _ in range(2):
         diary = night(since=dt.date(2026, 5, 1)).run()
-        rows = {row["name"]: (row["status"], row["code"]) for row in diary.summary["rows"]}
+        rows = {row.name: (row.status, row.code) for row in diary.summary.rows}
         assert rows == {
             "closed": ("failed", 77), "05-06-2026/x.tif": ("failed", 2), "31.02.2026/x.tif": ("failed", 2),
         }  # fmt: skip

@@ -19,7 +19,8 @@ import shapely
 from conftest import UTM, noise, write_raster
 
 from agriseg import SegmentationModel, TrainConfig
-from agriseg.batch.queue import BatchJob, BatchOptions
+from agriseg.batch.queue import BatchJob
+from agriseg.batch.row import BatchRow
 from agriseg.batch.run import BatchRun
 from agriseg.batch.state_db import Entry, StateDatabase
 from agriseg.errors import AccessError, DataError
@@ -27,6 +28,8 @@ from agriseg.labels.pairs import Pair
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.record import identity_of
 from agriseg.maps.discover import discover
+from agriseg.options.batch import BatchOptions
+from agriseg.options.request import MappingRequest
 from agriseg.options.run import RunOptions
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import FileStamp, InputIdentity, files_beside
@@ -84,7 +87,7 @@ Looks = dict[str, Callable[[], object]]
 
 def lookers(image: Path, model: SegmentationModel, model_file: Path, out: Path) -> Looks:
     """What each part of agriseg takes a raster for."""
-    night = BatchRun([BatchJob("", discover(image.parent), model_file, {})], out, BatchOptions(settle=0))
+    night = BatchRun([BatchJob("", discover(image.parent), model_file, MappingRequest())], out, BatchOptions(settle=0))
     out.mkdir()
     (item,), _ = night._items()
     entry = Entry(
@@ -92,7 +95,7 @@ def lookers(image: Path, model: SegmentationModel, model_file: Path, out: Path) 
         item.stamp.text,
         InputIdentity.of(image).digest,
         item.key,
-        {"name": item.name, "status": "done", "files": []},
+        BatchRow(item.name, "done"),
     )
     with StateDatabase(out / "ledger.sqlite") as ledger:
         ledger.put(entry)
@@ -226,7 +229,9 @@ def test_another_name_of_a_band_is_another_input(tmp_path: Path) -> None:
 def test_a_night_reads_what_was_only_touched_once(model_file: Path, small: SegmentationModel, tmp_path: Path) -> None:
     image = image_at(tmp_path / "in" / "a.tif")
     looks = lookers(image, small, model_file, tmp_path / "out")
-    night = BatchRun([BatchJob("", discover(image.parent), model_file, {})], tmp_path / "out", BatchOptions(settle=0))
+    night = BatchRun(
+        [BatchJob("", discover(image.parent), model_file, MappingRequest())], tmp_path / "out", BatchOptions(settle=0)
+    )
     os.utime(image, ns=(5, 5))
     assert looks["batch"]()
     night.run()

@@ -21,7 +21,8 @@ from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.record import identity_of
 from agriseg.mapping.verify import verify
-from agriseg.options.run import PublishPolicy, RunOptions
+from agriseg.options.run import RunOptions
+from agriseg.options.verdict import PublishPolicy
 
 ROOT = Path(__file__).parents[1]
 VALUES = st.recursive(

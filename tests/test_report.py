@@ -22,8 +22,9 @@ from agriseg import Legend, SegmentationModel, segment
 from agriseg.analysis.build import make_layers
 from agriseg.cli import main
 from agriseg.errors import InputMissing, OutputError, UsageError
-from agriseg.export.exports import Exports
+from agriseg.export.exports import check_exports
 from agriseg.figures.quicklook import quicklook_size
+from agriseg.options.exports import ExportOptions
 from agriseg.options.layers import LayerOptions
 from agriseg.reports.map_figure import MapPicture
 from agriseg.reports.patterns import pattern
@@ -648,6 +649,6 @@ def test_flags_that_mean_nothing_are_refused(run: Path, capsys: pytest.CaptureFi
     assert "is for the page of several maps" in capsys.readouterr().err
     assert called("report", run.parent / "nowhere") == 66
     with pytest.raises(UsageError):
-        Exports("fr")
+        ExportOptions("fr")
     with pytest.raises(InputMissing, match="nowhere"):  # before a run of hours, not after it
-        Exports(previous=run.parent / "nowhere")
+        check_exports(ExportOptions(previous=run.parent / "nowhere"))

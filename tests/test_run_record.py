@@ -16,7 +16,8 @@ from agriseg.mapping.prepare import prepare
 from agriseg.mapping.record import identity_of
 from agriseg.maps.record import RunRecord, options_json
 from agriseg.maps.run_identity import HARMLESS, RunIdentity
-from agriseg.options.run import PublishPolicy, RunOptions, VerdictLimits
+from agriseg.options.run import RunOptions
+from agriseg.options.verdict import PublishPolicy, VerdictLimits
 
 OTHER: dict[str, Any] = {
     "blend": "fast", "tile": 64, "overlap": 0.25, "margin": 3, "batch": 2, "device": "cpu", "precision": "fp32",
@@ -62,7 +63,7 @@ def test_everything_else_counts(planned: RunIdentity) -> None:
         replace(planned, **change)
         for change in (
             {"model": "other"}, {"threads": 7}, {"versions": {**planned.versions, "torch": "0"}}, {"input": ("a", "1")},
-            {"policy": PublishPolicy()}, {"policy": PublishPolicy(refused=("red",))},
+            {"policy": PublishPolicy()}, {"policy": PublishPolicy(fail_on=("red",))},
             {"policy": PublishPolicy(VerdictLimits(doubtful=(0.2, 0.3)))},
             *({"parameters": replace(planned.parameters, **{name: 77})} for name in ("tile_px", "batch", "device")),
         )

@@ -14,7 +14,7 @@ from agriseg import SegmentationModel, files, segment
 from agriseg.analysis.build import make_layers
 from agriseg.change.compare import ChangeOptions, make_change
 from agriseg.errors import OutputError, StorageError
-from agriseg.export.exports import Exports
+from agriseg.export.exports import write_exports
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import run
@@ -22,8 +22,10 @@ from agriseg.mapping.verdict import COLOURS
 from agriseg.mapping.verify import verify
 from agriseg.maps.index_maps import write_indices
 from agriseg.maps.stem import Stem
+from agriseg.options.exports import ExportOptions
 from agriseg.options.layers import FORMATS, LayerOptions
-from agriseg.options.run import PublishPolicy, RunOptions, VerdictLimits
+from agriseg.options.run import RunOptions
+from agriseg.options.verdict import PublishPolicy, VerdictLimits
 
 ALL = {"affected": "bright", "mmu": "0.3m2", "zones": 2, "formats": FORMATS, "cell": "1m"}
 MINE = {"field_notes.txt": "a", "field_2_severity.tif": "b", "field_classes_old.qml": "c", "other_layers.json": "{}"}
@@ -49,7 +51,7 @@ def everything(folder: Path, out: Path, model: SegmentationModel, seed: int = 0)
     flags = {**ALL, "fields": plots, "plots": plots}
     make_layers(record, LayerOptions.of(**flags), overwrite=True)
     write_indices(folder / "field.tif", ["gli", "exg"], out, overwrite=True)
-    Exports(stac=True, zarr=True).make(record)
+    write_exports(record, ExportOptions(stac=True, zarr=True))
     (out / "field_confidence.tif.aux.xml").write_text("<PAMDataset/>")  # by a viewer, that has looked
     (out / "field_severity.tif.aux.xml").write_text("<PAMDataset/>")
     return record
@@ -125,7 +127,7 @@ def test_layers_replace_those_of_other_flags(tmp_path: Path, oracle: Segmentatio
     for _ in range(3):
         flags = {name: value for name, value in ALL.items() if rng.random() < 0.5 and name != "zones"}
         made = make_layers(record, LayerOptions.of(**flags), overwrite=True)
-        Exports(stac=True).make(record)
+        write_exports(record, ExportOptions(stac=True))
     made = make_layers(record, LayerOptions.of(**flags), overwrite=True)
     make_layers(other, LayerOptions.of(**flags))
     assert names(out) - {p.name for p in out.glob("*_mlm.json")} == names(fresh)

@@ -16,7 +16,8 @@ from agriseg.mapping.prepare import prepare
 from agriseg.mapping.verdict import distance
 from agriseg.maps.record import RunRecord
 from agriseg.maps.verdict import Verdict
-from agriseg.options.run import NOT_JUDGED, RunOptions, VerdictLimits
+from agriseg.options.run import RunOptions
+from agriseg.options.verdict import NOT_JUDGED, VerdictLimits
 from agriseg.raster import pixel_sample
 
 FIELD = Path(__file__).parents[1] / "examples" / "polygon_field" / "field.tif"

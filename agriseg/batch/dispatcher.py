@@ -1,163 +1,176 @@
-"""The part of a night that needs workers: who gets which raster when, and what becomes of it."""
+"""Distribution of rasters over worker processes: retries, timeouts, and the row of each raster."""
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from agriseg.batch.queue import GONE, QUARANTINE, BatchItem, BatchOptions, same_content, stamp
+from agriseg.batch.queue import GONE, BatchItem, same_content, stamp
+from agriseg.batch.row import BatchRow, MapFacts
 from agriseg.batch.state_db import Entry, StateDatabase
 from agriseg.batch.summary import BatchLog
 from agriseg.batch.task import MapTask, run_task
 from agriseg.batch.withdrawn import WITHDRAWN, withdraw
 from agriseg.errors import AgrisegError, InputMissing, WorkerLost
 from agriseg.inference.workers import TaskError, WorkerPool, gpu_count
-from agriseg.mapping.outputs import Outputs
+from agriseg.mapping.outputs import QUARANTINE, Outputs
 from agriseg.maps.run_identity import versions
-from agriseg.options.run import PublishPolicy, VerdictLimits
+from agriseg.options.batch import BatchOptions
 
-_AGAIN = (74, 75)  # codes of what is worth another try in the same night
-_LOOK = 0.5  # seconds between looks at the clock while workers work
+_RETRIED = (74, 75)  # exit codes after which another try in the same batch may succeed
+_POLL = 0.5  # seconds
 
 
 class Dispatcher:
-    """The rasters that are to be mapped, and the workers."""
+    """The rasters that are to be mapped, and the workers.
+
+    Args:
+        options: of the batch.
+        out: folder of the outputs.
+        database: of the states of all rasters.
+        log: gets the row of each raster.
+        items: the rasters.
+        progress: called with the number of settled rasters and of all.
+    """
 
     def __init__(
-        self,
-        rules: BatchOptions,
-        out: Path,
-        ledger: StateDatabase,
-        diary: BatchLog,
-        left: Iterable[BatchItem],
-        tell: Callable[[int, int], None],
-    ) -> None:
-        self._rules, self._out, self._tell = rules, out, tell
-        self._ledger, self._diary = ledger, diary
-        self._left, self._found_at = deque(left), time.time()
-        self._under_way: dict[str, tuple[BatchItem, float]] = {}  # and when it began
+        self, options: BatchOptions, out: Path, database: StateDatabase, log: BatchLog, items: Iterable[BatchItem],
+        progress: Callable[[int, int], None],
+    ) -> None:  # fmt: skip
+        self._options, self._out, self._progress = options, out.resolve(), progress
+        self._database, self._log = database, log
+        self._pending, self._started = deque(items), time.time()
+        self._running: dict[str, tuple[BatchItem, float]] = {}  # and when it began, monotonic seconds
 
     def work(self) -> None:
-        """Until every raster is mapped, has failed, or is put off."""
-        with WorkerPool(self._rules.workers, self._rules.scheduler, gpu_count()) as crew:
-            crew.check_versions(versions)
-            while self._left or self._under_way:
-                self._give(crew)
-                for name, answer in crew.as_completed(_LOOK) if self._under_way else ():
-                    item, began = self._under_way.pop(name)
-                    self._end(item, answer, time.monotonic() - began)
-                self._stop_overdue(crew)
-                if self._rules.fail_fast and self._diary.failed:
+        """Until every raster is mapped, failed or deferred."""
+        with WorkerPool(self._options.workers, self._options.scheduler, gpu_count()) as pool:
+            pool.check_versions(versions)
+            while self._pending or self._running:
+                self._submit(pool)
+                for name, result in pool.as_completed(_POLL) if self._running else ():
+                    item, began = self._running.pop(name)
+                    self._finish(item, result, time.monotonic() - began)
+                self._stop_overdue(pool)
+                if self._options.fail_fast and self._log.failed:
                     break
-                if settled := self._diary.settled:
-                    self._tell(settled, self._diary.total)
+                if settled := self._log.settled:
+                    self._progress(settled, self._log.total)
 
-    def _give(self, crew: WorkerPool) -> None:
-        """Hand out rasters while there are workers for them and files that are at rest."""
-        crew.require_workers()
-        free = crew.free
-        resting = []
-        for _ in range(len(self._left)):
+    def _submit(self, pool: WorkerPool) -> None:
+        """Give rasters to the free workers; files that may still be growing wait."""
+        pool.require_workers()
+        free, waits = pool.free, []
+        for _ in range(len(self._pending)):
             if free <= 0:
                 return
-            item = self._left.popleft()
-            rest = self._rest(item)
-            if rest > 0:
-                self._left.append(item)
-                resting.append(rest)
-            elif (now := stamp(item.candidate.path)) == GONE:
-                gone = InputMissing(f"{item.candidate.path}: has gone since the folder was searched")
-                self._fail(item, TaskError.of(gone), 0)
-            elif now != item.stamp:
-                self._diary.settle(item.name, item.row("deferred", "it is still being written; run again later"))
-            else:
-                self._start(crew, item)
+            item = self._pending.popleft()
+            if (wait := self._wait(item)) > 0:
+                self._pending.append(item)
+                waits.append(wait)
+            elif self._start(pool, item):
                 free -= 1
-        if resting and not self._under_way:
-            time.sleep(min(*resting, _LOOK))
+        if waits and not self._running:
+            time.sleep(min(*waits, _POLL))
 
-    def _rest(self, item: BatchItem) -> float:
-        """Seconds until a file has been left alone for long enough."""
-        changed = min(item.stamp.newest_ns / 1e9, self._found_at)  # a clock may be wrong
-        return changed + self._rules.settle - time.time()
+    def _wait(self, item: BatchItem) -> float:
+        """Seconds until a file has not changed for long enough."""
+        changed = min(item.stamp.newest_ns / 1e9, self._started)  # a clock may be wrong
+        return changed + self._options.settle - time.time()
 
-    def _start(self, crew: WorkerPool, item: BatchItem) -> None:
-        """Give a raster to a worker, and say in the ledger that what will lie under its outputs' names is ours."""
-        entry, outputs = self._ledger.find(item.name), self._outputs(item)
-        own = entry is not None and bool(entry.outcome["own"])
-        try:
-            replace(outputs, overwrite=own).check(item.candidate.path)
-        except (AgrisegError, OSError) as error:
+    def _start(self, pool: WorkerPool, item: BatchItem) -> bool:
+        """Give a raster to a worker; whether it can be mapped now."""
+        path = item.candidate.path
+        if (now := stamp(path)) == GONE:
+            error = InputMissing(f"{path}: has gone since the folder was searched")
             self._fail(item, TaskError.of(error), 0)
-            return
+        elif now != item.stamp:
+            self._log.settle(item.row("deferred", "it is still being written; run again later"))
+        else:
+            try:
+                own = self._claim(item)
+            except (AgrisegError, OSError) as error:
+                self._fail(item, TaskError.of(error), 0)
+                return False
+            pool.submit(item.name, run_task, self._task(item, own=own))
+            self._running[item.name] = item, time.monotonic()
+            return True
+        return False
+
+    def _claim(self, item: BatchItem) -> bool:
+        """Record that files with the raster's output names are of this batch; whether they were before.
+
+        Raises:
+            AgrisegError, OSError: the outputs may not be written.
+        """
+        entry, outputs = self._database.find(item.name), self._outputs(item)
+        own = entry is not None and entry.row.own
+        replace(outputs, overwrite=own).check(item.candidate.path)
         if not own:
-            self._ledger.put(Entry(item.name, item.stamp.text, "", "", {"status": "begun", "own": True}))
+            row = BatchRow(item.name, "begun", own=True)
+            self._database.put(Entry(item.name, item.stamp.text, "", "", row))
+        return own
+
+    def _task(self, item: BatchItem, *, own: bool) -> MapTask:
         image, model = item.candidate.path.resolve(), item.job.model.resolve()
-        quarantine = self._out.resolve() / QUARANTINE / item.folder
-        standard = PublishPolicy(VerdictLimits.of(self._rules.limits), self._rules.refused, quarantine)
-        rules = self._rules
-        turn = MapTask(image, outputs.folder, model, item.job.flags, own, rules.cpu_threads, standard, rules.lang)
-        crew.submit(item.name, run_task, turn)
-        self._under_way[item.name] = item, time.monotonic()
+        request = item.job.request.with_report().with_quarantine(self._out / QUARANTINE / item.folder)
+        folder = self._outputs(item).folder
+        return MapTask(image, self._out, folder, model, request, own, self._options.cpu_threads)
 
     def _outputs(self, item: BatchItem) -> Outputs:
         folder = (self._out / item.folder).resolve()
-        return Outputs(folder, item.candidate.path.stem, bool(item.job.flags.get("probabilities")))
+        return Outputs(folder, item.candidate.path.stem, item.job.request.run.probabilities)
 
-    def _end(self, item: BatchItem, answer: Any, seconds: float) -> None:
-        if isinstance(answer, WorkerLost):
-            where = self._outputs(item).died_in
-            answer = WorkerLost(f"{item.candidate.path}: {answer}{f' in {where}' if where else ''}; is memory short?")
-            answer = TaskError.of(answer)
-        if isinstance(answer, TaskError):
-            self._fail(item, answer, seconds)
+    def _finish(self, item: BatchItem, result: MapFacts | TaskError | WorkerLost, seconds: float) -> None:
+        """Settle a raster by what its worker returned."""
+        if isinstance(result, WorkerLost):
+            window = self._outputs(item).died_in
+            result = WorkerLost(f"{item.candidate.path}: {result}{f' in {window}' if window else ''}; is memory short?")
+            result = TaskError.of(result)
+        if isinstance(result, TaskError):
+            self._fail(item, result, seconds)
             return
-        failed, verdict = answer["pixels"]["failed"], answer["verdict"]
+        failed, verdict = result.pixels.failed, result.verdict
         reason = f"{failed:,} pixels could not be read" if failed else ""
-        if verdict["colour"] in self._rules.refused:
-            reason = f"{verdict['colour']}: {'; '.join(verdict['reasons'])}"
+        if item.job.request.policy.refuses(verdict.colour):
+            reason = f"{verdict.colour}: {'; '.join(verdict.reasons)}"
         row = item.row("failed" if reason else "done", reason, 3 if reason else 0)
-        out = self._out.resolve()
-        names = [Path(path).relative_to(out).as_posix() for path in answer["files"]]
-        report = Path(answer["report"]).relative_to(out).as_posix()
-        self._settle(item, {**row, **answer, "files": names, "report": report, "own": True})
+        self._settle(item, replace(row, map=result, own=True))
 
     def _fail(self, item: BatchItem, failure: TaskError, seconds: float) -> None:
-        if failure.code in _AGAIN and item.tries < self._rules.retries:
-            self._diary.note("retry", item.name, error=failure.text)
-            self._left.append(replace(item, tries=item.tries + 1))
+        if failure.code in _RETRIED and item.tries < self._options.retry:
+            self._log.event("retry", item.name, error=failure.text)
+            self._pending.append(replace(item, tries=item.tries + 1))
             return
-        row = {**item.row("failed", failure.text, failure.code), "seconds": round(seconds, 3)}
-        self._settle(item, row)
+        self._settle(item, replace(item.row("failed", failure.text, failure.code), seconds=round(seconds, 3)))
 
-    def _settle(self, item: BatchItem, row: dict[str, Any]) -> None:
-        """Keep what became of a raster: first in the ledger, then for the readers."""
-        before = self._ledger.find(item.name)
-        own = before is not None and bool(before.outcome["own"])
+    def _settle(self, item: BatchItem, row: BatchRow) -> None:
+        """Keep the row of a raster: first in the database, then in the log and the summary."""
+        before = self._database.find(item.name)
+        own = row.own or (before is not None and before.row.own)
         if before and own and self._withdraw(item, before, row):
-            row = {**row, "reason": f"{row['reason']}; the map of the raster as it was is now in {WITHDRAWN}"}
-        kept = {"own": own, "image": str(item.candidate.path.resolve()), **row}
-        self._ledger.put(Entry(item.name, item.stamp.text, row.get("identity", ""), item.key, kept))
-        self._diary.settle(item.name, row)
+            row = replace(row, reason=f"{row.reason}; the map of the raster as it was is now in {WITHDRAWN}")
+        row = replace(row, own=own, image=str(item.candidate.path.resolve()))
+        self._database.put(Entry(item.name, item.stamp.text, row.map.identity if row.map else "", item.key, row))
+        self._log.settle(row)
 
-    def _withdraw(self, item: BatchItem, before: Entry, row: dict[str, Any]) -> bool:
-        """Let no map stay published that is of another state of a raster which is there; whether there was one."""
-        if row["status"] != "failed" or stamp(item.candidate.path) == GONE:
+    def _withdraw(self, item: BatchItem, before: Entry, row: BatchRow) -> bool:
+        """Withdraw the published map of a raster that has changed since and failed; whether there was one."""
+        if row.status != "failed" or stamp(item.candidate.path) == GONE:
             return False
         outputs = self._outputs(item)
-        if "files" not in row:
+        if row.map is None:
             is_stale = not same_content(item, before)
         else:
-            is_stale = row["files"][-1] != outputs.record.relative_to(self._out.resolve()).as_posix()
-        return is_stale and withdraw(outputs, self._out.resolve() / WITHDRAWN / item.folder)
+            is_stale = row.map.files[-1] != outputs.record.relative_to(self._out).as_posix()
+        return is_stale and withdraw(outputs, self._out / WITHDRAWN / item.folder)
 
-    def _stop_overdue(self, crew: WorkerPool) -> None:
-        for name, (item, began) in list(self._under_way.items()):
+    def _stop_overdue(self, pool: WorkerPool) -> None:
+        for name, (item, began) in list(self._running.items()):
             seconds = time.monotonic() - began
-            if self._rules.timeout is not None and seconds > self._rules.timeout:
-                crew.kill(name)
-                del self._under_way[name]
+            if self._options.timeout is not None and seconds > self._options.timeout:
+                pool.kill(name)
+                del self._running[name]
                 text = f"{item.candidate.path}: not done after {seconds:.0f} s, stopped; raise --timeout"
-                self._settle(item, {**item.row("failed", text, 75), "seconds": round(seconds, 3)})
+                self._settle(item, replace(item.row("failed", text, 75), seconds=round(seconds, 3)))

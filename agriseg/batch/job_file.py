@@ -1,29 +1,33 @@
-"""A night's jobs from a TOML file: rasters of different cameras, each with its model and its flags."""
+"""Jobs of a batch from a TOML file: rasters of different cameras, each with its model, options and layers."""
 
-import difflib
 import tomllib
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agriseg.batch.queue import BatchJob
 from agriseg.errors import ModelError
 from agriseg.maps.discover import GLOBS, discover
+from agriseg.options.layers import LayerOptions
+from agriseg.options.request import MappingRequest
 from agriseg.options.run import RunOptions
+from agriseg.options.table import nearest
 
-_KEYS = ("title", "images", "glob", "pattern", "model", "run")
+_KEYS = ("title", "images", "glob", "pattern", "model", "run", "layers")
 
 
-def read_jobs(path: Path, out: Path) -> list[BatchJob]:
+def read_jobs(path: Path, out: Path, request: MappingRequest) -> list[BatchJob]:
     """The tables `[[job]]` of a file; paths are relative to it.
 
     Args:
         path: of the file.
-        out: folder of the outputs, in which no raster is looked for.
+        out: folder of the outputs, which is not searched for rasters.
+        request: of all jobs; `run` and `layers` of a job replace its options of the run and of the layers.
 
     Raises:
-        ModelError: no TOML, a key that is unknown or missing, a title that is there twice.
-        UsageError, InputMissing: as `RunOptions.of` and `discover`.
+        ModelError: no TOML, an unknown or missing key, or a title that occurs twice.
+        UsageError, InputMissing: as `RunOptions.of`, `LayerOptions.of` and `discover`.
     """
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
@@ -33,31 +37,36 @@ def read_jobs(path: Path, out: Path) -> list[BatchJob]:
     listed = tables.get("job")
     if not isinstance(listed, list) or not listed:
         raise ModelError(f"{path}: no [[job]]; each names images and a model")
-    jobs = [_job(path, table, out) for table in listed]
+    jobs = [_job(path, table, out, request) for table in listed]
     titles = [job.title for job in jobs]
     if len(set(titles)) < len(titles) or (len(titles) > 1 and "" in titles):
         raise ModelError(f"{path}: every [[job]] needs a title of its own; it names a folder of the outputs")
     return jobs
 
 
-def _job(path: Path, table: Mapping[str, Any], out: Path) -> BatchJob:
+def _job(path: Path, table: Mapping[str, Any], out: Path, request: MappingRequest) -> BatchJob:
     _check(path, "[[job]]: ", table, _KEYS)
     for key in ("images", "model"):
         if not isinstance(table.get(key), str):
             raise ModelError(f'{path}: a [[job]] needs {key} = "..."')
-    title, flags, globs = table.get("title", ""), table.get("run", {}), table.get("glob", GLOBS)
+    title, globs = table.get("title", ""), table.get("glob", GLOBS)
     if not isinstance(title, str) or title.startswith(".") or "/" in title:
         raise ModelError(f"{path}: title {title!r} names a folder of the outputs; write one word")
-    RunOptions.of(**flags)  # a wrong flag is said before the first raster
-    found = discover(
+    layers = LayerOptions.of(**_beside(path, table["layers"])) if "layers" in table else None
+    request = replace(request, run=RunOptions.of(**table.get("run", {})), layers=layers)
+    rasters = discover(
         path.parent / table["images"], [globs] if isinstance(globs, str) else globs, table.get("pattern"), out
     )
-    return BatchJob(title, found, path.parent / table["model"], flags)
+    return BatchJob(title, rasters, path.parent / table["model"], request)
+
+
+def _beside(path: Path, layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of layers whose files are relative to the job file."""
+    files = ("fields", "plots", "zones_by")
+    return {name: path.parent / value if name in files else value for name, value in layers.items()}
 
 
 def _check(path: Path, where: str, table: Mapping[str, Any], known: Collection[str]) -> None:
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, list(known), 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise ModelError(f"{path}: {where}unknown key {key!r}; {hint}")
+            raise ModelError(f"{path}: {where}unknown key {key!r}; {nearest(key, known)}")

@@ -1,4 +1,4 @@
-"""What has been mapped already: one row a raster in an SQLite file that any kill leaves readable."""
+"""State database of a batch: one row per raster in an SQLite file that survives a kill."""
 
 import json
 import sqlite3
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from agriseg.batch.row import BatchRow
 from agriseg.errors import StorageError
 from agriseg.json_text import json_line
 
@@ -20,36 +20,36 @@ CREATE TABLE IF NOT EXISTS rasters (
 
 @dataclass(frozen=True)
 class Entry:
-    """What became of a raster.
+    """The state of a raster.
 
     Args:
-        name: its path below the folder that was searched.
-        stamp: size and time of the file that was mapped, and what lies beside it, as `FileStamp.text`.
-        identity: digest of the content of them all; empty where it could not be read.
-        key: of everything else that decides the map: model, parameters, versions.
-        outcome: the row of the summary, JSON values.
+        name: title of the job and path below the folder that was searched.
+        stamp: of the file that was mapped and those beside it, as `FileStamp.text`.
+        identity: digest of the content of these files; empty if they could not be read.
+        key: of everything else that decides the outputs: model, request, versions.
+        row: of the summary.
     """
 
     name: str
     stamp: str
     identity: str
     key: str
-    outcome: dict[str, Any]
+    row: BatchRow
 
 
 class StateDatabase:
     """The file of entries; use it as a context.
 
     Args:
-        path: of the file; made if it is not there.
+        path: of the file; created if it does not exist.
 
     Raises:
-        StorageError: it is no ledger, or the disk does not take it.
+        StorageError: it is no state database, or the disk cannot store it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with self._told():
+        with self._storage_errors():
             self._base = sqlite3.connect(path, isolation_level=None)
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute("PRAGMA synchronous=FULL")
@@ -63,40 +63,41 @@ class StateDatabase:
 
     def find(self, name: str) -> Entry | None:
         """The entry of a raster, or None."""
-        with self._told():
+        with self._storage_errors():
             row = self._base.execute(
                 "SELECT name, stamp, identity, key, outcome FROM rasters WHERE name = ?", (name,)
             ).fetchone()
         if row is None:
             return None
         name, stamp, identity, key, outcome = row
-        return Entry(name, stamp, identity, key, json.loads(outcome))
+        return Entry(name, stamp, identity, key, BatchRow.from_json(json.loads(outcome)))
 
     def entries(self) -> Iterator[Entry]:
         """All entries, in the order of their names."""
-        with self._told():
+        with self._storage_errors():
             names = self._base.execute("SELECT name FROM rasters ORDER BY name").fetchall()
         return (entry for (name,) in names if (entry := self.find(name)) is not None)
 
     def put(self, entry: Entry) -> None:
-        """Keep an entry, durably, in place of an older one."""
-        row = (entry.name, entry.stamp, entry.identity, entry.key, json_line(entry.outcome))
-        with self._told():
+        """Store an entry durably, in place of an older one."""
+        row = (entry.name, entry.stamp, entry.identity, entry.key, json_line(entry.row.as_json()))
+        with self._storage_errors():
             self._base.execute("INSERT OR REPLACE INTO rasters VALUES (?, ?, ?, ?, ?)", row)
 
     def restamp(self, name: str, stamp: str) -> None:
-        """Note a raster that was only touched, so that its content need not be read again."""
-        with self._told():
+        """Store the new stamp of a raster whose content is the same, so that it need not be read again."""
+        with self._storage_errors():
             self._base.execute(
                 "UPDATE rasters SET stamp = :stamp WHERE name = :name AND stamp != :stamp",
                 {"name": name, "stamp": stamp},
             )
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _storage_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
             raise StorageError(
-                f"{self._path}: the ledger cannot be used ({error}); check the disk, or remove it to map all anew"
+                f"{self._path}: the state database cannot be used ({error}); check the disk, or "
+                "delete it to map everything again"
             ) from error

@@ -1,35 +1,67 @@
-"""What a night tells: a line of JSON an event, and a summary as table, as JSON and as a page, whole at any instant.
+"""The log and the summary of a batch: one line of JSON per event, and the summary as CSV, JSON and HTML.
 
-Each event costs one line of the log. The summary is written when the night begins, when ..., an eighth, a quarter and
-half of the rasters are settled, and at the end: all of these together are about twice the last one.
+Each event costs one line of the log. The summary is written when the batch begins, when ..., an eighth, a quarter and
+half of the rasters are settled, and at the end: all of these together are about twice the size of the last one.
 """
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from agriseg import files
+from agriseg.batch.row import BatchRow
 from agriseg.batch.summary_page import summary_page
 from agriseg.files import csv_text
 from agriseg.json_text import json_document, json_line
 
 _COLUMNS = ("name", "field", "date", "status", "code", "reason", "verdict", "minutes", "predicted", "nodata", "failed")
-_WAITING = "waiting"
+_LEVELS = {"failed": "error", "retry": "warning", "deferred": "warning"}
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """All rasters of a batch, and what has become of them so far.
+
+    Args:
+        run_id: of the batch, as in the log.
+        began, written: RFC 3339, UTC.
+        exit_code: of the command, if it ended now.
+        counts: rasters by status.
+        passed_over: number of files that are no rasters, by kind.
+        rows: one for each raster, in the order of their names.
+    """
+
+    run_id: str
+    began: str
+    written: str
+    exit_code: int
+    counts: Mapping[str, int]
+    passed_over: Mapping[str, int]
+    rows: tuple[BatchRow, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values, without the thumbnails."""
+        rows = [{key: value for key, value in row.as_json().items() if key != "thumbnail"} for row in self.rows]
+        return {
+            "run_id": self.run_id, "began": self.began, "written": self.written, "exit_code": self.exit_code,
+            "rasters": self.counts, "passed_over": self.passed_over, "rows": rows,
+        }  # fmt: skip
 
 
 class BatchLog:
-    """The log and the summaries of one night; use it as a context.
+    """The log and the summary of one batch; use it as a context.
 
     Args:
-        out: the folder they lie in.
+        out: folder of both.
         suffix: of their names, for a shard.
         names: of all rasters.
-        passed_over: how many files were none, by kind.
-        complain: called with each raster that fails, and why.
+        passed_over: number of files that are no rasters, by kind.
+        on_failure: called with each raster that fails, and the reason.
     """
 
     def __init__(
@@ -37,89 +69,87 @@ class BatchLog:
         out: Path,
         suffix: str,
         names: Sequence[str],
-        passed_over: dict[str, int],
-        complain: Callable[[str, str], None] = lambda _name, _why: None,
+        passed_over: Mapping[str, int],
+        on_failure: Callable[[str, str], None] = lambda _name, _reason: None,
     ) -> None:
         self._log = out / f"log{suffix}.jsonl"
         self._summary = out / f"summary{suffix}"
         self._names = names
-        self._rows: dict[str, dict[str, Any]] = {}  # of the rasters that are settled
+        self._rows: dict[str, BatchRow] = {}  # of the rasters that are settled
         self._counts = Counter[str]()
         self._milestones = {len(names) >> halvings for halvings in range(1, len(names).bit_length())}
         self._passed_over = passed_over
-        self._complain = complain
-        self._began = datetime.now(UTC)
+        self._on_failure = on_failure
+        self._began = _now()
         self._run_id = uuid4().hex[:12]
 
     def __enter__(self) -> "BatchLog":
-        self.note("start", rasters={_WAITING: self.total}, passed_over=self._passed_over)
+        self.event("start", rasters={"waiting": self.total}, passed_over=self._passed_over)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.write()
         if kind is None:
-            self.note("summary", rasters=self.counts, exit_code=self.exit_code)
+            self.event("summary", rasters=self.counts, exit_code=self.exit_code)
 
     @property
     def total(self) -> int:
-        """Rasters in all."""
+        """Number of rasters."""
         return len(self._names)
 
     @property
     def settled(self) -> int:
-        """Rasters of which it is known what became."""
+        """Number of rasters that are done, failed, deferred or gone."""
         return len(self._rows)
 
     @property
     def failed(self) -> int:
-        """Rasters that are not mapped, or not wholly."""
+        """Number of rasters that are not mapped, or not wholly."""
         return self._counts["failed"]
 
     @property
     def counts(self) -> dict[str, int]:
         """Rasters by status: done, failed, deferred, waiting, gone."""
         waiting = self.total - self.settled
-        return {**self._counts, **({_WAITING: waiting} if waiting else {})}
+        return {**self._counts, **({"waiting": waiting} if waiting else {})}
 
     @property
     def exit_code(self) -> int:
-        """0; 3 if some failed, 65 if all did and for their data; 75 if some are put off and none failed."""
+        """0; 3 if some failed; 65 if all failed because of their data; 75 if some are deferred and none failed."""
         if self.failed:
-            data = all(row["code"] == 65 for row in self._rows.values() if row["status"] != "gone")
+            data = all(row.code == 65 for row in self._rows.values() if row.status != "gone")
             return 65 if data and self.settled == self.total else 3
-        return 75 if {"deferred", _WAITING} & set(self.counts) else 0
+        return 75 if {"deferred", "waiting"} & set(self.counts) else 0
 
     @property
-    def summary(self) -> dict[str, Any]:
-        """All of it, JSON values."""
-        return {
-            "run_id": self._run_id, "began": _stamp(self._began), "written": _stamp(datetime.now(UTC)),
-            "exit_code": self.exit_code, "rasters": self.counts, "passed_over": self._passed_over,
-            "rows": [{key: value for key, value in row.items() if key != "thumbnail"} for row in self._all],
-        }  # fmt: skip
+    def summary(self) -> BatchSummary:
+        """The summary as it is now."""
+        rows = tuple(self._rows.get(name) or BatchRow(name, "waiting") for name in self._names)
+        return BatchSummary(
+            self._run_id, self._began, _now(), self.exit_code, self.counts, self._passed_over, rows
+        )  # fmt: skip
 
     @property
     def page(self) -> Path:
-        """The summary as a page."""
+        """The summary as HTML."""
         return self._summary.with_suffix(".html")
 
-    def settle(self, name: str, row: dict[str, Any]) -> None:
-        """Say what became of a raster, once."""
-        self._rows[name] = row
-        self._counts[row["status"]] += 1
-        if not row.get("unchanged"):
-            told = {key: row[key] for key in ("code", "reason", "seconds", "tries") if key in row}
-            self.note(row["status"], name, **told)
+    def settle(self, row: BatchRow) -> None:
+        """Add the row of a raster, once."""
+        self._rows[row.name] = row
+        self._counts[row.status] += 1
+        if not row.unchanged:
+            seconds = {} if row.seconds is None else {"seconds": row.seconds}
+            self.event(row.status, row.name, code=row.code, reason=row.reason, **seconds, tries=row.tries)
             if self.settled in self._milestones:
                 self.write()
-        if row["status"] == "failed":
-            self._complain(name, row["reason"])
+        if row.status == "failed":
+            self._on_failure(row.name, row.reason)
 
-    def note(self, event: str, name: str | None = None, **facts: Any) -> None:
-        """One line in the log, in one write: it is there or it is not."""
-        level = {"failed": "error", "retry": "warning", "deferred": "warning"}.get(event, "info")
-        entry = {"ts": _stamp(datetime.now(UTC)), "level": level, "event": event, "run_id": self._run_id}
-        line = json_line({**entry, **({"input": name} if name else {}), **facts}) + "\n"
+    def event(self, event: str, name: str | None = None, **facts: Any) -> None:
+        """Append one line to the log in one write, so that it is there whole or not at all."""
+        head = {"ts": _now(), "level": _LEVELS.get(event, "info"), "event": event, "run_id": self._run_id}
+        line = json_line({**head, **({"input": name} if name else {}), **facts}) + "\n"
         try:
             handle = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             try:
@@ -131,29 +161,25 @@ class BatchLog:
 
     def write(self) -> None:
         """Write the summary as it is now."""
-        summary, settled = self.summary, list(self._rows.values())
-        files.write_text(self._summary.with_suffix(".json"), json_document(summary))
-        files.write_text(self._summary.with_suffix(".csv"), _table(self._all))
-        files.write_text(self.page, summary_page(summary, settled))
-
-    @property
-    def _all(self) -> list[dict[str, Any]]:
-        """A row for each raster, in their order."""
-        return [self._rows.get(name) or {"name": name, "status": _WAITING} for name in self._names]
+        summary = self.summary
+        files.write_text(self._summary.with_suffix(".json"), json_document(summary.as_json()))
+        files.write_text(self._summary.with_suffix(".csv"), _table(summary.rows))
+        files.write_text(self.page, summary_page(summary))
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def _table(rows: Sequence[BatchRow]) -> str:
     """The rows as CSV: a column of hectares for each class that occurs."""
-    classes = list(dict.fromkeys(name for row in rows for name in row.get("hectares", {})))
+    classes = list(dict.fromkeys(name for row in rows if row.map for name in row.map.hectares))
     lines = []
     for row in rows:
-        verdict = row.get("verdict", {}).get("colour")
-        flat = {**row, **row.get("pixels", {}), "minutes": round(row.get("seconds", 0) / 60, 2), "verdict": verdict}
-        hectares = row.get("hectares", {})
-        lines.append([*(flat.get(column) for column in _COLUMNS), *(hectares.get(name) for name in classes)])
+        cells = row.as_json() | {"minutes": round((row.seconds or 0) / 60, 2), "verdict": None}
+        if row.map:
+            cells |= {**vars(row.map.pixels), "verdict": row.map.verdict.colour}
+        hectares = row.map.hectares if row.map else {}
+        lines.append([*(cells.get(column) for column in _COLUMNS), *(hectares.get(name) for name in classes)])
     return csv_text([*_COLUMNS, *(f"{name} ha" for name in classes)], lines)
 
 
-def _stamp(moment: datetime) -> str:
+def _now() -> str:
     """RFC 3339, UTC."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,48 +1,42 @@
-"""What a worker is told of a raster; what it does then is in `worker.py`, which loads torch."""
+"""The task of a worker: one raster of a batch. `worker.py` carries it out, and loads torch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
 
-from agriseg.options.run import PublishPolicy
+from agriseg.batch.row import MapFacts
+from agriseg.options.request import MappingRequest
 
 
 @dataclass(frozen=True)
 class MapTask:
-    """What a worker needs to know.
+    """What a worker needs to map a raster.
 
     Args:
         image: the raster.
-        folder: of the outputs.
+        out: folder of all outputs of the batch.
+        folder: of this raster's outputs.
         model: its file.
-        flags: fields of `RunOptions`.
-        own: whether what lies in the folder under the outputs' names is this night's, or an earlier one's.
+        request: what to make.
+        own: whether existing files with the outputs' names are of this batch or an earlier one.
         cpu_threads: of the network; None for as many as the process was started with.
-        standard: which maps may be published, and where the others go.
-        lang: of the report.
     """
 
     image: Path
+    out: Path
     folder: Path
     model: Path
-    flags: Mapping[str, Any]
+    request: MappingRequest
     own: bool
     cpu_threads: int | None
-    standard: PublishPolicy
-    lang: str = "en"
 
 
-def run_task(turn: MapTask) -> dict[str, Any]:
-    """Map a raster, in a worker.
-
-    Returns:
-        Its part of the summary, JSON values.
+def run_task(task: MapTask) -> MapFacts:
+    """Carry out a task, in a worker.
 
     Raises:
-        AgrisegError: why there is none.
+        AgrisegError: the raster cannot be mapped.
     """
     # By name: the worker loads torch, and the dispatcher does not.
-    outcome: dict[str, Any] = resolve_name("agriseg.batch.worker:map_raster")(turn)
-    return outcome
+    facts: MapFacts = resolve_name("agriseg.batch.worker:map_raster")(task)
+    return facts

@@ -1,11 +1,12 @@
-"""What earlier nights have left: maps of rasters that have gone, and maps that are not of their rasters any more."""
+"""Maps of earlier batches: those whose rasters are gone, and those that no longer match their rasters."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from agriseg import files
+from agriseg.batch.row import BatchRow
 from agriseg.batch.state_db import StateDatabase
 from agriseg.mapping.outputs import Outputs
 from agriseg.maps.record import RECORD
@@ -16,45 +17,47 @@ WITHDRAWN = "withdrawn"
 _PAGES = ("_report.html", "_stac.json")
 
 
-def is_there(out: Path, outcome: Mapping[str, Any]) -> bool:
-    """Whether the map that a row tells of, if it tells of one, lies there still: its record, and all its files.
+def is_there(out: Path, row: BatchRow) -> bool:
+    """Whether all files of a row are there, and the record of its map is unchanged; true without a map.
 
     Args:
         out: folder of the outputs.
-        outcome: the row.
+        row: of the raster.
     """
-    paths = [out / path for path in outcome.get("files", ())]
-    if not all(path.is_file() for path in paths):
+    if row.map is None:
+        return True
+    paths = [out / path for path in row.map.files]
+    if not all(path.exists() for path in paths):
         return False
-    return not paths or hashlib.sha256(paths[-1].read_bytes()).hexdigest() == outcome["record"]
+    return not paths or hashlib.sha256(paths[-1].read_bytes()).hexdigest() == row.map.record
 
 
-def rows_of_gone(ledger: StateDatabase, names: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Rows of maps whose rasters are not where they were mapped.
+def rows_of_gone(database: StateDatabase, names: Collection[str]) -> Iterator[BatchRow]:
+    """Rows of maps whose rasters have been deleted.
 
     Args:
-        ledger: of the nights before.
+        database: of the earlier batches.
         names: of the rasters that are there.
     """
-    for entry in ledger.entries():
-        told = entry.outcome
-        if entry.name not in names and told.get("files") and not Path(told["image"]).exists():
-            reason = "the raster has gone; its map is of an earlier night"
-            yield {**told, "status": "gone", "code": 0, "reason": reason, "unchanged": True}
+    for entry in database.entries():
+        row = entry.row
+        if entry.name not in names and row.map and row.image and not Path(row.image).exists():
+            reason = "the raster has gone; its map is of an earlier batch"
+            yield replace(row, status="gone", code=0, reason=reason, unchanged=True)
 
 
 def withdraw(outputs: Outputs, to: Path) -> bool:
-    """Move a map, and what was made of it, away from where maps are published; the record that vouches for it last.
+    """Move a map and its layers, exports and report out of the published folder; the record of the run last.
 
     Args:
         outputs: of the raster.
-        to: folder, on the same disk; what lies there under the same names is replaced.
+        to: folder on the same disk; files with the same names are replaced.
 
     Returns:
         Whether there was a map.
 
     Raises:
-        StorageError: the system does not let a file go.
+        StorageError: a file cannot be moved.
     """
     stem = Stem(outputs.folder, outputs.stem)
     if not outputs.record.exists():

@@ -1,14 +1,14 @@
-"""One raster's turn in a worker process: from a path to a row of the night's summary."""
+"""Mapping one raster of a batch in a worker process."""
 
 from base64 import b64encode
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from agriseg.batch.row import MapFacts
 from agriseg.batch.task import MapTask
-from agriseg.export.exports import Exports
 from agriseg.figures.quicklook import thumbnail
 from agriseg.files import file_hash
 from agriseg.mapping.model_cache import cached_model
@@ -17,32 +17,30 @@ from agriseg.mapping.prepare import MappingJob, prepare
 from agriseg.mapping.record import identity_of
 from agriseg.mapping.run import run
 from agriseg.maps.record import RunRecord
-from agriseg.options.run import RunOptions
 from agriseg.raster.identity import InputIdentity
+from agriseg.workflow import derived_files
 
 
-def map_raster(turn: MapTask) -> dict[str, Any]:
-    """Map a raster, or find that a night that was killed has mapped it.
-
-    Returns:
-        Its part of the summary, JSON values.
+def map_raster(task: MapTask) -> MapFacts:
+    """Map a raster, unless a batch that was killed has finished its map, and make the layers and exports.
 
     Raises:
-        AgrisegError: why there is none.
+        AgrisegError: the raster cannot be mapped, or a layer or an export cannot be made of its map.
     """
-    if turn.cpu_threads:
-        torch.set_num_threads(turn.cpu_threads)
-    model, options = cached_model(turn.model), RunOptions.of(**turn.flags)
-    outputs = Outputs(turn.folder, turn.image.stem, options.probabilities, turn.own)
-    outputs.check(turn.image)
-    prepared = prepare(turn.image, model, options)
-    name = identity_of(prepared, turn.standard).key
-    found = [each for each in outputs.places(turn.standard) if turn.own and _is_done(prepared, each, name)]
-    if not found or outputs.working.exists():  # it may only have to be cleared away
-        found = [replace(outputs, folder=run(prepared, outputs, standard=turn.standard).record.parent)]
-    outputs = found[0]
-    page, *_ = Exports(turn.lang).make(outputs.record)
-    return _row(outputs, page)
+    if task.cpu_threads:
+        torch.set_num_threads(task.cpu_threads)
+    request = task.request
+    outputs = Outputs(task.folder, task.image.stem, request.run.probabilities, task.own)
+    outputs.check(task.image)
+    prepared = prepare(task.image, cached_model(task.model), request.run)
+    name = identity_of(prepared, request.policy).key
+    done = [each for each in outputs.places(request.policy) if task.own and _is_done(prepared, each, name)]
+    if not done or outputs.working.exists():  # a finished map may only need its working folder deleted
+        done = [replace(outputs, folder=run(prepared, outputs, standard=request.policy).record.parent)]
+    outputs = done[0]
+    layers, (report, *exports) = derived_files(outputs.record, request, overwrite=True)
+    files = [*(layers.files if layers else ()), *exports, *outputs.files]
+    return _facts(outputs, task.out, report, files, layers.warnings if layers else [])
 
 
 def _is_done(prepared: MappingJob, outputs: Outputs, name: str) -> bool:
@@ -52,17 +50,21 @@ def _is_done(prepared: MappingJob, outputs: Outputs, name: str) -> bool:
     return RunRecord.read(outputs.record).input.identity == InputIdentity.of(prepared.info.path)
 
 
-def _row(outputs: Outputs, page: Path) -> dict[str, Any]:
+def _facts(outputs: Outputs, out: Path, report: Path, files: Sequence[Path], layer_warnings: Sequence[str]) -> MapFacts:
     record = RunRecord.read(outputs.record)
     picture = b64encode(thumbnail(outputs.named("image.png"), outputs.named("classes.png"))).decode()
-    return {
-        "record": file_hash(outputs.record),
-        "sha256": record.input.sha256, "identity": record.input.identity.digest,
-        "pixels": asdict(record.pixels), "tiles_run": record.tiles_run,
-        "hectares": {entry.name: entry.hectares for entry in record.classes},
-        "share": {entry.name: entry.pixels / max(1, record.pixels.predicted) for entry in record.classes},
-        "seconds": round(record.seconds.total, 3), "warnings": list(record.warnings),
-        "verdict": asdict(record.verdict),
-        "files": [str(path) for path in outputs.files], "report": str(page),
-        "thumbnail": f"data:image/png;base64,{picture}",
-    }  # fmt: skip
+    return MapFacts(
+        record=file_hash(outputs.record),
+        sha256=record.input.sha256,
+        identity=record.input.identity.digest,
+        pixels=record.pixels,
+        tiles_run=record.tiles_run,
+        hectares={entry.name: entry.hectares for entry in record.classes},
+        share={entry.name: entry.pixels / max(1, record.pixels.predicted) for entry in record.classes},
+        seconds=round(record.seconds.total, 3),
+        warnings=(*record.warnings, *layer_warnings),
+        verdict=record.verdict,
+        files=tuple(path.relative_to(out).as_posix() for path in files),
+        report=report.relative_to(out).as_posix(),
+        thumbnail=f"data:image/png;base64,{picture}",
+    )

@@ -1,6 +1,7 @@
-"""The command line: one file per command, loaded when it is used, so that `--help` needs click alone."""
+"""The command line: one module per command, loaded when it is used, so that `--help` needs click alone."""
 
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 
 import click
@@ -14,7 +15,7 @@ _COMMANDS = (
 
 
 class _Lazy(click.Group):
-    """A group whose commands are modules of this package, each with a function named `command`."""
+    """A group whose commands are modules of this package, each with a function named `command`; loaded when used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -22,8 +23,18 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"agriseg.cli.{cmd_name}").command
-        return command
+        return _load(cmd_name)
+
+
+@cache
+def _load(name: str) -> click.Command:
+    """A command, with the option `-c` for its defaults."""
+    from agriseg.cli.common.defaults import config_option, leaves
+
+    command: click.Command = import_module(f"agriseg.cli.{name}").command
+    for leaf in dict(leaves(click.Context(command))).values() or [command]:
+        leaf.params.append(config_option())
+    return command
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "AGRISEG"})
@@ -37,9 +48,9 @@ def cli() -> None:
       agriseg inspect field.tif
       agriseg run field.tif -m model.safetensors -o maps
 
-    Exit codes: 0 ok, 2 usage, 3 some of a batch failed, 65 bad input data, 66 no such input, 69 no such device,
+    Exit codes: 0 ok, 2 usage, 3 some rasters failed, 65 bad input data, 66 no such input, 69 no such device,
     70 internal error, 73 output exists, 74 disk, 75 busy, 77 permission, 78 bad model or config, 130 interrupted,
-    143 told to end.
+    143 terminated.
     """
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.options import config_option, warn
+from agriseg.cli.common.options import warn
 from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.json_text import json_line
 
@@ -27,7 +27,6 @@ _FARTHEST = "Longest shift to take out; 3 m or 30 px if not given, whichever is 
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No warnings.")
-@config_option
 def command(
     earlier: str, later: str, out: str, *, max_shift: str | None, no_align: bool, earlier_image: str | None,
     later_image: str | None, overwrite: bool, as_json: bool, quiet: bool,

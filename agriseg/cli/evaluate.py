@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agriseg.cli.common.label_options import LabelFlags, class_names, label_options
-from agriseg.cli.common.options import run_flags, run_options, warn
+from agriseg.cli.common.option_flags import chosen
+from agriseg.cli.common.options import run_options, warn
 from agriseg.errors import OutputError, UsageError
 from agriseg.json_text import json_line
+from agriseg.options.run import RunOptions
 
 if TYPE_CHECKING:
     from agriseg.evaluation.scores import Evaluation
     from agriseg.labels.label_set import LabelRequest, LabelSet
     from agriseg.legend import Legend
-    from agriseg.options.run import RunOptions
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def command(
       agriseg evaluate images masks --label-suffix _mask -m weeds.safetensors -o scores
       agriseg evaluate field.tif labels.tif --mask field_classes.tif --classes soil,crop,weed --json
     """
-    flags, finished = run_flags(run_parameters), _FinishedMap(mask, confidence, classes)
+    flags, finished = chosen(RunOptions, run_parameters), _FinishedMap(mask, confidence, classes)
     if flags.get("gsd", "auto") not in ("auto", "native"):
         raise UsageError(f"--gsd {flags['gsd']}, but labels lie on the raster's own grid; leave it out")
     _check_flags(finished, list(flags), model)
@@ -65,7 +66,6 @@ def command(
     from agriseg.files import make_folder
     from agriseg.legend import Legend
     from agriseg.model import load_model
-    from agriseg.options.run import RunOptions
 
     loaded, options = None if model is None else load_model(model), RunOptions.of(**flags)
     legend = loaded.legend if loaded else Legend.from_names(list(class_names(classes or "")))
@@ -96,9 +96,7 @@ def _labels(request: "LabelRequest", folder: Path) -> "LabelSet":
     return label_set
 
 
-def _of_finished(
-    label_set: "LabelSet", finished: _FinishedMap, legend: "Legend", options: "RunOptions"
-) -> "Evaluation":
+def _of_finished(label_set: "LabelSet", finished: _FinishedMap, legend: "Legend", options: RunOptions) -> "Evaluation":
     """Score a finished map of the one labelled image."""
     from agriseg.evaluation.counts import count_pixels
     from agriseg.evaluation.scores import score

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.options import config_option, warn
+from agriseg.cli.common.options import warn
 from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import UsageError
 from agriseg.json_text import json_line
@@ -53,7 +53,6 @@ def _show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> Non
     "--list", is_flag=True, is_eager=True, expose_value=False, callback=_show_list,
     help="Print all indices with their formulas, and all sensors.",
 )  # fmt: skip
-@config_option
 def command(
     image: str, names: str, out: str | None, *, overwrite: bool, as_json: bool, quiet: bool, **flags: Any
 ) -> None:

@@ -5,14 +5,15 @@ from typing import Any
 
 import click
 
-from agriseg.cli.common.options import chosen_model, config_option, run_flags, run_options
+from agriseg.cli.common.option_flags import chosen
+from agriseg.cli.common.options import chosen_model, run_options
+from agriseg.options.run import RunOptions
 
 
 @click.command("inspect", short_help="Print what run would do with a raster.")
 @click.argument("image", metavar="IMAGE")
 @run_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@config_option
 def command(image: str, model: str | None, *, as_json: bool, **flags: Any) -> None:
     """Print what `run` would do with a raster: bands, validity, ground resolution, tiles, memory, warnings.
 
@@ -24,10 +25,9 @@ def command(image: str, model: str | None, *, as_json: bool, **flags: Any) -> No
     from agriseg.errors import DataError
     from agriseg.mapping.prepare import prepare
     from agriseg.model import load_model
-    from agriseg.options.run import RunOptions
     from agriseg.raster.header import RasterInfo
 
-    options = RunOptions.of(**run_flags(flags))
+    options = RunOptions.of(**chosen(RunOptions, flags))
     file, said = chosen_model(model)
     loaded = load_model(file)
     try:

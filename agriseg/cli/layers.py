@@ -5,25 +5,25 @@ from typing import Any
 
 import click
 
-from agriseg.cli.common.export_options import handover, handover_options, open_page
-from agriseg.cli.common.layer_options import layer_flags, layer_options
-from agriseg.cli.common.options import config_option, warn
+from agriseg.cli.common.option_flags import chosen, option_flags
+from agriseg.cli.common.options import open_option, open_page, warn
 from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.json_text import json_line
+from agriseg.options.exports import ExportOptions
+from agriseg.options.layers import LayerOptions
 
 
-@click.command("layers", short_help="From finished maps to hectares, polygons, severity, zones and scout points.")
+@click.command("layers", short_help="Areas, polygons, severity, zones and scouting points of finished maps.")
 @click.argument("places", metavar="FOLDER|RECORD...", nargs=-1, required=True)
-@layer_options
-@handover_options
-@click.option("--overwrite", is_flag=True, help="Replace layers that exist.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a map.")
+@option_flags(LayerOptions, ExportOptions)
+@open_option
+@click.option("--overwrite", is_flag=True, help="Replace existing layers.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per map.")
 @click.option("-q", "--quiet", is_flag=True, help="No warnings.")
-@config_option
 def command(places: tuple[str, ...], *, overwrite: bool, open_: bool, as_json: bool, quiet: bool, **flags: Any) -> None:
-    """Make the layers that a grower reads from maps that 'agriseg run' has finished; no network runs.
+    """Make the layers of finished maps of 'agriseg run', without running the network.
 
-    Always: the table of areas (CSV, JSON), polygons (GeoPackage), the report. With --affected: severity, scout points.
+    Always: area table (CSV, JSON), polygons (GeoPackage), report. With --affected: severity, scouting points.
 
     \b
     Example:
@@ -34,14 +34,16 @@ def command(places: tuple[str, ...], *, overwrite: bool, open_: bool, as_json: b
     end_on_signals()
     from agriseg.analysis.build import make_layers
     from agriseg.cli.common.format import show_layers
+    from agriseg.export.exports import check_exports, write_exports
     from agriseg.maps.reader import find_records
-    from agriseg.options.layers import LayerOptions
 
-    options, wanted = LayerOptions.of(**layer_flags(flags)), handover(flags)
+    options = LayerOptions.of(**chosen(LayerOptions, flags))
+    exports = ExportOptions.of(**chosen(ExportOptions, flags))
+    check_exports(exports)
     for record in [record for place in places for record in find_records(Path(place))]:
         with resume_hint(record, "run the same command again"):
             made = make_layers(record, options, overwrite=overwrite)
-        pages = wanted.make(record)
+        pages = write_exports(record, exports)
         for text in [] if quiet else made.warnings:
             warn(f"{record}: {text}")
         if as_json:

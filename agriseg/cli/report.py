@@ -2,18 +2,21 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from agriseg.cli.common.export_options import handover, handover_options, open_page
-from agriseg.cli.common.layer_options import layer_flags, layer_options, refuse_without_layers
-from agriseg.cli.common.options import config_option, warn
+from agriseg.cli.common.option_flags import chosen, option_flags
+from agriseg.cli.common.options import open_option, open_page, warn
 from agriseg.cli.common.progress import Progress
 from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import UsageError
 from agriseg.json_text import json_line
+from agriseg.options.exports import ExportOptions
+from agriseg.options.layers import LayerOptions
+from agriseg.options.request import requested_layers
 
 _LAYERS = "Make the layers anew too: with the flags below, or else with those that they were made with."
 _PATTERN = "Names of fields and dates, as for 'agriseg batch': '(?P<field>[^/]+)/(?P<date>[0-9-]+)'."
@@ -22,13 +25,13 @@ _PATTERN = "Names of fields and dates, as for 'agriseg batch': '(?P<field>[^/]+)
 @click.command("report", short_help="The page that is read in the morning, of finished maps; several make a season.")
 @click.argument("places", metavar="FOLDER|RECORD...", nargs=-1, required=True)
 @click.option("-o", "--out", metavar="FILE", help="The season's page; season.html in the folder of all if not given.")
-@handover_options
+@option_flags(ExportOptions)
+@open_option
 @click.option("--pattern", metavar="REGEX", help=_PATTERN)
 @click.option("--layers", is_flag=True, help=_LAYERS)
-@layer_options
+@option_flags(LayerOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the files as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
-@config_option
 def command(
     places: tuple[str, ...], *, out: str | None, pattern: str | None, layers: bool, open_: bool, as_json: bool,
     quiet: bool, **flags: Any,
@@ -46,28 +49,31 @@ def command(
       agriseg report may june july -o season.html
     """
     end_on_signals()
+    from agriseg.export.exports import check_exports, write_exports
     from agriseg.flight_date import expression_of
     from agriseg.maps.reader import find_records
     from agriseg.reports.timeline import MapEntry, write_season
 
     expression = expression_of(pattern)
-    chosen = refuse_without_layers(layer_flags(flags), wanted=layers)
-    wanted = handover(flags)
+    layer_flags = chosen(LayerOptions, flags)
+    layer_options = requested_layers(layer_flags, layers=layers)
+    exports = ExportOptions.of(**chosen(ExportOptions, flags))
+    check_exports(exports)
     records = list({record.resolve(): record for place in places for record in find_records(Path(place))}.values())
     page = _season_page(records, out)
     if layers:
-        _make_layers(records, chosen, quiet=quiet)
+        _make_layers(records, layer_options if layer_flags else None, quiet=quiet)
     flights = [MapEntry.of(record, _shared_folder(records), expression) for record in records] if page else []
     made: list[Path] = []
     with Progress("reports", quiet=quiet, unit="maps") as progress:
         for number, record in enumerate(records, 1):
             before = flights[number - 1].before(flights) if flights else None
-            made += wanted.since(before).make(record)
+            made += write_exports(record, exports if exports.previous else replace(exports, previous=before))
             progress(number, len(records))
     if page:
-        write_season(page, flights, wanted.lang)
+        write_season(page, flights, exports.lang)
         made.insert(0, page)
-    if wanted.stac and len(records) > 1:
+    if exports.stac and len(records) > 1:
         made.append(_collection(records))
     click.echo(json_line([str(path) for path in made]) if as_json else "\n".join(map(str, made)))
     if open_:
@@ -91,15 +97,14 @@ def _shared_folder(records: Sequence[Path]) -> Path:
     return Path(os.path.commonpath(folders))
 
 
-def _make_layers(records: Sequence[Path], chosen: dict[str, Any], *, quiet: bool) -> None:
+def _make_layers(records: Sequence[Path], options: LayerOptions | None, *, quiet: bool) -> None:
+    """Make layers, with the options of the existing ones if there are no others."""
     from agriseg.analysis.build import make_layers, options_of
-    from agriseg.options.layers import LayerOptions
 
-    given = LayerOptions.of(**chosen) if chosen else None
     with Progress("layers", quiet=quiet, unit="maps") as progress:
         for number, record in enumerate(records, 1):
             with resume_hint(record, "run the same command again"):
-                made = make_layers(record, given or options_of(record), overwrite=True)
+                made = make_layers(record, options or options_of(record), overwrite=True)
             for text in [] if quiet else made.warnings:
                 warn(f"{record}: {text}")
             progress(number, len(records))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.export_options import handover, handover_options, open_page
-from agriseg.cli.common.layer_options import layer_flags, layer_options, refuse_without_layers
+from agriseg.cli.common.errors import one_line
+from agriseg.cli.common.option_flags import chosen, option_flags
 from agriseg.cli.common.options import (
     chosen_model,
-    config_option,
-    run_flags,
+    open_option,
+    open_page,
     run_options,
     scheduler_of,
     warn,
@@ -22,39 +22,40 @@ from agriseg.cli.common.progress import Progress
 from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import UsageError
 from agriseg.json_text import json_line
+from agriseg.options.exports import ExportOptions
+from agriseg.options.layers import LayerOptions
+from agriseg.options.request import REQUEST_TABLES, MappingRequest
+from agriseg.options.verdict import PublishPolicy
 
 if TYPE_CHECKING:
     from agriseg.inference.workers import WorkerPool
     from agriseg.mapping.run import RunReport
-    from agriseg.maps.publish import PublishedFiles
-    from agriseg.options.layers import LayerOptions
 
-_WORK = "Keep what the run needs while it lasts in a bucket, for workers without a common disk."
+_WORK = "Keep the working data of the run in a bucket, for workers without a common disk."
 
 
 @click.command("run", short_help="Map rasters: classes and confidence as GeoTIFFs.")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option(
-    "-o", "--out", metavar="FOLDER", help="Folder of the outputs; <stem>_agriseg in the current one if not given."
-)
+@click.option("-o", "--out", metavar="FOLDER", help="Folder of the outputs; default <stem>_agriseg.")
 @run_options
 @worker_options(None)
 @click.option("--work", metavar="s3://BUCKET/PREFIX", help=_WORK)
-@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
-@click.option("--no-resume", is_flag=True, help="Start over, whatever a run that was stopped has left.")
-@click.option("--allow-remote", is_flag=True, help="Fetch an IMAGE that is an http, https or s3 address first.")
-@click.option("--layers", is_flag=True, help="Then make the layers that a grower reads, as 'agriseg layers' does.")
-@layer_options
-@handover_options
+@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+@click.option("--no-resume", is_flag=True, help="Start over, and discard the progress of an earlier run.")
+@click.option("--allow-remote", is_flag=True, help="Download an IMAGE that is an http, https or s3 address first.")
+@click.option("--layers", is_flag=True, help="Then make the layers of each map, as 'agriseg layers' does.")
+@option_flags(LayerOptions, ExportOptions, PublishPolicy)
+@open_option
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
-@config_option
 def command(
     images: tuple[str, ...], out: str | None, model: str | None, *, overwrite: bool, no_resume: bool, work: str | None,
     allow_remote: bool, layers: bool, open_: bool, dry_run: bool, as_json: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
-    """Map rasters: a mask of classes and a confidence layer as GeoTIFFs, with legend, record and report.
+    """Map rasters: class map and confidence as GeoTIFFs, with legend, record and report.
+
+    Exits with 0; 3 if pixels could not be read, or a map has a verdict of --fail-on.
 
     \b
     Example:
@@ -71,80 +72,79 @@ def command(
     from agriseg.mapping.prepare import prepare
     from agriseg.mapping.run import Execution, run
     from agriseg.model import load_model
-    from agriseg.options.run import RunOptions
+    from agriseg.workflow import checked, with_derived_files
 
-    options = RunOptions.of(**run_flags(flags))
-    wanted, page = _layers(layer_flags(flags), wanted=layers), handover(flags)
+    request = _request(flags, layers=layers)
     folders = [default_folder(path) if out is None else Path(out) for path in paths]
-    places = zip(folders, paths, strict=True)
-    outputs = [Outputs(folder, path.stem, options.probabilities, overwrite or dry_run) for folder, path in places]
-    for path, files in zip(paths, outputs, strict=True):
-        files.check(path)
+    outputs = [
+        Outputs(folder, path.stem, request.run.probabilities, overwrite or dry_run)
+        for folder, path in zip(folders, paths, strict=True)
+    ]
+    requests = [checked(request, path, files) for path, files in zip(paths, outputs, strict=True)]
     if allow_remote:
-        _fetch(images, paths, quiet=quiet)
-    file, said = chosen_model(model)
+        _download(images, paths, quiet=quiet)
+    file, warning = chosen_model(model)
     loaded = load_model(file)
-    if said and not quiet:
-        warn(said)
-    failed = 0
-    with _crew(flags, options.device, dry_run=dry_run) as crew:
-        manner = Execution(crew, work, resume=not no_resume)
-        for path, files in zip(paths, outputs, strict=True):
-            prepared = prepare(path, loaded, options)
-            for text in [] if quiet else prepared.warnings:
-                warn(f"{path}: {text}")
+    if warning and not quiet:
+        warn(warning)
+    failed = False
+    with _workers(flags, request.run.device, dry_run=dry_run) as pool:
+        execution = Execution(pool, work, resume=not no_resume)
+        for path, files, request in zip(paths, outputs, requests, strict=True):
+            job = prepare(path, loaded, request.run)
+            _warn(path, job.warnings, quiet=quiet)
             if dry_run:
-                show_prepared(prepared, as_json=as_json)
+                show_prepared(job, as_json=as_json)
                 continue
             with Progress(path.name, quiet=quiet) as progress, resume_hint(path):
-                report = run(prepared, files, progress, manner)
-            for text in [] if quiet else report.warnings:
-                if text not in prepared.warnings:
-                    warn(f"{path}: {text}")
-            made = None if wanted is None else _made(report, wanted, overwrite=overwrite, quiet=quiet)
-            _show(report, made, page.make(report.record), as_json=as_json, open_=open_)
-            failed += report.pixels.failed
+                report = run(job, files, progress, execution, standard=request.policy)
+            _warn(path, [text for text in report.warnings if text not in job.warnings], quiet=quiet)
+            what = "layers" if request.layers else "report"
+            with resume_hint(report.record, f"the map is finished; make its {what} with 'agriseg {what}'"):
+                report = with_derived_files(report, request, overwrite=overwrite)
+            _warn(report.record, report.layers.warnings if report.layers else (), quiet=quiet)
+            _show(report, as_json=as_json, open_=open_)
+            failed |= _complain(path, report, request) or report.pixels.failed > 0
     if failed:
         click.get_current_context().exit(3)
 
 
-def _layers(chosen: dict[str, Any], *, wanted: bool) -> "LayerOptions | None":
-    """Which layers to make; None for none."""
-    if not wanted:
-        refuse_without_layers(chosen, wanted=False)
-        return None
-    from agriseg.options.layers import LayerOptions
-
-    return LayerOptions.of(**chosen)
+def _request(flags: dict[str, Any], *, layers: bool) -> MappingRequest:
+    """What to make of each raster, its report in any case."""
+    values = {name: value for table in REQUEST_TABLES for name, value in chosen(table, flags).items()}
+    return MappingRequest.of(layers=layers, **values).with_report()
 
 
-def _made(report: "RunReport", options: "LayerOptions", *, overwrite: bool, quiet: bool) -> "PublishedFiles":
-    """The layers of a map that has just been finished."""
-    from agriseg.analysis.build import make_layers
-
-    with resume_hint(report.record, "the map is finished; make its layers with 'agriseg layers'"):
-        made = make_layers(report.record, options, overwrite=overwrite)
-    for text in [] if quiet else made.warnings:
-        warn(f"{report.record}: {text}")
-    return made
+def _warn(path: Path, warnings: Sequence[str], *, quiet: bool) -> None:
+    for text in () if quiet else warnings:
+        warn(f"{path}: {text}")
 
 
-def _show(report: "RunReport", made: "PublishedFiles | None", pages: list[Path], *, as_json: bool, open_: bool) -> None:
+def _complain(path: Path, report: "RunReport", request: MappingRequest) -> bool:
+    """Print the verdict on a map that may not be published; whether it is one."""
+    if not request.policy.refuses(report.verdict.colour):
+        return False
+    reasons = "; ".join(report.verdict.reasons)
+    text = f"agriseg: failed: {path}: {report.verdict.colour}: {reasons}; the map is in {report.record.parent}"
+    click.echo(one_line(text), err=True)
+    return True
+
+
+def _show(report: "RunReport", *, as_json: bool, open_: bool) -> None:
     from agriseg.cli.common.format import show_layers, show_report
 
     if as_json:
-        layers = {} if made is None else {"layers": made.as_dict()}
-        click.echo(json_line(report.as_dict() | layers | {"report": [str(path) for path in pages]}))
+        click.echo(json_line(report.as_dict()))
     else:
-        parts = [show_report(report), *([] if made is None else [show_layers(made)]), *map(str, pages)]
-        click.echo("\n".join(parts))
+        layers = [] if report.layers is None else [show_layers(report.layers)]
+        click.echo("\n".join([show_report(report), *layers, *map(str, report.exports)]))
     if open_:
-        open_page(pages[0])
+        open_page(report.exports[0])
 
 
 @contextmanager
-def _crew(flags: dict[str, Any], device: str, *, dry_run: bool) -> "Iterator[WorkerPool | None]":
-    """The workers that the user wants, checked; None for this process alone."""
+def _workers(flags: dict[str, Any], device: str, *, dry_run: bool) -> "Iterator[WorkerPool | None]":
+    """The worker processes, checked; None for this process alone."""
     import torch
 
     from agriseg.inference.workers import WorkerPool, gpu_count
@@ -158,13 +158,13 @@ def _crew(flags: dict[str, Any], device: str, *, dry_run: bool) -> "Iterator[Wor
     if dry_run or not (scheduler or workers):
         yield None
         return
-    with WorkerPool(workers, scheduler, gpus) as crew:
-        crew.check_versions(versions)
-        yield crew
+    with WorkerPool(workers, scheduler, gpus) as pool:
+        pool.check_versions(versions)
+        yield pool
 
 
 def _local(image: str, out: str | None) -> Path:
-    """The name of the file on this machine; what is behind an address is fetched into the folder of the outputs."""
+    """The name of the file on this machine; an address is downloaded into the folder of the outputs."""
     from agriseg.mapping.outputs import default_folder
     from agriseg.storage.download import is_address, local_name
 
@@ -174,8 +174,8 @@ def _local(image: str, out: str | None) -> Path:
     return (Path(out) if out else default_folder(Path(name))) / name
 
 
-def _fetch(images: Sequence[str], paths: Sequence[Path], *, quiet: bool) -> None:
-    """Fetch the images that are addresses."""
+def _download(images: Sequence[str], paths: Sequence[Path], *, quiet: bool) -> None:
+    """Download the images that are addresses."""
     from agriseg.storage.download import download, is_address
 
     for image, path in zip(images, paths, strict=True):
@@ -183,14 +183,14 @@ def _fetch(images: Sequence[str], paths: Sequence[Path], *, quiet: bool) -> None
             continue
         with Progress(image, quiet=quiet, unit="MB") as progress:
 
-            def tell(done: int, total: int, progress: Progress = progress) -> None:
+            def show(done: int, total: int, progress: Progress = progress) -> None:
                 progress(done // 10**6, max(1, total // 10**6))
 
-            download(image, path, tell)
+            download(image, path, show)
 
 
 def _refuse_clashes(images: Sequence[str], paths: Sequence[Path], out: str | None) -> None:
-    """Two inputs must not share an output, and none may be named twice."""
+    """Refuse inputs that would share outputs."""
     stems: dict[str, str] = {}
     for image, path in zip(images, paths, strict=True):
         if path.stem in stems:

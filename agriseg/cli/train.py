@@ -71,7 +71,7 @@ class _Overrides:
 
 
 @click.command("train", short_help="Train a model on labelled images.")
-@click.argument("config", required=False)
+@click.argument("settings", metavar="[CONFIG]", required=False)
 @click.option("--image", "--images", "images", metavar="PATH", help="An image, or a folder of them.")
 @click.option("--labels", metavar="PATH", help="Label raster, polygons or annotations; or the folder of them.")
 @label_options
@@ -90,7 +90,7 @@ class _Overrides:
 @click.option("--tensorboard", is_flag=True, help="Also write the curves for TensorBoard; pip install tensorboard.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
 def command(
-    config: str | None, images: str | None, labels: str | None, classes: str | None, nodata: float | None,
+    settings: str | None, images: str | None, labels: str | None, classes: str | None, nodata: float | None,
     alpha: int | None, arch: str | None, init: str | None, minutes: str | None, split: str | None, folds: int | None,
     device: str, out: str, *, label_flags: LabelFlags, resume: bool, skip_bad: bool, tensorboard: bool, quiet: bool,
 ) -> None:  # fmt: skip
@@ -109,7 +109,7 @@ def command(
     if not helper and folder.exists() and any(folder.iterdir()) and not resume:
         raise OutputError(f"{folder}: holds something; add --resume to go on from it, or choose another -o")
     data = _DataFlags(images, labels, classes, nodata, alpha, label_flags)
-    tables, base = _tables(config, data, _Overrides(arch, minutes, split, label_flags.reproject_labels))
+    tables, base = _tables(settings, data, _Overrides(arch, minutes, split, label_flags.reproject_labels))
     printer = _ProgressPrinter(_board(folder) if tensorboard and not helper else None, quiet=quiet)
     stopped = stop_requested()
 

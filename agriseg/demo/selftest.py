@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from agriseg.demo.reference_models import LEVELS, nearest_level, random_network
 from agriseg.legend import NODATA
-from agriseg.mapping.run import segment
 from agriseg.model import SegmentationModel
+from agriseg.workflow import segment
 
 Pixels = NDArray[np.uint8]
 

@@ -7,13 +7,15 @@ from pathlib import Path
 from agriseg.errors import DataError, OutputError, UsageError
 from agriseg.files import exists_error
 from agriseg.maps.record import RunRecord
-from agriseg.options.run import PublishPolicy
+from agriseg.options.verdict import PublishPolicy
 from agriseg.run_layers import run_layers
 from agriseg.storage.base import UNDER_WAY
 from agriseg.units import human_bytes
 
 PUBLISHING = "publishing"
 """File in the working folder that says: what has an output's name was put there by the run that was stopped."""
+QUARANTINE = "quarantine"
+"""Folder, in that of the outputs, for maps that may not be published."""
 _PICTURES = ("image.png", "classes.png", "confidence.png")
 ALONE = "alone"
 """Who works on a raster that is not spread over workers."""
@@ -45,9 +47,9 @@ class Outputs:
         """The output that is called so but for the stem, such as `classes.tif`."""
         return self.folder / f"{self.stem}_{name}"
 
-    def places(self, standard: PublishPolicy) -> "list[Outputs]":
-        """Where the map may come to lie: here, or in the quarantine of a standard."""
-        elsewhere = [] if standard.quarantine is None else [replace(self, folder=standard.quarantine)]
+    def places(self, policy: PublishPolicy) -> "list[Outputs]":
+        """Where the map may come to lie: here, or in the quarantine."""
+        elsewhere = [] if policy.quarantine is None else [replace(self, folder=policy.quarantine)]
         return [self, *elsewhere]
 
     @property

@@ -30,7 +30,7 @@ from agriseg.maps.record import (
 )
 from agriseg.maps.run_identity import RunIdentity, versions
 from agriseg.maps.verdict import Verdict
-from agriseg.options.run import PublishPolicy
+from agriseg.options.verdict import PublishPolicy
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity
 from agriseg.vectors.identity import content_hashes

@@ -14,17 +14,17 @@ from agriseg.inference.predict import LogitsObserver
 from agriseg.inference.workers import WorkerPool
 from agriseg.mapping.distribute import run_distributed
 from agriseg.mapping.local import run_local
-from agriseg.mapping.outputs import ALONE, Outputs, default_folder
-from agriseg.mapping.prepare import MappingJob, prepare, with_less_memory
+from agriseg.mapping.outputs import ALONE, Outputs
+from agriseg.mapping.prepare import MappingJob, with_less_memory
 from agriseg.mapping.products import write_products
 from agriseg.mapping.record import RunOutcome, describe_run, identity_of
 from agriseg.mapping.verdict import assess
 from agriseg.mapping.working_folder import WorkingFolder
+from agriseg.maps.publish import PublishedFiles
 from agriseg.maps.record import ClassCount, PixelTotals, RunRecord, RunSeconds
 from agriseg.maps.stem import Stem
 from agriseg.maps.verdict import Verdict
-from agriseg.model import SegmentationModel, load_model
-from agriseg.options.run import PublishPolicy, RunOptions
+from agriseg.options.verdict import PublishPolicy
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity
 from agriseg.storage.base import FolderStorage, Storage, storage_at
@@ -48,7 +48,9 @@ class RunReport:
         warnings: for the reader of the map.
         verdict: colour (green, amber, red), reasons and measurements.
         seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
-        files: all that was written, the record last.
+        files: all files of the map, the record last.
+        layers: made from the map; None without.
+        exports: the report first; empty without.
     """
 
     classes: Path
@@ -62,6 +64,8 @@ class RunReport:
     verdict: Verdict
     seam_ratio: float | None
     files: tuple[Path, ...]
+    layers: PublishedFiles | None = None
+    exports: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, outputs: Outputs, record: RunRecord) -> "RunReport":
@@ -90,6 +94,8 @@ class RunReport:
             "warnings": list(self.warnings),
             "verdict": asdict(self.verdict),
             "seam_ratio": self.seam_ratio,
+            **({"layers": self.layers.as_dict()} if self.layers else {}),
+            "report": [str(path) for path in self.exports],
         }
 
 
@@ -116,46 +122,11 @@ class Execution:
         return storage_at(f"{self.work.rstrip('/')}/{outputs.stem}.agriseg")
 
 
-def segment(
-    image: Path | str,
-    model: SegmentationModel | Path | str,
-    out: Path | str | None = None,
-    *,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-    **flags: Any,
-) -> RunReport:
-    """Map a raster.
-
-    Args:
-        image: the raster.
-        model: a model or its file.
-        out: folder of the outputs; `<stem>_agriseg` in the current one if None.
-        overwrite: replace outputs that exist.
-        progress: called with tiles done and tiles in all.
-        flags: fields of `RunOptions`, as numbers or as people write them.
-
-    Returns:
-        The outputs' paths and what they hold. They exist only when they are complete and verified.
-
-    Raises:
-        AgrisegError: its children say what went wrong; nothing is left half-written.
-    """
-    options = RunOptions.of(**flags)
-    image = Path(image)
-    folder = default_folder(image) if out is None else Path(out)
-    outputs = Outputs(folder, image.stem, options.probabilities, overwrite)
-    outputs.check(image)
-    if not isinstance(model, SegmentationModel):
-        model = load_model(model)
-    return run(prepare(image, model, options), outputs, progress)
-
-
 def run(
     prepared: MappingJob, outputs: Outputs, progress: Progress | None = None, manner: Execution = Execution(), *,
     standard: PublishPolicy = _ANY_MAP,
 ) -> RunReport:  # fmt: skip
-    """Map a prepared raster; see `segment`. A map with a refused verdict is published in the quarantine.
+    """Map a prepared raster. A map with a refused verdict is published in the quarantine.
 
     When the device's memory holds not even one tile, tiles become smaller, or the CPU takes over, as far as the user
     has left that open.
@@ -217,7 +188,7 @@ def _unchanged_content(info: RasterInfo) -> InputIdentity:
 
 def _place(outputs: Outputs, standard: PublishPolicy, verdict: Verdict) -> Outputs:
     """Where a map with this verdict goes: to the outputs, or to the quarantine."""
-    if standard.quarantine is None or verdict.colour not in standard.refused:
+    if standard.quarantine is None or verdict.colour not in standard.fail_on:
         return outputs
     files.make_folder(standard.quarantine)
     return replace(outputs, folder=standard.quarantine)

@@ -12,7 +12,7 @@ from agriseg.mapping.prepare import MappingJob
 from agriseg.maps.record import PixelTotals
 from agriseg.maps.verdict import Reason, Verdict
 from agriseg.model import SegmentationModel
-from agriseg.options.run import VerdictLimits
+from agriseg.options.verdict import VerdictLimits
 
 COLOURS = ("green", "amber", "red")
 _RIDGE = 0.01  # added to the correlations: what no two bands of a camera agree on better is noise

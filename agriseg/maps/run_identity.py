@@ -10,7 +10,8 @@ import rasterio
 
 from agriseg.json_text import json_line
 from agriseg.maps.record import NetworkRecord, RunParameters, RunRecord, options_json
-from agriseg.options.run import PublishPolicy, RunOptions
+from agriseg.options.run import RunOptions
+from agriseg.options.verdict import PublishPolicy
 
 HARMLESS: Mapping[str, str] = {
     "tile": "the parameters hold the tile that the plan chose",
@@ -76,7 +77,7 @@ class RunIdentity:
             "input": self.input,
             "network": self.network and asdict(self.network),
             "parameters": self._parameters,
-            "policy": self.policy and [asdict(self.policy.limits), self.policy.refused],
+            "policy": self.policy and [asdict(self.policy.limits), self.policy.fail_on],
         }
         return hashlib.sha256(json_line(values, sort_keys=True).encode()).hexdigest()
 

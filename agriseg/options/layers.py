@@ -1,59 +1,89 @@
-"""What a person can choose for the layers of a map."""
+"""The options of the layers that are made from a finished map."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agriseg import units
 from agriseg.errors import UsageError
+from agriseg.options.table import option, parse_options
 
 FORMATS = ("geojson", "fgb", "parquet")
+
+
+def _names(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
+def _weights(value: str | Mapping[str, float]) -> Mapping[str, float]:
+    """Percent by class: 100 for a class alone."""
+    if not isinstance(value, str):
+        return value
+    weights = {}
+    for part in _names(value):
+        name, _, percent = part.partition("=")
+        weights[name] = 100 * units.share(percent) if percent else 100.0
+        if not 0 < weights[name] <= 100:
+            raise UsageError(f"--affected {part}: expected more than 0 and at most 100%, such as {name}=30%")
+    return weights
+
+
+def _heading(value: float | str) -> float | str:
+    try:
+        return "auto" if value == "auto" else float(value)
+    except ValueError as error:
+        raise UsageError(f"--heading {value}, expected degrees such as 45, or auto") from error
 
 
 @dataclass(frozen=True)
 class LayerOptions:
     """Which layers are made, and how; the fields are the flags of `agriseg layers`.
 
-    Args:
-        fields: boundaries; the layers end there, and the area table has a part for each.
-        field_id: column with their names.
-        plots: of a trial; they get a tidy table.
-        plot_id: column with their names.
-        plot_buffer: metres that each plot grows by; below 0 its border is left out.
-        mmu: minimum mapping unit, square metres; smaller patches take the nearest class.
-        smooth: half-width in metres of the window whose majority each pixel takes; 0 for none.
-        simplify: metres by which the outlines of polygons may be simplified; 0 for none.
-        formats: of the polygons, beside the GeoPackage.
-        affected: class to the percent that it counts in severity and scouting; empty leaves both out.
-        ground: classes that are no plants; None takes those whose names say it.
-        cell: side of a cell of the severity grid, metres.
-        zones: number of management zones; 0 for none.
-        zones_by: raster of numbers, such as an index, that the zones go by; severity if None.
-        width: working width, metres: side of the zones' cells; the severity's if None.
-        heading: of the work, degrees; or auto.
-        scout: number of places worth a walk.
-        scout_distance: metres that these lie apart at least; None chooses by the size of the field.
+    Lengths are in metres, `mmu` in square metres. `affected` maps a class to its weight in severity and scouting, in
+    percent; without it both are left out. `ground` None selects the classes whose names mean soil.
     """
 
-    fields: Path | None = None
-    field_id: str | None = None
-    plots: Path | None = None
-    plot_id: str | None = None
-    plot_buffer: float = 0.0
-    mmu: float = 0.0
-    smooth: float = 0.0
-    simplify: float = 0.0
-    formats: tuple[str, ...] = ()
-    affected: Mapping[str, float] | None = None
-    ground: tuple[str, ...] | None = None
-    cell: float = 2.0
-    zones: int = 0
-    zones_by: Path | None = None
-    width: float | None = None
-    heading: float | str = 0.0
-    scout: int = 5
-    scout_distance: float | None = None
+    fields: Path | None = option(
+        None, "Field boundaries (GeoJSON, Shapefile, KML, GeoPackage, or a layer of one, farm.gpkg:fields): layers are "
+        "clipped to them, and areas are given per field.", "FILE", parse=Path,
+    )  # fmt: skip
+    field_id: str | None = option(None, "Column of the fields' names; default 'name' if there is one.", "COLUMN")
+    plots: Path | None = option(None, "Trial plots: adds a table of plot, trait and value.", "FILE", parse=Path)
+    plot_id: str | None = option(None, "Column of the plots' names.", "COLUMN")
+    plot_buffer: float = option(
+        0.0, "Grow each plot by this; -0.1m leaves its border out.", "LENGTH", parse=units.signed_metres
+    )
+    mmu: float = option(
+        0.0, "Minimum mapping unit, such as 0.25m2: a smaller patch takes the class of the nearest larger one.", "AREA",
+        parse=units.square_metres,
+    )  # fmt: skip
+    smooth: float = option(0.0, "Half-width of the majority filter.", "LENGTH", parse=units.metres)
+    simplify: float = option(0.0, "Tolerance for simplifying polygon outlines.", "LENGTH", parse=units.metres)
+    formats: tuple[str, ...] = option(
+        (), "Polygons also as geojson, fgb or parquet.", "NAME", names=("--format",), multiple=True, parse=tuple
+    )
+    affected: Mapping[str, float] | None = option(
+        None, "Affected classes, for severity and scouting: weed, or with weights: rust_low=30%,dead.", "LIST",
+        parse=_weights,
+    )  # fmt: skip
+    ground: tuple[str, ...] | None = option(
+        None, "Classes that are not plants, for shares of the canopy; default: those named soil, ground or background.",
+        "LIST", parse=_names,
+    )  # fmt: skip
+    cell: float = option(2.0, "Cell side of the severity grid; default 2m.", "LENGTH", parse=units.metres)
+    zones: int = option(0, "Number of management zones, by severity.", "N", span=(2, 9))
+    zones_by: Path | None = option(
+        None, "Raster that the zones follow instead, such as a vegetation index.", "RASTER", parse=Path
+    )
+    width: float | None = option(None, "Working width: cell side of the zones.", "LENGTH", parse=units.metres)
+    heading: float | str = option(
+        0.0, "Working direction, degrees clockwise from the map's top; or auto.", "DEGREES", parse=_heading
+    )
+    scout: int = option(5, "Number of scouting points; default 5.", "N", span=(0, None))
+    scout_distance: float | None = option(
+        None, "Minimum distance between scouting points.", "LENGTH", parse=units.metres
+    )
 
     def __post_init__(self) -> None:
         for name in ("mmu", "smooth", "simplify", "zones", "scout"):
@@ -85,43 +115,9 @@ class LayerOptions:
 
     @classmethod
     def of(cls, **flags: Any) -> "LayerOptions":
-        """Options from flags as people write them: `mmu="0.25m2"`, `cell="2m"`, `affected="weed,rust=30%"`.
+        """Options from flags as users write them: `mmu="0.25m2"`, `cell="2m"`, `affected="weed,rust=30%"`.
 
         Raises:
-            UsageError: a flag that is unknown or cannot be read.
+            UsageError: a flag is unknown or cannot be parsed.
         """
-        known = [option.name for option in fields(cls)]
-        for name in flags:
-            if name not in known:
-                raise UsageError(f"unknown option {name!r}; known are {', '.join(known)}")
-        read: dict[str, Callable[[Any], Any]] = {
-            "fields": Path, "plots": Path, "zones_by": Path, "plot_buffer": units.signed_metres,
-            "mmu": units.square_metres, "smooth": units.metres, "simplify": units.metres, "affected": _weights,
-            "ground": _names, "cell": units.metres, "width": units.metres, "heading": _heading,
-            "scout_distance": units.metres, "formats": tuple,
-        }  # fmt: skip
-        return cls(**{name: read.get(name, lambda v: v)(value) for name, value in flags.items() if value is not None})
-
-
-def _names(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
-
-
-def _weights(value: str | Mapping[str, float]) -> Mapping[str, float]:
-    """Percent by class: 100 for a class alone."""
-    if not isinstance(value, str):
-        return value
-    weights = {}
-    for part in _names(value):
-        name, _, percent = part.partition("=")
-        weights[name] = 100 * units.share(percent) if percent else 100.0
-        if not 0 < weights[name] <= 100:
-            raise UsageError(f"--affected {part}: expected more than 0 and at most 100%, such as {name}=30%")
-    return weights
-
-
-def _heading(value: float | str) -> float | str:
-    try:
-        return "auto" if value == "auto" else float(value)
-    except ValueError as error:
-        raise UsageError(f"--heading {value}, expected degrees such as 45, or auto") from error
+        return parse_options(cls, flags)

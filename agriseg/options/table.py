@@ -1,0 +1,90 @@
+"""One table of options: each field of an options class carries its flag, help, parser and choices.
+
+The flags of the command line, the keys of TOML files and the names of environment variables follow from it.
+"""
+
+import difflib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from agriseg.errors import UsageError
+
+
+class OptionsClass(Protocol):
+    """A dataclass with fields made by `option`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+T = TypeVar("T", bound=OptionsClass)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a user writes the value of a field.
+
+    Args:
+        help: of the flag, one sentence.
+        metavar: name of the value in the help.
+        names: of the flag, if they are not the field's name with hyphens; the field's name stays the key in TOML.
+        kind: of the value on the command line; bool for a switch without value.
+        choices: allowed values.
+        span: least and greatest integer.
+        multiple: whether the flag may be repeated.
+        parse: turns text, or a value that is already parsed, into the value of the field.
+    """
+
+    help: str
+    metavar: str | None = None
+    names: tuple[str, ...] = ()
+    kind: type = str
+    choices: tuple[str, ...] = ()
+    span: tuple[int, int | None] | None = None
+    multiple: bool = False
+    parse: Callable[[Any], Any] | None = None
+
+
+def option(default: Any, text: str, metavar: str | None = None, **flag: Any) -> Any:
+    """A field of an options class; `text` is the help, `flag` are other fields of `Flag`."""
+    return field(default=default, metadata={"flag": Flag(text, metavar, **flag)})
+
+
+def flags_of(table: type[OptionsClass]) -> dict[str, Flag]:
+    """Field name to flag, in the order of the fields."""
+    return {each.name: each.metadata["flag"] for each in fields(table) if "flag" in each.metadata}
+
+
+def parse_options(table: type[T], values: Mapping[str, Any]) -> T:
+    """Options from values as users write them, such as `gsd="5cm"`; None means the default.
+
+    Raises:
+        UsageError: an option is unknown, or its value cannot be parsed.
+    """
+    flags = flags_of(table)
+    for name in values:
+        if name not in flags:
+            raise UsageError(f"unknown option {name!r}; {nearest(name, flags)}")
+    parsed = {
+        name: parse(value) if (parse := flags[name].parse) else value
+        for name, value in values.items()
+        if value is not None
+    }
+    return table(**parsed)
+
+
+def check_choices(options: OptionsClass) -> None:
+    """Refuse a value that is not among the choices of its field.
+
+    Raises:
+        UsageError: it is not.
+    """
+    for name, flag in flags_of(type(options)).items():
+        if flag.choices and (value := getattr(options, name)) not in flag.choices:
+            raise UsageError(f"{name} {value!r}, expected {', '.join(flag.choices)}")
+
+
+def nearest(word: str, words: Collection[str]) -> str:
+    """A hint for a misspelt word: the nearest known one, or all of them."""
+    near = difflib.get_close_matches(word, list(words), 1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(words))}"
