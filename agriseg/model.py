@@ -6,12 +6,10 @@ The file is safetensors, never pickle. Its metadata holds one JSON object under 
 
 import hashlib
 import math
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from pickle import UnpicklingError  # to catch it; nothing is unpickled
 from typing import Any, Literal
 
 import torch
@@ -25,14 +23,41 @@ from agriseg.errors import ModelError
 from agriseg.json_text import json_line
 from agriseg.legend import Legend, LegendClass
 from agriseg.networks import architecture
-from agriseg.normalize import Normalization
 
 _KEY = "agriseg"
-_UNREADABLE = (
-    SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError,
-    ArithmeticError, AssertionError, AttributeError,
-)  # fmt: skip
-"""What torch's restricted unpickler lets out over damaged or hostile files."""
+_EXACT_IN_FLOAT32 = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.float16, torch.bfloat16, torch.float32)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Network input = (stored * scale - mean) / std, per band; float32.
+
+    The constants are the model's own. Statistics of a tile would make the map depend on the tiling.
+
+    Args:
+        scale: stored number to physical value, such as 1/255 or 1/10000.
+        mean: per band, after `scale`.
+        std: per band, after `scale`.
+    """
+
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, stored: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """Normalise on the tensor's own device.
+
+        Args:
+            stored: (C, h, w), any real dtype. Wide integers and float64 are reduced in float64.
+            valid: (h, w) bool.
+
+        Returns:
+            (C, h, w) float32; 0, the normalised mean, where not valid.
+        """
+        kind = torch.float32 if stored.dtype in _EXACT_IN_FLOAT32 else torch.float64
+        values = stored.to(kind) * self.scale
+        values = (values - _per_band(self.mean, values)) / _per_band(self.std, values)
+        return values.to(torch.float32).masked_fill_(~valid, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +109,8 @@ class SegmentationModel:
         }
         for name, value in filled.items():
             object.__setattr__(self, name, value)
-        for problem in _problems(self):
-            raise ModelError(f"model {self.name!r}: {problem}")
+        if problems := _problems(self):
+            raise ModelError(f"model {self.name!r}: {problems[0]}")
 
     @property
     def normalization(self) -> Normalization:
@@ -177,27 +202,6 @@ def is_model_file(path: Path) -> bool:
         return False
 
 
-def read_torchvision_state(path: Path) -> dict[str, torch.Tensor]:
-    """A torchvision `state_dict` from a .pth or .safetensors file, without running any code in it.
-
-    Raises:
-        ModelError: no such file, or it holds more than tensors.
-    """
-    if not path.is_file():
-        raise ModelError(f"{path}: no such weights file; check the name")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors_torch.load_file(path)
-        with warnings.catch_warnings(action="ignore"):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: cannot be read as plain weights ({reason}); save a state_dict") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ModelError(f"{path}: holds more than named tensors; save network.state_dict() alone")
-    return state
-
-
 def weights_hash(state: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 over names, types, shapes and values of a state, in the order of the names."""
     digest = hashlib.sha256()
@@ -276,3 +280,7 @@ def _problems(model: SegmentationModel) -> list[str]:
         ),
     ]
     return [text for wrong, text in checks if wrong]
+
+
+def _per_band(numbers: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=like.dtype, device=like.device).view(-1, 1, 1)

@@ -18,10 +18,9 @@ from agriseg import Legend, SegmentationModel, load_model, segment
 from agriseg.demo.reference_models import random_network
 from agriseg.errors import ModelError
 from agriseg.legend import LegendClass
-from agriseg.model import read_torchvision_state
+from agriseg.model import Normalization
 from agriseg.networks import ARCHITECTURES, architecture, expand_first_conv, last_bias, without_downsampling
-from agriseg.networks.pretrained import load_pretrained
-from agriseg.normalize import Normalization
+from agriseg.networks.pretrained import load_pretrained, read_torchvision_state
 
 RGB = ("red", "green", "blue")
 

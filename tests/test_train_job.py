@@ -21,7 +21,7 @@ from agriseg.cli import main
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.figures import training_charts
 from agriseg.legend import Legend
-from agriseg.normalize import Normalization
+from agriseg.model import Normalization
 from agriseg.training.augment import Augmentation, TrainingSamples
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import load_dataset

@@ -20,7 +20,7 @@ from agriseg.mapping.record import identity_of
 from agriseg.maps.area import Area
 from agriseg.storage.base import UNDER_WAY, Storage
 from agriseg.storage.blocks import BlockStore
-from agriseg.storage.logits_cache import LogitsCache, forget_all_but
+from agriseg.storage.logits_cache import LogitsCache, discard_other_rows
 from agriseg.storage.progress_log import ProgressLog
 
 
@@ -83,7 +83,7 @@ class RunCheckpoint:
     def forget(self, missing: list[int]) -> None:
         """Delete the cached logits that no missing band needs."""
         if missing:
-            forget_all_but(self.place, range(self.rows_of(missing[0]).start, self._plan.tile_rows.stop))
+            discard_other_rows(self.place, range(self.rows_of(missing[0]).start, self._plan.tile_rows.stop))
 
     def write(self, index: int, decided: ClassifiedRows) -> PixelCounts:
         """Store a band and record it.

@@ -1,4 +1,4 @@
-"""The bands of one raster over many workers: stretches of neighbours, each by whoever is free."""
+"""Maps the bands of one raster on many workers: each worker takes ranges of neighbouring bands."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,22 +19,22 @@ from agriseg.mapping.working_folder import WorkingFolder
 from agriseg.options.run import RunOptions
 from agriseg.storage.base import UNDER_WAY, storage_at
 
-_LOOK = 0.5  # seconds between looks at what is done
-_SHARES = 4  # stretches that a worker gets in the course of a run, so that the last ones end together
-_LONGEST = 64  # bands of a stretch: what is lost of the tally when a worker dies, and is read back
-_STRIKES = 3  # workers in a row that may die over the same tile
-_BARREN = 4  # workers in a row that may die before their first
+_POLL = 0.5  # seconds between looks at what is done
+_RANGES_PER_WORKER = 4  # in the course of a run, so that the last ones end together
+_LONGEST = 64  # bands of a range: their pixel counts are lost when a worker dies, and are read back
+_DEATHS_OVER_TILE = 3  # workers in a row that may die over the same tile
+_DEATHS_BEFORE_TILE = 4  # workers in a row that may die before their first tile
 
 
 @dataclass(frozen=True)
 class BandRange:
-    """Bands, and what a worker has to know to run them.
+    """Neighbouring bands, and what a worker needs to map them.
 
     Args:
-        image: the raster.
-        model: its file.
+        image: path of the raster.
+        model: path of its model.
         options: of the run.
-        address: of the place where finished bands go.
+        address: of the storage of the checkpoint.
         key: of the run.
         cpu_threads: of the network.
         bands: their numbers.
@@ -49,162 +49,169 @@ class BandRange:
     bands: range
 
     @property
-    def who(self) -> str:
-        """A word for whoever works on it."""
+    def worker_id(self) -> str:
+        """Name of the worker that maps it, in the checkpoint."""
         return f"band{self.bands.start}"
 
 
 @dataclass
-class _Loss:
-    """Deaths in a row over the same tile of one stretch."""
+class _Deaths:
+    """Workers that died in a row over the same tile of one range."""
 
     window: str = ""
-    strikes: int = 0
+    count: int = 0
 
 
-def run_distributed(prepared: MappingJob, working: WorkingFolder, crew: WorkerPool, tell: Callable[[int], None]) -> int:
-    """Run the bands that are not done on the workers.
+def run_distributed(job: MappingJob, working: WorkingFolder, pool: WorkerPool, progress: Callable[[int], None]) -> int:
+    """Map the missing bands on the workers.
 
     Args:
-        prepared: the run; its model has a file that the workers read.
-        working: what is done already; it is told the rest.
-        crew: the workers.
-        tell: told of each number of tiles that is done.
+        job: its model has a file, which the workers read.
+        working: knows the missing bands, and gets the pixel counts of the others.
+        pool: the workers.
+        progress: called with each number of tiles that is done.
 
     Returns:
-        Tiles per forward: fewer than planned when the device's memory did not hold as many.
+        Tiles per forward: fewer than planned if the memory of the device did not hold as many.
 
     Raises:
-        WorkerLost: workers die over one tile again and again; it is named.
-        AgrisegError: what went wrong in a worker.
+        WorkerLost: workers die over one tile again and again; the message names the tile.
+        AgrisegError: of a worker.
     """
-    crew.require_memory(prepared.plan.memory.total)
-    return _Spread(prepared, working, crew, tell).run()
+    pool.require_memory(job.plan.memory.total)
+    return _Distribution(job, working, pool, progress).run()
 
 
 @dataclass
-class _Spread:
-    prepared: MappingJob
+class _Distribution:
+    job: MappingJob
     working: WorkingFolder
-    crew: WorkerPool
-    tell: Callable[[int], None]
-    _losses: dict[str, _Loss] = field(default_factory=dict)
-    _under_way: dict[str, BandRange] = field(default_factory=dict)
-    _barren: int = 0  # deaths before a first tile, since anybody got on
+    pool: WorkerPool
+    progress: Callable[[int], None]
+    _deaths: dict[str, _Deaths] = field(default_factory=dict)
+    _running: dict[str, BandRange] = field(default_factory=dict)
+    _early_deaths: int = 0  # before a first tile, since the last band was done
 
     def run(self) -> int:
+        """Map all missing bands; see `run_distributed`."""
         missing = self.working.missing
-        longest = max(1, min(_LONGEST, -(-len(missing) // (_SHARES * max(1, self.crew.size)))))
-        waiting = deque(self._stretch(part) for part in _apart(_parts(missing, longest), self.crew.size))
-        batch, told = self.prepared.plan.batch, set(self.working.archive.recorded)
-        while waiting or self._under_way:
-            self.crew.require_workers()
-            for _ in range(min(self.crew.free, len(waiting))):
-                stretch = waiting.popleft()
-                self._under_way[stretch.who] = stretch
-                self.crew.submit(stretch.who, run_band_range, stretch)
-            for who, answer in self.crew.as_completed(_LOOK):
-                stretch = self._under_way.pop(who)
+        longest = max(1, min(_LONGEST, -(-len(missing) // (_RANGES_PER_WORKER * max(1, self.pool.size)))))
+        waiting = deque(self._range(part) for part in _apart(_parts(missing, longest), self.pool.size))
+        batch, reported = self.job.plan.batch, set(self.working.archive.recorded)
+        while waiting or self._running:
+            self.pool.require_workers()
+            self._submit(waiting)
+            for worker_id, answer in self.pool.as_completed(_POLL):
+                bands = self._running.pop(worker_id)
                 if isinstance(answer, WorkerLost):
-                    waiting.extendleft(self._left_of(stretch))
-                    continue
-                if isinstance(answer, TaskError):
-                    self._stop()
+                    waiting.extendleft(self._remaining(bands))
+                elif isinstance(answer, TaskError):
+                    self._kill_all()
                     raise answer.error
-                batch = min(batch, answer.batch)
-                for index, counts in answer.counts.items():
-                    self.working.settle(index, counts)
-                _follow(waiting, stretch)
-            told |= self._tell(told)
+                else:
+                    batch = min(batch, answer.batch)
+                    for index, counts in answer.counts.items():
+                        self.working.settle(index, counts)
+                    _put_next_first(waiting, bands)
+            reported |= self._report(reported)
         return batch
 
-    def _stop(self) -> None:
-        """End what is under way, so that nothing of it is written any more."""
-        for who in self._under_way:
-            self.crew.kill(who)
+    def _submit(self, waiting: "deque[BandRange]") -> None:
+        """Give a range to each free worker."""
+        for _ in range(min(self.pool.free, len(waiting))):
+            bands = waiting.popleft()
+            self._running[bands.worker_id] = bands
+            self.pool.submit(bands.worker_id, run_band_range, bands)
 
-    def _tell(self, told: set[int]) -> set[int]:
-        """Count the bands that have been recorded since; they are returned."""
-        fresh = set(self.working.archive.recorded) - told
+    def _kill_all(self) -> None:
+        """Kill the workers that have a range, so that they write nothing any more."""
+        for worker_id in self._running:
+            self.pool.kill(worker_id)
+
+    def _report(self, reported: set[int]) -> set[int]:
+        """Report the tiles of bands that are recorded and not reported yet; returns these bands."""
+        fresh = set(self.working.archive.recorded) - reported
         tiles = sum(len(self.working.archive.bands[index].tiles) for index in fresh)
         if fresh:
-            self._barren = 0
-            self.tell(tiles * len(self.prepared.plan.tile_cols))
+            self._early_deaths = 0
+            self.progress(tiles * len(self.job.plan.tile_cols))
         return fresh
 
-    def _left_of(self, stretch: BandRange) -> list[BandRange]:
-        """What is to do of a stretch whose worker died, if it is worth another try."""
-        place, name = self.working.archive.place, f"{UNDER_WAY}/{stretch.who}"
-        window = (place.get(name) or b"").decode()
-        place.delete(name)
-        left = self.working.look(stretch.bands)
-        loss = self._losses.setdefault(stretch.who, _Loss())
-        self._barren = 0 if window else self._barren + 1
+    def _remaining(self, bands: BandRange) -> list[BandRange]:
+        """Ranges of the missing bands of a range whose worker died.
+
+        Raises:
+            WorkerLost: too many workers died in a row.
+        """
+        storage, name = self.working.archive.place, f"{UNDER_WAY}/{bands.worker_id}"
+        window = (storage.get(name) or b"").decode()
+        storage.delete(name)
+        missing = self.working.look(bands.bands)
+        deaths = self._deaths.setdefault(bands.worker_id, _Deaths())
+        self._early_deaths = 0 if window else self._early_deaths + 1
         if window:
-            loss.strikes = loss.strikes + 1 if window == loss.window else 1
-            loss.window = window
-        if loss.strikes >= _STRIKES or self._barren >= _BARREN:
-            where = f"over {loss.window}" if window else "before their first tile"
+            deaths.count = deaths.count + 1 if window == deaths.window else 1
+            deaths.window = window
+        if deaths.count >= _DEATHS_OVER_TILE or self._early_deaths >= _DEATHS_BEFORE_TILE:
+            where = f"over {deaths.window}" if window else "before their first tile"
             raise WorkerLost(
-                f"{self.prepared.info.path}: worker processes died one after the other {where}; "
+                f"{self.job.info.path}: worker processes died one after the other {where}; "
                 "is memory short? What is done is kept: run the same command again"
             )
-        parts = [self._stretch(part) for part in _parts(left, len(stretch.bands))]
-        self._losses.update((part.who, loss) for part in parts)
+        parts = [self._range(part) for part in _parts(missing, len(bands.bands))]
+        self._deaths.update((part.worker_id, deaths) for part in parts)
         return parts
 
-    def _stretch(self, bands: range) -> BandRange:
-        prepared = self.prepared
-        if prepared.model.path is None:
-            raise UsageError(
-                f"model {prepared.model.name!r} has no file that workers could read; save it, and name that"
-            )
+    def _range(self, bands: range) -> BandRange:
+        job = self.job
+        if job.model.path is None:
+            raise UsageError(f"model {job.model.name!r} has no file that workers could read; save it, and name that")
         return BandRange(
-            prepared.info.path.absolute(), prepared.model.path.absolute(), prepared.options,
-            self.working.archive.place.address, identity_of(prepared).key, torch.get_num_threads(), bands,
+            job.info.path.absolute(), job.model.path.absolute(), job.options,
+            self.working.archive.place.address, identity_of(job).key, torch.get_num_threads(), bands,
         )  # fmt: skip
 
 
-def run_band_range(stretch: BandRange) -> MappedBands:
-    """Run a stretch, in a worker.
+def run_band_range(bands: BandRange) -> MappedBands:
+    """Map a range of bands, in a worker.
 
     Raises:
         DeviceError: this machine would make other bytes, or does not see the files.
     """
-    torch.set_num_threads(stretch.cpu_threads)
+    torch.set_num_threads(bands.cpu_threads)
     try:
-        stretch.image.stat()
-        model = cached_model(stretch.model)
+        bands.image.stat()
+        model = cached_model(bands.model)
     except FileNotFoundError as error:
         raise DeviceError(f"{error.filename}: a worker does not see it; give workers the same folders") from error
-    prepared = prepare(stretch.image, model, stretch.options)
-    if identity_of(prepared).key != stretch.key:
+    job = prepare(bands.image, model, bands.options)
+    if identity_of(job).key != bands.key:
         raise DeviceError("a worker's processor, device or versions make other bytes; use workers like this machine")
-    place = storage_at(stretch.address)
+    storage = storage_at(bands.address)
     try:
-        archive = RunCheckpoint(prepared, place)
-    except corruption_errors(place) as error:
+        checkpoint = RunCheckpoint(job, storage)
+    except corruption_errors(storage) as error:
         raise DeviceError(
-            f"{stretch.address}: a worker does not find the run there; give workers the same folders"
+            f"{bands.address}: a worker does not find the run there; give workers the same folders"
         ) from error
-    return run_local(prepared, archive, stretch.bands, stretch.who, lambda _tiles: None)
+    return run_local(job, checkpoint, bands.bands, bands.worker_id, lambda _tiles: None)
 
 
 def _apart(parts: Sequence[range], workers: int) -> list[range]:
-    """Parts in an order in which as many workers begin far from each other, and each goes on downwards.
+    """Parts in an order in which the workers begin far from each other, and each goes on downwards.
 
-    Neighbours that are run at the same time both need the tile row where they meet, and would both compute it.
+    Neighbours that run at the same time both need the tile row where they meet, and would both compute it.
     """
     each = -(-len(parts) // max(1, workers))
     return [part for start in range(each) for part in parts[start::each]]
 
 
-def _follow(waiting: "deque[BandRange]", done: BandRange) -> None:
-    """Let the neighbour below be next: it finds the answers on the last tile row of what is done."""
-    for stretch in waiting:
-        if stretch.bands.start == done.bands.stop:
-            waiting.remove(stretch)
-            waiting.appendleft(stretch)
+def _put_next_first(waiting: "deque[BandRange]", done: BandRange) -> None:
+    """Let the range below be next: the cache still holds the logits of the last tile row of the one above."""
+    for bands in waiting:
+        if bands.bands.start == done.bands.stop:
+            waiting.remove(bands)
+            waiting.appendleft(bands)
             return
 
 

@@ -1,4 +1,4 @@
-"""Everything that is decided before the first tile: for `run`, for `run --dry-run` and for `inspect`."""
+"""Plans the run of a model over a raster: all that is decided before the first tile."""
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,16 +17,16 @@ from agriseg.raster.header import Georeference, RasterInfo
 
 @dataclass(frozen=True)
 class MappingJob:
-    """A raster, a model, and how one will be run over the other.
+    """A raster, a model, and the plan of the run.
 
     Args:
-        info: the raster's header.
-        model: what maps it.
-        options: what the user chose.
+        info: header of the raster.
+        model: of the map.
+        options: of the user.
         contract: how the model reads the raster.
-        plan: how the raster is cut.
+        plan: tiles, mapped window, layers, memory.
         backend: runs the network.
-        notes: what had to be changed for want of memory.
+        notes: what was changed for lack of memory.
     """
 
     info: RasterInfo
@@ -45,28 +45,30 @@ class MappingJob:
 
     @property
     def hectares(self) -> float | None:
-        """Ground under the mapped window, valid or not; None where it is unknown."""
+        """Area of the mapped window, valid or not; None if it is unknown."""
         return hectares(self.georeference, self.plan.roi.width, self.plan.roi.height)
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader should know before trusting the map."""
-        said = [*self.contract.warnings, *self.notes]
+        """Warnings about the map, known before the run."""
+        warnings = [*self.contract.warnings, *self.notes]
         plan, halo = self.plan, self.model.halo
         if PRESETS[self.options.blend].exact and not plan.exact:
-            said.append(
+            warnings.append(
                 f"margin {plan.grid.rows.margin} is less than the {halo} px the network sees: the map is not exact"
             )
         if (self.options.batch or 1) > 1 and self.backend.device.type == "cpu":
-            said.append("on a CPU the network takes one tile at a time, whatever --batch says: same speed, same bytes")
-        return said
+            warnings.append(
+                "on a CPU the network takes one tile at a time, whatever --batch says: same speed, same bytes"
+            )
+        return warnings
 
 
 def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> MappingJob:
     """Check a raster against a model and plan the run.
 
     Raises:
-        AgrisegError: whatever would stop the run before its first tile.
+        AgrisegError: an error that would stop the run before its first tile.
     """
     info = RasterInfo.read(image)
     contract = check_compatibility(info, model, options)
@@ -75,23 +77,23 @@ def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> Mappi
     return MappingJob(info, model, options, contract, plan, backend)
 
 
-def with_less_memory(prepared: MappingJob, error: DeviceMemoryError) -> MappingJob:
-    """The same run with half the tile, or else on the CPU; only what the user has left open is changed.
+def with_less_memory(job: MappingJob, error: DeviceMemoryError) -> MappingJob:
+    """The same run with half the tile, or else on the CPU; options that the user gave do not change.
 
     Raises:
-        DeviceMemoryError: the given error, when nothing is left open.
+        DeviceMemoryError: the given error, if the user gave both tile and device.
     """
-    options, tile = prepared.options, prepared.plan.grid.rows.tile
-    half = tile // 2 // prepared.model.step * prepared.model.step
+    options, tile = job.options, job.plan.grid.rows.tile
+    half = tile // 2 // job.model.step * job.model.step
     if options.tile is None and half:
         with suppress(UsageError):  # half is too small for the overlap
-            return _again(prepared, replace(options, tile=half), f"in tiles of {half} px instead of {tile}")
-    if options.device == "auto" and prepared.backend.device.type != "cpu":
-        return _again(prepared, replace(options, device="cpu"), f"on the CPU instead of {prepared.backend.device}")
+            return _again(job, replace(options, tile=half), f"in tiles of {half} px instead of {tile}")
+    if options.device == "auto" and job.backend.device.type != "cpu":
+        return _again(job, replace(options, device="cpu"), f"on the CPU instead of {job.backend.device}")
     raise error
 
 
-def _again(prepared: MappingJob, options: RunOptions, how: str) -> MappingJob:
+def _again(job: MappingJob, options: RunOptions, change: str) -> MappingJob:
     """The same raster and model with other options."""
-    fresh = prepare(prepared.info.path, prepared.model, options)
-    return replace(fresh, notes=(*prepared.notes, f"the device's memory was too small: mapped {how}"))
+    fresh = prepare(job.info.path, job.model, options)
+    return replace(fresh, notes=(*job.notes, f"the device's memory was too small: mapped {change}"))

@@ -1,8 +1,13 @@
 """Weights of a like network as a start: other bands, other classes, or the body alone."""
 
+import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError  # to catch it; nothing is unpickled
 
 import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors_torch
 from torch import nn
 
 from agriseg.errors import ModelError
@@ -11,6 +16,12 @@ from agriseg.networks.first_conv import RGB, expand_first_conv
 
 _CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's and timm's networks for whole pictures
 _COUNTER = "num_batches_tracked"  # not in weights that were saved before torch 0.4.1
+
+_UNREADABLE = (
+    SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError,
+    ArithmeticError, AssertionError, AttributeError,
+)  # fmt: skip
+"""What torch's restricted unpickler lets out over damaged or hostile files."""
 
 State = Mapping[str, torch.Tensor]
 
@@ -92,3 +103,24 @@ def _as_backbone(own: State, given: State) -> dict[str, torch.Tensor]:
     if not any(key.startswith("backbone.features.") for key in own):  # torchvision takes MobileNet's features out of it
         body = {key.removeprefix("features."): value for key, value in body.items()}
     return {f"backbone.{key}": value for key, value in body.items()}
+
+
+def read_torchvision_state(path: Path) -> dict[str, torch.Tensor]:
+    """A torchvision `state_dict` from a .pth or .safetensors file, without running any code in it.
+
+    Raises:
+        ModelError: no such file, or it holds more than tensors.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such weights file; check the name")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors_torch.load_file(path)
+        with warnings.catch_warnings(action="ignore"):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{path}: cannot be read as plain weights ({reason}); save a state_dict") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ModelError(f"{path}: holds more than named tensors; save network.state_dict() alone")
+    return state

@@ -1,6 +1,6 @@
-"""Where a run keeps what it needs while it lasts: bytes by name, in a folder or in a bucket.
+"""Storage of the checkpoint of a run: bytes by name, in a folder or in a bucket.
 
-Names are parts joined by `/`. What is put has to check itself when it comes back: a kill may cut it short.
+Names are parts joined by `/`. A kill may cut an object short, so each object needs a checksum of its own.
 """
 
 import shutil
@@ -11,11 +11,11 @@ from agriseg.errors import AgrisegError
 from agriseg.files import storage_error
 
 UNDER_WAY = "under_way"
-"""Below it, by who works there, the window of the first tile of the batch that is in the network."""
+"""Below it, by worker, the window of the first tile of the batch in the network."""
 
 
 class Storage(Protocol):
-    """Bytes by name; any process that knows its address works in the same place."""
+    """Bytes by name; processes with the same address share it."""
 
     @property
     def address(self) -> str:
@@ -23,36 +23,36 @@ class Storage(Protocol):
 
     @property
     def errors(self) -> tuple[type[BaseException], ...]:
-        """What comes out of it when the disk or the network fails."""
+        """Exceptions that it raises when the disk or the network fails."""
 
     def zarr_store(self, name: str) -> Any:
-        """What lies below a name, for zarr."""
+        """The zarr store below a name."""
 
     def put(self, name: str, data: bytes) -> None:
-        """Keep bytes, in the stead of what had that name.
+        """Store bytes; replaces the bytes of that name.
 
         Raises:
-            StorageError: they were not taken.
+            StorageError: they could not be stored.
         """
 
     def get(self, name: str) -> bytes | None:
-        """What has that name; None if nothing has."""
+        """The bytes of a name; None if there are none."""
 
     def names(self, folder: str) -> list[str]:
         """Last parts of the names right below one, in no order."""
 
     def delete(self, folder: str) -> None:
-        """Forget a name and all below it."""
+        """Delete a name and all names below it."""
 
     def to_error(self, error: BaseException) -> AgrisegError:
-        """The error to show for one of `troubles` while something was put."""
+        """The error for the user, for one of `errors`."""
 
 
 class FolderStorage:
-    """A place on a disk.
+    """Storage in a folder.
 
     Args:
-        path: of the folder, which is there.
+        path: of the folder, which exists.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,12 +60,12 @@ class FolderStorage:
 
     @property
     def errors(self) -> tuple[type[BaseException], ...]:
-        """The operating system's."""
+        """Errors of the operating system."""
         return (OSError,)
 
     @property
     def address(self) -> str:
-        """The path, from the root."""
+        """The absolute path."""
         return str(self._path.absolute())
 
     def zarr_store(self, name: str) -> Any:
@@ -79,7 +79,7 @@ class FolderStorage:
             try:
                 path.write_bytes(data)
             except FileNotFoundError:
-                self._path.stat()  # a place that is gone is not made again by a worker that nobody waits for
+                self._path.stat()  # a worker of a run that is over does not make a deleted folder again
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
         except OSError as error:
@@ -113,7 +113,7 @@ class FolderStorage:
 
 
 def storage_at(address: str) -> Storage:
-    """The place behind an address: a path, or `s3://BUCKET/PREFIX`.
+    """The storage of an address: a path, or `s3://BUCKET/PREFIX`.
 
     Raises:
         UsageError: the address names no bucket, or the extra `s3` is not installed.

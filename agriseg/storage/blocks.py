@@ -1,4 +1,4 @@
-"""The block store: the map while it is being made, each block written once."""
+"""Block store: the layers of a map during its run; each block is written once."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ _NAME = "blocks"
 
 
 class BlockStore:
-    """uint8 layers of one size, in blocks of whole tile rows; nodata where nothing was written.
+    """uint8 layers of one size, in blocks of whole tile rows; nodata until they are written.
 
     Args:
-        place: where it lives, under the name `blocks`.
+        place: its storage, under the name `blocks`.
         layers: names of its arrays, (bands, block_offset + height, width).
         block_offset: rows by which the first block boundary lies before row 0.
 
     Raises:
-        ValueError, KeyError, the place's troubles: there is no store, or it is damaged.
+        ValueError, KeyError, `errors` of the storage: there is no store, or it is damaged.
     """
 
     def __init__(self, place: Storage, layers: Iterable[str], block_offset: int) -> None:
@@ -39,10 +39,10 @@ class BlockStore:
     def create(
         cls, place: Storage, layers: Mapping[str, int], height: int, width: int, *, block_rows: int, block_offset: int
     ) -> "BlockStore":
-        """An empty store; one that is there is removed first.
+        """An empty store; replaces an older one.
 
         Args:
-            place: where it will live.
+            place: its storage.
             layers: name to number of bands.
             height, width: pixels of the map.
             block_rows: rows of a block.

@@ -1,7 +1,6 @@
-"""A place in a bucket of an S3 server, for workers that share no disk.
+"""Storage in a bucket of an S3 server, for workers that share no disk.
 
-Key, region and endpoint come from the environment, under the names that AWS gave them (`AWS_ACCESS_KEY_ID`,
-`AWS_ENDPOINT_URL`, ...).
+Key, region and endpoint come from the environment variables of AWS (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, ...).
 """
 
 import os
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
     from obstore import GetResult
     from obstore.store import RetryConfig
 
-_TROUBLES = (BaseError, OSError)
+_ERRORS = (BaseError, OSError)
 
 
 class BucketStorage:
-    """See `Place`.
+    """See `Storage`.
 
     Args:
         address: `s3://BUCKET/PREFIX`.
@@ -44,66 +43,66 @@ class BucketStorage:
 
     @property
     def errors(self) -> tuple[type[BaseException], ...]:
-        """Those of the library, which are not the operating system's."""
-        return _TROUBLES
+        """Errors of the library and of the operating system."""
+        return _ERRORS
 
     def zarr_store(self, name: str) -> Any:
-        """See `Place`."""
+        """See `Storage`."""
         return ObjectStore(_bucket(self._bucket, f"{self._prefix}/{name}"))
 
     def put(self, name: str, data: bytes) -> None:
-        """See `Place`."""
+        """See `Storage`."""
         try:
             obstore.put(self._store, name, data)
-        except _TROUBLES as error:
+        except _ERRORS as error:
             raise self.to_error(error) from error
 
     def get(self, name: str) -> bytes | None:
-        """See `Place`."""
+        """See `Storage`."""
         try:
             return bytes(obstore.get(self._store, name).bytes())
         except FileNotFoundError:
             return None
-        except _TROUBLES as error:
+        except _ERRORS as error:
             raise self.to_error(error) from error
 
     def names(self, folder: str) -> list[str]:
-        """See `Place`."""
+        """See `Storage`."""
         try:
             listed = obstore.list_with_delimiter(self._store, f"{folder}/")
-        except _TROUBLES as error:
+        except _ERRORS as error:
             raise self.to_error(error) from error
         below = [*listed["common_prefixes"], *(str(each["path"]) for each in listed["objects"])]
         return [path.rstrip("/").rpartition("/")[2] for path in below]
 
     def delete(self, folder: str) -> None:
-        """See `Place`."""
+        """See `Storage`."""
         try:
             for batch in obstore.list(self._store, f"{folder}/"):
                 obstore.delete(self._store, [each["path"] for each in batch])
             obstore.delete(self._store, folder)
         except FileNotFoundError:
             return
-        except _TROUBLES as error:
+        except _ERRORS as error:
             raise self.to_error(error) from error
 
     def to_error(self, error: BaseException) -> AgrisegError:
-        """See `Place`."""
+        """See `Storage`."""
         return StorageError(
             f"{self.address}: the S3 server does not answer as it should ({_first(error)}); check key and endpoint"
         )
 
 
 def open_object(address: str) -> tuple[int, str, Iterator[bytes]]:
-    """The bytes behind `s3://BUCKET/KEY`: how many, what changes when they do (empty if unknown), and they themselves.
+    """Length in bytes, ETag (empty if unknown) and bytes of `s3://BUCKET/KEY`.
 
     Raises:
-        InputMissing: the server does not give them.
+        InputMissing: the server does not send them.
     """
     bucket, key = _parts(address, "KEY")
     try:
         answer = obstore.get(_bucket(bucket), key)
-    except _TROUBLES as error:
+    except _ERRORS as error:
         raise InputMissing(
             f"{address}: cannot be fetched ({_first(error)}); check address, key and endpoint"
         ) from error
@@ -114,13 +113,13 @@ def _pieces(address: str, answer: "GetResult") -> Iterator[bytes]:
     try:
         for piece in answer:
             yield bytes(piece)
-    except _TROUBLES as error:
+    except _ERRORS as error:
         raise InputMissing(f"{address}: ended early ({_first(error)}); run the same command again") from error
 
 
 def _bucket(name: str, prefix: str | None = None) -> S3Store:
     patience: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
-    is_plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")  # a server of one's own
+    is_plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")  # a server on a local network
     return S3Store(name, prefix=prefix, retry_config=patience, client_options={"allow_http": is_plain})
 
 
@@ -132,5 +131,5 @@ def _parts(address: str, second: str) -> tuple[str, str]:
 
 
 def _first(error: BaseException) -> str:
-    """What a person may want to know of the library's error."""
+    """First line of an error of the library, shortened."""
     return str(error).split("\n")[0][:160]

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from agriseg.labels.scene import Scene
 from agriseg.legend import NODATA
-from agriseg.normalize import Normalization
+from agriseg.model import Normalization
 from agriseg.training.sampling import ClassIndex, PixelPosition, draw_rarest, sample_pixel
 
 Sample = tuple[torch.Tensor, torch.Tensor]

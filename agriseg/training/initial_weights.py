@@ -12,9 +12,9 @@ from torch import nn
 from torchvision.models import get_weight
 
 from agriseg.errors import AgrisegError, ModelError
-from agriseg.model import SegmentationModel, is_model_file, load_model, read_torchvision_state
+from agriseg.model import SegmentationModel, is_model_file, load_model
 from agriseg.networks import NAMED_STARTS, Architecture, plain_name, without_downsampling
-from agriseg.networks.pretrained import load_pretrained
+from agriseg.networks.pretrained import load_pretrained, read_torchvision_state
 from agriseg.storage.download import download
 
 _HASH = re.compile(r"-([0-9a-f]{8,})\.")  # torchvision's file names end in the first digits of their SHA-256
