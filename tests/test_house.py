@@ -1,10 +1,14 @@
 """The house: floors, sizes of modules, and what the README says."""
 
+import ast
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import click
@@ -36,9 +40,97 @@ def test_an_import_that_points_up_is_found(tmp_path: Path) -> None:
     assert "agriseg.errors -> agriseg.cli" in done.stdout
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "agriseg").rglob("*.py")), ids=lambda path: path.name)
-def test_a_module_has_one_concept(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
+MODULES = sorted((ROOT / "agriseg").rglob("*.py"))
+
+
+def test_a_module_has_one_concept() -> None:
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in MODULES}
+    assert {path: number for path, number in lines.items() if number > 300} == {}
+
+
+def test_a_room_has_few_modules() -> None:
+    rooms = Counter(path.parent for path in MODULES if path.stem not in ("__init__", "__main__"))
+    assert {str(room): number for room, number in rooms.items() if number > 15} == {}
+
+
+def circles(graph: dict[str, set[str]]) -> list[str] | None:
+    """A circle of modules that import each other, if there is one."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return None
+
+
+def imports(names: dict[str, Path]) -> dict[str, set[str]]:
+    """What each module imports of agriseg, also within functions; what is only for types left out."""
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                node.body = []
+        graph[name] = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                wanted = {f"{node.module}.{each.name}" for each in node.names}
+                graph[name] |= {each if each in names else node.module for each in wanted} & names.keys()
+            elif isinstance(node, ast.Import):
+                graph[name] |= {each.name for each in node.names} & names.keys()
+    return graph
+
+
+def test_no_modules_import_each_other() -> None:
+    dotted = (".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in MODULES)
+    graph = imports(dict(zip(dotted, MODULES, strict=True)))
+    del graph["agriseg"]  # it loads what it exports when it is asked for
+    assert sum(map(len, graph.values())) > 800
+    assert circles(graph) is None
+    assert circles({**graph, "agriseg.errors": {"agriseg.cli"}}), "a circle is found"
+
+
+def functions() -> Iterator[tuple[Path, ast.FunctionDef]]:
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                yield path.relative_to(ROOT / "agriseg"), node
+
+
+def test_a_function_is_short() -> None:
+    """At most 40 lines with its docstring; a command has its options above it."""
+    long = {
+        f"{path}:{node.name}": lines
+        for path, node in functions()
+        if (lines := node.end_lineno - node.lineno + 1) > 40  # type: ignore[operator]
+        and not any(".command(" in ast.unparse(each) for each in node.decorator_list)
+    }
+    assert long == {}
+
+
+def test_a_function_has_few_parameters() -> None:
+    """At most six, outside the command line."""
+    many = {}
+    for path, node in functions():
+        given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        number = len([each for each in given if each.arg not in ("self", "cls")])
+        if path.parts[0] != "cli" and number > 6:
+            many[f"{path}:{node.name}"] = number
+    assert many == {}
+
+
+JSON_BORDERS: frozenset[str] = frozenset()
+"""Modules that read and write JSON, TOML or what other programs keep in such trees."""
+
+
+def test_data_cross_borders_as_types() -> None:
+    """A function that takes or returns `dict[str, Any]` reads or writes JSON."""
+    loose = Counter[str]()
+    for path, node in functions():
+        taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        kinds = [ast.unparse(each) for each in (*(each.annotation for each in taken), node.returns) if each]
+        if any("dict[str, Any]" in kind or "Mapping[str, Any]" in kind for kind in kinds):
+            loose[str(path)] += 1
+    assert loose.keys() <= JSON_BORDERS, loose
 
 
 def forbidden_words() -> set[str]:
