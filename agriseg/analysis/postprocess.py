@@ -78,20 +78,9 @@ def clean(source: MaskSource, folder: Path, mmu_m2: float = 0, smooth_px: int = 
         DataError: a minimum mapping unit where the ground is unknown, or more patches than can be listed.
         StorageError: the disk is full.
     """
-    if not (math.isfinite(mmu_m2) and mmu_m2 >= 0):
-        raise UsageError(f"a minimum mapping unit of {mmu_m2} m2, expected 0 or more; give --mmu 0.25m2")
-    if not 0 <= smooth_px <= MAX_SMOOTH:
-        raise UsageError(f"smoothing over {smooth_px} px to each side, expected 0 to {MAX_SMOOTH}; give a smaller one")
-    if not (mmu_m2 or smooth_px):
-        raise UsageError("nothing to clean; give --mmu 0.25m2, --smooth, or both")
-    store = BlockStore.create(
-        FolderStorage(folder),
-        {"smooth": 1, "large": 1, "clean": 1},
-        source.height,
-        source.width,
-        block_rows=512,
-        block_offset=0,
-    )
+    _check(mmu_m2, smooth_px)
+    bands, size = {"smooth": 1, "large": 1, "clean": 1}, (source.height, source.width)
+    store = BlockStore.create(FolderStorage(folder), bands, *size, block_rows=512, block_offset=0)
     smooth: MaskSource = source
     if smooth_px:
         for start in range(0, source.height, rows):
@@ -101,6 +90,15 @@ def clean(source: MaskSource, folder: Path, mmu_m2: float = 0, smooth_px: int = 
             return smooth
     notes = _without_small(smooth, store, mmu_m2, rows)
     return CleanedMap(source, store.layer("clean"), notes)
+
+
+def _check(mmu_m2: float, smooth_px: int) -> None:
+    if not (math.isfinite(mmu_m2) and mmu_m2 >= 0):
+        raise UsageError(f"a minimum mapping unit of {mmu_m2} m2, expected 0 or more; give --mmu 0.25m2")
+    if not 0 <= smooth_px <= MAX_SMOOTH:
+        raise UsageError(f"smoothing over {smooth_px} px to each side, expected 0 to {MAX_SMOOTH}; give a smaller one")
+    if not (mmu_m2 or smooth_px):
+        raise UsageError("nothing to clean; give --mmu 0.25m2, --smooth, or both")
 
 
 def _smoothed(source: MaskSource, start: int, stop: int, reach: int) -> NDArray[np.uint8]:

@@ -60,10 +60,7 @@ def make_change(
         AgrisegError: its children tell what went wrong; nothing is published then.
     """
     options = options or ChangeOptions()
-    before = DatedMap.of(earlier, options.earlier_image, "earlier")
-    after = DatedMap.of(later, options.later_image, "later")
-    if before.record.samefile(after.record):
-        raise UsageError(f"{after.record}: given as both dates; name the map of another date as LATER")
+    before, after = _dated_maps(earlier, later, options)
     stem = Stem(out, after.map.stem)
     record = stem.path(CHANGE)
     if not overwrite and record.exists():
@@ -86,6 +83,14 @@ def make_change(
             }  # fmt: skip
 
         return publish(stem, CHANGE, make, overwrite=overwrite)
+
+
+def _dated_maps(earlier: Path, later: Path, options: ChangeOptions) -> tuple[DatedMap, DatedMap]:
+    before = DatedMap.of(earlier, options.earlier_image, "earlier")
+    after = DatedMap.of(later, options.later_image, "later")
+    if before.record.samefile(after.record):
+        raise UsageError(f"{after.record}: given as both dates; name the map of another date as LATER")
+    return before, after
 
 
 def _counted(pair: MapPair, before: DatedMap, after: DatedMap, warnings: list[str]) -> Transitions:

@@ -72,19 +72,25 @@ def write_products(
         contents[f"{layer.name}.qml"] = run_layer_style(layer, legend).encode()
         if layer.style == "palette":
             contents[f"{layer.raster}{PAM}"] = category_names(legend, made[-1]).encode()
-    classes, confidence = made[:2]
     if pictures:
-        contents["image.png"] = image_quicklook(prepared.contract.source, prepared.plan.roi, prepared.model.bands)
-        contents["classes.png"] = class_picture(classes, legend)
-        contents["confidence.png"] = confidence_picture(confidence, len(legend))
+        contents |= _quicklooks(prepared, *made[:2])
     for name, data in contents.items():
         files.write_bytes(folder / name, data)
         made.append(folder / name)
     made += [pam for path in made[1:] if path.suffix == ".tif" and (pam := beside(path)).exists()]
-    grid = prepared.plan.grid
-    seams = changes.ratio(grid.cols.seams, grid.rows.seams)
+    seams = changes.ratio(prepared.plan.grid.cols.seams, prepared.plan.grid.rows.seams)
     histogram = ConfidenceHistogram(BIN_COUNTS * CONFIDENCE_STEP, tuple(_binned(counts).tolist()))
     return Products(tuple(made), seams, histogram)
+
+
+def _quicklooks(prepared: MappingJob, classes: Path, confidence: Path) -> dict[str, bytes]:
+    """PNG files by the ends of their names."""
+    legend = prepared.model.legend
+    return {
+        "image.png": image_quicklook(prepared.contract.source, prepared.plan.roi, prepared.model.bands),
+        "classes.png": class_picture(classes, legend),
+        "confidence.png": confidence_picture(confidence, len(legend)),
+    }
 
 
 class _Seen:
