@@ -280,8 +280,8 @@ def test_the_log_has_the_loss_of_every_step(tmp_path: Path) -> None:
 
 def test_charts_show_any_name_without_a_warning(tmp_path: Path) -> None:
     """A name whose letters no font has is shown by its number; matplotlib would warn, and draw boxes."""
-    assert training_charts._shown("土壤\U0010ffff", 3) == "class 3"
-    assert training_charts._shown("a$b", 0) == r"a\$b"
+    assert training_charts.shown_name("土壤\U0010ffff", 3) == "class 3"
+    assert training_charts.shown_name("a$b", 0) == r"a\$b"
     training_charts.save_confusion(
         tmp_path / "c.png", np.eye(2, dtype=int), Legend.from_names(["\U0010ffff", "$weed$"])
     )

@@ -215,8 +215,8 @@ def test_verdicts_over_real_rasters(tmp_path: Path) -> None:
 
     assert run(FIELD).verdict.colour == "green"
     swapped = run(FIELD, bands="red=3,green=2,blue=1").verdict
-    assert swapped["colour"] == "red"
-    assert "bands in another order" in swapped["reasons"][0]
+    assert swapped.colour == "red"
+    assert "bands in another order" in swapped.reasons[0]
     for name in ("rgb_17_7_W.tif", "orthomosaic.tif"):
         assert run(DATA / "drone_rgba" / name).verdict.colour != "green"
 
