@@ -31,7 +31,7 @@ class Demo:
         iou: per class, 0 to 1.
         true_seams: what the truth has for a seam ratio: rows of crop, but no seams.
         picture: PNG.
-        page: the report, with the layers of the classes that are trouble.
+        page: the report, with the layers of the affected classes.
     """
 
     report: RunReport

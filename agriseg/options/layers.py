@@ -104,12 +104,12 @@ class LayerOptions:
     def _alone(self) -> list[tuple[str, bool, str]]:
         """Flags that mean nothing without another: the flag, whether that is so here, and what is missing."""
         no_plots = self.plots is None
-        trouble = bool(self.affected)
+        affected = bool(self.affected)
         return [
             ("--field-id", bool(self.field_id) and self.fields is None, "--fields; name the file of the boundaries"),
             ("--plot-id", bool(self.plot_id) and no_plots, "--plots; name the file of the plots"),
             ("--plot-buffer", bool(self.plot_buffer) and no_plots, "--plots; name the file of the plots"),
-            ("--zones", bool(self.zones) and not (trouble or self.zones_by), "--affected CLASS or --zones-by RASTER"),
+            ("--zones", bool(self.zones) and not (affected or self.zones_by), "--affected CLASS or --zones-by RASTER"),
             ("--zones-by", self.zones_by is not None and not self.zones, "--zones; say how many zones"),
         ]
 

@@ -69,6 +69,8 @@ def requested_layers(flags: Mapping[str, Any], *, layers: bool) -> LayerOptions 
     """
     if layers:
         return LayerOptions.of(**flags)
-    for name in flags:
-        raise UsageError(f"--{name.replace('_', '-')} without --layers; add it to make the layers")
+    if flags:
+        name = next(iter(flags))
+        flag = next(iter(flags_of(LayerOptions)[name].names), f"--{name.replace('_', '-')}")
+        raise UsageError(f"{flag} without --layers; add it to make the layers")
     return None

@@ -159,7 +159,7 @@ def _write_draft(path: Path, rows: RowSource, layer: Layer) -> None:
     with rasterio.open(path, "w", **profile) as draft:
         if where.gcps:
             draft.gcps = (list(where.gcps), where.gcp_crs or CRS())
-        draft.update_tags(AGRISEG_OUTPUT="yes", **layer.tags)  # a night knows agriseg's own rasters by it
+        draft.update_tags(AGRISEG_OUTPUT="yes", **layer.tags)  # a batch knows agriseg's own rasters by it
         draft.update_tags(1, **layer.band_tags)
         draft.descriptions = layer.descriptions
         if layer.colormap:
