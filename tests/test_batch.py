@@ -181,6 +181,7 @@ def test_the_readers_can_be_trusted(mapped: Farm, model_file: Path, batch: Batch
     )
     assert (events[-1]["event"], events[-1]["exit_code"]) == ("summary", 3)
     assert all(event["ts"].endswith("Z") for event in events)
+    assert all(event["seconds"] > 0 for event in events if event["event"] == "done")
     told = json.loads((out / "collection.json").read_text())
     items = [link["href"] for link in told["links"] if link["rel"] == "item"]
     assert len(items) == 3

@@ -136,7 +136,7 @@ class Dispatcher:
         if item.job.request.policy.refuses(verdict.colour):
             reason = f"{verdict.colour}: {'; '.join(verdict.reasons)}"
         row = item.row("failed" if reason else "done", reason, 3 if reason else 0)
-        self._settle(item, replace(row, map=result, own=True))
+        self._settle(item, replace(row, map=result, own=True, seconds=result.seconds))
 
     def _fail(self, item: BatchItem, failure: TaskError, seconds: float) -> None:
         if failure.code in _RETRIED and item.tries < self._options.retry:
