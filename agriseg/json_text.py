@@ -1,11 +1,44 @@
-"""JSON text of RFC 8259, which has no NaN and no infinity."""
+"""JSON text of RFC 8259, which has no NaN and no infinity, and dataclasses read from its values."""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
+from agriseg.errors import DataError
+
+T = TypeVar("T")
 V = TypeVar("V", bound=float | None)
+
+
+def from_json(kind: type[T], values: object, source: str, remedy: str) -> T:
+    """A dataclass, and the dataclasses in it, from JSON values; names that are no fields are passed over.
+
+    Args:
+        kind: the dataclass.
+        values: as `dataclasses.asdict` gives them, tuples as lists.
+        source: what the values are, for the message: `out/a_run.json: no record of a run`.
+        remedy: what to do, for the message.
+
+    Raises:
+        DataError: a value is missing, or of another type.
+    """
+    try:
+        record: T = _adapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        fault = f"it has no {name!r}" if first["type"] == "missing" else f"{name!r} is damaged"
+        raise DataError(f"{source}, {fault}; {remedy}") from error
+    return record
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def json_document(values: Any) -> str:

@@ -3,15 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from agriseg import files
 from agriseg.errors import DataError
-from agriseg.json_text import json_document, nodata_value
+from agriseg.json_text import from_json, json_document, nodata_value
 from agriseg.maps.verdict import Verdict
 from agriseg.options.run import RunOptions
 from agriseg.raster.identity import InputFile, InputIdentity
@@ -239,11 +236,7 @@ class RunRecord:
         Raises:
             DataError: it is damaged, of another format, or no record of a run.
         """
-        values = read_json(path)
-        try:
-            return _adapter().validate_python(values)
-        except ValidationError as error:
-            raise DataError(f"{path}: no record of a run, {_fault(error)}; run agriseg run again") from error
+        return from_json(cls, read_json(path), f"{path}: no record of a run", "run agriseg run again")
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all.
@@ -264,18 +257,6 @@ def options_json(options: RunOptions) -> dict[str, Any]:
     window = options.window
     corners = None if window is None else [window.col_off, window.row_off, window.width, window.height]
     return {**asdict(options), "window": corners, "bands": options.bands, "nodata": nodata_value(options.nodata)}
-
-
-@cache
-def _adapter() -> TypeAdapter[RunRecord]:
-    return TypeAdapter(RunRecord)
-
-
-def _fault(error: ValidationError) -> str:
-    """The first part that is missing or wrong."""
-    first = error.errors()[0]
-    name = ".".join(map(str, first["loc"]))
-    return f"it has no {name!r}" if first["type"] == "missing" else f"{name!r} is damaged"
 
 
 def read_json(path: Path) -> dict[str, Any]:
