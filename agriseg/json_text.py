@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar
 
@@ -37,7 +37,8 @@ def from_json(kind: type[T], values: object, source: str, remedy: str) -> T:
 
 
 @cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Made once for each kind: that takes milliseconds, and a batch reads thousands of records."""
     return TypeAdapter(kind)
 
 
