@@ -27,7 +27,7 @@ def from_json(kind: type[T], values: object, source: str, remedy: str) -> T:
         DataError: a value is missing, or of another type.
     """
     try:
-        record: T = _adapter(kind).validate_python(values)
+        record: T = _adapter(kind).validate_python(values)  # type: ignore[arg-type]  # mypy takes type[T] for unhashable
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
