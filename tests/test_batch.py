@@ -28,8 +28,8 @@ from runs import Ended, Nursery
 
 from agriseg import segment
 from agriseg.batch.job_file import read_jobs
-from agriseg.batch.row import BatchRow, MapFacts
-from agriseg.batch.state_db import Entry, StateDatabase
+from agriseg.batch.state_db import BatchRow, Entry, StateDatabase
+from agriseg.batch.task import MapFacts
 from agriseg.cli import cli
 from agriseg.demo.reference_models import random_network
 from agriseg.errors import ModelError, StorageError, UsageError

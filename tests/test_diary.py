@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agriseg import files
-from agriseg.batch.row import BatchRow
+from agriseg.batch.state_db import BatchRow
 from agriseg.batch.summary import BatchLog
 from agriseg.maps.verdict import Verdict
 

@@ -120,7 +120,7 @@ def test_a_function_has_few_parameters() -> None:
 
 JSON_BORDERS = frozenset({
     "analysis/area_interval.py", "analysis/area_table.py", "analysis/build.py", "analysis/scouting.py",
-    "annotations/label_studio.py", "batch/job_file.py", "batch/row.py", "batch/summary.py", "change/compare.py",
+    "annotations/label_studio.py", "batch/job_file.py", "batch/state_db.py", "batch/summary.py", "change/compare.py",
     "change/pair.py", "change/transitions.py", "cli/batch.py", "cli/change.py", "cli/common/option_flags.py",
     "cli/run.py", "cli/train.py", "evaluation/scores.py", "export/stac.py", "export/stac_assets.py",
     "export/stac_model.py", "export/zarr.py", "figures/training_charts.py", "inference/local_cluster.py",

@@ -20,9 +20,8 @@ from conftest import UTM, noise, write_raster
 
 from agriseg import SegmentationModel, TrainConfig
 from agriseg.batch.queue import BatchJob
-from agriseg.batch.row import BatchRow
 from agriseg.batch.run import BatchRun
-from agriseg.batch.state_db import Entry, StateDatabase
+from agriseg.batch.state_db import BatchRow, Entry, StateDatabase
 from agriseg.errors import AccessError, DataError
 from agriseg.labels.pairs import Pair
 from agriseg.mapping.prepare import prepare

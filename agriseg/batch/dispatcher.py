@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from agriseg.batch.queue import GONE, BatchItem, same_content, stamp
-from agriseg.batch.row import BatchRow, MapFacts
-from agriseg.batch.state_db import Entry, StateDatabase
+from agriseg.batch.state_db import BatchRow, Entry, StateDatabase
 from agriseg.batch.summary import BatchLog
-from agriseg.batch.task import MapTask, run_task
+from agriseg.batch.task import MapFacts, MapTask, run_task
 from agriseg.batch.withdrawn import WITHDRAWN, withdraw
 from agriseg.errors import AgrisegError, InputMissing, WorkerLost
 from agriseg.inference.workers import TaskError, WorkerPool, gpu_count

@@ -5,8 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agriseg.batch.row import BatchRow, Status
-from agriseg.batch.state_db import Entry
+from agriseg.batch.state_db import BatchRow, Entry, Status
 from agriseg.errors import AgrisegError
 from agriseg.maps.discover import Candidate, Discovery
 from agriseg.options.request import MappingRequest

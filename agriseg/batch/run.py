@@ -10,8 +10,7 @@ from zlib import crc32
 
 from agriseg import files
 from agriseg.batch.queue import GONE, BatchItem, BatchJob, same_content, stamp
-from agriseg.batch.row import BatchRow
-from agriseg.batch.state_db import StateDatabase
+from agriseg.batch.state_db import BatchRow, StateDatabase
 from agriseg.batch.summary import BatchLog
 from agriseg.batch.withdrawn import is_there, rows_of_gone
 from agriseg.errors import AgrisegError, ModelError, UsageError

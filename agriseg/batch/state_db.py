@@ -1,21 +1,75 @@
-"""State database of a batch: one row per raster in an SQLite file that survives a kill."""
+"""State database of a batch: one row per raster in an SQLite file that survives a kill; the summary shows the rows."""
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, Literal
 
-from agriseg.batch.row import BatchRow
+from pydantic import TypeAdapter
+
+from agriseg.batch.task import MapFacts
 from agriseg.errors import StorageError
 from agriseg.json_text import json_line
+
+Status = Literal["begun", "waiting", "deferred", "failed", "done", "gone"]
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS rasters (
     name TEXT PRIMARY KEY, stamp TEXT NOT NULL, identity TEXT NOT NULL, key TEXT NOT NULL, outcome TEXT NOT NULL
 ) STRICT
 """
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """What is known of one raster.
+
+    Args:
+        name: of the raster: title of the job and path below its folder.
+        status: begun: given to a worker; waiting: not yet; deferred: the file was still growing; gone: the raster was
+            deleted after it was mapped.
+        field, date: from the path; None if it has none.
+        code: exit code of a raster that failed, or 0.
+        reason: of the status, one sentence.
+        tries: number of workers that have had the raster.
+        seconds: that it took; None if no worker has had it.
+        map: None without.
+        unchanged: whether an earlier batch has settled the raster.
+        own: whether the files with the raster's output names are of this batch or an earlier one.
+        image: absolute path of the raster.
+    """
+
+    name: str
+    status: Status
+    field: str | None = None
+    date: str | None = None
+    code: int = 0
+    reason: str = ""
+    tries: int = 1
+    seconds: float | None = None
+    map: MapFacts | None = None
+    unchanged: bool = False
+    own: bool = False
+    image: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as JSON values, those of the map among its own."""
+        if self.status == "waiting":
+            return {"name": self.name, "status": self.status}
+        values = {key: value for key, value in vars(self).items() if key != "map"}
+        optional = {key: values.pop(key) for key in ("seconds", "unchanged", "own", "image")}
+        return (
+            values | {key: value for key, value in optional.items() if value} | (asdict(self.map) if self.map else {})
+        )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "BatchRow":
+        """The row of which `as_json` gave these values."""
+        facts = TypeAdapter(MapFacts).validate_python(_of(MapFacts, values)) if "thumbnail" in values else None
+        return cls(**_of(cls, values), map=facts)
 
 
 @dataclass(frozen=True)
@@ -101,3 +155,8 @@ class StateDatabase:
                 f"{self._path}: the state database cannot be used ({error}); check the disk, or "
                 "delete it to map everything again"
             ) from error
+
+
+def _of(table: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those values that are fields of a dataclass."""
+    return {each.name: values[each.name] for each in fields(table) if each.name in values}

@@ -9,17 +9,21 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from jinja2 import Environment, PackageLoader, Template
+
 from agriseg import files
-from agriseg.batch.row import BatchRow
-from agriseg.batch.summary_page import summary_page
+from agriseg.batch.state_db import BatchRow
 from agriseg.files import csv_text
 from agriseg.json_text import json_document, json_line
 
 _COLUMNS = ("name", "field", "date", "status", "code", "reason", "verdict", "minutes", "predicted", "nodata", "failed")
+_ORDER = ("failed", "deferred", "waiting", "done", "gone")
+_COLOURS = ("red", "amber", "green", None)
 _LEVELS = {"failed": "error", "retry": "warning", "deferred": "warning"}
 
 
@@ -183,3 +187,21 @@ def _table(rows: Sequence[BatchRow]) -> str:
 def _now() -> str:
     """RFC 3339, UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def summary_page(summary: BatchSummary) -> str:
+    """HTML of the settled rasters, without scripts or external resources; every name is escaped."""
+    rows = [row for row in summary.rows if row.status != "waiting"]
+    classes = list(dict.fromkeys(name for row in rows if row.map for name in row.map.hectares))
+    return _template().render(summary=summary, rows=sorted(rows, key=_rank), classes=classes)
+
+
+@cache
+def _template() -> Template:
+    """Read once: the page is written several times in a batch."""
+    return Environment(loader=PackageLoader("agriseg", "data"), autoescape=True).get_template("batch_summary.html.j2")
+
+
+def _rank(row: BatchRow) -> tuple[int, int, str]:
+    colour = row.map.verdict.colour if row.map else None
+    return _ORDER.index(row.status), _COLOURS.index(colour), row.name

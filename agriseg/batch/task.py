@@ -1,10 +1,12 @@
-"""The task of a worker: one raster of a batch. `worker.py` carries it out, and loads torch."""
+"""The task of a worker, one raster of a batch, and its result. `worker.py` carries it out, and loads torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 
-from agriseg.batch.row import MapFacts
+from agriseg.maps.record import PixelTotals
+from agriseg.maps.verdict import Verdict
 from agriseg.options.request import MappingRequest
 
 
@@ -29,6 +31,41 @@ class MapTask:
     request: MappingRequest
     own: bool
     cpu_threads: int | None
+
+
+@dataclass(frozen=True)
+class MapFacts:
+    """What a worker reports of a finished map.
+
+    Args:
+        record: SHA-256 of the run's record.
+        sha256: of the raster.
+        identity: digest of the content of the raster and the files beside it.
+        pixels: totals of the map.
+        tiles_run: tiles that went through the network.
+        hectares: by class; None where the ground is unknown.
+        share: of the predicted pixels, by class.
+        seconds: that mapping took.
+        warnings: of the map and its layers.
+        verdict: on the map.
+        files: of the map, its layers and exports, relative to the folder of the outputs; the run's record last.
+        report: page of the map, relative to the folder of the outputs.
+        thumbnail: of the map, a data URI.
+    """
+
+    record: str
+    sha256: str
+    identity: str
+    pixels: PixelTotals
+    tiles_run: int
+    hectares: Mapping[str, float | None]
+    share: Mapping[str, float]
+    seconds: float
+    warnings: tuple[str, ...]
+    verdict: Verdict
+    files: tuple[str, ...]
+    report: str
+    thumbnail: str
 
 
 def run_task(task: MapTask) -> MapFacts:

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agriseg import files
-from agriseg.batch.row import BatchRow
-from agriseg.batch.state_db import StateDatabase
+from agriseg.batch.state_db import BatchRow, StateDatabase
 from agriseg.mapping.outputs import Outputs
 from agriseg.maps.record import RECORD
 from agriseg.maps.stem import CHANGE, INDEX, LAYERS, Stem

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from agriseg.batch.row import MapFacts
-from agriseg.batch.task import MapTask
+from agriseg.batch.task import MapFacts, MapTask
 from agriseg.figures.quicklook import thumbnail
 from agriseg.files import file_hash
 from agriseg.mapping.model_cache import cached_model
