@@ -7,11 +7,10 @@ from pathlib import Path
 from agriseg import files
 from agriseg.annotations.shapes import AnnotatedImage
 from agriseg.errors import DataError, UsageError
-from agriseg.labels.annotation_matching import annotation_files, match_annotations
 from agriseg.labels.check import problems_of, remarks_of
 from agriseg.labels.drawing import drawing_of_annotations, drawing_of_polygons
 from agriseg.labels.label_set import LabelledImage, LabelOptions, LabelRequest, LabelSet
-from agriseg.labels.pairs import Pair, find_pairs
+from agriseg.labels.pairs import Pair, annotation_files, find_pairs, match_annotations
 from agriseg.labels.raster import LabelRaster, check_values, misfit, turned, turned_under_shapes
 from agriseg.labels.rasterize import Drawn, rasterize_polygons, reproject_labels
 from agriseg.legend import Legend
