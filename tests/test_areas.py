@@ -24,7 +24,7 @@ from agriseg.files import csv_text
 from agriseg.legend import Legend
 from agriseg.maps.clip import ClippedMap
 from agriseg.metrics import confusion
-from agriseg.raster.geodesy import pixel_areas
+from agriseg.raster.georeference import pixel_areas
 
 LEGEND = Legend.from_names(("soil", "crop", "weed"))
 LAEA = "+proj=laea +lat_0=52 +lon_0=9.3 +ellps=WGS84"

@@ -28,7 +28,8 @@ from agriseg.change.transitions import MapPair, Transitions, transition_legend
 from agriseg.cli import main
 from agriseg.errors import DataError, UsageError
 from agriseg.maps.reader import FinishedMap
-from agriseg.raster.header import Georeference, RasterInfo
+from agriseg.raster.georeference import Georeference
+from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.valid_mask import ValidityRule
 from agriseg.reports.report import write_report

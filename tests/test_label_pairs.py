@@ -19,7 +19,7 @@ from agriseg.labels.label_set import LabelOptions, LabelRequest, LabelSet
 from agriseg.labels.loading import load_labels
 from agriseg.labels.pairs import find_pairs
 from agriseg.labels.rasterize import reproject_labels
-from agriseg.raster.crs import crs_name, horizontal, same_horizontal_crs
+from agriseg.raster.georeference import crs_name, horizontal, same_horizontal_crs
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.tags import orientation
 

@@ -21,7 +21,8 @@ from agriseg.figures.panels import save_picture
 from agriseg.mapping.verify import verify
 from agriseg.maps.index_maps import write_indices
 from agriseg.raster import cog
-from agriseg.raster.header import Georeference, RasterInfo
+from agriseg.raster.georeference import Georeference
+from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.valid_mask import ValidityRule
 

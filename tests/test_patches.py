@@ -24,7 +24,7 @@ from agriseg.analysis.polygonize import polygonize
 from agriseg.analysis.postprocess import clean
 from agriseg.errors import DataError, UsageError
 from agriseg.maps.reader import FinishedMap
-from agriseg.raster.geodesy import pixel_areas
+from agriseg.raster.georeference import pixel_areas
 
 NODATA = 255
 PIXEL = 0.01  # m2, UTM at 10 cm

@@ -22,7 +22,7 @@ from agriseg.maps.reader import FinishedMap, MaskLayer, MaskSource
 from agriseg.maps.stem import LAYERS, Stem
 from agriseg.options.layers import LayerOptions
 from agriseg.raster.cog import Layer
-from agriseg.raster.geodesy import gsd
+from agriseg.raster.georeference import gsd
 from agriseg.raster.pam import PAM
 from agriseg.raster.qml import category_names, qgis_style
 from agriseg.vectors.qml import categorized_style

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import NODATA
 from agriseg.maps.reader import MaskSource
-from agriseg.raster.geodesy import gsd, pixel_sides
-from agriseg.raster.header import Georeference
+from agriseg.raster.georeference import Georeference, gsd, pixel_sides
 
 MAX_CELLS = 4_000_000
 """Cells of a grid: 64 MB for each pair of numbers that is kept of all."""

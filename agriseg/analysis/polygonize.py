@@ -24,7 +24,7 @@ from agriseg.analysis.components import Components, Ints
 from agriseg.analysis.outline_corners import DEPARTS, DOWN, corner_span, outline_corners
 from agriseg.errors import DataError, UsageError
 from agriseg.maps.reader import ROWS, MaskSource
-from agriseg.raster.geodesy import gsd
+from agriseg.raster.georeference import gsd
 from agriseg.units import HECTARE
 
 MAX_POLYGONS = 500_000

@@ -16,7 +16,7 @@ from agriseg.analysis.components import Components, run_blocks
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import NODATA
 from agriseg.maps.reader import ROWS, MapStrip, MaskSource, SameGrid
-from agriseg.raster.geodesy import gsd
+from agriseg.raster.georeference import gsd
 from agriseg.storage.base import FolderStorage
 from agriseg.storage.blocks import BlockLayer, BlockStore
 

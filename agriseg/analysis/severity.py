@@ -23,8 +23,8 @@ from agriseg.grid import Window
 from agriseg.legend import NODATA, Legend
 from agriseg.maps.reader import MaskSource
 from agriseg.raster.cog import Layer
-from agriseg.raster.crs import same_horizontal_crs
-from agriseg.raster.header import Georeference, RasterInfo
+from agriseg.raster.georeference import Georeference, same_horizontal_crs
+from agriseg.raster.header import RasterInfo
 from agriseg.raster.qml import ramp_style
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.valid_mask import ValidityRule

@@ -19,8 +19,7 @@ from scipy.ndimage import binary_erosion, gaussian_gradient_magnitude
 from agriseg.change.regrid import RegriddedGray
 from agriseg.errors import DataError
 from agriseg.grid import Window
-from agriseg.raster.geodesy import pixel_sides
-from agriseg.raster.header import Georeference
+from agriseg.raster.georeference import Georeference, pixel_sides
 from agriseg.raster.reader import Source
 
 LEAST_SIDE = 128

@@ -11,8 +11,8 @@ from agriseg.errors import DataError, InputMissing, UsageError
 from agriseg.files import file_hash
 from agriseg.grid import Window
 from agriseg.maps.reader import FinishedMap, find_records
-from agriseg.raster.geodesy import gsd
-from agriseg.raster.header import Georeference, RasterInfo
+from agriseg.raster.georeference import Georeference, gsd
+from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.valid_mask import ValidityRule
 from agriseg.units import human_metres

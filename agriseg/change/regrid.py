@@ -12,9 +12,8 @@ from scipy.ndimage import map_coordinates
 
 from agriseg.errors import DataError
 from agriseg.grid import Window
-from agriseg.raster.crs import crs_name
 from agriseg.raster.gdal_env import GDAL_ERRORS
-from agriseg.raster.header import Georeference
+from agriseg.raster.georeference import Georeference, crs_name
 from agriseg.raster.reader import Reader, Source
 
 _STEP = 64  # px between places that are carried from CRS to CRS; between them a straight line is right to 0.01 px

@@ -14,7 +14,7 @@ from agriseg.legend import NODATA, Legend
 from agriseg.maps.reader import FinishedMap
 from agriseg.raster.cog import BLOCK
 from agriseg.raster.gdal_env import gdal_calls
-from agriseg.raster.header import Georeference
+from agriseg.raster.georeference import Georeference
 from agriseg.raster.safe_open import open_raster
 from agriseg.units import HECTARE
 

@@ -25,7 +25,7 @@ from agriseg.json_text import json_document, json_line
 from agriseg.maps.reader import FinishedMap
 from agriseg.maps.record import RunRecord
 from agriseg.raster.gdal_env import GDAL_ERRORS
-from agriseg.raster.header import Georeference
+from agriseg.raster.georeference import Georeference
 from agriseg.vectors.features import LONLAT
 from agriseg.vectors.write import LONLAT_DECIMALS
 

@@ -22,7 +22,7 @@ from agriseg.legend import CONFIDENCE_STEP, NODATA
 from agriseg.maps.reader import FinishedMap
 from agriseg.maps.stem import Stem
 from agriseg.raster.gdal_env import gdal_calls
-from agriseg.raster.header import Georeference
+from agriseg.raster.georeference import Georeference
 from agriseg.raster.safe_open import open_raster
 from agriseg.run_layers import PROBABILITIES
 

@@ -13,8 +13,8 @@ from rasterio.enums import ColorInterp
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.legend import NODATA
-from agriseg.raster.crs import crs_name, same_horizontal_crs
 from agriseg.raster.gdal_env import gdal_calls
+from agriseg.raster.georeference import crs_name, same_horizontal_crs
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.safe_open import open_raster

@@ -12,7 +12,8 @@ from agriseg.mapping.compatibility import ModelInput, check_compatibility
 from agriseg.maps.area import hectares
 from agriseg.model import SegmentationModel
 from agriseg.options.run import RunOptions
-from agriseg.raster.header import Georeference, RasterInfo
+from agriseg.raster.georeference import Georeference
+from agriseg.raster.header import RasterInfo
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agriseg.raster.geodesy import pixel_areas
-from agriseg.raster.header import Georeference
+from agriseg.raster.georeference import Georeference, pixel_areas
 from agriseg.units import HECTARE
 
 

@@ -13,8 +13,8 @@ from agriseg.errors import DataError, InputMissing
 from agriseg.legend import NODATA, Legend
 from agriseg.maps.record import RECORD, RunRecord
 from agriseg.raster.gdal_env import gdal_calls
-from agriseg.raster.geodesy import pixel_areas
-from agriseg.raster.header import Georeference, RasterInfo
+from agriseg.raster.georeference import Georeference, pixel_areas
+from agriseg.raster.header import RasterInfo
 from agriseg.raster.safe_open import open_raster
 from agriseg.run_layers import CLASSES, CONFIDENCE
 

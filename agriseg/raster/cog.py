@@ -22,7 +22,7 @@ from rasterio.windows import Window
 
 from agriseg.errors import StorageError
 from agriseg.raster.gdal_env import gdal_calls
-from agriseg.raster.header import Georeference
+from agriseg.raster.georeference import Georeference
 from agriseg.raster.pam import PAM
 from agriseg.raster.qml import where_it_lies
 

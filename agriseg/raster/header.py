@@ -7,41 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from rasterio.control import GroundControlPoint
-from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 
 from agriseg.errors import DataError
-from agriseg.raster import geodesy
 from agriseg.raster.gdal_env import BLOCK_CACHE_BYTES, gdal_calls
+from agriseg.raster.georeference import Georeference, gsd
 from agriseg.raster.identity import FileStamp, raster_files
 from agriseg.raster.safe_open import check_regular, open_raster
 from agriseg.raster.tags import orientation
 
 _TALL_BLOCK = 1024  # rows; lower blocks are decoded twice at most
-
-
-@dataclass(frozen=True)
-class Georeference:
-    """Where a raster lies: CRS and transform, or ground control points with theirs."""
-
-    crs: CRS | None
-    transform: rasterio.Affine
-    gcps: tuple[GroundControlPoint, ...] = ()
-    gcp_crs: CRS | None = None
-
-    def shifted(self, col_off: float, row_off: float, col_scale: float = 1.0, row_scale: float = 1.0) -> "Georeference":
-        """The georeference of a part, whose pixels are `scale` of these and whose corner is at `off` (px)."""
-        moved = self.transform @ rasterio.Affine.translation(col_off, row_off)
-        transform = moved @ rasterio.Affine.scale(col_scale, row_scale)
-        points = tuple(
-            GroundControlPoint(
-                (p.row - row_off) / row_scale, (p.col - col_off) / col_scale, p.x, p.y, p.z, p.id, p.info
-            )
-            for p in self.gcps
-        )
-        unmoved = (col_off, row_off, col_scale, row_scale) == (0, 0, 1, 1)
-        return self if unmoved else Georeference(self.crs, transform, points, self.gcp_crs)
 
 
 @dataclass(frozen=True)
@@ -155,7 +130,7 @@ class RasterInfo:
     @cached_property
     def gsd(self) -> tuple[float, float] | None:
         """Metres per pixel along a row and along a column; None where unknown."""
-        return geodesy.gsd(self.georeference.crs, self.georeference.transform, self.width, self.height)
+        return gsd(self.georeference.crs, self.georeference.transform, self.width, self.height)
 
 
 def _one_dtype(path: Path, dataset: rasterio.DatasetReader) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from rasterio.crs import CRS
 
 from agriseg.legend import DOUBTFUL, Legend
-from agriseg.raster.header import Georeference
+from agriseg.raster.georeference import Georeference
 from agriseg.raster.pam import PAM
 from agriseg.run_layers import RunLayer
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from agriseg.errors import DataError
 from agriseg.grid import Window, intersection
 from agriseg.raster.gdal_env import gdal_calls, grow_block_cache
-from agriseg.raster.header import Georeference, RasterInfo
+from agriseg.raster.georeference import Georeference
+from agriseg.raster.header import RasterInfo
 from agriseg.raster.resample import ResampleWeights, resample
 from agriseg.raster.safe_open import open_raster
 from agriseg.raster.valid_mask import ValidityRule

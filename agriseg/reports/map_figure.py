@@ -23,7 +23,7 @@ from agriseg.figures.quicklook import overview
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL, NODATA, LegendClass
 from agriseg.maps.reader import FinishedMap
 from agriseg.raster.gdal_env import GDAL_ERRORS
-from agriseg.raster.geodesy import gsd, pixel_sides
+from agriseg.raster.georeference import gsd, pixel_sides
 from agriseg.reports.patterns import TILE, line_colour, pattern
 from agriseg.vectors.features import moved
 

@@ -13,8 +13,8 @@ from rasterio.crs import CRS
 from rasterio.warp import transform as warp
 
 from agriseg.errors import DataError
-from agriseg.raster.crs import crs_name
 from agriseg.raster.gdal_env import gdal_calls
+from agriseg.raster.georeference import crs_name
 
 S = TypeVar("S", shapely.Geometry, NDArray[np.object_])
 GeometryType = Literal["Point", "Polygon", "MultiPolygon", "Unknown"]

@@ -63,7 +63,7 @@ def _area(hectares: float | None) -> str:
 
 def show_raster(info: "RasterInfo") -> list[tuple[str, str]]:
     """Facts of a raster's header, as name and text."""
-    from agriseg.raster.crs import crs_name
+    from agriseg.raster.georeference import crs_name
 
     where = info.georeference
     bands = [f"{i} {d or c.name}" for i, (d, c) in enumerate(zip(info.descriptions, info.colours, strict=True), 1)]
