@@ -123,7 +123,7 @@ JSON_BORDERS = frozenset({
     "annotations/label_studio.py", "batch/job_file.py", "batch/state_db.py", "batch/summary.py", "change/compare.py",
     "change/pair.py", "change/transitions.py", "cli/batch.py", "cli/change.py", "cli/common/option_flags.py",
     "cli/run.py", "cli/train.py", "evaluation/scores.py", "export/stac.py", "export/stac_assets.py",
-    "export/stac_model.py", "export/zarr.py", "figures/training_charts.py", "inference/local_cluster.py",
+    "export/stac_model.py", "export/zarr.py", "figures/charts.py", "inference/local_cluster.py",
     "labels/label_set.py", "labels/learnt_images.py", "mapping/run.py", "maps/index_maps.py", "maps/publish.py",
     "maps/record.py", "maps/run_identity.py", "maps/stem.py", "model.py", "options/config.py", "options/request.py",
     "options/table.py", "raster/georeference.py", "raster/identity.py", "reports/map_figure.py", "reports/report_page.py",

@@ -17,7 +17,7 @@ from rio_cogeo import cog_validate
 
 from agriseg import Legend, SegmentationModel, segment
 from agriseg.errors import DataError, OutputError, StorageError, UsageError
-from agriseg.figures.panels import save_picture
+from agriseg.figures.charts import save_picture
 from agriseg.mapping.verify import verify
 from agriseg.maps.index_maps import write_indices
 from agriseg.raster import cog

@@ -19,7 +19,7 @@ import agriseg.training.dataset
 from agriseg import load_model
 from agriseg.cli import main
 from agriseg.errors import DataError, ModelError, UsageError
-from agriseg.figures import training_charts
+from agriseg.figures import charts
 from agriseg.legend import Legend
 from agriseg.model import Normalization
 from agriseg.training.augment import Augmentation, TrainingSamples
@@ -280,13 +280,11 @@ def test_the_log_has_the_loss_of_every_step(tmp_path: Path) -> None:
 
 def test_charts_show_any_name_without_a_warning(tmp_path: Path) -> None:
     """A name whose letters no font has is shown by its number; matplotlib would warn, and draw boxes."""
-    assert training_charts.shown_name("土壤\U0010ffff", 3) == "class 3"
-    assert training_charts.shown_name("a$b", 0) == r"a\$b"
-    training_charts.save_confusion(
-        tmp_path / "c.png", np.eye(2, dtype=int), Legend.from_names(["\U0010ffff", "$weed$"])
-    )
+    assert charts.shown_name("土壤\U0010ffff", 3) == "class 3"
+    assert charts.shown_name("a$b", 0) == r"a\$b"
+    charts.save_confusion(tmp_path / "c.png", np.eye(2, dtype=int), Legend.from_names(["\U0010ffff", "$weed$"]))
     lines = [{"step": 1, "loss": 1.0, "miou": 0.5, "iou": {"\U0010ffff": 0.5, "$weed$": None}}]
-    training_charts.save_curves(tmp_path / "d.png", lines, Legend.from_names(["\U0010ffff", "$weed$"]))
+    charts.save_curves(tmp_path / "d.png", lines, Legend.from_names(["\U0010ffff", "$weed$"]))
 
 
 # the command

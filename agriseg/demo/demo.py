@@ -9,7 +9,7 @@ import rasterio
 from agriseg import files
 from agriseg.analysis.build import make_layers
 from agriseg.demo.synthetic import AFFECTED, grow_field, write_field
-from agriseg.figures.panels import save_picture
+from agriseg.figures.charts import save_picture
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Progress, RunReport, run

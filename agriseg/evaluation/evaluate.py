@@ -1,19 +1,23 @@
 """Evaluate a model: map labelled rasters and score the maps."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 from agriseg import files
 from agriseg.evaluation.calibrate import CalibrationSampler
 from agriseg.evaluation.counts import EvaluationCounts, count_pixels
-from agriseg.evaluation.learnt_share import learnt_by_model
-from agriseg.evaluation.scores import Evaluation, score
-from agriseg.figures.training_charts import save_confusion
+from agriseg.evaluation.scores import Evaluation, LearntShare, score
+from agriseg.figures.charts import save_confusion
 from agriseg.json_text import json_document
-from agriseg.labels.label_set import LabelOptions, LabelRequest, LabelSet
+from agriseg.labels.label_set import LabelledImage, LabelOptions, LabelRequest, LabelSet
+from agriseg.labels.learnt_images import LearntImages, pixel_digest
 from agriseg.labels.loading import load_labels
 from agriseg.labels.raster import LabelRaster
+from agriseg.labels.scene import Scene
+from agriseg.mapping.compatibility import check_compatibility
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Execution, run
@@ -63,6 +67,16 @@ def evaluate_labelled(model: SegmentationModel, label_set: LabelSet, folder: Pat
     counts = [count_model(model, each.pair.image, each.labels, folder, options, sampler) for each in label_set.images]
     learnt = learnt_by_model(model, label_set.images, options)
     return replace(score(counts, model.legend, sampler), learnt=learnt)
+
+
+def learnt_by_model(model: SegmentationModel, images: Sequence[LabelledImage], options: RunOptions) -> LearntShare:
+    """How much of labelled images a model has learnt."""
+    learnt = LearntImages.of_card(model.about)
+    plain = RunOptions(gsd="native", bands=options.bands, nodata=options.nodata)
+    scenes = [
+        Scene(check_compatibility(each.info, model, plain).source, each.labels) for each in images if learnt.images
+    ]
+    return LearntShare.of(learnt.share([(scene, cache(partial(pixel_digest, scene))) for scene in scenes]), learnt)
 
 
 def save_evaluation(folder: Path, evaluation: Evaluation) -> None:

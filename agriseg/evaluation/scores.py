@@ -13,15 +13,47 @@ from agriseg.analysis.area_interval import ErrorMatrix
 from agriseg.errors import DataError
 from agriseg.evaluation.calibrate import Calibration, CalibrationSampler
 from agriseg.evaluation.counts import BLOCK, EDGE, EvaluationCounts
-from agriseg.evaluation.learnt_share import LearntShare
+from agriseg.labels.learnt_images import LearntImages
 from agriseg.legend import Legend
 from agriseg.metrics import ClassScores, bootstrap, calibration_error, mean_iou
 
 Interval = list[float | None]
 """Lower and upper end; None where there is no interval."""
 
+LITTLE = 0.01  # of the labels, up to which nothing is said: edges of what was held back
 _DOUBT = 0.1  # share of a block that is assumed wrong where no error was seen
 _LEAST_BLOCKS = 2  # fewer have no spread
+
+
+@dataclass(frozen=True)
+class LearntShare:
+    """How much of the labels that score a model lies on ground that it has learnt.
+
+    Args:
+        share: 0 to 1; None where the model's file does not tell its ground.
+    """
+
+    share: float | None
+
+    @classmethod
+    def of(cls, share: float, learnt: LearntImages) -> "LearntShare":
+        """Of what is known; a little is unknown where the model's file does not tell all of its ground."""
+        return cls(share if learnt.complete or share > LITTLE else None)
+
+    @property
+    def doubt(self) -> str | None:
+        """What a reader should know before trusting a model's scores."""
+        if self.share is None:
+            return "whether the model has learnt the ground that scores it is unknown: its file does not tell"
+        if self.share <= LITTLE:
+            return None
+        return f"{self.share:.0%} of the labels that score it lie on ground that it has learnt: elsewhere expect less"
+
+
+def most_learnt(shares: Sequence[LearntShare | None]) -> LearntShare:
+    """The largest of several; unknown where one of them is."""
+    known = [each.share for each in shares if each is not None]
+    return LearntShare(None if None in known else max([share for share in known if share is not None], default=0.0))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from agriseg.errors import DataError
-from agriseg.evaluation.learnt_share import LearntShare
+from agriseg.evaluation.scores import LearntShare
 from agriseg.grid import Window
 from agriseg.json_text import json_line
 from agriseg.labels.label_set import LabelledImage, LabelOptions, LabelRequest, LabelSet

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agriseg.errors import DataError, UsageError
-from agriseg.evaluation.learnt_share import LITTLE, LearntShare
+from agriseg.evaluation.scores import LITTLE, LearntShare
 from agriseg.labels.learnt_images import LearntGround, LearntImages, learnt_share
 from agriseg.labels.raster import Keep
 from agriseg.labels.scene import Scene

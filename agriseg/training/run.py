@@ -11,9 +11,8 @@ from agriseg import files
 from agriseg.errors import DataError, UsageError
 from agriseg.evaluation.calibrate import CalibrationSampler
 from agriseg.evaluation.evaluate import save_evaluation
-from agriseg.evaluation.learnt_share import most_learnt
-from agriseg.evaluation.scores import Evaluation, score
-from agriseg.figures.training_charts import save_curves
+from agriseg.evaluation.scores import Evaluation, most_learnt, score
+from agriseg.figures.charts import save_curves
 from agriseg.inference.device import choose_device
 from agriseg.json_text import json_document
 from agriseg.model import SegmentationModel, load_model

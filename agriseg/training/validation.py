@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from agriseg.evaluation.calibrate import CalibrationSampler
 from agriseg.evaluation.counts import EvaluationCounts
 from agriseg.evaluation.evaluate import count_model
-from agriseg.evaluation.learnt_share import LearntShare
-from agriseg.evaluation.scores import Evaluation, score
-from agriseg.figures.panels import save_picture
+from agriseg.evaluation.scores import Evaluation, LearntShare, score
+from agriseg.figures.charts import save_picture
 from agriseg.labels.scene import Scene
 from agriseg.mapping.outputs import Outputs
 from agriseg.model import SegmentationModel
