@@ -21,8 +21,8 @@ from agriseg.cli import main
 from agriseg.demo.reference_models import random_network
 from agriseg.errors import GridError, ModelError, UsageError
 from agriseg.networks import ARCHITECTURES, Architecture, architecture, downsampling_factor, without_downsampling
-from agriseg.networks.first_conv import expand_first_conv
 from agriseg.networks.flops import multiply_adds, parameters
+from agriseg.networks.network_input import expand_first_conv
 from agriseg.networks.pretrained import load_pretrained
 from agriseg.training.config import TrainConfig
 from agriseg.training.initial_weights import initial_network

@@ -10,9 +10,14 @@ import torch
 from torch import nn
 
 from agriseg.errors import ModelError
-from agriseg.networks import deeplab, fcn, fcn8s, fcn_small, input_downsampling, lraspp, segnet, unet_small
-from agriseg.networks.first_conv import expand_first_conv
-from agriseg.networks.input_downsampling import DownsampledInput, downsampling_factor, without_downsampling
+from agriseg.networks import fcn8s, from_torchvision, segnet, small
+from agriseg.networks.network_input import (
+    DownsampledInput,
+    downsampled_reach,
+    downsampling_factor,
+    expand_first_conv,
+    without_downsampling,
+)
 from agriseg.networks.receptive_field import ReceptiveField
 
 __all__ = [
@@ -64,7 +69,7 @@ class Architecture:
         """The same over means of `factor` x `factor` pixels, named with `/factor` at its end."""
         return replace(
             self, name=f"{self.name}/{factor}", make=lambda *shape: DownsampledInput(self.make(*shape), factor),
-            reach=input_downsampling.reach(self.reach, factor), align=self.align * factor,
+            reach=downsampled_reach(self.reach, factor), align=self.align * factor,
         )  # fmt: skip
 
 
@@ -76,11 +81,12 @@ _IMAGENET = {
 
 _ALL = (
     Architecture(
-        "fcn_resnet50", partial(fcn.FCNResNet, 50), fcn.reach(50), align=8, heads=_SIMPLE,
+        "fcn_resnet50", partial(from_torchvision.FCNResNet, 50), from_torchvision.fcn_reach(50), align=8, heads=_SIMPLE,
         pretrained={**_IMAGENET[50], "coco": "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"},
     ),
     Architecture(
-        "fcn_resnet101", partial(fcn.FCNResNet, 101), fcn.reach(101), align=8, heads=_SIMPLE,
+        "fcn_resnet101", partial(from_torchvision.FCNResNet, 101), from_torchvision.fcn_reach(101), align=8,
+        heads=_SIMPLE,
         pretrained={**_IMAGENET[101], "coco": "FCN_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1"},
     ),
     Architecture(
@@ -97,19 +103,19 @@ _ALL = (
         pretrained={"imagenet": "VGG16_BN_Weights.IMAGENET1K_V1"},
     ),
     Architecture(
-        "deeplabv3_resnet50", deeplab.DeepLabV3, deeplab.reach(), align=8, heads=_SIMPLE,
+        "deeplabv3_resnet50", from_torchvision.DeepLabV3, from_torchvision.deeplab_reach(), align=8, heads=_SIMPLE,
         pretrained={**_IMAGENET[50], "coco": "DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"},
     ),
     Architecture(
-        "lraspp_mobilenet_v3_large", lraspp.LRASPP, lraspp.reach(), align=16,
+        "lraspp_mobilenet_v3_large", from_torchvision.LRASPP, from_torchvision.lraspp_reach(), align=16,
         heads=("classifier.low_classifier.", "classifier.high_classifier."),
         pretrained={
             "imagenet": "MobileNet_V3_Large_Weights.IMAGENET1K_V1",
             "coco": "LRASPP_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1",
         },
     ),
-    Architecture("unet_small", unet_small.UNetSmall, unet_small.reach(), align=16, heads=("score",)),
-    Architecture("fcn_small", fcn_small.FCNSmall, fcn_small.reach(), align=2, heads=(f"{fcn_small.LAST}.",)),
+    Architecture("unet_small", small.UNetSmall, small.unet_reach(), align=16, heads=("score",)),
+    Architecture("fcn_small", small.FCNSmall, small.fcn_reach(), align=2, heads=(f"{small.LAST}.",)),
 )  # fmt: skip
 ARCHITECTURES: Mapping[str, Architecture] = {each.name: each for each in _ALL}
 

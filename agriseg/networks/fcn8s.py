@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet18, resnet34, resnet50
 
-from agriseg.networks.first_conv import first_conv_for
+from agriseg.networks.network_input import first_conv_for
 from agriseg.networks.receptive_field import ReceptiveField
 
 Depth = Literal[18, 34, 50]

@@ -12,7 +12,7 @@ from torch import nn
 
 from agriseg.errors import ModelError
 from agriseg.networks import Architecture, without_downsampling
-from agriseg.networks.first_conv import RGB, expand_first_conv
+from agriseg.networks.network_input import RGB, expand_first_conv
 
 _CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's and timm's networks for whole pictures
 _COUNTER = "num_batches_tracked"  # not in weights that were saved before torch 0.4.1

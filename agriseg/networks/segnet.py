@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torchvision.models import vgg16_bn
 
-from agriseg.networks.first_conv import first_conv_for
+from agriseg.networks.network_input import first_conv_for
 from agriseg.networks.receptive_field import ReceptiveField
 
 _ENCODER = (2, 2, 3, 3, 3)  # convolutions before each pooling

@@ -1,8 +1,11 @@
-"""A small U-Net with residual blocks, for small objects on machines without a GPU.
+"""Small networks for machines without a GPU: a U-Net with residual blocks, and a plain FCN of a few layers.
 
 The U of Ronneberger et al. 2015, arXiv 1505.04597, with the sums in place of concatenation of LinkNet (Chaurasia and
 Culurciello 2017, arXiv 1707.03718) and the blocks of ResNet (He et al. 2016, arXiv 1512.03385). It decides at stride 2,
 where an FCN-8s decides at stride 8: a weed of 20 px is ten cells wide and not two.
+
+The plain one, for demonstrations and tests, is no paper's network: five convolutions with growing dilation, after Yu
+and Koltun 2016, "Multi-Scale Context Aggregation by Dilated Convolutions", arXiv 1511.07122.
 """
 
 from itertools import pairwise
@@ -14,6 +17,10 @@ from torch.nn import functional
 from agriseg.networks.receptive_field import ReceptiveField
 
 _WIDTHS = (32, 64, 128, 192)  # at strides 2, 4, 8, 16
+_FCN_WIDTH = 32
+_DILATIONS = (1, 2, 4, 8)
+LAST = 2 + 3 * len(_DILATIONS) + 1
+"""Place of the last convolution."""
 
 
 class UNetSmall(nn.Module):
@@ -49,7 +56,7 @@ class UNetSmall(nn.Module):
         return logits
 
 
-def reach() -> ReceptiveField:
+def unet_reach() -> ReceptiveField:
     """What one logit sees: the path through the coarsest stage, the widest."""
     reached = ReceptiveField().conv(3, stride=2).convs(2, 3)
     for _ in _WIDTHS[1:]:
@@ -76,3 +83,33 @@ def _conv(bands: int, width: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(bands, width, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
     )
+
+
+class FCNSmall(nn.Sequential):
+    """(N, C, h, w) float32 -> logits (N, K, h/2, w/2); h and w even."""
+
+    def __init__(self, bands: int, classes: int) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(bands, _FCN_WIDTH, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(_FCN_WIDTH),
+        ]
+        for dilation in _DILATIONS:
+            layers += [
+                nn.ReLU(),
+                nn.Conv2d(_FCN_WIDTH, _FCN_WIDTH, 3, padding=dilation, dilation=dilation, bias=False),
+                nn.BatchNorm2d(_FCN_WIDTH),
+            ]
+        super().__init__(*layers, nn.ReLU(), nn.Conv2d(_FCN_WIDTH, classes, 1))
+
+    @property
+    def last(self) -> nn.Module:
+        """The layer whose bias goes into the logits as it is."""
+        return self[LAST]
+
+
+def fcn_reach() -> ReceptiveField:
+    """What one logit sees."""
+    reached = ReceptiveField().conv(3, stride=2)
+    for dilation in _DILATIONS:
+        reached = reached.conv(3, dilation=dilation)
+    return reached

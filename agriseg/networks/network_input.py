@@ -1,0 +1,83 @@
+"""The input of a network: any number of bands, weights that were trained on other bands, means of n x n pixels.
+
+A network that sees means looks n times as far, for a square of n less work. Photographs and very fine orthomosaics have
+more pixels than what is to be told apart needs. The mean is taken inside the network, so that tiles, labels and maps
+stay on the raster's own pixels.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import nn
+
+from agriseg.networks.receptive_field import ReceptiveField
+
+RGB = ("red", "green", "blue")
+
+
+def first_conv_for(conv: nn.Conv2d, bands: int) -> nn.Conv2d:
+    """The same convolution with another number of input bands, with random weights (He et al. 2015, arXiv 1502.01852).
+
+    One that has the number already comes back itself.
+    """
+    if conv.in_channels == bands:
+        return conv
+    made = nn.Conv2d(bands, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)  # type: ignore[arg-type]
+    nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
+    return made
+
+
+def expand_first_conv(weight: torch.Tensor, bands: Sequence[str], given: Sequence[str] = RGB) -> torch.Tensor:
+    """Spread the kernels of a convolution over other bands.
+
+    A band that it was trained on keeps its own kernel; any other band starts from the mean of all.
+    All are multiplied by m / n, so that n bands of like variance excite the next layer as m did. For
+    the same bands in the same order the weights come back unchanged.
+
+    Args:
+        weight: (O, m, k, k), trained on the bands `given`.
+        bands: n roles.
+        given: m roles.
+
+    Returns:
+        (O, n, k, k), same dtype.
+    """
+    mean = weight.mean(dim=1)
+    kernels = [weight[:, list(given).index(role)] if role in given else mean for role in bands]
+    return torch.stack(kernels, dim=1) * (len(given) / len(bands))
+
+
+class DownsampledInput(nn.Module):
+    """(N, C, h, w) float32 -> the inner network's answers for (N, C, h/n, w/n)."""
+
+    def __init__(self, inner: nn.Module, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+        self.mean = nn.AvgPool2d(factor)
+        self.inner = inner
+
+    @property
+    def last(self) -> nn.Module | None:
+        """That of the inner network."""
+        return cast("nn.Module | None", getattr(self.inner, "last", None))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits; shapes as in the class."""
+        logits: torch.Tensor = self.inner(self.mean(x))
+        return logits
+
+
+def without_downsampling(network: nn.Module) -> nn.Module:
+    """The network itself, without the means before it: what weights from elsewhere fit, and what is trained."""
+    return network.inner if isinstance(network, DownsampledInput) else network
+
+
+def downsampling_factor(network: nn.Module) -> int:
+    """How many pixels a side it takes the mean of; 1 for a plain network."""
+    return network.factor if isinstance(network, DownsampledInput) else 1
+
+
+def downsampled_reach(inner: ReceptiveField, factor: int) -> ReceptiveField:
+    """What one logit sees when each pixel of the inner network is a mean of `factor` pixels a side."""
+    return ReceptiveField(inner.stride * factor, inner.left * factor, inner.right * factor + factor - 1, inner.whole)
