@@ -24,7 +24,7 @@ from agriseg.files import csv_text
 from agriseg.legend import Legend
 from agriseg.maps.clip import ClippedMap
 from agriseg.metrics import confusion
-from agriseg.raster.georeference import pixel_areas
+from agriseg.raster.georeference import Georeference
 
 LEGEND = Legend.from_names(("soil", "crop", "weed"))
 LAEA = "+proj=laea +lat_0=52 +lon_0=9.3 +ellps=WGS84"
@@ -56,7 +56,7 @@ def test_hectares_of_one_field_on_every_grid(tmp_path: Path, crs: str) -> None:
 
 def test_pixels_of_an_equal_area_grid_have_their_nominal_area() -> None:
     transform = rasterio.Affine(0.7, 0, 4_200_000, 0, -0.7, 3_100_000)
-    areas = pixel_areas(CRS.from_epsg(3035), transform, 5000, range(0, 100_000, 9_999))
+    areas = Georeference(CRS.from_epsg(3035), transform).pixel_areas(5000, range(0, 100_000, 9_999))
     np.testing.assert_allclose(areas, 0.49, rtol=1e-7)
 
 
@@ -67,7 +67,7 @@ def test_pixels_of_an_equal_area_grid_have_their_nominal_area() -> None:
 def test_areas_of_pixels_against_geodesic_polygons(crs: str, corner: tuple[float, float], pixel: float) -> None:
     """Karney's polygon areas (pyproj), pixel by pixel down a column."""
     transform = rasterio.Affine(pixel, 0, corner[0], 0, -pixel, corner[1])
-    areas = pixel_areas(CRS.from_user_input(crs), transform, 101, range(0, 1000, 111))
+    areas = Georeference(CRS.from_user_input(crs), transform).pixel_areas(101, range(0, 1000, 111))
     geodesy, back = Geod(ellps="WGS84"), Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
     for area, row in zip(areas, range(0, 1000, 111), strict=True):
         xs, ys = transform @ (np.array([50, 51, 51, 50]), np.array([row, row, row + 1, row + 1]))

@@ -24,7 +24,6 @@ from agriseg.analysis.polygonize import polygonize
 from agriseg.analysis.postprocess import clean
 from agriseg.errors import DataError, UsageError
 from agriseg.maps.reader import FinishedMap
-from agriseg.raster.georeference import pixel_areas
 
 NODATA = 255
 PIXEL = 0.01  # m2, UTM at 10 cm
@@ -118,8 +117,7 @@ def sure(mask: np.ndarray) -> np.ndarray:
 
 def check_map(folder: Path, mask: np.ndarray, rows: int, **where: Any) -> None:
     source = finished(folder, mask, sure(mask), **where)
-    place = source.georeference
-    areas = pixel_areas(place.crs, place.transform, source.width, range(source.height))
+    areas = source.georeference.pixel_areas(source.width, range(source.height))
     check_patches(Components.of(source, rows), mask, sure(mask), areas)
 
 
@@ -178,11 +176,10 @@ def check_outlines(found: outlining.Polygons, source: FinishedMap, mask: np.ndar
         own = burnt(found, source, [shape], [1])
         np.testing.assert_array_equal(own == 1, labels == number + 1)
     valid = mask != NODATA
-    place = source.georeference
-    areas = pixel_areas(place.crs, place.transform, source.width, range(source.height))
+    areas = source.georeference.pixel_areas(source.width, range(source.height))
     assert found.columns["area_m2"].sum() == pytest.approx(areas @ valid.sum(1), rel=1e-12)
     assert (found.columns["area_ha"] * 1e4).sum() == pytest.approx(areas @ valid.sum(1), rel=1e-12)
-    side = abs(place.transform.determinant)
+    side = abs(source.georeference.transform.determinant)
     np.testing.assert_allclose(shapely.area(found.shapes) / side, np.bincount(labels.ravel())[1:], rtol=1e-4)
 
 

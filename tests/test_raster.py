@@ -23,8 +23,9 @@ from agriseg import SegmentationModel, segment
 from agriseg.errors import AccessError, AgrisegError, DataError, InputMissing, UsageError
 from agriseg.figures.quicklook import image_quicklook
 from agriseg.grid import Window
-from agriseg.raster import gdal_env, georeference, safe_open
+from agriseg.raster import gdal_env, safe_open
 from agriseg.raster import pixel_sample as sample_module
+from agriseg.raster.georeference import Georeference
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.pixel_sample import take_sample
 from agriseg.raster.reader import Reader, Source
@@ -514,10 +515,10 @@ def test_overviews_change_nothing(tmp_path: Path, seed: int, oracle: Segmentatio
 
 def test_web_mercator_is_not_taken_for_metres() -> None:
     transform = rasterio.Affine(1, 0, 1_000_000, 0, -1, 6_800_000)  # about 52 degrees north
-    width, _ = georeference.gsd(CRS.from_epsg(3857), transform, 100, 100)
+    width, _ = Georeference(CRS.from_epsg(3857), transform).gsd(100, 100)
     latitude = np.degrees(2 * np.arctan(np.exp(6_800_000 / 6378137)) - np.pi / 2)
     assert width == pytest.approx(np.cos(np.radians(latitude)), rel=0.004)  # the sphere against the ellipsoid
-    area = georeference.pixel_areas(CRS.from_epsg(3857), transform, 100, range(1))[0]
+    area = Georeference(CRS.from_epsg(3857), transform).pixel_areas(100, range(1))[0]
     assert 1 / area == pytest.approx(2.64, abs=0.04)  # the 2.6 times that peers report too much
 
 
@@ -525,20 +526,20 @@ def test_a_degree_on_the_ellipsoid() -> None:
     """Lengths of a degree, from the table in Snyder 1987, appendix C (WGS 84 by its formulae)."""
     for latitude, north, east in ((0, 110_574.3, 111_319.5), (45, 111_131.8, 78_846.8), (60, 111_412.3, 55_800.2)):
         transform = rasterio.Affine(1e-4, 0, 10, 0, -1e-4, latitude + 0.5e-4)
-        along, down = georeference.gsd(CRS.from_epsg(4326), transform, 1, 1)
+        along, down = Georeference(CRS.from_epsg(4326), transform).gsd(1, 1)
         assert along * 1e4 == pytest.approx(east, rel=1e-5)
         assert down * 1e4 == pytest.approx(north, rel=1e-5)
 
 
 def test_utm_keeps_its_own_pixel_size() -> None:
-    assert georeference.gsd(CRS.from_epsg(32632), UTM["transform"], 100, 100) == (0.1, 0.1)
+    assert Georeference(CRS.from_epsg(32632), UTM["transform"]).gsd(100, 100) == (0.1, 0.1)
 
 
 def test_feet_and_local_metres() -> None:
     transform = rasterio.Affine(2, 0, 1_000_000, 0, -2, 200_000)
-    assert georeference.gsd(CRS.from_epsg(2263), transform, 10, 10)[0] == pytest.approx(2 * 1200 / 3937)
+    assert Georeference(CRS.from_epsg(2263), transform).gsd(10, 10)[0] == pytest.approx(2 * 1200 / 3937)
     local = CRS.from_wkt('LOCAL_CS["yard",UNIT["metre",1]]')
-    assert georeference.gsd(local, transform, 10, 10) == (2.0, 2.0)
+    assert Georeference(local, transform).gsd(10, 10) == (2.0, 2.0)
 
 
 def test_what_lies_not_on_earth_has_no_size() -> None:
@@ -546,14 +547,14 @@ def test_what_lies_not_on_earth_has_no_size() -> None:
         'GEOGCS["Mars 2000",DATUM["D_Mars_2000",SPHEROID["Mars_2000_IAU_IAG",3396190.0,169.89444722361179]],'
         'PRIMEM["Greenwich",0],UNIT["Decimal_Degree",0.0174532925199433]]'
     )
-    assert georeference.gsd(mars, rasterio.Affine(0.1, 0, 0, 0, -0.1, 0), 10, 10) is None
-    assert georeference.gsd(None, rasterio.Affine(0.1, 0, 0, 0, -0.1, 0), 10, 10) is None
+    assert Georeference(mars, rasterio.Affine(0.1, 0, 0, 0, -0.1, 0)).gsd(10, 10) is None
+    assert Georeference(None, rasterio.Affine(0.1, 0, 0, 0, -0.1, 0)).gsd(10, 10) is None
 
 
 def test_a_rotated_grid_has_the_area_of_the_straight_one() -> None:
     straight = rasterio.Affine(0.1, 0, 500_000, 0, -0.1, 5_400_000)
     turned = straight @ rasterio.Affine.rotation(30)
-    areas = [georeference.pixel_areas(CRS.from_epsg(32632), t, 10, range(3)) for t in (straight, turned)]
+    areas = [Georeference(CRS.from_epsg(32632), t).pixel_areas(10, range(3)) for t in (straight, turned)]
     np.testing.assert_allclose(areas[0], areas[1], rtol=1e-6)
     assert areas[0][0] == pytest.approx(0.01, rel=1e-3)
 

@@ -22,7 +22,6 @@ from agriseg.maps.reader import FinishedMap, MaskLayer, MaskSource
 from agriseg.maps.stem import LAYERS, Stem
 from agriseg.options.layers import LayerOptions
 from agriseg.raster.cog import Layer
-from agriseg.raster.georeference import gsd
 from agriseg.raster.pam import PAM
 from agriseg.raster.qml import category_names, qgis_style
 from agriseg.vectors.qml import categorized_style
@@ -133,8 +132,8 @@ def _agreement(run: FinishedMap, options: LayerOptions) -> tuple[ErrorMatrix | N
     values = (run.record.model.evaluation or {}).get("agreement")
     if values is None:
         return None, None
-    where, cleaned = run.georeference, bool(options.mmu or options.smooth)
-    if reason := other_making(run.record, gsd(where.crs, where.transform, run.width, run.height), cleaned=cleaned):
+    cleaned = bool(options.mmu or options.smooth)
+    if reason := other_making(run.record, run.georeference.gsd(run.width, run.height), cleaned=cleaned):
         return None, reason
     return ErrorMatrix.from_dict(values, len(run.legend)), None
 

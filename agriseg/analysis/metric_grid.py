@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import NODATA
 from agriseg.maps.reader import MaskSource
-from agriseg.raster.georeference import Georeference, gsd, pixel_sides
+from agriseg.raster.georeference import Georeference
 
 MAX_CELLS = 4_000_000
 """Cells of a grid: 64 MB for each pair of numbers that is kept of all."""
@@ -131,8 +131,8 @@ def metric_transform(source: MaskSource) -> rasterio.Affine:
         DataError: the ground is unknown, or the sides of a pixel are not at right angles there.
     """
     where, width, height = source.georeference, source.width, source.height
-    size = gsd(where.crs, where.transform, width, height)
-    sides = pixel_sides(where.crs, where.transform, np.array([(width - 1) / 2]), np.array([(height - 1) / 2]))
+    size = where.gsd(width, height)
+    sides = where.pixel_sides((width - 1) / 2, (height - 1) / 2)
     if size is None or sides is None:
         raise DataError(_NO_GROUND)
     one, other = sides[0]

@@ -24,7 +24,6 @@ from agriseg.analysis.components import Components, Ints
 from agriseg.analysis.outline_corners import DEPARTS, DOWN, corner_span, outline_corners
 from agriseg.errors import DataError, UsageError
 from agriseg.maps.reader import ROWS, MaskSource
-from agriseg.raster.georeference import gsd
 from agriseg.units import HECTARE
 
 MAX_POLYGONS = 500_000
@@ -105,12 +104,8 @@ def _check(source: MaskSource, polygons: int, simplify_m: float) -> None:
             f"{polygons:,} polygons to simplify, expected at most {MAX_SIMPLIFIED:,}; drop the small ones with --mmu, "
             "or do not simplify"
         )
-    if simplify_m and _gsd(source) is None:
+    if simplify_m and source.georeference.gsd(source.width, source.height) is None:
         raise DataError(f"polygons cannot be simplified by {simplify_m} m, the map's ground is unknown; leave it out")
-
-
-def _gsd(source: MaskSource) -> tuple[float, float] | None:
-    return gsd(source.georeference.crs, source.georeference.transform, source.width, source.height)
 
 
 def _columns(source: MaskSource, patches: Components) -> dict[str, NDArray[Any]]:
@@ -200,7 +195,7 @@ def _graph(onward: NDArray[np.int32]) -> csr_array:
 
 def _simplified(rings: _Rings, source: MaskSource, tolerance_m: float) -> NDArray[np.object_]:
     """Polygons in the CRS with fewer corners, borders still shared."""
-    scale, where = np.array(_gsd(source)), source.georeference.transform
+    scale, where = np.array(source.georeference.gsd(source.width, source.height)), source.georeference.transform
     noded = _noded(rings, source)
     shapes = shapely.coverage_simplify(noded.polygons(noded.points * scale), tolerance_m)
     return np.asarray(shapely.transform(shapes, lambda xy: np.stack(where @ (xy / scale).T, axis=1)), object)

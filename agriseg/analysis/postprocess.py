@@ -16,7 +16,6 @@ from agriseg.analysis.components import Components, run_blocks
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import NODATA
 from agriseg.maps.reader import ROWS, MapStrip, MaskSource, SameGrid
-from agriseg.raster.georeference import gsd
 from agriseg.storage.base import FolderStorage
 from agriseg.storage.blocks import BlockLayer, BlockStore
 
@@ -144,8 +143,7 @@ def _box_sum(values: NDArray[np.bool_] | NDArray[np.int16], reach: int) -> NDArr
 
 def _without_small(smooth: MaskSource, store: BlockStore, mmu_m2: float, rows: int) -> tuple[str, ...]:
     """Write the layer `large`, nodata in small patches, and from it the layer `clean`; returns warnings."""
-    where = smooth.georeference
-    scale = gsd(where.crs, where.transform, smooth.width, smooth.height)
+    scale = smooth.georeference.gsd(smooth.width, smooth.height)
     patches = Components.of(smooth, rows)
     if scale is None or patches.square_metres is None:
         raise DataError(f"a minimum mapping unit of {mmu_m2} m2, but the map's ground is unknown; leave out --mmu")

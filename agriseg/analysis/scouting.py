@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.crs import CRS
-from rasterio.errors import CRSError
-from rasterio.warp import transform as warp
 
 from agriseg.analysis.layer import LayerContext, LayerResult, StyledFeatures, column
 from agriseg.analysis.metric_grid import metric_transform
@@ -18,7 +15,7 @@ from agriseg.analysis.polygonize import Polygons
 from agriseg.analysis.record import LayersRecord
 from agriseg.errors import DataError, UsageError
 from agriseg.maps.reader import MaskSource
-from agriseg.raster.gdal_env import GDAL_ERRORS
+from agriseg.raster.georeference import Georeference
 from agriseg.units import HECTARE
 from agriseg.vectors.features import LONLAT, Features, moved
 from agriseg.vectors.qml import points_style
@@ -173,7 +170,7 @@ def _points(
     """Patches with the places (P, 2) in them, metres in the plane of the map's middle."""
     columns = polygons.columns
     x, y = source.georeference.transform @ (~metric_transform(source) @ spots.T)
-    lon, lat = _lonlat(source.georeference.crs, x, y)
+    lon, lat = _lonlat(source.georeference, x, y)
     return tuple(
         ScoutPoint(
             number, str(columns["class_name"][patch]), float(columns["area_m2"][patch]),
@@ -208,17 +205,14 @@ def _widest_place(shape: shapely.Geometry) -> NDArray[np.float64]:
     return np.asarray(shapely.get_coordinates(shapely.maximum_inscribed_circle(shape))[0])
 
 
-def _lonlat(crs: CRS, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _lonlat(where: Georeference, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """(2, N) degrees."""
-    try:
-        lonlat = np.round(warp(crs, "OGC:CRS84", x, y), _DECIMALS)
-    except (CRSError, *GDAL_ERRORS) as error:
-        raise DataError(
-            "the map's CRS is not tied to the Earth, so scouting points have no longitude and latitude"
-        ) from error
+    lonlat = where.lonlat(x, y)
+    if lonlat is None:
+        raise DataError("the map's CRS is not tied to the Earth, so scouting points have no longitude and latitude")
     if not np.isfinite(lonlat).all():
         raise DataError("scout points have no longitude and latitude in the map's CRS; is it the right one?")
-    return np.asarray(lonlat)
+    return lonlat.round(_DECIMALS)
 
 
 def _area(square_metres: float) -> str:

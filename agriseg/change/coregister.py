@@ -19,7 +19,7 @@ from scipy.ndimage import binary_erosion, gaussian_gradient_magnitude
 from agriseg.change.regrid import RegriddedGray
 from agriseg.errors import DataError
 from agriseg.grid import Window
-from agriseg.raster.georeference import Georeference, pixel_sides
+from agriseg.raster.georeference import Georeference
 from agriseg.raster.reader import Source
 
 LEAST_SIDE = 128
@@ -199,8 +199,7 @@ def _agreeing(shifts: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _on_the_ground(grid: Georeference, window: Window, rows: float, cols: float) -> tuple[float | None, float | None]:
     """Metres east and north."""
-    middle = np.array([window.col_off + window.width / 2]), np.array([window.row_off + window.height / 2])
-    sides = pixel_sides(grid.crs, grid.transform, *middle)
+    sides = grid.pixel_sides(window.col_off + window.width / 2, window.row_off + window.height / 2)
     if sides is None:
         return None, None
     east, north = np.array([cols, rows]) @ sides[0]

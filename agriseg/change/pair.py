@@ -11,7 +11,7 @@ from agriseg.errors import DataError, InputMissing, UsageError
 from agriseg.files import file_hash
 from agriseg.grid import Window
 from agriseg.maps.reader import FinishedMap, find_records
-from agriseg.raster.georeference import Georeference, gsd
+from agriseg.raster.georeference import Georeference
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.valid_mask import ValidityRule
@@ -144,9 +144,7 @@ def _apart(one: Georeference, two: Georeference) -> str:
 def comparability_warnings(before: FinishedMap, after: FinishedMap) -> list[str]:
     """Differences between the two maps that may look like change."""
     warnings = []
-    scales = [
-        gsd(each.georeference.crs, each.georeference.transform, each.width, each.height) for each in (before, after)
-    ]
+    scales = [each.georeference.gsd(each.width, each.height) for each in (before, after)]
     if scales[0] and scales[1]:
         sides = [math.sqrt(scale[0] * scale[1]) for scale in scales if scale]
         if max(sides) > _GSD_RATIO * min(sides):

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agriseg.raster.georeference import Georeference, pixel_areas
+from agriseg.raster.georeference import Georeference
 from agriseg.units import HECTARE
 
 
 def hectares(where: Georeference, width: int, height: int) -> float | None:
     """Hectares under a raster of `width` x `height` pixels; None where the ground is unknown."""
-    areas = pixel_areas(where.crs, where.transform, width, range(height))
+    areas = where.pixel_areas(width, range(height))
     return None if areas is None else float(areas.sum() * width / HECTARE)
 
 
@@ -37,7 +37,7 @@ class Area:
             row_off: first row, in the map.
             class_pixels: (h, K) pixels of each class in each row.
         """
-        areas = pixel_areas(where.crs, where.transform, width, range(row_off, row_off + len(class_pixels)))
+        areas = where.pixel_areas(width, range(row_off, row_off + len(class_pixels)))
         return cls(class_pixels.sum(0), None if areas is None else areas @ class_pixels)
 
     def __add__(self, other: "Area") -> "Area":

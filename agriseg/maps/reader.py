@@ -13,7 +13,7 @@ from agriseg.errors import DataError, InputMissing
 from agriseg.legend import NODATA, Legend
 from agriseg.maps.record import RECORD, RunRecord
 from agriseg.raster.gdal_env import gdal_calls
-from agriseg.raster.georeference import Georeference, pixel_areas
+from agriseg.raster.georeference import Georeference
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.safe_open import open_raster
 from agriseg.run_layers import CLASSES, CONFIDENCE
@@ -153,7 +153,7 @@ class FinishedMap:
 
     def areas(self, rows: range) -> NDArray[np.float64] | None:
         """Square metres of one pixel of each of these rows; None where the ground is unknown."""
-        return pixel_areas(self.georeference.crs, self.georeference.transform, self.width, rows)
+        return self.georeference.pixel_areas(self.width, rows)
 
     def _strip(
         self, mask: rasterio.DatasetReader, confidence: rasterio.DatasetReader, start: int, stop: int

@@ -11,7 +11,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from agriseg.errors import DataError
 from agriseg.raster.gdal_env import BLOCK_CACHE_BYTES, gdal_calls
-from agriseg.raster.georeference import Georeference, gsd
+from agriseg.raster.georeference import Georeference
 from agriseg.raster.identity import FileStamp, raster_files
 from agriseg.raster.safe_open import check_regular, open_raster
 from agriseg.raster.tags import orientation
@@ -130,7 +130,7 @@ class RasterInfo:
     @cached_property
     def gsd(self) -> tuple[float, float] | None:
         """Metres per pixel along a row and along a column; None where unknown."""
-        return gsd(self.georeference.crs, self.georeference.transform, self.width, self.height)
+        return self.georeference.gsd(self.width, self.height)
 
 
 def _one_dtype(path: Path, dataset: rasterio.DatasetReader) -> str:

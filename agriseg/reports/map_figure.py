@@ -15,15 +15,12 @@ import rasterio
 import shapely
 from numpy.typing import NDArray
 from PIL import Image
-from rasterio.crs import CRS
-from rasterio.errors import CRSError
 from rasterio.warp import transform as warp
 
 from agriseg.figures.quicklook import overview
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL, NODATA, LegendClass
 from agriseg.maps.reader import FinishedMap
-from agriseg.raster.gdal_env import GDAL_ERRORS
-from agriseg.raster.georeference import gsd, pixel_sides
+from agriseg.raster.georeference import Georeference
 from agriseg.reports.patterns import TILE, line_colour, pattern
 from agriseg.vectors.features import moved
 
@@ -127,7 +124,7 @@ class MapPicture:
                 ClassPicture(entry, *(_uri(data, "png") for data in (area, lines, _swatch(entry))))
                 for entry, area, lines in zip(present, drawn[1::2], drawn[2::2], strict=True)
             ),
-            _uri(drawn[0], "png"), _position(run), _gsd(run), _north(run),
+            _uri(drawn[0], "png"), _position(run), run.georeference.gsd(run.width, run.height), _north(run),
         )  # fmt: skip
 
     @property
@@ -205,16 +202,10 @@ def _uri(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{b64encode(data).decode()}"
 
 
-def _gsd(run: FinishedMap) -> tuple[float, float] | None:
-    return gsd(run.georeference.crs, run.georeference.transform, run.width, run.height)
-
-
 def _north(run: FinishedMap) -> float | None:
     """Where north is in the middle of the map."""
-    where = run.georeference
-    middle = np.array([(run.width - 1) / 2]), np.array([(run.height - 1) / 2])
-    sides = pixel_sides(where.crs, where.transform, *middle)
-    if where.crs is None or sides is None:
+    sides = run.georeference.pixel_sides((run.width - 1) / 2, (run.height - 1) / 2)
+    if sides is None:
         return None
     (along_row, along_column) = sides[0]
     across, down = np.linalg.solve(np.stack([along_row, along_column], axis=1), [0.0, 1.0])
@@ -227,22 +218,22 @@ def _position(run: FinishedMap) -> GroundPosition:
     if where.crs is None:
         return GroundPosition(transform, None)
     name = ":".join(where.crs.to_authority() or ()) or where.crs.to_wkt().split('"')[1]
-    nodes = _nodes(where.crs, where.transform, run.width, run.height)
+    nodes = _nodes(where, run.width, run.height)
     if nodes is None:
         return GroundPosition(transform, name)
     lon, lat = (tuple(map(tuple, axis)) for axis in nodes.round(9).tolist())
     return GroundPosition(transform, name, lon, lat)
 
 
-def _nodes(crs: CRS, transform: rasterio.Affine, width: int, height: int) -> NDArray[np.float64] | None:
+def _nodes(where: Georeference, width: int, height: int) -> NDArray[np.float64] | None:
     """(2, n, n) degrees at the nodes of a square grid; None where the CRS cannot be transformed to them.
 
     As few nodes as give the position of each pixel to half a pixel by bilinear interpolation.
     """
     for count in _NODES:
         fine = np.linspace(0, 1, 2 * count - 1)
-        lonlat = _lonlat(crs, transform, fine * width, fine * height)
-        if lonlat is None:
+        lonlat = where.lonlat(*(where.transform @ np.meshgrid(fine * width, fine * height)))
+        if lonlat is None or not np.isfinite(lonlat).all():
             return None
         nodes = lonlat[:, ::2, ::2]
         even = np.array([np.cos(np.radians(lonlat[1].mean())), 1.0])[:, None, None]  # degrees of one length
@@ -260,15 +251,3 @@ def _bilinear_error(fine: NDArray[np.float64], nodes: NDArray[np.float64]) -> fl
     both = np.repeat(across, 2, axis=1)[:, :-1]
     both[:, 1::2] = (across[:, :-1] + across[:, 1:]) / 2
     return float(np.hypot(*(fine - both)).max())
-
-
-def _lonlat(
-    crs: CRS, transform: rasterio.Affine, cols: NDArray[np.float64], rows: NDArray[np.float64]
-) -> NDArray[np.float64] | None:
-    """(2, rows, cols) degrees, OGC:CRS84; None where the CRS has no way to them."""
-    x, y = transform @ (np.broadcast_to(cols, (len(rows), len(cols))), rows[:, None])
-    try:
-        lonlat = np.array(warp(crs, "OGC:CRS84", x.ravel().tolist(), np.broadcast_to(y, x.shape).ravel().tolist()))
-    except (CRSError, *GDAL_ERRORS):  # not tied to the Earth
-        return None
-    return lonlat.reshape(2, *x.shape) if np.isfinite(lonlat).all() else None
