@@ -25,7 +25,7 @@ from agriseg.labels.label_set import LabelOptions
 from agriseg.labels.raster import LabelRaster
 from agriseg.labels.rasterize import reproject_labels
 from agriseg.mapping.compatibility import check_compatibility
-from agriseg.mapping.verdict import distance
+from agriseg.mapping.verdict import training_facts
 from agriseg.options.run import RunOptions
 from agriseg.options.verdict import VerdictLimits
 from agriseg.raster.band_roles import find_bands, misnamed, role_name
@@ -33,6 +33,7 @@ from agriseg.raster.header import RasterInfo
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.training.run import TrainOptions, train
+from agriseg.verdict import distance
 
 ROLES = ["blue", "green", "red", "red_edge", "nir"]
 SIDE = 192
@@ -312,7 +313,7 @@ def reading(folder: Path, stored: np.ndarray, model: SegmentationModel) -> float
         top = float(str(error).split("numbers up to ")[1].split(" ")[0])
         np.testing.assert_allclose(top, stored.max(), rtol=1e-5)  # a number that the raster holds
         return None
-    return distance(model, contract.sample.mean)
+    return distance(training_facts(model), contract.sample.mean)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -339,7 +340,7 @@ def test_a_model_reads_numbers_of_its_own_unit_and_no_others(tmp_path: Path, ora
                     continue
                 wrong = np.round(share * factor, 5 if other.startswith("f") else 0).astype(other)
                 far = reading(tmp_path, wrong, model)
-                assert far is None or far > VerdictLimits().distance[0], (own, scale, other, far)
+                assert far is None or far > VerdictLimits().all["distance"][0], (own, scale, other, far)
 
 
 def test_saturated_pixels_and_full_range_do_not_matter(tmp_path: Path, oracle: Any) -> None:
@@ -385,7 +386,7 @@ def test_training_says_what_looks_like_no_data_and_leaves_it_out_when_told(tmp_p
     assert any(f"add --nodata {value}" in text for text in check_compatibility(info, model, RunOptions()).empty[1:])
     alike = check_compatibility(info, model, RunOptions(nodata=value))
     assert not alike.empty
-    assert (distance(model, alike.sample.mean) or 0) < 0.3
+    assert (distance(training_facts(model), alike.sample.mean) or 0) < 0.3
 
 
 def test_training_is_told_which_band_marks_what_is_valid(tmp_path: Path) -> None:

@@ -34,9 +34,9 @@ from agriseg.cli import cli
 from agriseg.demo.reference_models import random_network
 from agriseg.errors import ModelError, StorageError, UsageError
 from agriseg.maps.record import PixelTotals
-from agriseg.maps.verdict import Reason, Verdict
 from agriseg.options.layers import LayerOptions
 from agriseg.options.request import MappingRequest
+from agriseg.verdict import Reason, Verdict
 
 Batch = Callable[..., Ended]
 
@@ -435,7 +435,7 @@ def test_a_red_map_is_kept_out_of_the_published_folder(mapped: Farm, model_file:
     for _ in range(2):
         done = batch(mapped.flights, "-o", out, "-m", model_file, *TILES, *flags)
         assert done.code == 3, done.err
-        assert done.err.count("red: the network doubts") == 3
+        assert done.err.count("% of the pixels have a low confidence") == 3
         assert all((row["code"], row["verdict"]["colour"]) == (3, "red") for row in mapped.rows.values())
         assert all(name.startswith("quarantine/") for row in mapped.rows.values() for name in row["files"])
         assert not list(out.glob("20*/*.*"))

@@ -363,7 +363,7 @@ def test_run_keeps_a_red_map_out_of_the_folder(call: Any, field: Path, model_fil
     asked = ["run", field, *flags, "--fail-on", "red"]
     code, out, err = call(*asked)
     assert (code, err.count("agriseg: failed: ")) == (3, 1), err
-    assert "red: the network doubts" in err
+    assert "% of the pixels have a low confidence" in err
     assert not [path for path in (tmp_path / "maps").iterdir() if path.is_file()]
     made = {path.name for path in (tmp_path / "maps" / "quarantine").iterdir()}
     assert {"field_classes.tif", "field_run.json", "field_report.html"} <= made

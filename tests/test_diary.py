@@ -11,7 +11,7 @@ import pytest
 from agriseg import files
 from agriseg.batch.state_db import BatchRow
 from agriseg.batch.summary import BatchLog
-from agriseg.maps.verdict import Verdict
+from agriseg.verdict import Verdict
 
 
 def a_row(name: str, status: str, rng: np.random.Generator) -> BatchRow:

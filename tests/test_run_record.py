@@ -64,7 +64,7 @@ def test_everything_else_counts(planned: RunIdentity) -> None:
         for change in (
             {"model": "other"}, {"threads": 7}, {"versions": {**planned.versions, "torch": "0"}}, {"input": ("a", "1")},
             {"policy": PublishPolicy()}, {"policy": PublishPolicy(fail_on=("red",))},
-            {"policy": PublishPolicy(VerdictLimits(doubtful=(0.2, 0.3)))},
+            {"policy": PublishPolicy(VerdictLimits({"doubtful": (0.2, 0.3)}))},
             *({"parameters": replace(planned.parameters, **{name: 77})} for name in ("tile_px", "batch", "device")),
         )
     ]  # fmt: skip

@@ -18,7 +18,6 @@ from agriseg.export.exports import write_exports
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import run
-from agriseg.mapping.verdict import COLOURS
 from agriseg.mapping.verify import verify
 from agriseg.maps.index_maps import write_indices
 from agriseg.maps.stem import Stem
@@ -26,6 +25,7 @@ from agriseg.options.exports import ExportOptions
 from agriseg.options.layers import FORMATS, LayerOptions
 from agriseg.options.run import RunOptions
 from agriseg.options.verdict import PublishPolicy, VerdictLimits
+from agriseg.verdict import COLOURS
 
 ALL = {"affected": "bright", "mmu": "0.3m2", "zones": 2, "formats": FORMATS, "cell": "1m"}
 MINE = {"field_notes.txt": "a", "field_2_severity.tif": "b", "field_classes_old.qml": "c", "other_layers.json": "{}"}

@@ -1,6 +1,9 @@
 """Verdicts: green for what the model knows, amber or red for what it does not, each for its own reason."""
 
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +12,17 @@ import numpy as np
 import pytest
 from conftest import DATA, blocks, write_raster
 
+import agriseg
 from agriseg import RunReport, SegmentationModel, load_model, segment
 from agriseg.cli.common.options import bundled_model
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.mapping.prepare import prepare
-from agriseg.mapping.verdict import distance
+from agriseg.mapping.verdict import training_facts
 from agriseg.maps.record import RunRecord
-from agriseg.maps.verdict import Verdict
 from agriseg.options.run import RunOptions
 from agriseg.options.verdict import NOT_JUDGED, VerdictLimits
 from agriseg.raster import pixel_sample
+from agriseg.verdict import Verdict, distance
 
 FIELD = Path(__file__).parents[1] / "examples" / "polygon_field" / "field.tif"
 
@@ -57,9 +61,9 @@ def changed(pixels: np.ndarray, kind: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("kind", "colour", "says"),
     [
-        ("swapped", "red", "bands in another order"), ("dark", "red", "other light"), ("holed", "amber", "are no data"),
-        ("coarse", "red", "3.00 times as coarse"), ("unknown", "amber", "ground resolution is unknown"),
-        ("doubted", "red", "the network doubts"),
+        ("swapped", "red", "bands in another order"), ("dark", "red", "other light"), ("holed", "amber", "has no data"),
+        ("coarse", "red", "3.00 times as large"), ("unknown", "amber", "GSD of the image is unknown"),
+        ("doubted", "red", "have a low confidence"),
     ],
 )  # fmt: skip
 def test_what_it_does_not_know(
@@ -94,9 +98,9 @@ def test_the_distance_is_that_of_mahalanobis(small: SegmentationModel) -> None:
     shift = np.array([0.5, -0.2, 0.1])
     colour = (sample.mean(1) + shift * sample.std(1)) / small.scale
     expected = np.sqrt(shift @ np.linalg.inv(covariance) @ shift)
-    assert distance(model, tuple(colour)) == pytest.approx(expected, rel=1e-6)
-    assert distance(model, None) is None
-    assert distance(small, tuple(colour)) is None
+    assert distance(training_facts(model), tuple(colour)) == pytest.approx(expected, rel=1e-6)
+    assert distance(training_facts(model), None) is None
+    assert distance(training_facts(small), tuple(colour)) is None
 
 
 @pytest.mark.parametrize(
@@ -171,11 +175,13 @@ def test_numbers_of_another_scale_are_never_green(
 @pytest.mark.parametrize("told", [[[1, 2]], "many", [[0.0] * 3] * 3 + [[1.0] * 3]])
 def test_a_card_that_tells_nonsense(small: SegmentationModel, told: Any) -> None:
     with pytest.raises(ModelError, match="correlation must be 3 x 3 numbers"):
-        distance(replace(small, about={"correlation": told}), (1.0, 2.0, 3.0))
+        distance(training_facts(replace(small, about={"correlation": told})), (1.0, 2.0, 3.0))
 
 
 def test_limits_as_people_write_them() -> None:
-    assert VerdictLimits.of(["distance=1:3", "doubtful=5%:20%"]) == VerdictLimits(distance=(1, 3), doubtful=(0.05, 0.2))
+    assert VerdictLimits.of(["distance=1:3", "doubtful=5%:20%"]) == VerdictLimits(
+        {"distance": (1, 3), "doubtful": (0.05, 0.2)}
+    )
     for text in ("distance", "distance=3", "colour=1:2", "distance=a:b"):
         with pytest.raises(UsageError):
             VerdictLimits.of([text])
@@ -196,12 +202,12 @@ def test_limits_that_cannot_be_exceeded_are_refused(text: str) -> None:
         VerdictLimits.of([text])
     if "%" not in text:
         with pytest.raises(UsageError, match="limit"):
-            VerdictLimits(**{name: tuple(float(number) for number in numbers.split(":"))})
+            VerdictLimits({name: tuple(float(number) for number in numbers.split(":"))})
 
 
 def test_a_share_of_which_all_is_allowed_is_not_judged() -> None:
-    assert VerdictLimits.of(["doubtful=100%:101%"]).doubtful == NOT_JUDGED
-    assert VerdictLimits.of(["nodata=100%:100%"]).nodata == NOT_JUDGED
+    assert VerdictLimits.of(["doubtful=100%:101%"]).all["doubtful"] == NOT_JUDGED
+    assert VerdictLimits.of(["nodata=100%:100%"]).all["nodata"] == NOT_JUDGED
     for text in ("doubtful=100%:50%", "distance=1:inf", "doubtful=101%:102%", "doubtful=1:1"):
         with pytest.raises(UsageError):
             VerdictLimits.of([text])
@@ -236,3 +242,39 @@ def test_the_verdict_is_the_same_after_a_stop(tmp_path: Path, small: Segmentatio
     assert again.verdict == straight.verdict
     assert 0 < again.verdict.doubtful < 1
     assert json.dumps(asdict(again.verdict))
+
+
+NEW = """    bright: float | None = _criterion(
+        (0.5, 0.9), _SHARE, lambda known: max(known.sample_mean or (0.0,)) / 255,
+        "the image is bright: {value:.1%} of white (limits {amber:.1%}, {red:.1%})",
+    )
+"""
+SENTENCE = "the image is bright: {value:.1%} of white (limits {amber:.1%}, {red:.1%})"
+
+
+@pytest.mark.parametrize(("lang", "says"), [("en", "The image is bright: "), ("zh", "影像很亮 ")])
+def test_a_new_criterion_is_one_field_and_its_chinese(tmp_path: Path, lang: str, says: str) -> None:
+    """In a copy of the package; the flag, the help, the record, what is printed, and the report follow from it."""
+    shutil.copytree(Path(agriseg.__file__).parent, tmp_path / "agriseg", ignore=shutil.ignore_patterns("__pycache__"))
+    table, words = tmp_path / "agriseg" / "verdict.py", tmp_path / "agriseg" / "data" / "words.zh.json"
+    before, mark, after = table.read_text().partition("\n\nCRITERIA")
+    table.write_text(f"{before.rstrip()}\n{NEW}\n{mark}{after}")
+    words.write_text(json.dumps(json.loads(words.read_text()) | {SENTENCE: "影像很亮 {value:.1%}"}))
+
+    def call(*command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "agriseg", *command], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "bright=50%:90%" in " ".join(call("run", "--help").split())
+    (tmp_path / "agriseg.toml").write_text('[run]\nlimits = ["bright=1%:2%"]\n')
+    write_raster(tmp_path / "a.tif", blocks(40, 50, low=40))
+    printed = call("run", "a.tif", "-o", "out", "-q", "--lang", lang)
+    verdict = json.loads((tmp_path / "out" / "a_run.json").read_text())["verdict"]
+    assert verdict["bright"] > 0.1
+    assert {"what": "bright", "value": verdict["bright"], "amber": 0.01, "red": 0.02} in verdict["causes"]
+    assert "verdict: red" in printed
+    assert any("the image is bright: " in reason and reason in printed for reason in verdict["reasons"])
+    assert says in (tmp_path / "out" / "a_report.html").read_text()

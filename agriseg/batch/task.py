@@ -6,8 +6,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from agriseg.maps.record import PixelTotals
-from agriseg.maps.verdict import Verdict
 from agriseg.options.request import MappingRequest
+from agriseg.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,11 @@ from agriseg.maps.record import (
     options_json,
 )
 from agriseg.maps.run_identity import RunIdentity, versions
-from agriseg.maps.verdict import Verdict
 from agriseg.options.verdict import PublishPolicy
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity
 from agriseg.vectors.identity import content_hashes
+from agriseg.verdict import Verdict
 
 
 def describe_raster(info: RasterInfo) -> RasterRecord:

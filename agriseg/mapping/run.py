@@ -18,16 +18,16 @@ from agriseg.mapping.outputs import ALONE, Outputs
 from agriseg.mapping.prepare import MappingJob, with_less_memory
 from agriseg.mapping.products import write_products
 from agriseg.mapping.record import RunOutcome, describe_run, identity_of
-from agriseg.mapping.verdict import assess
+from agriseg.mapping.verdict import verdict_input
 from agriseg.mapping.working_folder import WorkingFolder
 from agriseg.maps.publish import PublishedFiles
 from agriseg.maps.record import ClassCount, PixelTotals, RunRecord, RunSeconds
 from agriseg.maps.stem import Stem
-from agriseg.maps.verdict import Verdict
 from agriseg.options.verdict import PublishPolicy
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity
 from agriseg.storage.base import FolderStorage, Storage, storage_at
+from agriseg.verdict import Verdict, assess
 
 Progress = Callable[[int, int], None]
 _ANY_MAP = PublishPolicy()
@@ -156,11 +156,11 @@ def _run(
         release_heap()
         mapped = time.monotonic()
         pixels = counts.pixels(plan.roi.width * plan.roi.height)
-        verdict = assess(prepared, pixels, counts.doubtful, standard.limits)
-        home, outputs = outputs, _place(outputs, standard, verdict)
         products = write_products(
             prepared, working.archive.store, working.folder, pixels, pictures=outputs.with_pictures
         )
+        verdict = assess(verdict_input(prepared, counts, pixels, products.seam_ratio), standard.limits.all)
+        home, outputs = outputs, _place(outputs, standard, verdict)
         if outputs.overwrite:
             _drop_older(prepared.info.path, outputs, home.places(standard))
         working.publishing()

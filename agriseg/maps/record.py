@@ -9,9 +9,9 @@ from typing import Any
 from agriseg import files
 from agriseg.errors import DataError
 from agriseg.json_text import from_json, json_document, nodata_value
-from agriseg.maps.verdict import Verdict
 from agriseg.options.run import RunOptions
 from agriseg.raster.identity import InputFile, InputIdentity
+from agriseg.verdict import Verdict
 
 RECORD = "_run.json"
 """End of the name of a run's record."""

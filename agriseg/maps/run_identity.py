@@ -77,7 +77,7 @@ class RunIdentity:
             "input": self.input,
             "network": self.network and asdict(self.network),
             "parameters": self._parameters,
-            "policy": self.policy and [asdict(self.policy.limits), self.policy.fail_on],
+            "policy": self.policy and [self.policy.limits.all, self.policy.fail_on],
         }
         return hashlib.sha256(json_line(values, sort_keys=True).encode()).hexdigest()
 

@@ -1,56 +1,48 @@
 """The limits of the verdict on a map, and which maps may be published."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
 from agriseg import units
 from agriseg.errors import UsageError
 from agriseg.options.table import option
+from agriseg.verdict import CRITERIA, AmberRed, Criterion
 
-AmberRed = tuple[float, float]
-
-_RANGES: Mapping[str, tuple[float, float]] = {
-    "distance": (0.0, inf), "gsd_ratio": (1.0, inf), "doubtful": (0.0, 1.0), "nodata": (0.0, 1.0), "failed": (0.0, 1.0)
-}  # fmt: skip
-"""Least and greatest value of each measure that has limits."""
 NOT_JUDGED = (1.0, 1.0)
 """Limits of a share that is not judged."""
 
 
 @dataclass(frozen=True)
 class VerdictLimits:
-    """Above its first limit a measure makes a map amber, above the second red; docs/verdicts.md explains them.
+    """The limits for amber and red that the user sets, by criterion; docs/verdicts.md explains them.
 
     A share with the limits `NOT_JUDGED` is not judged; `of` accepts `100%` and more for them.
 
-    Args:
-        distance: of the raster's mean colour from that of the training pixels, in standard deviations.
-        gsd_ratio: of the ground sample distance of the network's input to the model's, or its inverse; 1 or more.
-        doubtful: share of pixels with a confidence below 0.7.
-        nodata: share of pixels without data.
-        failed: share of pixels that could not be read.
+    Raises:
+        UsageError: a limit can never be exceeded.
     """
 
-    distance: AmberRed = (2.0, 5.0)
-    gsd_ratio: AmberRed = (1.25, 2.0)
-    doubtful: AmberRed = (0.1, 0.3)
-    nodata: AmberRed = (0.95, 0.999)
-    failed: AmberRed = (0.0, 0.01)
+    chosen: Mapping[str, AmberRed] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _RANGES.items():
-            amber, red = getattr(self, name)
-            if most == 1 and (amber, red) == NOT_JUDGED:
+        for name, (amber, red) in self.chosen.items():
+            criterion, (least, most) = CRITERIA[name], CRITERIA[name].span
+            if criterion.is_share and (amber, red) == NOT_JUDGED:
                 continue
             if not least <= amber <= red < most:  # nor is NaN
                 such = f"from {least:g} to below {most:g}" if most < inf else f"{least:g} or more"
-                percent = "; 10 % is written 10% or 0.1, and 100%:100% judges nothing" if most == 1 else ""
+                percent = "; 10 % is written 10% or 0.1, and 100%:100% judges nothing" if criterion.is_share else ""
                 raise UsageError(
                     f"limit {name}={amber:g}:{red:g}, expected amber and then red, which is no less, {such}{percent}; "
                     "a limit that nothing can exceed would check nothing"
                 )
+
+    @property
+    def all(self) -> dict[str, AmberRed]:
+        """The limits of all criteria."""
+        return {name: self.chosen.get(name, criterion.limits) for name, criterion in CRITERIA.items()}
 
     @classmethod
     def of(cls, texts: "Iterable[str] | VerdictLimits") -> "VerdictLimits":
@@ -65,8 +57,8 @@ class VerdictLimits:
         for text in texts:
             name, _, numbers = text.partition("=")
             amber, _, red = numbers.partition(":")
-            if name not in _RANGES or name in limits or not red:
-                known = ", ".join(_RANGES)
+            if name not in CRITERIA or name in limits or not red:
+                known = ", ".join(CRITERIA)
                 raise UsageError(
                     f"limit {text!r}, expected NAME=AMBER:RED, each name once, of {known}, such as distance=2:5"
                 )
@@ -77,7 +69,13 @@ class VerdictLimits:
                 raise UsageError(
                     f"limit {text!r}: 1 is 100 %, and 1 % is written 1%; say {name}=100%:100% to judge nothing"
                 )
-        return cls(**limits)
+        return cls(limits)
+
+
+def _written(name: str, criterion: Criterion) -> str:
+    """The default limits of a criterion as a user would write them."""
+    amber, red = (f"{100 * limit:g}%" if criterion.is_share else f"{limit:g}" for limit in criterion.limits)
+    return f"{name}={amber}:{red}"
 
 
 _FAIL_ON: Mapping[str, tuple[str, ...]] = {"never": (), "red": ("red",), "amber": ("amber", "red")}
@@ -99,7 +97,7 @@ class PublishPolicy:
     """
 
     limits: VerdictLimits = option(
-        VerdictLimits(), "Limits of the verdict: distance=2:5, gsd_ratio, doubtful=10%:30%, nodata, failed.",
+        VerdictLimits(), f"Limits of the verdict; default {', '.join(map(_written, CRITERIA, CRITERIA.values()))}.",
         "NAME=AMBER:RED", names=("--limit",), multiple=True, parse=VerdictLimits.of,
     )  # fmt: skip
     fail_on: tuple[str, ...] = option(

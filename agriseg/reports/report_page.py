@@ -186,23 +186,10 @@ def _cell(value: str | float | None, column: TableColumn, words: Translator) -> 
     return NOTHING if value is None else f"{value:.3g}"
 
 
-_CAUSES = {
-    "distance": "The colours are {value:.1f} standard deviations from the training data (limits {amber:g}, {red:g}): "
-    "other light, camera or soil, or bands in another order.",
-    "gsd_ratio": "The pixels are {value:.2f} times as large, or as small, as in the training data (limits {amber:g}, "
-    "{red:g}).",
-    "doubtful": "{value:.1%} of the pixels have a low confidence (limits {amber:.0%}, {red:.0%}).",
-    "nodata": "{value:.1%} of the image has no data (limits {amber:.1%}, {red:.1%}).",
-    "failed": "{value:.2%} of the image could not be read.",
-    "colours_unknown": "The colours were not checked: the model card has no correlations of the training data.",
-    "sample_small": "The sample that was checked before the run has only {value:,} pixels with data.",
-    "gsd_unknown": "The GSD of the image is unknown, so it was not compared with that of the model.",
-}
-
-
 def _causes(story: ReportData, words: Translator) -> list[str]:
     """Why the verdict is not green."""
-    return [words(_CAUSES[cause.what], **vars(cause)) for cause in story.record.verdict.causes]
+    reasons = (words(cause.sentence, **vars(cause)) for cause in story.record.verdict.causes)
+    return [f"{reason[0].upper()}{reason[1:]}" for reason in reasons]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,260 @@
+"""The verdict on a map: green, amber or red, with the reasons.
+
+A network gives confident classes for any image: a map of other ground, of swapped bands or of a coarser raster looks
+like every other map. A criterion measures something that needs no labels, and has a limit for amber and one for red.
+
+Each criterion is one field of `Verdict`. The flag `--limit`, the record, the reasons and the report follow from it; the
+Chinese sentence is in `data/words.zh.json`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from math import inf, sqrt
+from typing import Any
+
+from agriseg.errors import ModelError
+
+AmberRed = tuple[float, float]
+
+COLOURS = ("green", "amber", "red")
+_SHARE = (0.0, 1.0)
+_RIDGE = 0.01  # added to the correlations: what no two bands of a camera agree on better is noise
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What a model knows of its training.
+
+    Args:
+        model: its name.
+        scale, mean, std: see `SegmentationModel`; mean and std per band.
+        gsd: metres per pixel; None if unknown.
+        card: the model card, JSON values; `correlation` is that of the bands, (C, C).
+    """
+
+    model: str
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    gsd: float | None
+    card: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class VerdictInput:
+    """What is known of a finished map without labels.
+
+    Args:
+        training: of the model.
+        raster_gsd: metres per pixel along rows and columns; None if unknown.
+        gsd: of the network's input: auto (that of the model), native (that of the raster), or metres per pixel.
+        sample_mean: stored numbers of the pixel sample, per band of the model; None without valid pixels.
+        sample_valid: valid pixels of the sample.
+        sample_enough: whether the sample says something of the whole raster.
+        pixels, predicted, nodata, failed: numbers of pixels, see `PixelTotals`.
+        doubtful: pixels with a confidence below 0.7.
+        class_pixels: pixels of each class, in the order of the legend.
+        seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
+    """
+
+    training: TrainingFacts
+    raster_gsd: tuple[float, float] | None
+    gsd: float | str
+    sample_mean: tuple[float, ...] | None
+    sample_valid: int
+    sample_enough: bool
+    pixels: int
+    predicted: int
+    nodata: int
+    failed: int
+    doubtful: int
+    class_pixels: tuple[int, ...]
+    seam_ratio: float | None
+
+
+def distance(training: TrainingFacts, mean: tuple[float, ...] | None) -> float | None:
+    """Distance of a colour from the training pixels, in standard deviations: Mahalanobis (1936).
+
+    The bands of one camera are strongly correlated, so a difference between bands says more than brightness. The
+    distance therefore uses the correlations of the training pixels, which the model card holds.
+
+    Args:
+        training: of the model.
+        mean: stored numbers, per band of the model; None without valid pixels.
+
+    Returns:
+        None where the card has no correlations, or there is no mean.
+
+    Raises:
+        ModelError: the card's correlations are none.
+    """
+    import numpy as np  # the command line reads the criteria before it needs numpy
+
+    card, bands = training.card.get("correlation"), len(training.mean)
+    if card is None or mean is None:
+        return None
+    try:
+        correlation = np.asarray(card, np.float64).reshape(bands, bands) + _RIDGE * np.eye(bands)
+        shift = (np.array(mean) * training.scale - training.mean) / training.std
+        return sqrt(shift @ np.linalg.solve(correlation, shift))
+    except (ValueError, TypeError, np.linalg.LinAlgError) as error:
+        raise ModelError(
+            f"model {training.model!r}: its card's correlation must be {bands} x {bands} numbers"
+        ) from error
+
+
+def _gsd_ratio(known: VerdictInput) -> float | None:
+    """Ratio of the GSD that the network sees to the GSD of its training, or the inverse, whichever is larger.
+
+    The network never sees finer pixels than the raster's; at the model's own GSD finer pixels are averaged.
+    """
+    model, own = known.training.gsd, known.raster_gsd
+    if model is None or own is None:
+        return None
+    if known.gsd == "native":
+        return max(max(own) / model, model / min(own))
+    seen = model if known.gsd == "auto" else float(known.gsd)
+    return max(max(*own, seen) / model, model / seen)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """How a map is judged by one measurement.
+
+    Args:
+        limits: above the first the map is amber, above the second red; users may set others.
+        span: least and greatest value of the measurement.
+        measure: the measurement; None where it is unknown.
+        reason: why a map is not green, with `{value}`, `{amber}` and `{red}`.
+    """
+
+    limits: AmberRed
+    span: tuple[float, float]
+    measure: Callable[[VerdictInput], float | None]
+    reason: str
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the measurement is a share of 0 to 1."""
+        return self.span == _SHARE
+
+
+def _criterion(
+    limits: AmberRed, span: tuple[float, float], measure: Callable[[VerdictInput], float | None], reason: str
+) -> Any:
+    """A field of `Verdict`; None where the criterion was not measured, as in records of older maps."""
+    return field(default=None, metadata={"criterion": Criterion(limits, span, measure, reason)})
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason why a map is not green.
+
+    Args:
+        what: name of a criterion, or a name in `NOT_POSSIBLE`.
+        value: the measurement, and `amber` and `red`, its limits; None for what has none.
+    """
+
+    what: str
+    value: float | None = None
+    amber: float | None = None
+    red: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Why, with `{value}`, `{amber}` and `{red}` for the numbers."""
+        return CRITERIA[self.what].reason if self.what in CRITERIA else NOT_POSSIBLE[self.what]
+
+    @property
+    def colour(self) -> str:
+        """Amber or red; a check that was not possible is amber."""
+        return "red" if self.value is not None and self.red is not None and self.value > self.red else "amber"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a map deserves trust.
+
+    Args:
+        colour: green, amber or red.
+        reasons: why it is not green, in words; the worst first.
+        causes: the same as values.
+        unchecked: checks that are not possible with this model.
+        distance: of the raster's mean colour from that of the training pixels, in standard deviations.
+        gsd_ratio: of the ground sample distance of the network's input to the model's, or its inverse; 1 or more.
+        doubtful: share of pixels with a confidence below 0.7.
+        nodata: share of pixels without data.
+        failed: share of pixels that could not be read.
+    """
+
+    colour: str
+    reasons: tuple[str, ...]
+    causes: tuple[Reason, ...]
+    unchecked: tuple[str, ...]
+    distance: float | None = _criterion(
+        (2.0, 5.0), (0.0, inf), lambda known: distance(known.training, known.sample_mean),
+        "the colours are {value:.1f} standard deviations from the training data (limits {amber:g}, {red:g}): other "
+        "light, camera or soil, or bands in another order",
+    )  # fmt: skip
+    gsd_ratio: float | None = _criterion(
+        (1.25, 2.0), (1.0, inf), _gsd_ratio,
+        "the pixels are {value:.2f} times as large, or as small, as in the training data (limits {amber:g}, {red:g})",
+    )  # fmt: skip
+    doubtful: float | None = _criterion(
+        (0.1, 0.3), _SHARE, lambda known: known.doubtful / max(1, known.predicted),
+        "{value:.1%} of the pixels have a low confidence (limits {amber:.1%}, {red:.1%})",
+    )  # fmt: skip
+    nodata: float | None = _criterion(
+        (0.95, 0.999), _SHARE, lambda known: known.nodata / known.pixels,
+        "{value:.1%} of the image has no data (limits {amber:.1%}, {red:.1%})",
+    )  # fmt: skip
+    failed: float | None = _criterion(
+        (0.0, 0.01), _SHARE, lambda known: known.failed / known.pixels, "{value:.2%} of the image could not be read",
+    )  # fmt: skip
+
+
+CRITERIA: Mapping[str, Criterion] = {
+    each.name: each.metadata["criterion"] for each in fields(Verdict) if "criterion" in each.metadata
+}
+"""All criteria by name."""
+NOT_POSSIBLE: Mapping[str, str] = {
+    "gsd_unknown": "the GSD of the image is unknown, so it was not compared with that of the model",
+    "colours_unknown": "the colours were not checked: the model card has no correlations of the training data",
+    "sample_small": "the sample that was checked before the run has only {value:,} pixels with data",
+}
+"""Checks that were not possible, by name; each makes a map amber."""
+
+
+def assess(known: VerdictInput, limits: Mapping[str, AmberRed]) -> Verdict:
+    """Compare the measurements of a map with the limits of each criterion."""
+    measured = {name: criterion.measure(known) for name, criterion in CRITERIA.items()}
+    causes = [
+        Reason(name, value, *limits[name])
+        for name, value in measured.items()
+        if value is not None and value > limits[name][0]
+    ]
+    causes += _impossible_checks(known)
+    causes.sort(key=lambda cause: COLOURS.index(cause.colour), reverse=True)
+    colour = causes[0].colour if causes else "green"
+    reasons = tuple(cause.sentence.format(**vars(cause)) for cause in causes)
+    return Verdict(colour, reasons, tuple(causes), _unchecked(known.training), **measured)
+
+
+def _impossible_checks(known: VerdictInput) -> list[Reason]:
+    causes = []
+    if known.training.gsd is not None and known.raster_gsd is None:
+        causes.append(Reason("gsd_unknown"))
+    if known.training.card.get("correlation") is None and known.sample_valid:
+        causes.append(Reason("colours_unknown"))
+    if not known.sample_enough:
+        causes.append(Reason("sample_small", known.sample_valid))
+    return causes
+
+
+def _unchecked(training: TrainingFacts) -> tuple[str, ...]:
+    """Checks that this model does not allow."""
+    checks = [
+        (training.gsd is None, "the ground resolution, which the model does not know"),
+        ("evaluation" not in training.card, "the model itself: its card has no scores on labels that it had not seen"),
+    ]
+    return tuple(text for missing, text in checks if missing)
