@@ -1,6 +1,7 @@
 """What a model has learnt is known again: by its pixels, by where it lies, and along the way of its weights."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from test_fit import GREY
 from agriseg import SegmentationModel, load_model
 from agriseg.errors import DataError, ModelError
 from agriseg.evaluation.evaluate import evaluate
-from agriseg.labels.learnt_images import LearntGround, LearntImages
+from agriseg.labels.learnt_images import LearntGround, LearntImages, packed
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.training.run import TrainOptions, train
@@ -109,7 +110,7 @@ def test_the_same_ground_in_other_files_is_known_again(
     scored = evaluate(model, *copy(kind, image, labels, tmp_path))
     assert scored.learnt is not None
     found = scored.learnt.share or 0.0
-    cells = ground[0].cells
+    cells = ground[0].trained
     assert 0.1 < cells.mean() < 0.9
     assert found == pytest.approx(cells.mean(), abs=0.2 if kind == "part" else 0.05)
     assert scored.as_dict()["learnt_share"] == found
@@ -158,7 +159,7 @@ def test_images_in_both_parts(tmp_path: Path) -> None:
 
 
 def test_an_untrained_model_has_learnt_nothing(small: SegmentationModel) -> None:
-    assert LearntImages.of_card(small.about) == LearntImages((), complete=True)
+    assert LearntImages.of_card(small.about) == LearntImages(complete=True)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -166,14 +167,23 @@ def test_learnt_ground_in_a_card_reads_back(seed: int) -> None:
     rng = np.random.default_rng(seed)
     height, width, side = rng.integers(1, 500, 3).tolist()
     cells = rng.random((-(-height // side), -(-width // side))) < 0.5
-    ground = LearntGround((height, width), side, cells, "ab", "EPSG:32632", (0.1, 0.0, 5e5, 0.0, -0.1, 5.4e6))
-    back = LearntGround.from_dict(ground.as_dict())
-    np.testing.assert_array_equal(back.cells, cells)
-    assert back.as_dict() == ground.as_dict()
+    placed = "EPSG:32632", (0.1, 0.0, 5e5, 0.0, -0.1, 5.4e6)
+    ground = LearntGround((height, width), side, packed(cells), "ab", *placed)
+
+    def read(**changed: Any) -> LearntImages:
+        record = json.dumps({"complete": True, "images": [{**asdict(ground), **changed}]})
+        return LearntImages.of_card({"ground": json.loads(record)})
+
+    assert read() == LearntImages(complete=True, images=(ground,))
+    (back,) = read().images
+    np.testing.assert_array_equal(back.trained, cells)
     rows, cols = rng.uniform(-10, height + 10, 99), rng.uniform(-10, width + 10, 99)
     inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
     expected = [bool(ok and cells[int(r) // side, int(c) // side]) for r, c, ok in zip(rows, cols, inside, strict=True)]
     assert back.holds(rows, cols).tolist() == expected
-    for damaged in ({}, {**ground.as_dict(), "cells": "?"}, {**ground.as_dict(), "size": [0, 0], "side": 0}):
+    for damaged in ({"side": None}, {"cells": "?"}, {"size": [0, 0], "side": 0}):
         with pytest.raises(ModelError, match="learnt ground"):
-            LearntGround.from_dict(damaged)
+            read(**damaged)
+    for incomplete in ({"complete": True, "images": [{}]}, {"complete": True, "images": 3}, "?"):
+        with pytest.raises(ModelError, match="learnt ground"):
+            LearntImages.of_card({"ground": incomplete})

@@ -14,10 +14,10 @@ from agriseg.annotations.shapes import AnnotatedImage, Runs, Shape, polygon
 def read_coco(tree: Any) -> list[AnnotatedImage]:
     """All images of the file, also those without annotations.
 
-    Polygons of one annotation add up; crowds count for their class. A box alone is no annotation of pixels.
+    Polygons of one annotation add up; crowds count for their class.
 
     Raises:
-        Malformed: a member that is missing or makes no sense.
+        Malformed: a member that is missing or makes no sense, or an annotation with a box alone.
     """
     names = _names(member(tree, "categories", list))
     images = _images(member(tree, "images", list))
@@ -43,15 +43,12 @@ def read_coco(tree: Any) -> list[AnnotatedImage]:
 
 
 def from_text(text: str) -> list[int]:
-    """Run lengths from their text.
+    """Run lengths from their text; raises `Malformed` if it is damaged.
 
     A letter has five bits, the lowest first. From the fourth on, a length is stored as its difference to the one two
     before.
-
-    Raises:
-        Malformed: a letter that is none of these, or a number that does not end.
     """
-    found: list[int] = []
+    lengths: list[int] = []
     value = shift = 0
     for letter in text:
         bits = ord(letter) - 48
@@ -62,11 +59,11 @@ def from_text(text: str) -> list[int]:
         if bits & 32:
             continue
         value -= (bits & 16 and 1) << shift
-        found.append(value + (found[-2] if len(found) > 2 else 0))
+        lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
         value = shift = 0
     if shift:
         raise Malformed("run lengths that are cut off")
-    return found
+    return lengths
 
 
 def _names(categories: Sequence[Any]) -> dict[Any, str]:

@@ -19,18 +19,18 @@ def read_cvat(root: Element) -> list[AnnotatedImage]:
     """All images of the file, also those without annotations; shapes in z-order.
 
     Raises:
-        Malformed: of a video, or a member that is missing or makes no sense.
+        Malformed: tracks of a video, or a member that is missing or makes no sense.
     """
     if root.find("track") is not None:
         raise Malformed("tracks of a video; export as CVAT for images 1.1")
-    found = []
+    images = []
     for position, image in enumerate(root.iterfind("image"), 1):
         try:
             size = whole(image.get("width"), "width", 1), whole(image.get("height"), "height", 1)
-            found.append(AnnotatedImage((base_name(image.get("name")),), size, _shapes(image)))
+            images.append(AnnotatedImage((base_name(image.get("name")),), size, _shapes(image)))
         except ValueError as error:
             raise Malformed(f"image {position}: {error}") from error
-    return found
+    return images
 
 
 def _shapes(image: Element) -> tuple[Shape, ...]:

@@ -28,8 +28,8 @@ class Format:
 
     Args:
         name: in messages.
-        fits: whether a parsed file has this format.
-        read: reader of the parsed file and its path; None for a format that is not read.
+        fits: returns whether a parsed file has this format.
+        read: reads the parsed file at a path; None for a format that is recognised but not read.
     """
 
     name: str
@@ -72,8 +72,6 @@ FORMATS = (
     Format("VGG Image Annotator", _regions),
     Format("Pascal VOC", _is("annotation")),
 )
-READ = tuple(dict.fromkeys(each.name for each in FORMATS if each.read is not None))
-SUFFIXES = (".json", ".xml")
 _GEOJSON = ("FeatureCollection", "Feature", "GeometryCollection", "Topology", *SHAPES)
 
 
@@ -81,7 +79,7 @@ def is_annotations(path: Path) -> bool:
     """Whether a file has annotations rather than features, by its suffix or its JSON.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the JSON is damaged.
     """
     if path.suffix.lower() != ".json" or not path.is_file():
         return path.suffix.lower() == ".xml"
@@ -105,19 +103,12 @@ def _has_lines(path: Path) -> bool:
 
 
 def has_annotations(path: Path) -> bool:
-    """Whether a file has a format of the table.
-
-    Raises:
-        DataError: damaged.
-    """
-    return path.suffix.lower() in SUFFIXES and _format(_parsed(path)) is not None
+    """Whether a file has a format of the table; raises `DataError` if it is damaged."""
+    return path.suffix.lower() in (".json", ".xml") and _format(_parsed(path)) is not None
 
 
 def read_annotations(path: Path) -> list[AnnotatedImage]:
-    """All images that a file annotates.
-
-    Args:
-        path: COCO, LabelMe or Label Studio (JSON), or CVAT for images (XML).
+    """All images of a file of COCO, LabelMe or Label Studio (JSON), or of CVAT for images (XML).
 
     Raises:
         InputMissing: no such file.
@@ -125,16 +116,16 @@ def read_annotations(path: Path) -> list[AnnotatedImage]:
     """
     check_regular(path)
     tree = _parsed(path)
-    found = _format(tree)
-    expected = ", ".join(READ)
-    if found is None:
+    kind = _format(tree)
+    expected = ", ".join(dict.fromkeys(each.name for each in FORMATS if each.read is not None))
+    if kind is None:
         raise DataError(f"{path}: none of the formats {expected}; export the annotations as one of these")
-    if found.read is None:
-        raise DataError(f"{path}: {found.name}, which is not read; export the annotations as one of {expected}")
+    if kind.read is None:
+        raise DataError(f"{path}: {kind.name}, which is not read; export the annotations as one of {expected}")
     try:
-        return found.read(tree, path)
+        return kind.read(tree, path)
     except Malformed as error:
-        raise DataError(f"{path}: {found.name}: {error}; mend it, or export it again") from error
+        raise DataError(f"{path}: {kind.name}: {error}; mend it, or export it again") from error
 
 
 def _parsed(path: Path) -> Any:

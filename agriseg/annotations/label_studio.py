@@ -5,7 +5,7 @@ https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -27,19 +27,19 @@ def read_label_studio(tree: Any) -> list[AnnotatedImage]:
     Raises:
         Malformed: a member that is missing or makes no sense, or several annotations of one picture.
     """
-    found = []
+    images = []
     for position, task in enumerate(tree, 1):
         try:
             names = _names(member(task, "data", dict))
             size, shapes = _drawn(_chosen(member(task, "annotations", list)))
-            found.append(AnnotatedImage(names, size, shapes))
+            images.append(AnnotatedImage(names, size, shapes))
         except ValueError as error:
             raise Malformed(f"task {position}: {error}") from error
-    return found
+    return images
 
 
-def _names(data: dict[str, Any]) -> tuple[str, ...]:
-    """Names of the image: as stored, and without the prefix that an upload adds."""
+def _names(data: Mapping[str, object]) -> tuple[str, ...]:
+    """Names of the image: as stored, then without the prefix of an upload."""
     texts = [value for value in (data.get("image"), *data.values()) if isinstance(value, str)]
     for text in texts:
         parts = urlsplit(text)
@@ -81,14 +81,14 @@ def _drawn(annotation: Any) -> tuple[tuple[int, int] | None, tuple[Shape, ...]]:
     return size, tuple(shapes)
 
 
-def _label(value: dict[str, Any], kind: str) -> str:
+def _label(value: Mapping[str, object], kind: str) -> str:
     labels = member(value, kind, list)
     if len(labels) != 1 or not isinstance(labels[0], str):
         raise Malformed(f"{len(labels)} classes, expected one")
     return labels[0]
 
 
-def _forms(kind: str, value: dict[str, Any], width: int, height: int) -> Iterator[shapely.Geometry | Runs]:
+def _forms(kind: str, value: Mapping[str, object], width: int, height: int) -> Iterator[shapely.Geometry | Runs]:
     def across(name: str) -> float:
         return number(value.get(name), name) * width / 100
 
@@ -126,14 +126,10 @@ class _Bits:
 
 
 def unpacked(packed: Sequence[Any], pixels: int) -> tuple[int, ...]:
-    """Runs of the alpha channel of packed RGBA: outside and inside in turn.
-
-    Args:
-        packed: bytes.
-        pixels: number of pixels of the image.
+    """Runs of the alpha channel of packed RGBA bytes: outside and inside in turn.
 
     Raises:
-        Malformed: no bytes, cut off, or of another number of pixels.
+        Malformed: no bytes, cut off, or not of this number of pixels.
     """
     if not all(isinstance(each, int) and 0 <= each < 256 for each in packed):
         raise Malformed("run lengths that are no bytes")

@@ -21,7 +21,7 @@ _PIXELS = 100_000_000  # of a mask
 
 
 def read_labelme(tree: Any, path: Path) -> list[AnnotatedImage]:
-    """The one image, known by the name in the file, or by that of the file.
+    """The one image; its names are the one in the file, and that of the file.
 
     Raises:
         Malformed: a member that is missing or makes no sense.

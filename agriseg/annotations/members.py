@@ -1,4 +1,4 @@
-"""Checked access to members of JSON and attributes of XML."""
+"""Checked access to members of JSON and attributes of XML: a value that is not as described raises `Malformed`."""
 
 import json
 import math
@@ -19,11 +19,7 @@ class Malformed(ValueError):
 
 
 def parsed_json(path: Path) -> Any:
-    """The file as JSON.
-
-    Raises:
-        DataError: damaged, cut off, or nested too deeply.
-    """
+    """The file as JSON; raises `DataError` if it is damaged, cut off, or nested too deeply."""
     try:
         return json.loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -31,11 +27,7 @@ def parsed_json(path: Path) -> Any:
 
 
 def member(owner: Any, name: str, kind: type | tuple[type, ...]) -> Any:
-    """A member of an object, of one of these kinds.
-
-    Raises:
-        Malformed: `owner` is no object, has no such member, or one of another kind.
-    """
+    """A member of an object, of one of these kinds."""
     if not isinstance(owner, dict):
         raise Malformed(f"{brief(owner)}, expected an object with {name!r}")
     if name not in owner:
@@ -47,11 +39,7 @@ def member(owner: Any, name: str, kind: type | tuple[type, ...]) -> Any:
 
 
 def number(value: Any, what: str) -> float:
-    """A finite number of plausible size, also as text.
-
-    Raises:
-        Malformed: it is none.
-    """
+    """A finite number, at most `MAX_COORDINATE`, also as text."""
     if isinstance(value, str) and re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?\s*", value[:60]):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -62,23 +50,15 @@ def number(value: Any, what: str) -> float:
 
 
 def whole(value: Any, what: str, least: int = 0) -> int:
-    """A whole number, also as text.
-
-    Raises:
-        Malformed: it is none, or below `least`.
-    """
-    found = number(value, what)
-    if not found.is_integer() or found < least:
+    """A whole number from `least` on, also as text."""
+    real = number(value, what)
+    if not real.is_integer() or real < least:
         raise Malformed(f"{what} is {brief(value)}, expected a whole number from {least}")
-    return int(found)
+    return int(real)
 
 
 def counts(values: Any) -> tuple[int, ...]:
-    """Lengths of runs.
-
-    Raises:
-        Malformed: no list of whole numbers from 0.
-    """
+    """Lengths of runs: a list of whole numbers from 0 on."""
     if not isinstance(values, list):
         raise Malformed(f"runs are {brief(values)}, expected a list")
     for value in values:
@@ -88,22 +68,14 @@ def counts(values: Any) -> tuple[int, ...]:
 
 
 def points(values: Any) -> list[tuple[float, float]]:
-    """A list of pairs.
-
-    Raises:
-        Malformed: it is none.
-    """
+    """A list of pairs of numbers."""
     if not isinstance(values, list) or not all(isinstance(each, list) and len(each) == 2 for each in values):
         raise Malformed(f"points are {brief(values)}, expected pairs")
     return [(number(x, "a coordinate"), number(y, "a coordinate")) for x, y in values]
 
 
 def base_name(value: Any) -> str:
-    """The name of a file without its folders, written on any system.
-
-    Raises:
-        Malformed: no text, none left, or one that no file has.
-    """
+    """The name of a file without its folders, written on any system."""
     name = PureWindowsPath(value).name if isinstance(value, str) else ""
     if not name.isprintable() or not 0 < len(name) < _LONGEST:
         raise Malformed(f"the image's name is {brief(value)}")
@@ -111,7 +83,7 @@ def base_name(value: Any) -> str:
 
 
 def brief(value: Any) -> str:
-    """A value as a message shows it: short, and in printable characters."""
+    """A value as a message shows it: short and printable."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**20:

@@ -1,7 +1,7 @@
 """Annotations of an image: polygons, lines, points and masks, in pixels of the image.
 
-Coordinates are continuous: x to the right, y down, (0, 0) the outer corner of the first pixel, so that its centre lies
-at (0.5, 0.5).
+Coordinates are continuous: x to the right, y down, (0, 0) the outer corner of the first pixel, whose centre is
+(0.5, 0.5).
 """
 
 import math
@@ -26,7 +26,7 @@ class Runs:
         counts: pixels outside and inside in turn; their sum is `width * height`.
         width, height: of the mask (px).
         left, top: of its first pixel in the image.
-        by_column: whether runs go down the columns instead of along the rows.
+        by_column: runs go down the columns instead of along the rows.
     """
 
     counts: tuple[int, ...]
@@ -61,18 +61,13 @@ class Runs:
         """The mask as polygons along the edges of its pixels, in pixels of the image."""
         inside = self.decoded().astype(np.uint8)
         place = rasterio.Affine.translation(self.left, self.top)
-        found = [shapely.geometry.shape(each) for each, _ in outlines(inside, mask=inside > 0, transform=place)]
-        return shapely.MultiPolygon(found)
+        found = outlines(inside, mask=inside > 0, transform=place)
+        return shapely.MultiPolygon([shapely.geometry.shape(each) for each, _ in found])
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One annotation.
-
-    Args:
-        label: name of its class.
-        form: a polygon, point, line or mask.
-    """
+    """One annotation: the name of its class, and a polygon, point, line or mask."""
 
     label: str
     form: shapely.Geometry | Runs
@@ -94,14 +89,18 @@ class AnnotatedImage:
 
 
 def polygon(points: Sequence[tuple[float, float]]) -> shapely.Polygon:
-    """An outline.
+    """An outline; raises `ValueError` with fewer than three points."""
+    return shapely.Polygon(_vertices(points, 3, "an outline"))
 
-    Raises:
-        ValueError: fewer than three points.
-    """
-    if len(points) < 3:
-        raise ValueError(f"an outline of {len(points)} points, expected 3 or more")
-    return shapely.Polygon(np.round(points, _DECIMALS))
+
+def line(points: Sequence[tuple[float, float]]) -> shapely.LineString:
+    """A line without width; raises `ValueError` with fewer than two points."""
+    return shapely.LineString(_vertices(points, 2, "a line"))
+
+
+def point(x: float, y: float) -> shapely.Point:
+    """A place without extent."""
+    return shapely.Point(round(x, _DECIMALS), round(y, _DECIMALS))
 
 
 def box(x: float, y: float, width: float, height: float, degrees: float = 0) -> shapely.Polygon:
@@ -111,11 +110,7 @@ def box(x: float, y: float, width: float, height: float, degrees: float = 0) -> 
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float, degrees: float = 0) -> shapely.Polygon:
-    """An ellipse by its centre, turned clockwise.
-
-    Raises:
-        ValueError: a radius below 0.
-    """
+    """An ellipse by its centre, turned clockwise; raises `ValueError` for a radius below 0."""
     if radius_x < 0 or radius_y < 0:
         raise ValueError(f"an ellipse of radius {min(radius_x, radius_y):g}")
     angle = np.arange(256) * (2 * np.pi / 256)
@@ -123,20 +118,10 @@ def ellipse(x: float, y: float, radius_x: float, radius_y: float, degrees: float
     return polygon(_turned(ring, degrees, x, y))
 
 
-def point(x: float, y: float) -> shapely.Point:
-    """A place without extent."""
-    return shapely.Point(round(x, _DECIMALS), round(y, _DECIMALS))
-
-
-def line(points: Sequence[tuple[float, float]]) -> shapely.Geometry:
-    """A line without width.
-
-    Raises:
-        ValueError: fewer than two points.
-    """
-    if len(points) < 2:
-        raise ValueError(f"a line of {len(points)} points, expected 2 or more")
-    return shapely.LineString(np.round(points, _DECIMALS))
+def _vertices(points: Sequence[tuple[float, float]], least: int, what: str) -> NDArray[np.float64]:
+    if len(points) < least:
+        raise ValueError(f"{what} of {len(points)} points, expected {least} or more")
+    return np.round(points, _DECIMALS)
 
 
 def _turned(xy: NDArray[np.float64], degrees: float, x: float, y: float) -> list[tuple[float, float]]:

@@ -43,8 +43,24 @@ def check(images: str, labels: str, classes: str, *, label_flags: LabelFlags, as
     request = label_flags.request(images, labels, class_names(classes))
     with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
         found = load_labels(request, Path(spare))
-    click.echo(json_line(found.as_dict()) if as_json else _table(found))
+    click.echo(_json(found) if as_json else _table(found))
     found.refuse()
+
+
+def _json(found: "LabelSet") -> str:
+    """Pixels of each class and image, and all messages, as one JSON object."""
+    files = [
+        {
+            "image": str(each.pair.image), "labels": str(each.pair.given),
+            "pixels": dict(zip(found.request.classes, each.survey.pixels.tolist(), strict=True)),
+            "ignored": each.survey.ignored,
+        }
+        for each in found.images
+    ]  # fmt: skip
+    return json_line({
+        "problems": found.problems, "remarks": found.remarks, "pixels": found.pixels, "ignored": found.ignored,
+        "files": files,
+    })  # fmt: skip
 
 
 def _table(found: "LabelSet") -> str:

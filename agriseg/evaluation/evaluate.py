@@ -13,7 +13,7 @@ from agriseg.evaluation.scores import Evaluation, LearntShare, score
 from agriseg.figures.charts import save_confusion
 from agriseg.json_text import json_document
 from agriseg.labels.label_set import LabelledImage, LabelOptions, LabelRequest, LabelSet
-from agriseg.labels.learnt_images import LearntImages, pixel_digest
+from agriseg.labels.learnt_images import LearntImages, learnt_share, pixel_digest
 from agriseg.labels.loading import load_labels
 from agriseg.labels.raster import LabelRaster
 from agriseg.labels.scene import Scene
@@ -76,7 +76,8 @@ def learnt_by_model(model: SegmentationModel, images: Sequence[LabelledImage], o
     scenes = [
         Scene(check_compatibility(each.info, model, plain).source, each.labels) for each in images if learnt.images
     ]
-    return LearntShare.of(learnt.share([(scene, cache(partial(pixel_digest, scene))) for scene in scenes]), learnt)
+    share = learnt_share(learnt.images, [(scene, cache(partial(pixel_digest, scene))) for scene in scenes])
+    return LearntShare.of(share, learnt)
 
 
 def save_evaluation(folder: Path, evaluation: Evaluation) -> None:

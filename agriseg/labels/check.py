@@ -1,4 +1,4 @@
-"""Checks of label rasters: problems stop a training, remarks are warnings."""
+"""Checks of label rasters: problems stop a training or an evaluation, remarks are warnings."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,30 +17,31 @@ def problems_of(labels: LabelRaster, survey: Survey, classes: Sequence[str]) -> 
 
 def remarks_of(labels: LabelRaster, survey: Survey, classes: Sequence[str]) -> list[str]:
     """Transparent pixels of a class, and labels in a lossy format."""
-    told = [
+    remarks = [
         f"{labels.info.path}: {count:,} px of class {name} are transparent (alpha or mask) and count as unlabelled"
         for name, value, count in zip(classes, labels.values, survey.hidden.tolist(), strict=True)
         if count and not _is_nodata(value, labels)
     ]
     if labels.info.driver == "JPEG":
-        told.append(f"{labels.info.path}: a JPEG, whose loss may have changed labels at their edges; better a PNG")
-    return told
+        remarks.append(f"{labels.info.path}: a JPEG, whose loss may have changed labels at their edges; better a PNG")
+    return remarks
 
 
-def veiled(surveys: Sequence[Survey], classes: Sequence[str]) -> list[str]:
-    """Problems of classes whose pixels are all transparent."""
-    seen, hidden = (
-        np.sum([getattr(each, kind) for each in surveys], axis=0, dtype=np.int64) for kind in ("pixels", "hidden")
-    )
+def transparent_classes(surveys: Sequence[Survey], classes: Sequence[str]) -> list[str]:
+    """Problems of classes whose pixels are all transparent; none without surveys."""
+    if not surveys:
+        return []
+    seen = np.sum([each.pixels for each in surveys], axis=0)
+    hidden = np.sum([each.hidden for each in surveys], axis=0)
     return [
         f"all {count:,} px of class {name} are transparent (alpha or mask), so they count as unlabelled; save the "
         f"labels without transparency, or leave {name} out"
-        for name, there, count in zip(classes, np.atleast_1d(seen), np.atleast_1d(hidden), strict=True)
+        for name, there, count in zip(classes, seen, hidden, strict=True)
         if count and not there
     ]
 
 
-def too_few(pixels: Mapping[str, int], least: int, hint: str) -> list[str]:
+def too_few_classes(pixels: Mapping[str, int], least: int, hint: str) -> list[str]:
     """The problem of fewer than `least` classes with pixels."""
     there = [name for name, count in pixels.items() if count]
     if len(there) >= least:
@@ -50,16 +51,11 @@ def too_few(pixels: Mapping[str, int], least: int, hint: str) -> list[str]:
     return [f"only one class, {there[0]}, is labelled; a training needs at least two{hint}"]
 
 
-def untrained(pixels: Mapping[str, int], hint: str) -> list[str]:
+def missing_classes(pixels: Mapping[str, int], hint: str) -> list[str]:
     """The problem of classes without a pixel to train on."""
-    lost = ", ".join(f"{name} (0 px held back)" for name, count in pixels.items() if not count)
-    told = f"no labelled pixel to train on: {lost}; label some, or take it out of classes, with values for the others"
-    return [f"{told}{hint}"] if lost else []
-
-
-def nowhere(pixels: Mapping[str, int], hint: str) -> list[str]:
-    """Remarks on classes without a label."""
-    return [f"class {name} is nowhere: no label has it{hint}" for name, count in pixels.items() if not count]
+    missing = ", ".join(f"{name} (0 px held back)" for name, count in pixels.items() if not count)
+    remedy = "label some, or take it out of classes, with values for the others"
+    return [f"no labelled pixel to train on: {missing}; {remedy}{hint}"] if missing else []
 
 
 def reserved_hint(pixels: Mapping[str, int], values: Sequence[Value], reserved: int) -> str:

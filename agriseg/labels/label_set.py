@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from agriseg.errors import DataError
-from agriseg.labels.check import nowhere, reserved_hint, too_few, untrained, veiled
+from agriseg.labels.check import missing_classes, reserved_hint, too_few_classes, transparent_classes
 from agriseg.labels.pairs import Pair
 from agriseg.labels.raster import LabelRaster, Survey, Value
 from agriseg.raster.header import RasterInfo
@@ -18,7 +17,7 @@ class LabelOptions:
     """How labels are found and what they mean.
 
     Args:
-        suffix: what the stem of a label file has behind the stem of its image, such as `_mask`.
+        suffix: end of the stem of a label file, behind the stem of its image, such as `_mask`.
         values: number, or red, green and blue, of each class in label rasters; None for 0, 1, 2, ...
         unlabelled: numbers or colours that mean unlabelled, beside 255.
         column: of polygons, with names or numbers of classes.
@@ -43,7 +42,7 @@ class LabelOptions:
 
 @dataclass(frozen=True)
 class LabelRequest:
-    """Images, their labels and what these mean.
+    """Images and their labels.
 
     Args:
         images: a raster, or a folder of rasters.
@@ -70,11 +69,11 @@ class LabelledImage:
     """An image with its label raster, checked.
 
     Args:
-        pair: the image, its label raster and the file that this was made of.
+        pair: files of the image and its labels.
         info: header of the image.
         labels: on the grid of the image, unless there is a problem.
         survey: pixel counts of the labels.
-        problems: stop a training or an evaluation.
+        problems: errors that stop a training or an evaluation.
         remarks: warnings.
     """
 
@@ -91,11 +90,11 @@ class LabelSet:
     """All images with their labels, checked.
 
     Args:
-        request: the requested labels.
+        request: images, labels and options.
         images: in the order of their names.
         bad_images: errors of images that cannot be read.
         bad_labels: errors of labels that cannot be read.
-        unmatched: remarks on images without annotations, and annotations without images.
+        unmatched: warnings about images without annotations, and annotations without images.
     """
 
     request: LabelRequest
@@ -106,34 +105,31 @@ class LabelSet:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What stops a training or an evaluation."""
-        found = [*self.bad_images, *self.bad_labels, *(text for each in self.images for text in each.problems)]
-        if not found and self.images:
-            found = veiled([each.survey for each in self.images], self.request.classes)
-        found = found or too_few(self.pixels, self.request.least, self._hint)
-        return tuple(found or (untrained(self.pixels, self._hint) if self.request.least > 1 else ()))
+        """Errors that stop a training or an evaluation."""
+        errors = [*self.bad_images, *self.bad_labels, *(text for each in self.images for text in each.problems)]
+        errors = errors or transparent_classes([each.survey for each in self.images], self.request.classes)
+        errors = errors or too_few_classes(self.pixels, self.request.least, self._hint)
+        return tuple(errors or (missing_classes(self.pixels, self._hint) if self.request.least > 1 else ()))
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a person should look at."""
-        found = (*self.unmatched, *(text for each in self.images for text in each.remarks))
-        return (*found, *self.nowhere)
-
-    @property
-    def nowhere(self) -> tuple[str, ...]:
-        """The remarks on classes without a label."""
-        return tuple(nowhere(self.pixels, self._hint)) if self.images else ()
+        """Warnings."""
+        missing = [name for name, count in self.pixels.items() if self.images and not count]
+        return (
+            *self.unmatched,
+            *(text for each in self.images for text in each.remarks),
+            *(f"class {name} is nowhere: no label has it{self._hint}" for name in missing),
+        )
 
     @property
     def pixels(self) -> dict[str, int]:
-        """Class name to labelled pixels."""
+        """Labelled pixels by class name."""
         counts = np.sum([each.survey.pixels for each in self.images], axis=0, initial=0, dtype=np.int64)
         counts = np.broadcast_to(counts, len(self.request.classes))
         return dict(zip(self.request.classes, counts.tolist(), strict=True))
 
     @property
     def _hint(self) -> str:
-        """A hint for a class without pixels."""
         reserved = sum(each.survey.reserved for each in self.images)
         return reserved_hint(self.pixels, self.request.stored, reserved)
 
@@ -143,25 +139,6 @@ class LabelSet:
         return sum(each.survey.ignored for each in self.images)
 
     def refuse(self) -> None:
-        """Raise if there are problems.
-
-        Raises:
-            DataError: with all of them.
-        """
+        """Raise `DataError` with all problems, if there are any."""
         if self.problems:
             raise DataError("; ".join(self.problems))
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "problems": list(self.problems), "remarks": list(self.remarks), "pixels": self.pixels,
-            "ignored": self.ignored,
-            "files": [
-                {
-                    "image": str(each.pair.image), "labels": str(each.pair.given),
-                    "pixels": dict(zip(self.request.classes, each.survey.pixels.tolist(), strict=True)),
-                    "ignored": each.survey.ignored,
-                }
-                for each in self.images
-            ],
-        }  # fmt: skip

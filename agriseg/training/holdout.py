@@ -110,7 +110,7 @@ def learnt_by_training(parts: Division, began: InitialWeights, *, allowed: bool)
     Raises:
         DataError: the initial model has learnt held-back ground, and that is not allowed.
     """
-    before = LearntImages((), complete=True) if began.model is None else LearntImages.of_card(began.model.about)
+    before = LearntImages(complete=True) if began.model is None else LearntImages.of_card(began.model.about)
     own, earlier = parts.learnt_share(parts.ground), parts.learnt_share(before.images)
     if earlier > LITTLE and not allowed:
         raise DataError(

@@ -4,6 +4,7 @@ Its chapters follow Mitchell et al. 2019, "Model Cards for Model Reporting", arX
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def describe_training(config: TrainConfig, data: Dataset, class_index: ClassInde
         },
         "recipe": config.recipe.model_dump(mode="json"),
         "correlation": data.correlation,
-        "ground": data.learnt.as_dict(),
+        "ground": asdict(data.learnt),
     }  # fmt: skip
 
 
