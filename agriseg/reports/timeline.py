@@ -4,7 +4,7 @@ import io
 import os
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -26,34 +26,14 @@ from agriseg.reports.map_summary import MapSummary
 from agriseg.reports.report import finished_run, is_page
 from agriseg.reports.translations import NOTHING, Translator
 
-_SIDES = ((150, 128), (600, 64))  # up to so many visits: px of a small map
+_SIDES = ((150, 128), (600, 64))  # up to so many entries: px of a small map
 _SMALLEST = 32
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 900, 300, 70, 14, 20, 34  # of the chart (px)
 _MOST_LINES = 12
 """In the chart; of more fields those with the largest numbers."""
 _DASHES = ("", "8 4", "2 4", "12 3 2 3")
 _TICKS = 4
-
-
-@dataclass(frozen=True)
-class TimelineEntry:
-    """One flight over one field.
-
-    Args:
-        field: its name.
-        day: of the flight; where no name tells it, of the map.
-        is_flight: whether it is the flight's.
-        numbers: of the map.
-        picture: data URI of a small map.
-        page: address of its report from the folder of this page, or None.
-    """
-
-    field: str
-    day: date
-    is_flight: bool
-    numbers: MapSummary
-    picture: str
-    page: str | None
+_LABEL_WIDTH = 80  # px
 
 
 @dataclass(frozen=True)
@@ -94,36 +74,23 @@ class MapEntry:
             field = DATE.sub("", run.stem).strip("-_. ") or run.stem
         flown = day or numbers.date
         known = flown is not None and first_day(flown) == flown
-        return cls(
-            record,
-            field,
-            date.fromisoformat(str(flown) if known else numbers.made[:10]),
-            known,
-            numbers,
-        )
-
-    def visit(self, page: Path, side: int) -> TimelineEntry:
-        """The same for a page, with a map of at most so many pixels a side."""
-        picture, link = _small_map(self.record, side), _link(page, self.record)
-        return TimelineEntry(self.field, self.day, self.is_flight, self.numbers, picture, link)
+        return cls(record, field, date.fromisoformat(str(flown) if known else numbers.made[:10]), known, numbers)
 
     def before(self, others: Sequence[Self]) -> Path | None:
-        """The record of the latest earlier flight over the same field."""
+        """The record of the latest earlier map of the same field, if it has the same ground and classes."""
         earlier = [each for each in others if each.field == self.field and each.day < self.day]
-        latest = max(earlier, key=lambda each: each.day, default=None)
-        return latest.record if latest and self._continues(latest) else None
-
-    def _continues(self, other: Self) -> bool:
-        """Whether a map of the same name is of the same ground and classes: many rasters are called ortho.tif."""
+        if not earlier:
+            return None
+        record = max(earlier, key=lambda each: each.day).record
         try:
-            check_trend(FinishedMap.of(other.record), FinishedMap.of(self.record))
-        except DataError:
-            return False
-        return True
+            check_trend(FinishedMap.of(record), FinishedMap.of(self.record))
+        except DataError:  # many rasters are called ortho.tif
+            return None
+        return record
 
 
-def write_season(page: Path, flights: Sequence[MapEntry], lang: str) -> None:
-    """Write the page of a season.
+def write_season(page: Path, entries: Sequence[MapEntry], lang: str) -> None:
+    """Write the page of several maps: fields by dates.
 
     Raises:
         OutputError: a file that is no report has its name.
@@ -131,9 +98,21 @@ def write_season(page: Path, flights: Sequence[MapEntry], lang: str) -> None:
     if page.exists() and not is_page(page):
         raise OutputError(f"{page}: exists and is no report of agriseg's; choose another with -o")
     files.make_folder(page.parent)
-    side = next((side for most, side in _SIDES if len(flights) <= most), _SMALLEST)
-    visits = [each.visit(page, side) for each in flights]
-    files.write_text(page, season_page(visits, Translator(lang)))
+    files.write_text(page, _season_page(page, entries, Translator(lang)))
+
+
+def _season_page(page: Path, entries: Sequence[MapEntry], words: Translator) -> str:
+    """HTML; every name in it is escaped."""
+    entries = sorted(entries, key=lambda entry: (entry.field, entry.day, entry.numbers.made))
+    fields = list(dict.fromkeys(entry.field for entry in entries))
+    days = sorted({entry.day for entry in entries})
+    cells = {(field, day): [e for e in entries if (e.field, e.day) == (field, day)] for field in fields for day in days}
+    side = next((side for most, side in _SIDES if len(entries) <= most), _SMALLEST)
+    return render(
+        "season.html.j2", words, fields=fields, days=days, cells=cells, entries=entries, chart=_chart(entries, words),
+        table=_table(entries, words), pictures={entry.record: _small_map(entry.record, side) for entry in entries},
+        links={entry.record: _link(page, entry.record) for entry in entries},
+    )  # fmt: skip
 
 
 def _small_map(record: Path, side: int) -> str:
@@ -161,7 +140,6 @@ class Line:
     dash: str
     path: str
     points: tuple[tuple[float, float], ...]
-    end: float
 
 
 @dataclass(frozen=True)
@@ -186,44 +164,24 @@ class Chart:
     bottom: int = _HEIGHT - _BOTTOM
 
 
-def season_page(visits: Sequence[TimelineEntry], words: Translator) -> str:
-    """HTML; every name in it is escaped.
-
-    Args:
-        visits: at least one; of each field in any order.
-        words: the language.
-    """
-    ordered = sorted(visits, key=lambda visit: (visit.field, visit.day, visit.numbers.made or ""))
-    fields = list(dict.fromkeys(visit.field for visit in ordered))
-    days = sorted({visit.day for visit in ordered})
-    cells = {(field, day): [v for v in ordered if (v.field, v.day) == (field, day)] for field in fields for day in days}
-    return render(
-        "season.html.j2", words, fields=fields, days=days, cells=cells, visits=ordered, chart=_chart(ordered, words),
-        table=_table(ordered, words),
-    )  # fmt: skip
-
-
-def _series(visits: Sequence[TimelineEntry]) -> dict[str, dict[date, float]]:
+def _series(entries: Sequence[MapEntry]) -> dict[str, dict[date, float]]:
     """Hectares by day: of the affected classes in each field; without affected classes, of each class in all fields."""
     series: dict[str, dict[date, float]] = {}
-    by_field = any(visit.numbers.affected for visit in visits)
-    for visit in visits:
-        numbers = visit.numbers
-        if by_field:
-            values: Mapping[str, float | None] = {visit.field: numbers.affected_hectares}
-        else:
-            values = {row.class_name: row.hectares for row in numbers.rows}
-        for name, hectares in values.items():
+    by_field = any(entry.numbers.affected for entry in entries)
+    for entry in entries:
+        numbers = entry.numbers
+        classes = [(row.class_name, row.hectares) for row in numbers.rows]
+        for name, hectares in [(entry.field, numbers.affected_hectares)] if by_field else classes:
             if hectares is not None:
                 line = series.setdefault(name, {})
-                line[visit.day] = hectares + (0 if by_field else line.get(visit.day, 0))
+                line[entry.day] = hectares + (0 if by_field else line.get(entry.day, 0))
     tallest = sorted(series, key=lambda name: -max(series[name].values()))[:_MOST_LINES]
     return {name: series[name] for name in series if name in tallest}
 
 
-def _chart(visits: Sequence[TimelineEntry], words: Translator) -> Chart | None:
+def _chart(entries: Sequence[MapEntry], words: Translator) -> Chart | None:
     """Lines over the days, in hectares; None where nothing is known on two days."""
-    series = _series(visits)
+    series = _series(entries)
     days = sorted({day for line in series.values() for day in line})
     highest = max((value for line in series.values() for value in line.values()), default=0.0)
     if len(days) < 2 or highest == 0:
@@ -239,35 +197,30 @@ def _chart(visits: Sequence[TimelineEntry], words: Translator) -> Chart | None:
     for index, (name, values) in enumerate(series.items()):
         points = tuple(point(day, values[day]) for day in sorted(values))
         path = "M" + "L".join(f"{x} {y}" for x, y in points)
-        lines.append(Line(name, colours[index], _DASHES[index // 7 % len(_DASHES)], path, points, points[-1][1]))
+        lines.append(Line(name, colours[index], _DASHES[index // 7 % len(_DASHES)], path, points))
     ticks = [(point(first, highest * k / _TICKS)[1], words.area(highest * k / _TICKS)) for k in range(_TICKS + 1)]
-    labels = _apart([(point(day, 0)[0], day.isoformat()) for day in days])
-    return Chart(tuple(lines), tuple(ticks), tuple(labels), any(visit.numbers.affected for visit in visits))
+    labels: list[tuple[float, str]] = []
+    for day in days:
+        column = point(day, 0)[0]
+        if not labels or column - labels[-1][0] >= _LABEL_WIDTH:
+            labels.append((column, day.isoformat()))
+    return Chart(tuple(lines), tuple(ticks), tuple(labels), any(entry.numbers.affected for entry in entries))
 
 
-def _apart(labels: list[tuple[float, str]], least: float = 80) -> list[tuple[float, str]]:
-    """Those labels that have room beside the ones before."""
-    shown: list[tuple[float, str]] = []
-    for column, text in labels:
-        if not shown or column - shown[-1][0] >= least:
-            shown.append((column, text))
-    return shown
-
-
-def _table(visits: Sequence[TimelineEntry], words: Translator) -> Table:
+def _table(entries: Sequence[MapEntry], words: Translator) -> Table:
     """All numbers, a row for each flight, with the change since the flight before."""
     titles = ("Field", "Date", "Mapped", "Affected", "Share", "Change (percentage points)")
-    before = [None, *visits[:-1]]
-    rows = tuple(_row(visit, earlier, words) for visit, earlier in zip(visits, before, strict=True))
+    before = [None, *entries[:-1]]
+    rows = tuple(_row(entry, earlier, words) for entry, earlier in zip(entries, before, strict=True))
     return Table(words("In numbers"), tuple(map(words, titles)), rows)
 
 
-def _row(visit: TimelineEntry, before: TimelineEntry | None, words: Translator) -> tuple[Cell, ...]:
-    numbers, share = visit.numbers, visit.numbers.affected_share
-    earlier = before.numbers.affected_share if before and before.field == visit.field else None
+def _row(entry: MapEntry, before: MapEntry | None, words: Translator) -> tuple[Cell, ...]:
+    numbers, share = entry.numbers, entry.numbers.affected_share
+    earlier = before.numbers.affected_share if before and before.field == entry.field else None
     change = None if share is None or earlier is None else share - earlier
     return (
-        (visit.field, visit.field), (visit.day.isoformat(), visit.day.isoformat()),
+        (entry.field, entry.field), (entry.day.isoformat(), entry.day.isoformat()),
         (numbers.hectares, words.area(numbers.hectares)),
         (numbers.affected_hectares, words.area(numbers.affected_hectares) if numbers.affected else NOTHING),
         (share, words.percent(share)), (change, "" if change is None else f"{100 * change:+.1f}"),
