@@ -1,7 +1,6 @@
 """Items, models and collections for a STAC catalogue, compared with what rasterio reads of the files themselves."""
 
 import hashlib
-import importlib
 import json
 import math
 import re
@@ -25,7 +24,10 @@ import agriseg
 from agriseg import SegmentationModel
 from agriseg.analysis.build import make_layers
 from agriseg.errors import DataError, UsageError
-from agriseg.export.stac import write_collection, write_item, write_model_item
+from agriseg.export.exports import check_exports
+from agriseg.export.stac import write_collection, write_item
+from agriseg.export.stac_model import write_model_item
+from agriseg.options.exports import ExportOptions
 from agriseg.options.layers import LayerOptions
 
 HOSTILE = ("<script>alert(1)</script>", '"quoted" \\', "=1+1", "../..", "two lines", "Rüben")
@@ -469,6 +471,5 @@ def test_what_is_no_item_and_no_record_is_said(tmp_path: Path) -> None:
 
 def test_without_pystac_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pystac", None)
-    monkeypatch.delitem(sys.modules, "agriseg.export.stac")
     with pytest.raises(UsageError, match=r"^STAC needs the package pystac; install agriseg\[stac\]$"):
-        importlib.import_module("agriseg.export.stac")
+        check_exports(ExportOptions(stac=True))

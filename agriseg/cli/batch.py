@@ -123,7 +123,8 @@ def _options(flags: dict[str, Any]) -> BatchOptions:
 def _write_collection(folder: Path) -> None:
     """STAC items of the published maps, and their collection."""
     from agriseg.batch.withdrawn import WITHDRAWN
-    from agriseg.export.stac import write_collection, write_item, write_model_item
+    from agriseg.export.stac import write_collection, write_item
+    from agriseg.export.stac_model import write_model_item
     from agriseg.mapping.outputs import QUARANTINE
     from agriseg.maps.reader import find_records
     from agriseg.maps.record import RECORD

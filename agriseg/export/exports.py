@@ -1,7 +1,9 @@
 """The report of a finished map, and its files for other programs: STAC, zarr."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
+from agriseg.errors import UsageError
 from agriseg.maps.reader import find_records
 from agriseg.options.exports import ExportOptions
 from agriseg.reports.report import write_report
@@ -16,8 +18,8 @@ def check_exports(options: ExportOptions) -> None:
     """
     if options.previous is not None:
         find_records(options.previous)
-    if options.stac:
-        import agriseg.export.stac  # noqa: F401  (refuses if its package is not installed)
+    if options.stac and find_spec("pystac") is None:
+        raise UsageError("STAC needs the package pystac; install agriseg[stac]")
 
 
 def write_exports(record: Path, options: ExportOptions) -> list[Path]:
@@ -35,7 +37,8 @@ def write_exports(record: Path, options: ExportOptions) -> list[Path]:
 
         written.append(write_zarr(record, overwrite=True))
     if options.stac:
-        from agriseg.export.stac import write_item, write_model_item
+        from agriseg.export.stac import write_item
+        from agriseg.export.stac_model import write_model_item
 
         written += [write_model_item(record), write_item(record)]
     return written

@@ -6,7 +6,7 @@ conventions, which xarray reads; GDAL reads the CRS from its own attribute `_CRS
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,23 +76,22 @@ def machine_names(names: Sequence[str]) -> list[str]:
 
 def _write(run: FinishedMap, folder: Path) -> None:
     group = zarr.create_group(LocalStore(folder), zarr_format=2)
-    where, size, words = run.georeference, (run.height, run.width), machine_names(run.legend.names)
-    flags = {
-        "flag_values": list(range(len(words))), "flag_meanings": " ".join(words), "class_names": list(run.legend.names)
-    }  # fmt: skip
+    names, size, crs = run.legend.names, (run.height, run.width), run.georeference.crs
+    words = machine_names(names)
+    flags = {"flag_values": list(range(len(words))), "flag_meanings": " ".join(words), "class_names": list(names)}
     share = {"scale_factor": CONFIDENCE_STEP, "units": "1"}
-    on_grid = {"grid_mapping": "spatial_ref", **_gdal_crs(where.crs)}
-    mask = _layer(group, "class", ("y", "x"), size, {**flags, **on_grid})
-    confidence = _layer(group, "confidence", ("y", "x"), size, {**share, **on_grid})
+    on_grid = {"grid_mapping": "spatial_ref", **({"_CRS": {"wkt": crs.to_wkt(version="WKT2_2019")}} if crs else {})}
+    mask = _layer(group, "class", ("y", "x"), size, **flags, **on_grid)
+    confidence = _layer(group, "confidence", ("y", "x"), size, **share, **on_grid)
     for strip in run.strips():
         rows = slice(strip.rows.start, strip.rows.stop)
         mask[rows], confidence[rows] = strip.mask, strip.confidence
     if f"{run.stem}_{PROBABILITIES.raster}" in run.record.outputs:
-        layer = _layer(group, "probability", ("class_index", "y", "x"), (len(words), *size), {**share, **on_grid})
-        _coordinate(group, "class_index", np.arange(len(words), dtype=np.uint8), flags)
+        layer = _layer(group, "probability", ("class_index", "y", "x"), (len(words), *size), **share, **on_grid)
+        _coordinate(group, "class_index", np.arange(len(words), dtype=np.uint8), **flags)
         for start, pixels in _probabilities(run):
             layer[:, start : start + pixels.shape[1]] = pixels
-    _place(group, where, run.width, run.height)
+    _write_position(group, run.georeference, run.width, run.height)
     zarr.consolidate_metadata(group.store, zarr_format=2)
 
 
@@ -104,18 +103,18 @@ def _probabilities(run: FinishedMap) -> Iterator[tuple[int, NDArray[np.uint8]]]:
             yield start, dataset.read(window=Window(0, start, run.width, min(CHUNK, run.height - start)))
 
 
-def _place(group: zarr.Group, where: Georeference, width: int, height: int) -> None:
+def _write_position(group: zarr.Group, where: Georeference, width: int, height: int) -> None:
     """Write the coordinates and the CRS."""
     to = where.transform
     if to.b == to.d == 0:  # else a pixel's x depends on its row as well, which GeoTransform alone can say
         (x_axis, x_unit), (y_axis, y_unit) = _axes(where.crs)
         x, y = to.c + to.a * (np.arange(width) + 0.5), to.f + to.e * (np.arange(height) + 0.5)
-        _coordinate(group, "x", x, {"axis": "X", "standard_name": x_axis, "units": x_unit})
-        _coordinate(group, "y", y, {"axis": "Y", "standard_name": y_axis, "units": y_unit})
+        _coordinate(group, "x", x, axis="X", standard_name=x_axis, units=x_unit)
+        _coordinate(group, "y", y, axis="Y", standard_name=y_axis, units=y_unit)
     attributes = {"GeoTransform": " ".join(map(repr, to.to_gdal()))}
     if where.crs:
         attributes["crs_wkt"] = where.crs.to_wkt(version="WKT2_2019")
-    _coordinate(group, "spatial_ref", np.array(0, np.int32), attributes)
+    _coordinate(group, "spatial_ref", np.array(0, np.int32), **attributes)
 
 
 def _axes(crs: CRS | None) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -128,12 +127,8 @@ def _axes(crs: CRS | None) -> tuple[tuple[str, str], tuple[str, str]]:
     return ("projection_x_coordinate", unit), ("projection_y_coordinate", unit)
 
 
-def _gdal_crs(crs: CRS | None) -> dict[str, Any]:
-    return {"_CRS": {"wkt": crs.to_wkt(version="WKT2_2019")}} if crs else {}
-
-
 def _layer(
-    group: zarr.Group, name: str, dimensions: tuple[str, ...], shape: tuple[int, ...], attributes: Mapping[str, Any]
+    group: zarr.Group, name: str, dimensions: tuple[str, ...], shape: tuple[int, ...], **attributes: Any
 ) -> "zarr.Array[Any]":
     """An empty layer of uint8, 255 nodata."""
     chunks = (*(1,) * (len(shape) - 2), *(min(CHUNK, side) for side in shape[-2:]))
@@ -143,11 +138,10 @@ def _layer(
     )  # fmt: skip
 
 
-def _coordinate(group: zarr.Group, name: str, values: NDArray[Any], attributes: Mapping[str, Any]) -> None:
+def _coordinate(group: zarr.Group, name: str, values: NDArray[Any], **attributes: Any) -> None:
     """A small array that is its own dimension, or a scalar; without a value that stands for nodata."""
-    dimensions = [name] if values.ndim else []
     array = group.create_array(
         name, shape=values.shape, chunks=values.shape, dtype=values.dtype, fill_value=None, compressors=None,
-        attributes={"_ARRAY_DIMENSIONS": dimensions, **attributes},
+        attributes={"_ARRAY_DIMENSIONS": [name] if values.ndim else [], **attributes},
     )  # fmt: skip
     array[...] = values
