@@ -15,7 +15,7 @@ import rasterio
 import torch
 from common import field, machine
 
-from agriseg.inference.device import choose_precision
+from agriseg.inference.choose_backend import choose_precision
 from agriseg.training import loop as loop
 from agriseg.training.augment import TrainingSamples, stacked
 from agriseg.training.config import TrainConfig

@@ -16,7 +16,7 @@ from runs import Nursery
 from agriseg import load_model
 from agriseg.cli import main
 from agriseg.errors import InputMissing, StorageError, UsageError
-from agriseg.inference.backend import TorchBackend
+from agriseg.inference.torch_backend import TorchBackend
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Execution, run

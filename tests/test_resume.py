@@ -20,7 +20,7 @@ from agriseg.cli import main
 from agriseg.cli.common.signals import end_on_signals
 from agriseg.errors import BusyError, OutputError, StorageError
 from agriseg.files import locked
-from agriseg.inference.backend import TorchBackend
+from agriseg.inference.torch_backend import TorchBackend
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import run

@@ -1,23 +1,13 @@
-"""Runs a network on batches of tiles.
+"""What prediction knows of a network: a backend runs it on batches of tiles.
 
-`Backend` is all that prediction knows of a network. `TorchBackend` runs it in torch. Another runtime, or test-time
-augmentation around a backend, is a class in a module of its own and a line in `choose_backend`.
+`TorchBackend` runs it in torch. Another runtime, or test-time augmentation around a backend, is a class in a module of
+its own and a line in `choose_backend`.
 """
 
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import nn
-
-from agriseg.errors import ModelError, PredictionError
-from agriseg.inference.device import choose_device, choose_precision, device_name
-from agriseg.model import SegmentationModel
-from agriseg.options.run import RunOptions
-
-_PROBE_PX = 64
-_LIVE_LAYERS = 4
-"""Outputs of the widest layer that are held at once: input, residual, output and its activation."""
 
 
 @dataclass(frozen=True)
@@ -61,77 +51,3 @@ class Backend(Protocol):
     @property
     def description(self) -> BackendDescription:
         """Part of the record and of the identity of a run."""
-
-
-def choose_backend(model: SegmentationModel, options: RunOptions) -> Backend:
-    """The backend that runs a model as the options say.
-
-    Raises:
-        DeviceError: the device is not available.
-    """
-    device = choose_device(options.device)
-    return TorchBackend(model, device, choose_precision(options.precision, device, model))
-
-
-class TorchBackend:
-    """Runs the network of a model in torch, in inference mode. See `Backend`.
-
-    Args:
-        model: its network is moved to the device and set to evaluation.
-        device: of torch.
-        precision: `fp32` or `bf16` (autocast); the logits are always fp32.
-    """
-
-    def __init__(self, model: SegmentationModel, device: torch.device, precision: str) -> None:
-        self.device = device
-        self._precision = precision
-        self._model = model
-        self._network = model.network.eval().to(device).to(memory_format=torch.channels_last)
-
-    def zeros(self, count: int, height: int, width: int) -> torch.Tensor:
-        """See `Backend`."""
-        return torch.zeros((count, len(self._model.bands), height, width), device=self.device).contiguous(
-            memory_format=torch.channels_last
-        )
-
-    @torch.inference_mode()
-    def logits(self, batch: torch.Tensor) -> torch.Tensor:
-        """See `Backend`."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
-            logits = self._network(batch)
-        stride = self._model.stride
-        expected = (len(batch), len(self._model.legend), batch.shape[2] // stride, batch.shape[3] // stride)
-        if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
-            got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise ModelError(f"model {self._model.name!r}: the network answers {got}, expected logits {expected}")
-        return logits.float()
-
-    def memory_per_pixel(self) -> float:
-        """See `Backend`: memory of the widest layers at once, fp32."""
-        model = self._model
-        side = -(-_PROBE_PX // model.step) * model.step
-        widest = [side * side * len(model.bands)]
-
-        def note(_module: nn.Module, _inputs: object, output: object) -> None:
-            if isinstance(output, torch.Tensor):
-                widest.append(output.numel())
-
-        layers = [module for module in self._network.modules() if not list(module.children())]
-        hooks = [layer.register_forward_hook(note) for layer in layers]
-        try:
-            logits = self.logits(self.zeros(1, side, side))
-        except RuntimeError as error:
-            if isinstance(error, PredictionError):
-                raise
-            raise ModelError(f"model {model.name!r}: the network fails on {len(model.bands)} bands: {error}") from error
-        finally:
-            for hook in hooks:
-                hook.remove()
-        if not torch.isfinite(logits).all():
-            raise PredictionError(f"model {model.name!r}: NaN or infinity for an empty image; train it again")
-        return _LIVE_LAYERS * 4 * max(widest) / side**2
-
-    @property
-    def description(self) -> BackendDescription:
-        """See `Backend`."""
-        return BackendDescription(device_name(self.device), self._precision)

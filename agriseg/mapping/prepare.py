@@ -6,7 +6,8 @@ from pathlib import Path
 
 from agriseg.errors import DeviceMemoryError, UsageError
 from agriseg.grid import PRESETS
-from agriseg.inference.backend import Backend, choose_backend
+from agriseg.inference.backend import Backend
+from agriseg.inference.choose_backend import choose_backend
 from agriseg.inference.plan import Plan, make_plan
 from agriseg.mapping.compatibility import ModelInput, check_compatibility
 from agriseg.maps.area import hectares

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from agriseg import files
 from agriseg.errors import PredictionError, Terminated
-from agriseg.inference.device import choose_precision
+from agriseg.inference.choose_backend import choose_precision
 from agriseg.json_text import json_line
 from agriseg.model import SegmentationModel
 from agriseg.networks import last_bias, without_downsampling

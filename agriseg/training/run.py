@@ -13,7 +13,7 @@ from agriseg.evaluation.calibrate import CalibrationSampler
 from agriseg.evaluation.evaluate import save_evaluation
 from agriseg.evaluation.scores import Evaluation, most_learnt, score
 from agriseg.figures.charts import save_curves
-from agriseg.inference.device import choose_device
+from agriseg.inference.choose_backend import choose_device
 from agriseg.json_text import json_document
 from agriseg.model import SegmentationModel, load_model
 from agriseg.networks import downsampling_factor

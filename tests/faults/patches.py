@@ -16,7 +16,7 @@ from moments import Moments
 
 from agriseg.batch import dispatcher, worker
 from agriseg.errors import WorkerLost
-from agriseg.inference.backend import TorchBackend
+from agriseg.inference.torch_backend import TorchBackend
 from agriseg.inference.workers import _guarded
 from agriseg.mapping import run as mapping_run
 from agriseg.storage.logits_cache import LogitsCache

@@ -13,7 +13,7 @@ from runs import Nursery, Subject
 
 from agriseg import SegmentationModel
 from agriseg.errors import DeviceMemoryError
-from agriseg.inference.backend import TorchBackend
+from agriseg.inference.torch_backend import TorchBackend
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare, with_less_memory
 from agriseg.mapping.run import run

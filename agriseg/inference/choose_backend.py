@@ -1,9 +1,22 @@
-"""The device and the precision of a network."""
+"""The backend, the device and the precision that run a network."""
 
 import torch
 
 from agriseg.errors import DeviceError
+from agriseg.inference.backend import Backend
+from agriseg.inference.torch_backend import TorchBackend
 from agriseg.model import SegmentationModel
+from agriseg.options.run import RunOptions
+
+
+def choose_backend(model: SegmentationModel, options: RunOptions) -> Backend:
+    """The backend that runs a model as the options say.
+
+    Raises:
+        DeviceError: the device is not available.
+    """
+    device = choose_device(options.device)
+    return TorchBackend(model, device, choose_precision(options.precision, device, model))
 
 
 def choose_device(name: str) -> torch.device:
@@ -37,8 +50,3 @@ def _has_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()
     return device.type == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-
-
-def device_name(device: torch.device) -> str:
-    """The product name of a CUDA device, or else the type of the device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
