@@ -25,7 +25,6 @@ from memory import peak_bytes, resident_bytes
 
 from agriseg import TrainConfig, TrainOptions, load_model, segment, train
 from agriseg.networks import ARCHITECTURES, architecture, plain_name
-from agriseg.networks.flops import parameters
 from agriseg.training.progress import Progress, StepDone
 
 _SIDE = 2048  # of the raster that is mapped (px)
@@ -92,7 +91,7 @@ def table(results: list[dict[str, Any]]) -> str:
     for each in sorted(results, key=lambda result: -result["miou"]):
         scores = [f"{each['iou'][name] or 0:.3f}" for name in names]
         lines.append([
-            f"`{each['network']}`", f"{parameters(architecture(each['network'])) / 1e6:.1f} M",
+            f"`{each['network']}`", f"{architecture(each['network']).parameters / 1e6:.1f} M",
             f"{each['file_mb']:.0f} MB", str(each["steps"]), f"{each['miou']:.3f}", *scores,
             f"{each['mpx_per_s']:.2f}", f"{each['train_mb'] / 1e3:.1f} GB", f"{each['map_mb'] / 1e3:.2f} GB",
         ])  # fmt: skip

@@ -21,7 +21,6 @@ from agriseg.cli import main
 from agriseg.demo.reference_models import random_network
 from agriseg.errors import GridError, ModelError, UsageError
 from agriseg.networks import ARCHITECTURES, Architecture, architecture, downsampling_factor, without_downsampling
-from agriseg.networks.flops import multiply_adds, parameters
 from agriseg.networks.network_input import expand_first_conv
 from agriseg.networks.pretrained import load_pretrained
 from agriseg.training.config import TrainConfig
@@ -121,10 +120,10 @@ def test_segnets_encoder_is_vgg() -> None:
 def test_costs_are_those_of_a_count_by_hand() -> None:
     small = architecture("fcn_small")
     own = sum(weight.numel() for weight in small.build(3, 3).parameters())
-    assert parameters(small) == own
+    assert small.parameters == own
     per_cell = 3 * 9 * 32 + 4 * 32 * 9 * 32 + 32 * 3
-    assert multiply_adds(small) == per_cell / 4
-    assert multiply_adds(architecture("fcn_resnet50")) > 20 * multiply_adds(architecture("lraspp_mobilenet_v3_large"))
+    assert small.multiply_adds == per_cell / 4
+    assert architecture("fcn_resnet50").multiply_adds > 20 * architecture("lraspp_mobilenet_v3_large").multiply_adds
 
 
 @pytest.mark.parametrize(
@@ -281,7 +280,7 @@ def test_the_list_tells_what_each_network_is(capsys: pytest.CaptureFixture[str])
     assert facts.keys() == ARCHITECTURES.keys()
     assert facts["deeplabv3_resnet50"]["halo_px"] is None
     assert facts["segnet"]["stride_px"] == 1
-    assert facts["fcn_resnet50"]["parameters"] == parameters(architecture("fcn_resnet50"))
+    assert facts["fcn_resnet50"]["parameters"] == architecture("fcn_resnet50").parameters
     with pytest.raises(SystemExit):
         main(["model", "list"])
     lines = capsys.readouterr().out.splitlines()

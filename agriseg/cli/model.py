@@ -37,12 +37,11 @@ def list_(*, as_json: bool) -> None:
       agriseg model list
     """
     from agriseg.networks import ARCHITECTURES
-    from agriseg.networks.flops import multiply_adds, parameters
 
     facts: dict[str, dict[str, Any]] = {
         name: {
             "stride_px": design.stride, "align_px": design.align, "halo_px": design.halo,
-            "parameters": parameters(design), "multiply_adds_per_px": multiply_adds(design),
+            "parameters": design.parameters, "multiply_adds_per_px": design.multiply_adds,
             "init": list(design.pretrained),
         }
         for name, design in ARCHITECTURES.items()

@@ -8,9 +8,12 @@ from functools import partial
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models.segmentation import deeplabv3_resnet50, fcn_resnet50, fcn_resnet101
 
 from agriseg.errors import ModelError
-from agriseg.networks import fcn8s, from_torchvision, segnet, small
+from agriseg.networks.fcn8s import FCN8s, fcn8s_reach
+from agriseg.networks.from_torchvision import LRASPP, DilatedResNet, deeplab_reach, fcn_reach, lraspp_reach
 from agriseg.networks.network_input import (
     DownsampledInput,
     downsampled_reach,
@@ -19,6 +22,8 @@ from agriseg.networks.network_input import (
     without_downsampling,
 )
 from agriseg.networks.receptive_field import ReceptiveField
+from agriseg.networks.segnet import SegNet, segnet_reach
+from agriseg.networks.small import FCNSmall, UNetSmall, small_fcn_reach, unet_reach
 
 __all__ = [
     "ARCHITECTURES", "NAMED_STARTS", "Architecture", "architecture", "downsampling_factor", "expand_first_conv",
@@ -27,6 +32,7 @@ __all__ = [
 
 NAMED_STARTS = ("imagenet", "coco")
 """What torchvision's weights were trained on."""
+_SIDE = 512  # of the picture that costs are counted for (px); all costs but those of pooled means grow with its area
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,19 @@ class Architecture:
             torch.manual_seed(seed)
             return self.make(bands, classes)
 
+    @property
+    def parameters(self) -> int:
+        """Number of trained weights for 3 bands and 3 classes, an auxiliary head included."""
+        with torch.device("meta"):
+            return sum(weight.numel() for weight in self.build(3, 3).parameters())
+
+    @property
+    def multiply_adds(self) -> float:
+        """Multiply-adds of the convolutions per input pixel for 3 bands and 3 classes, without an auxiliary head."""
+        with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
+            self.build(3, 3).eval()(torch.empty(1, 3, _SIDE, _SIDE))
+        return float(counter.get_total_flops()) / 2 / _SIDE**2
+
     def over(self, factor: int) -> "Architecture":
         """The same over means of `factor` x `factor` pixels, named with `/factor` at its end."""
         return replace(
@@ -74,48 +93,44 @@ class Architecture:
 
 
 _SIMPLE = ("classifier.4.", "aux_classifier.4.")
-_FCN8S = ("score", "double")
 _IMAGENET = {
     depth: {"imagenet": f"ResNet{depth}_Weights.IMAGENET1K_V1"} for depth in (18, 34, 50, 101)
 }  # those that torchvision's own segmentation networks began from
 
 _ALL = (
     Architecture(
-        "fcn_resnet50", partial(from_torchvision.FCNResNet, 50), from_torchvision.fcn_reach(50), align=8, heads=_SIMPLE,
+        "fcn_resnet50", partial(DilatedResNet, fcn_resnet50), fcn_reach(50), align=8, heads=_SIMPLE,
         pretrained={**_IMAGENET[50], "coco": "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"},
     ),
     Architecture(
-        "fcn_resnet101", partial(from_torchvision.FCNResNet, 101), from_torchvision.fcn_reach(101), align=8,
-        heads=_SIMPLE,
+        "fcn_resnet101", partial(DilatedResNet, fcn_resnet101), fcn_reach(101), align=8, heads=_SIMPLE,
         pretrained={**_IMAGENET[101], "coco": "FCN_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1"},
     ),
-    Architecture(
-        "fcn8s_resnet18", partial(fcn8s.FCN8s, 18), fcn8s.reach(18), align=32, heads=_FCN8S, pretrained=_IMAGENET[18]
+    *(
+        Architecture(
+            f"fcn8s_resnet{depth}", partial(FCN8s, depth), fcn8s_reach(depth), align=32, heads=("score", "double"),
+            pretrained=_IMAGENET[depth],
+        )
+        for depth in (18, 34, 50)
     ),
     Architecture(
-        "fcn8s_resnet34", partial(fcn8s.FCN8s, 34), fcn8s.reach(34), align=32, heads=_FCN8S, pretrained=_IMAGENET[34]
-    ),
-    Architecture(
-        "fcn8s_resnet50", partial(fcn8s.FCN8s, 50), fcn8s.reach(50), align=32, heads=_FCN8S, pretrained=_IMAGENET[50]
-    ),
-    Architecture(
-        "segnet", segnet.SegNet, segnet.reach(), align=32, heads=("score",),
+        "segnet", SegNet, segnet_reach(), align=32, heads=("score",),
         pretrained={"imagenet": "VGG16_BN_Weights.IMAGENET1K_V1"},
     ),
     Architecture(
-        "deeplabv3_resnet50", from_torchvision.DeepLabV3, from_torchvision.deeplab_reach(), align=8, heads=_SIMPLE,
+        "deeplabv3_resnet50", partial(DilatedResNet, deeplabv3_resnet50), deeplab_reach(), align=8, heads=_SIMPLE,
         pretrained={**_IMAGENET[50], "coco": "DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"},
     ),
     Architecture(
-        "lraspp_mobilenet_v3_large", from_torchvision.LRASPP, from_torchvision.lraspp_reach(), align=16,
+        "lraspp_mobilenet_v3_large", LRASPP, lraspp_reach(), align=16,
         heads=("classifier.low_classifier.", "classifier.high_classifier."),
         pretrained={
             "imagenet": "MobileNet_V3_Large_Weights.IMAGENET1K_V1",
             "coco": "LRASPP_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1",
         },
     ),
-    Architecture("unet_small", small.UNetSmall, small.unet_reach(), align=16, heads=("score",)),
-    Architecture("fcn_small", small.FCNSmall, small.fcn_reach(), align=2, heads=(f"{small.LAST}.",)),
+    Architecture("unet_small", UNetSmall, unet_reach(), align=16, heads=("score",)),
+    Architecture("fcn_small", FCNSmall, small_fcn_reach(), align=2, heads=(f"{FCNSmall.last}.",)),
 )  # fmt: skip
 ARCHITECTURES: Mapping[str, Architecture] = {each.name: each for each in _ALL}
 
@@ -145,9 +160,10 @@ def last_bias(network: nn.Module) -> torch.Tensor:
     """The bias of the layer that a network of `ARCHITECTURES` ends with, (K,): what is added to it, all logits gain.
 
     Raises:
-        ModelError: a network without such a layer under the name `last`.
+        ModelError: a network without such a layer under the name that its attribute `last` has.
     """
-    last = getattr(network, "last", None)
+    network = without_downsampling(network)
+    last = network.get_submodule(getattr(network, "last", ""))
     if not isinstance(last, nn.Conv2d) or last.bias is None:
         raise ModelError(
             f"{type(network).__name__} has no last convolution with a bias; train with logit_adjustment = false"

@@ -5,8 +5,6 @@ fused by upsampling twofold and adding; the twofold upsampling is learnt and sta
 VGG-16 is replaced by a ResNet (He et al. 2016, arXiv 1512.03385).
 """
 
-from typing import Literal
-
 import torch
 from torch import nn
 from torchvision.models import resnet18, resnet34, resnet50
@@ -14,15 +12,15 @@ from torchvision.models import resnet18, resnet34, resnet50
 from agriseg.networks.network_input import first_conv_for
 from agriseg.networks.receptive_field import ReceptiveField
 
-Depth = Literal[18, 34, 50]
-
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
 class FCN8s(nn.Module):
     """(N, C, h, w) float32 -> logits (N, K, h/8, w/8); h and w multiples of 32."""
 
-    def __init__(self, depth: Depth, bands: int, classes: int) -> None:
+    last = "score8"
+
+    def __init__(self, depth: int, bands: int, classes: int) -> None:
         super().__init__()
         self.backbone = {18: resnet18, 34: resnet34, 50: resnet50}[depth](weights=None)
         width = self.backbone.fc.in_features
@@ -34,13 +32,8 @@ class FCN8s(nn.Module):
         self.double32 = _bilinear_double(classes)
         self.double16 = _bilinear_double(classes)
 
-    @property
-    def last(self) -> nn.Module:
-        """The layer whose bias goes into the logits as it is."""
-        return self.score8
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits; shapes as in the class."""
+        """Logits."""
         body = self.backbone
         x = body.maxpool(body.relu(body.bn1(body.conv1(x))))
         at8 = body.layer2(body.layer1(x))
@@ -51,7 +44,7 @@ class FCN8s(nn.Module):
         return logits
 
 
-def reach(depth: Depth) -> ReceptiveField:
+def fcn8s_reach(depth: int) -> ReceptiveField:
     """What one logit sees: the path through stride 32, the widest."""
     threes = 1 if depth == 50 else 2  # convolutions of kernel 3 in a block; the others of a bottleneck have kernel 1
     one, two, three, four = (threes * blocks for blocks in _BLOCKS[depth])

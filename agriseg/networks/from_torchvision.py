@@ -1,56 +1,53 @@
 """torchvision's own segmentation networks with their keys, for any number of bands.
 
-FCN: Long, Shelhamer and Darrell 2015, "Fully Convolutional Networks for Semantic Segmentation", arXiv 1411.4038.
+torchvision's own `forward` adds a bilinear upsampling, which the engine does after blending.
 
-DeepLabv3 and the dilated ResNet of both: Chen, Papandreou, Schroff and Adam 2017, "Rethinking Atrous Convolution for
-Semantic Image Segmentation", arXiv 1706.05587. One branch of its pyramid is the mean over the whole picture, so a
-tile's map depends on all of the tile.
-
-LR-ASPP on MobileNetV3-Large, for a laptop in the field: Howard et al. 2019, "Searching for MobileNetV3", arXiv
-1905.02244, section 6.3. Its head and the squeeze-and-excitation of its blocks weigh channels by means over the whole
-picture, so a tile's map depends on all of the tile.
+- FCN: Long, Shelhamer and Darrell 2015, "Fully Convolutional Networks for Semantic Segmentation", arXiv 1411.4038.
+- DeepLabv3, and the dilated ResNet of both: Chen, Papandreou, Schroff and Adam 2017, "Rethinking Atrous Convolution for
+  Semantic Image Segmentation", arXiv 1706.05587. One branch of its pyramid is the mean over the whole picture, so a
+  tile's map depends on all of the tile.
+- LR-ASPP on MobileNetV3-Large, for a laptop in the field: Howard et al. 2019, "Searching for MobileNetV3", arXiv
+  1905.02244, section 6.3. It weighs channels by means over the whole picture, so a tile's map depends on all of the
+  tile.
 """
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
-from torchvision.models.segmentation import (
-    deeplabv3_resnet50,
-    fcn_resnet50,
-    fcn_resnet101,
-    lraspp_mobilenet_v3_large,
-)
+from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from agriseg.networks.network_input import first_conv_for
 from agriseg.networks.receptive_field import ReceptiveField
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-_WIDEST = 36  # largest dilation of the pyramid
+_WIDEST = 36  # largest dilation of DeepLabv3's pyramid
 
 
 class DilatedResNet(nn.Module):
-    """One of torchvision's segmentation networks with its keys, giving logits at stride 8.
+    """FCN or DeepLabv3 on a dilated ResNet; training DeepLabv3 takes two samples or more at a time.
 
-    (N, C, h, w) float32 -> (N, K, h/8, w/8); h and w multiples of 8. torchvision's own forward adds a
-    bilinear upsampling by 8, which the engine does after blending.
+    (N, C, h, w) float32 -> (N, K, h/8, w/8); h and w multiples of 8.
+
+    Args:
+        make: torchvision's function for the network.
+        bands: C.
+        classes: K.
     """
 
-    def __init__(self, whole: Any, bands: int) -> None:
+    last = "classifier.4"
+
+    def __init__(self, make: Callable[..., Any], bands: int, classes: int) -> None:
         super().__init__()
+        whole = make(weights=None, weights_backbone=None, num_classes=classes, aux_loss=True)
         self.backbone = whole.backbone
         self.classifier = whole.classifier
         self.aux_classifier = whole.aux_classifier
         self.backbone.conv1 = first_conv_for(self.backbone.conv1, bands)
 
-    @property
-    def last(self) -> nn.Module:
-        """The layer whose bias goes into the logits as it is."""
-        last: nn.Module = self.classifier[-1]
-        return last
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits; shapes as in the class."""
+        """Logits of the main head."""
         logits: torch.Tensor = self.classifier(self.backbone(x)["out"])
         return logits
 
@@ -60,49 +57,10 @@ class DilatedResNet(nn.Module):
         return self.classifier(features["out"]), self.aux_classifier(features["aux"])
 
 
-def body_reach(depth: Literal[50, 101]) -> ReceptiveField:
-    """What one cell of the last features sees."""
-    one, two, three, four = _BLOCKS[depth]
-    stem = ReceptiveField().conv(7, stride=2).conv(3, stride=2).convs(one, 3)
-    body = stem.conv(3, stride=2).convs(two - 1, 3)
-    # torchvision keeps the dilation of the stage before in a dilated stage's first block
-    body = body.conv(3).convs(three - 1, 3, dilation=2)
-    return body.conv(3, dilation=2).convs(four - 1, 3, dilation=4)
-
-
-class FCNResNet(DilatedResNet):
-    """torchvision's FCN; shapes as in `DilatedResNet`."""
-
-    def __init__(self, depth: Literal[50, 101], bands: int, classes: int) -> None:
-        build = {50: fcn_resnet50, 101: fcn_resnet101}[depth]
-        super().__init__(build(weights=None, weights_backbone=None, num_classes=classes, aux_loss=True), bands)
-
-
-def fcn_reach(depth: Literal[50, 101]) -> ReceptiveField:
-    """What one logit of the network sees."""
-    return body_reach(depth).conv(3)
-
-
-class DeepLabV3(DilatedResNet):
-    """torchvision's DeepLabv3; shapes as in `DilatedResNet`. Training takes two samples or more at a time."""
-
-    def __init__(self, bands: int, classes: int) -> None:
-        super().__init__(
-            deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=classes, aux_loss=True), bands
-        )
-
-
-def deeplab_reach() -> ReceptiveField:
-    """What one logit sees: everything."""
-    return body_reach(50).conv(3, dilation=_WIDEST).conv(3).pool_all()
-
-
 class LRASPP(nn.Module):
-    """torchvision's LR-ASPP with its keys, giving logits at stride 8.
+    """LR-ASPP: (N, C, h, w) float32 -> (N, K, h/8, w/8); h and w multiples of 16."""
 
-    (N, C, h, w) float32 -> (N, K, h/8, w/8); h and w multiples of 16. torchvision's own forward adds a bilinear
-    upsampling by 8, which the engine does after blending.
-    """
+    last = "classifier.low_classifier"
 
     def __init__(self, bands: int, classes: int) -> None:
         super().__init__()
@@ -112,18 +70,32 @@ class LRASPP(nn.Module):
         stem = self.backbone["0"]
         stem[0] = first_conv_for(stem[0], bands)
 
-    @property
-    def last(self) -> nn.Module:
-        """The layer whose bias goes into the logits as it is."""
-        last: nn.Module = self.classifier.low_classifier
-        return last
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits; shapes as in the class."""
+        """Logits."""
         logits: torch.Tensor = self.classifier(self.backbone(x))
         return logits
 
 
+def fcn_reach(depth: int) -> ReceptiveField:
+    """What one logit of FCN sees."""
+    return _body_reach(depth).conv(3)
+
+
+def deeplab_reach() -> ReceptiveField:
+    """What one logit of DeepLabv3 sees: everything."""
+    return _body_reach(50).conv(3, dilation=_WIDEST).conv(3).pool_all()
+
+
 def lraspp_reach() -> ReceptiveField:
-    """What one logit sees: everything."""
+    """What one logit of LR-ASPP sees: everything."""
     return ReceptiveField(stride=8).pool_all()
+
+
+def _body_reach(depth: int) -> ReceptiveField:
+    """What one cell of the dilated features sees."""
+    one, two, three, four = _BLOCKS[depth]
+    stem = ReceptiveField().conv(7, stride=2).conv(3, stride=2).convs(one, 3)
+    body = stem.conv(3, stride=2).convs(two - 1, 3)
+    # torchvision keeps the dilation of the stage before in a dilated stage's first block
+    body = body.conv(3).convs(three - 1, 3, dilation=2)
+    return body.conv(3, dilation=2).convs(four - 1, 3, dilation=4)

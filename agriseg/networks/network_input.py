@@ -6,7 +6,6 @@ stay on the raster's own pixels.
 """
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import nn
@@ -57,13 +56,8 @@ class DownsampledInput(nn.Module):
         self.mean = nn.AvgPool2d(factor)
         self.inner = inner
 
-    @property
-    def last(self) -> nn.Module | None:
-        """That of the inner network."""
-        return cast("nn.Module | None", getattr(self.inner, "last", None))
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits; shapes as in the class."""
+        """Logits."""
         logits: torch.Tensor = self.inner(self.mean(x))
         return logits
 

@@ -21,6 +21,8 @@ _DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64,))
 class SegNet(nn.Module):
     """(N, C, h, w) float32 -> logits (N, K, h, w); h and w multiples of 32."""
 
+    last = "score"
+
     def __init__(self, bands: int, classes: int) -> None:
         super().__init__()
         self.backbone = vgg16_bn(weights=None)
@@ -41,13 +43,8 @@ class SegNet(nn.Module):
             self.decoder.append(stage)
         self.score = nn.Conv2d(width, classes, 3, padding=1)
 
-    @property
-    def last(self) -> nn.Module:
-        """The layer whose bias goes into the logits as it is."""
-        return self.score
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits; shapes as in the class."""
+        """Logits."""
         places = []
         for layer in self.backbone.features:
             if isinstance(layer, nn.MaxPool2d):
@@ -61,7 +58,7 @@ class SegNet(nn.Module):
         return logits
 
 
-def reach() -> ReceptiveField:
+def segnet_reach() -> ReceptiveField:
     """What one logit sees: the path through stride 32, the widest."""
     reached = ReceptiveField()
     for convs in _ENCODER:

@@ -19,12 +19,12 @@ from agriseg.networks.receptive_field import ReceptiveField
 _WIDTHS = (32, 64, 128, 192)  # at strides 2, 4, 8, 16
 _FCN_WIDTH = 32
 _DILATIONS = (1, 2, 4, 8)
-LAST = 2 + 3 * len(_DILATIONS) + 1
-"""Place of the last convolution."""
 
 
 class UNetSmall(nn.Module):
     """(N, C, h, w) float32 -> logits (N, K, h/2, w/2); h and w multiples of 16."""
+
+    last = "score"
 
     def __init__(self, bands: int, classes: int) -> None:
         super().__init__()
@@ -38,13 +38,8 @@ class UNetSmall(nn.Module):
         self.fuse = nn.ModuleList(_conv(fine, fine) for fine, _ in steps)
         self.score = nn.Conv2d(_WIDTHS[0], classes, 1)
 
-    @property
-    def last(self) -> nn.Module:
-        """The layer whose bias goes into the logits as it is."""
-        return self.score
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits; shapes as in the class."""
+        """Logits."""
         features = [self.stages[0](self.stem(x))]
         for down, stage in zip(self.down, self.stages[1:], strict=True):
             features.append(stage(down(features[-1])))
@@ -88,6 +83,8 @@ def _conv(bands: int, width: int, stride: int = 1) -> nn.Sequential:
 class FCNSmall(nn.Sequential):
     """(N, C, h, w) float32 -> logits (N, K, h/2, w/2); h and w even."""
 
+    last = str(2 + 3 * len(_DILATIONS) + 1)
+
     def __init__(self, bands: int, classes: int) -> None:
         layers: list[nn.Module] = [
             nn.Conv2d(bands, _FCN_WIDTH, 3, stride=2, padding=1, bias=False),
@@ -101,13 +98,8 @@ class FCNSmall(nn.Sequential):
             ]
         super().__init__(*layers, nn.ReLU(), nn.Conv2d(_FCN_WIDTH, classes, 1))
 
-    @property
-    def last(self) -> nn.Module:
-        """The layer whose bias goes into the logits as it is."""
-        return self[LAST]
 
-
-def fcn_reach() -> ReceptiveField:
+def small_fcn_reach() -> ReceptiveField:
     """What one logit sees."""
     reached = ReceptiveField().conv(3, stride=2)
     for dilation in _DILATIONS:
