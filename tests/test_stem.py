@@ -12,6 +12,7 @@ from test_layers import boundaries
 
 from agriseg import SegmentationModel, files, segment
 from agriseg.analysis.build import make_layers
+from agriseg.batch.withdrawn import withdraw
 from agriseg.change.compare import ChangeOptions, make_change
 from agriseg.errors import OutputError, StorageError
 from agriseg.export.exports import write_exports
@@ -190,6 +191,20 @@ def test_a_red_map_takes_the_place_of_a_green_one_and_back(tmp_path: Path, oracl
     run(prepare(fly(tmp_path, 2), oracle, RunOptions()), outputs, standard=green)
     assert "field_classes.tif" in names(home)
     assert not names(away)
+
+
+def test_a_withdrawn_map_leaves_nothing_behind(tmp_path: Path, oracle: SegmentationModel) -> None:
+    """Twice, so that the files of the second take the place of those of the first."""
+    outputs = Outputs(tmp_path / "out", "field", with_probabilities=False)
+    for seed in (0, 1):
+        report = segment(fly(tmp_path, seed), oracle, outputs.folder, layers=True, stac=True, zarr=True)
+        made = {path.name for path in (*report.files, *(report.layers.files if report.layers else ()), *report.exports)}
+        made = {name for name in made if not name.endswith("_mlm.json")}  # of the model, for all maps of the folder
+        assert {"field.zarr", "field_report.html", "field_stac.json", "field_layers.json"} <= made
+        assert withdraw(outputs, tmp_path / "withdrawn")
+        assert not [path.name for path in outputs.folder.iterdir() if path.name in made]
+        assert made <= {path.name for path in (tmp_path / "withdrawn").iterdir()}
+    assert not withdraw(outputs, tmp_path / "withdrawn")
 
 
 def test_what_no_record_vouches_for_is_named(tmp_path: Path, oracle: SegmentationModel) -> None:

@@ -13,7 +13,6 @@ from agriseg.maps.stem import CHANGE, INDEX, LAYERS, Stem
 
 WITHDRAWN = "withdrawn"
 """Folder, in that of the outputs, for maps of rasters that have changed since and could not be mapped again."""
-_PAGES = ("_report.html", "_stac.json")
 
 
 def is_there(out: Path, row: BatchRow) -> bool:
@@ -63,9 +62,10 @@ def withdraw(outputs: Outputs, to: Path) -> bool:
         return False
     files.make_folder(to)
     made = [path for end in (INDEX, LAYERS, CHANGE, RECORD) for path in (*stem.vouched(end), stem.path(end))]
-    for path in [*map(stem.path, _PAGES), *made]:
+    for path in [*stem.exports, *made]:
         try:
             if path.exists():
+                files.remove([to / path.name])  # a folder, such as a Zarr group, cannot replace another
                 path.replace(to / path.name)
         except OSError as error:
             raise files.storage_error(path, error) from error

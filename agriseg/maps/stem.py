@@ -109,14 +109,21 @@ class Stem:
             StorageError: one of them cannot be deleted.
         """
         if end == LAYERS and self.path(end).exists():
-            self.drop_pages()
+            remove(self.pages)
         for path in self.vouched(end):
             remove(each for each in (*_beside(path), path) if each not in keep)
         remove([self.path(end)])
 
-    def drop_pages(self) -> None:
-        """Delete the report and the STAC item, which are made from the map and its layers."""
-        remove([self.path("_report.html"), self.path("_stac.json")])
+    @property
+    def pages(self) -> list[Path]:
+        """The report and the STAC item, which are made from the map and its layers and are in no record."""
+        return [self.path("_report.html"), self.path("_stac.json")]
+
+    @property
+    def exports(self) -> list[Path]:
+        """All that is made from the map and is in no record: the pages, and the Zarr group if it is agriseg's."""
+        zarr = self.path(".zarr")
+        return [*self.pages, *([zarr] if (zarr / "class" / ".zarray").is_file() else [])]
 
     def drop_map(self, image: Path, keep: Collection[Path] = ()) -> None:
         """Delete a map and everything made from it, if there is one, and indices of an older state of the raster.
@@ -133,9 +140,7 @@ class Stem:
         if self.path(INDEX).exists() and not self.has_indices_of(image):
             self.drop(INDEX)
         if self.path(RECORD).exists():  # otherwise the files are not of a map of agriseg
-            self.drop_pages()
-            if (self.path(".zarr") / "class" / ".zarray").is_file():
-                remove([self.path(".zarr")])
+            remove(self.exports)
             self.drop(RECORD, keep)
 
     def has_indices_of(self, image: Path) -> bool:
