@@ -18,7 +18,8 @@ from agriseg.raster.safe_open import check_regular
 from agriseg.vectors.features import LONLAT, Features, check_count
 from agriseg.vectors.geojson import SHAPES, read_geojson
 from agriseg.vectors.kml import read_kml
-from agriseg.vectors.ogr import OGR_ERRORS, chosen_layer, count_features, read_layer, read_shapefile, reason
+from agriseg.vectors.ogr import OGR_ERRORS, chosen_layer, count_features, read_layer, reason
+from agriseg.vectors.shapefile import read_shapefile
 
 _JSON = (".geojson", ".json", ".geojsonl", ".geojsons", ".ndjson")
 _MAGIC = {".gpkg": b"SQLite format 3\0", ".shp": b"\0\0\x27\x0a"}
