@@ -60,7 +60,7 @@ def patches(crs: Any = UTM) -> Features:
         "share": np.array([*rng.random(5), np.nan]),
     }  # fmt: skip
     there = Features("patches", shapes(), columns, UTM)
-    return there if crs == UTM else there.carried(CRS.from_user_input(crs), Path("test"))
+    return there if crs == UTM else there.to_crs(CRS.from_user_input(crs), Path("test"))
 
 
 def rings(shape: shapely.Geometry) -> int:
@@ -114,7 +114,7 @@ def test_what_was_written_is_what_another_library_reads(tmp_path: Path, suffix: 
     found, columns, where = by_another(written(tmp_path / f"a{suffix}", sent))
     expected, tolerance = sent.shapes, 0.0
     if suffix in (".geojson", ".kml"):
-        expected, tolerance = sent.carried(LONLAT, tmp_path).shapes, 1e-9
+        expected, tolerance = sent.to_crs(LONLAT, tmp_path).shapes, 1e-9
         assert all(shapely.is_ccw(each.exterior) for shape in found for each in shapely.get_parts(shape))
     else:
         assert where == sent.crs
@@ -135,7 +135,7 @@ def test_what_was_written_is_what_another_library_reads(tmp_path: Path, suffix: 
 
 def test_points_for_a_phone(tmp_path: Path) -> None:
     sent = points(ODD)
-    expected = shapely.get_coordinates(sent.carried(LONLAT, tmp_path).shapes)
+    expected = shapely.get_coordinates(sent.to_crs(LONLAT, tmp_path).shapes)
     root = Xml.parse(written(tmp_path / "a.gpx", sent)).getroot()
     found = root.findall("{*}wpt")
     assert root.tag == "{http://www.topografix.com/GPX/1/1}gpx"

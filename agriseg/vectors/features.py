@@ -1,4 +1,4 @@
-"""Features as they lie in a file: shapes, columns and the CRS of both."""
+"""The features of a file: shapes, columns and CRS."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,10 +20,10 @@ S = TypeVar("S", shapely.Geometry, NDArray[np.object_])
 GeometryType = Literal["Point", "Polygon", "MultiPolygon", "Unknown"]
 
 LONLAT = CRS.from_user_input("OGC:CRS84")
-"""Longitude and latitude in degrees on WGS 84, in this order."""
+"""Longitude, then latitude in degrees on WGS 84."""
 
 MAX_FEATURES = 500_000
-"""Features of one file that is read; far above a farm's fields or a trial's plots."""
+"""Limit of one file, far above a farm's fields or a trial's plots."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Features:
         name: of the layer.
         shapes: (N,) shapely geometries.
         columns: name to (N,) values: int64, float64 with NaN for none, or objects of str.
-        crs: of the shapes; `CRS()` where nobody knows it.
-        geometry_type: of the layer, also when it is empty, as OGR names it: `Point`, `Polygon`, `MultiPolygon` (single
+        crs: of the shapes; `CRS()` if unknown.
+        geometry_type: of the layer, also of an empty one, as OGR names it: `Point`, `Polygon`, `MultiPolygon` (single
             polygons are promoted), or `Unknown` for any.
-        crs_assumed: the file names no CRS, and `crs` is the one that its format then has.
+        crs_assumed: the file names no CRS, and `crs` is the default of its format.
     """
 
     name: str
@@ -55,15 +55,11 @@ class Features:
         columns = {name: values[piece] for name, values in self.columns.items()}
         return replace(self, shapes=self.shapes[piece], columns=columns)
 
-    def carried(self, crs: CRS, path: Path) -> "Features":
-        """The same in another CRS, vertex by vertex.
-
-        Args:
-            crs: of the result.
-            path: of the file, for errors.
+    def to_crs(self, crs: CRS, path: Path) -> "Features":
+        """The features with each vertex in another CRS; errors name their file.
 
         Raises:
-            DataError: their CRS is not known, or a vertex lies where a CRS has no meaning.
+            DataError: their CRS is unknown, or a vertex is outside the area of a CRS.
         """
         if not self.crs:
             raise DataError(
@@ -72,11 +68,11 @@ class Features:
         if self.crs == crs:
             return self
 
-        def move(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        def reproject(xy: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.stack(warp(self.crs, crs, xy[:, 0], xy[:, 1]), axis=1) if len(xy) else xy
 
         with gdal_calls(f"{path}: shapes that cannot be carried to {crs_name(crs)}; is the file's own CRS right?"):
-            shapes = shapely.transform(self.shapes, move)
+            shapes = shapely.transform(self.shapes, reproject)
         xy, index = shapely.get_coordinates(shapes, return_index=True)
         lost = index[~np.isfinite(xy).all(axis=1)]
         if lost.size:
@@ -87,16 +83,12 @@ class Features:
 
 
 def check_count(path: Path, count: int) -> None:
-    """Refuse a file that holds too much, before its shapes are made.
-
-    Raises:
-        DataError: more than `MAX_FEATURES`.
-    """
+    """Raise `DataError` for more than `MAX_FEATURES`, before their shapes are made."""
     if count > MAX_FEATURES:
         raise DataError(f"{path}: more than {MAX_FEATURES:,} features, which is the limit; split the file")
 
 
 def moved(shapes: S, to: rasterio.Affine) -> S:
-    """One shape, or an array of them, with every vertex (x, y) at `to @ (x, y)`."""
+    """A shape, or an array of shapes, with each vertex (x, y) at `to @ (x, y)`."""
     result: S = shapely.transform(shapes, lambda xy: np.stack(to @ (xy[:, 0], xy[:, 1]), axis=1))
     return result

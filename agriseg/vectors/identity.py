@@ -1,4 +1,4 @@
-"""What a file of features is: all files that OGR opens for it; of a GeoPackage, its tables."""
+"""Hashes of vector files: all files that OGR opens with them; of a GeoPackage, its tables."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from agriseg.raster.identity import InputIdentity, existing, hash_of
 from agriseg.raster.pam import PAM
 
 _SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".idm", ".ind")
-_PACKAGE = ("-wal", "-journal")  # what is not yet, or no more, in the file itself
+_PACKAGE = ("-wal", "-journal")  # pages that are not yet, or no more, in the file itself
 _LAYERS = """
 SELECT c.table_name, c.data_type, g.column_name, g.geometry_type_name, s.organization, s.organization_coordsys_id,
     s.definition
@@ -21,41 +21,36 @@ FROM gpkg_contents c LEFT JOIN gpkg_geometry_columns g ON g.table_name = c.table
 WHERE c.table_name != 'layer_styles' ORDER BY c.table_name"""
 
 
-def vector_files(path: Path) -> list[Path]:
-    """A file of features, and the files that OGR opens with it."""
-    path = Path(os.path.realpath(path))
-    ends = {".shp": [f"{path.stem}{end}" for end in _SHAPEFILE], ".gpkg": [f"{path.name}{end}" for end in _PACKAGE]}
-    return [path, *existing(path, ends.get(path.suffix.lower(), ()))]
-
-
 def vector_stamp(path: Path) -> str:
-    """What changes when features, their columns or their CRS change.
+    """A hash that changes with the features, their columns or their CRS.
 
-    Of a GeoPackage it is what its tables hold, since QGIS writes to the file when it only shows it.
+    Of a GeoPackage it covers only the tables, since QGIS writes to a file that it displays.
 
     Raises:
         StorageError: a file cannot be read to its end.
     """
-    if path.suffix.lower() == ".gpkg" and (held := features_hash(path)):
-        return held
-    return InputIdentity.of_files(vector_files(path), hash_of).digest
+    if tables := features_hash(path):
+        return tables
+    path = Path(os.path.realpath(path))
+    names = {".shp": [f"{path.stem}{end}" for end in _SHAPEFILE], ".gpkg": [f"{path.name}{end}" for end in _PACKAGE]}
+    return InputIdentity.of_files([path, *existing(path, names.get(path.suffix.lower(), ()))], hash_of).digest
 
 
 def file_content(path: Path) -> str | None:
-    """SHA-256 of what a file says: of a GeoPackage's features, else as `hash_of`."""
-    if path.suffix.lower() == ".gpkg" and (held := features_hash(path)):
-        return held
-    return hash_of(path)
+    """SHA-256 of a GeoPackage's features; of another file, as `hash_of`."""
+    return features_hash(path) or hash_of(path)
 
 
 def content_hashes(paths: Iterable[Path]) -> dict[str, str]:
-    """`file_content` of files to which viewers write when they only look, `.aux.xml` and GeoPackages, by name."""
-    written = (path for path in paths if path.name.endswith((PAM, ".gpkg")) and path.is_file())
-    return {path.name: said for path in written if (said := file_content(path))}
+    """`file_content` by name of the files that viewers change by displaying them: `.aux.xml` and GeoPackages."""
+    changing = (path for path in paths if path.name.endswith((PAM, ".gpkg")) and path.is_file())
+    return {path.name: content for path in changing if (content := file_content(path))}
 
 
 def features_hash(path: Path) -> str | None:
-    """SHA-256 of a GeoPackage's layers: features, columns and CRS, without styles; None if SQLite cannot read it."""
+    """SHA-256 of a GeoPackage's layers: features, columns and CRS, without styles; None for other files."""
+    if path.suffix.lower() != ".gpkg":
+        return None
     pending = path.with_name(f"{path.name}-wal")
     mode = "mode=ro" if pending.exists() and pending.stat().st_size else "mode=ro&immutable=1"  # leaves no file behind
     digest = hashlib.sha256()

@@ -36,7 +36,7 @@ class Polygon:
 
     Args:
         number: of the feature in its file, from 1.
-        shape: a polygon or multipolygon in the CRS asked for; may be empty or invalid.
+        shape: in the wanted CRS; may be empty or invalid.
         label: text of the class column; None without a column or a value.
     """
 
@@ -47,10 +47,10 @@ class Polygon:
 
 @dataclass(frozen=True)
 class Field:
-    """A field, plot or zone that has a name.
+    """A field, plot or zone.
 
     Args:
-        name: differs from all others of its file.
+        name: unique in its file.
         shape: a valid polygon or multipolygon in the raster's CRS; its holes are obstacles.
     """
 
@@ -59,28 +59,25 @@ class Field:
 
 
 def is_vector(path: Path) -> bool:
-    """Whether the name is that of polygons."""
+    """Whether a file has the suffix of a vector format."""
     return layered(path)[0].suffix.lower() in (*_JSON, ".kml", *_MAGIC)
 
 
 def read_polygons(path: Path, crs: CRS, column: str | None = None) -> list[Polygon]:
-    """Read all polygons and carry them to a CRS.
+    """Read all polygons and reproject them.
 
     Args:
-        path: `.geojson` and its kin, `.kml` (all its folders), `.shp`, or `.gpkg`; one with several layers of shapes
-            has the layer behind its name: `farm.gpkg:fields`.
+        path: `.geojson` and the like, `.kml` (all its folders), `.shp`, or `.gpkg`; if it has several layers of
+            shapes, with the layer behind its name: `farm.gpkg:fields`.
         crs: of the result.
-        column: that holds the class; None for an area of interest.
+        column: with the class; None for an area of interest.
 
     Raises:
         InputMissing: no such file.
         DataError: another format, damaged, no CRS, no such column, more than 500,000 features, or one that is no
             polygon.
     """
-    features = _features(path)
-    labels = [None] * len(features) if column is None else _texts(path, features, column)
-    shapes = _polygons(path, features, crs)
-    return [Polygon(number, *each) for number, each in enumerate(zip(shapes, labels, strict=True), 1)]
+    return _labelled(path, crs, column, _AREAS)
 
 
 def read_shapes(path: Path, crs: CRS | None, column: str | None = None) -> list[Polygon]:
@@ -88,45 +85,36 @@ def read_shapes(path: Path, crs: CRS | None, column: str | None = None) -> list[
 
     Args:
         path, column: as `read_polygons`.
-        crs: to carry them to; None takes their coordinates as they are, where the file names no CRS.
+        crs: of the result; None keeps the coordinates of a file that names no CRS.
 
     Raises:
         InputMissing, DataError: as `read_polygons`; or the file has a CRS though `crs` is None.
     """
-    features = _features(path)
-    labels = [None] * len(features) if column is None else _texts(path, features, column)
-    if crs is None and features.crs and not features.crs_assumed:
-        raise DataError(f"{path}: has a CRS, but the image has none, so the shapes lie nowhere on it")
-    joined = replace(features, shapes=_all_joined(path, features, SHAPES), crs=features.crs if crs else CRS())
-    _check_coordinates(path, joined)
-    shapes = joined.carried(crs, path).shapes if crs else joined.shapes
-    return [Polygon(number, *each) for number, each in enumerate(zip(shapes, labels, strict=True), 1)]
+    return _labelled(path, crs, column, SHAPES)
 
 
 def read_fields(path: Path, crs: CRS, column: str | None = None) -> list[Field]:
-    """Read boundaries of fields or plots, each with a name of its own, and carry them to a CRS.
+    """Read boundaries of fields or plots, each with its own name, and reproject them.
 
     Args:
-        path: as `read_polygons`.
-        crs: of the result.
-        column: that holds names; spaces around them do not count. None takes the one of `name`, `Name`, `NAME`,
-            `field`, `id` and `plot` that the file fills; if there is none, or several, fields are numbered from 1.
+        path, crs: as `read_polygons`.
+        column: with the names; spaces around them do not count. None takes the one of `name`, `Name`, `NAME`,
+            `field`, `id` and `plot` that has values; if there is none, or several, fields are numbered from 1.
 
     Raises:
-        InputMissing: no such file.
-        DataError: as `read_polygons`; or a name is missing, there twice or holds control characters; or a polygon is
-            empty or invalid.
+        InputMissing, DataError: as `read_polygons`; or a name is missing, used twice or with control characters; or a
+            polygon is empty or invalid.
     """
     features = _features(path)
     names = _field_names(path, features, column)
-    shapes = _polygons(path, features, crs)
-    for each in (features.shapes, shapes):  # what is wrong is told in the file's own coordinates, if it is wrong there
+    shapes = _shapes(path, features, crs, _AREAS)
+    for each in (features.shapes, shapes):  # first in the file's own coordinates, which the message then has
         _check_valid(path, each)
     return [Field(*each) for each in zip(names, shapes, strict=True)]
 
 
 def _features(path: Path) -> Features:
-    """Whatever features a file has, as they are; at least one."""
+    """All features of a file, at least one."""
     file, layer = layered(path)
     check_regular(file)
     features = _read(file, layer)
@@ -165,42 +153,39 @@ def _ogr(path: Path, layer: str | None) -> Features:
         raise DataError(f"{path}: cannot be read ({reason(path, error)}); export the layer again") from error
 
 
-def _polygons(path: Path, features: Features, crs: CRS) -> NDArray[np.object_]:
-    """Their shapes in a CRS, all of them polygons."""
-    joined = replace(features, shapes=_all_joined(path, features, _AREAS))
-    _check_coordinates(path, joined)
-    return joined.carried(crs, path).shapes
+def _labelled(path: Path, crs: CRS | None, column: str | None, kinds: Sequence[str]) -> list[Polygon]:
+    features = _features(path)
+    labels = [None] * len(features) if column is None else _texts(path, features, column)
+    shapes = _shapes(path, features, crs, kinds)
+    return [Polygon(number, *each) for number, each in enumerate(zip(shapes, labels, strict=True), 1)]
 
 
-def _all_joined(path: Path, features: Features, kinds: Sequence[str]) -> NDArray[np.object_]:
-    """Shapes of some types; others are refused."""
-    shapes = features.shapes.copy()
-    for index, shape in enumerate(shapes):
-        shapes[index] = shape = _joined(shape)
+def _shapes(path: Path, features: Features, crs: CRS | None, kinds: Sequence[str]) -> NDArray[np.object_]:
+    """Shapes of some types in a CRS; other types are refused."""
+    if crs is None and features.crs and not features.crs_assumed:
+        raise DataError(f"{path}: has a CRS, but the image has none, so the shapes lie nowhere on it")
+    shapes = np.array([_joined(shape) for shape in features.shapes], object)
+    for number, shape in enumerate(shapes, 1):
         if shape is None or shape.geom_type not in kinds:
             kind = "no geometry" if shape is None else f"a {shape.geom_type}"
-            raise DataError(f"{path}: feature {index + 1} is {kind}, expected polygons")
-    return shapes
+            raise DataError(f"{path}: feature {number} is {kind}, expected polygons")
+    joined = replace(features, shapes=shapes, crs=features.crs if crs else CRS())
+    _check_coordinates(path, joined)
+    return joined.to_crs(crs, path).shapes if crs else shapes
 
 
 def _joined(shape: shapely.Geometry | None) -> shapely.Geometry | None:
     """A collection of polygons as one multipolygon; other shapes as they are."""
     if shape is None or shape.geom_type != "GeometryCollection":
         return shape
-    kinds = {part.geom_type for part in shape.geoms}
-    return shapely.MultiPolygon(_single(shape)) if kinds and kinds <= set(_AREAS) else shape
-
-
-def _single(shape: shapely.Geometry) -> list[shapely.Geometry]:
-    return [part for member in shape.geoms for part in shapely.get_parts(member)]
+    members = shapely.get_parts(shape)
+    if not len(members) or any(member.geom_type not in _AREAS for member in members):
+        return shape
+    return shapely.MultiPolygon(list(shapely.get_parts(members)))
 
 
 def _check_coordinates(path: Path, features: Features) -> None:
-    """Refuse numbers that are no coordinates of the file's CRS.
-
-    Raises:
-        DataError: a number that is not finite, or longitude and latitude beyond the globe.
-    """
+    """Refuse a number that is not finite, and longitude and latitude beyond the globe."""
     xy, index = shapely.get_coordinates(features.shapes, return_index=True)
     for number in index[~np.isfinite(xy).all(1)][:1] + 1:
         raise DataError(f"{path}: feature {number} has a coordinate that is no number; export the layer again")

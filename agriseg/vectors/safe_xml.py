@@ -1,4 +1,4 @@
-"""XML as files of strangers need it: no document types, by which a few bytes can grow to gigabytes."""
+"""XML without document types, by which a few bytes can grow to gigabytes."""
 
 from pathlib import Path
 from xml.etree import ElementTree as Xml
@@ -12,11 +12,7 @@ class _Builder(Xml.TreeBuilder):
 
 
 def parsed_xml(path: Path, what: str) -> Xml.Element:
-    """The root element.
-
-    Args:
-        path: of the file.
-        what: it should be, for errors.
+    """The root element of a file that should be `what`.
 
     Raises:
         DataError: damaged, or with a document type.

@@ -197,7 +197,7 @@ def _for(path: Path, kind: _Format, features: Features) -> Features:
     features = replace(features, name=kind.layer or features.name)
     if not kind.lonlat:
         return features
-    moved = features.carried(LONLAT, path)
+    moved = features.to_crs(LONLAT, path)
     left, _, right, _ = shapely.bounds(moved.shapes).reshape(-1, 4).T
     if (right - left > 180).any():
         raise DataError(f"{path}: a shape crosses the 180th meridian; write a .gpkg, .fgb or .parquet instead")
