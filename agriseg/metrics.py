@@ -11,18 +11,15 @@ from numpy.typing import NDArray
 from agriseg.legend import NODATA
 
 _HOTTEST = 20  # highest temperature; the lowest is its inverse
+_BINS = 15  # of confidence, of equal width
 
 
 def confusion(truth: NDArray[np.uint8], mask: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
-    """Count pixels by true and mapped class.
+    """Pixels by true and mapped class, (K, K) int64: rows are the truth.
 
     Args:
-        truth: (H, W) class ids; 255 is not counted.
-        mask: (H, W) class ids; 255 is not counted.
+        truth, mask: (H, W) class ids; a pixel with 255 in either is not counted.
         classes: number of classes K.
-
-    Returns:
-        (K, K) int64, rows are the truth.
 
     Raises:
         ValueError: a class id beyond K that is not 255.
@@ -36,25 +33,15 @@ def confusion(truth: NDArray[np.uint8], mask: NDArray[np.uint8], classes: int) -
 
 
 def iou(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Intersection over union per class; NaN for a class neither in the truth nor in the mask.
-
-    Args:
-        matrix: (K, K) from `confusion`.
-
-    Returns:
-        (K,) float64 in [0, 1].
-    """
+    """(K,) intersection over union from `confusion`'s (K, K); NaN for a class neither in the truth nor in the mask."""
     hits = np.diag(matrix)
-    return _ratio(hits, matrix.sum(0) + matrix.sum(1) - hits)
+    return quotient(hits, matrix.sum(0) + matrix.sum(1) - hits)
 
 
 def mean_iou(matrix: NDArray[np.int64]) -> float:
-    """Mean IoU of the classes that are in the truth; NaN without one.
+    """Mean IoU of the classes that are in the truth, from `confusion`'s (K, K); NaN without one.
 
     A class that is only in the mask lowers the IoU of those whose pixels it takes.
-
-    Args:
-        matrix: (K, K) from `confusion`.
     """
     there = matrix.sum(1) > 0
     return float(iou(matrix)[there].mean()) if there.any() else float("nan")
@@ -79,7 +66,9 @@ class ClassScores:
     def of(cls, matrix: NDArray[np.int64]) -> "ClassScores":
         """From `confusion`'s (K, K)."""
         hits, truth, mapped = np.diag(matrix), matrix.sum(1), matrix.sum(0)
-        return cls(iou(matrix), _ratio(hits, mapped), _ratio(hits, truth), _ratio(2 * hits, truth + mapped), truth)
+        return cls(
+            iou(matrix), quotient(hits, mapped), quotient(hits, truth), quotient(2 * hits, truth + mapped), truth
+        )
 
     @property
     def rarest_first(self) -> NDArray[np.intp]:
@@ -87,21 +76,17 @@ class ClassScores:
         return np.argsort(self.support, kind="stable")
 
 
-def calibration_error(pixels: NDArray[np.int64], hits: NDArray[np.int64], bins: int = 15) -> float:
-    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599): distance of confidence from accuracy.
+def calibration_error(pixels: NDArray[np.int64], hits: NDArray[np.int64]) -> float:
+    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599) over 15 bins, 0 to 1; NaN without a pixel.
 
     Args:
         pixels: (N,) pixels by confidence; entry i is confidence i / (N - 1).
         hits: (N,) those of them that are right.
-        bins: of equal width.
-
-    Returns:
-        Mean distance, weighted by pixels, 0 to 1; NaN without a pixel.
     """
     confidence = np.arange(len(pixels)) / (len(pixels) - 1)
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    counted = np.bincount(place, pixels, bins)
-    gap = np.abs(np.bincount(place, hits, bins) - np.bincount(place, pixels * confidence, bins))
+    place = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    counted = np.bincount(place, pixels, _BINS)
+    gap = np.abs(np.bincount(place, hits, _BINS) - np.bincount(place, pixels * confidence, _BINS))
     return float(gap.sum() / counted.sum()) if counted.sum() else float("nan")
 
 
@@ -117,7 +102,7 @@ def fit_temperature(logits: NDArray[np.floating[Any]], truth: NDArray[np.integer
             towards 1.
 
     Returns:
-        0.05 to 20; an end of that range where, without a prior, all pixels are right, or a guess is as good.
+        0.05 to 20. Without a prior it is 0.05 where all pixels are right, and 20 where a guess would be as good.
     """
     z = np.asarray(logits, np.float64)
     z -= z.max(1, keepdims=True)
@@ -143,12 +128,8 @@ def softmax_confidence(logits: NDArray[np.floating[Any]], temperature: float) ->
 
 
 def bootstrap(
-    blocks: NDArray[Any],
-    statistic: Callable[[NDArray[Any]], NDArray[np.float64]],
-    *,
-    rounds: int = 1000,
-    seed: int = 0,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    blocks: NDArray[Any], statistic: Callable[[NDArray[Any]], NDArray[np.float64]], *, rounds: int = 1000, seed: int = 0
+) -> NDArray[np.float64]:
     """95 % interval of a statistic by resampling blocks with replacement (Efron 1979).
 
     Neighbouring pixels are correlated, so whole blocks are resampled.
@@ -160,16 +141,16 @@ def bootstrap(
         seed: of the resampling.
 
     Returns:
-        Lower and upper end, each of the statistic's shape; NaN where the statistic is NaN in every draw.
+        (2, ...) lower and upper end of the statistic; NaN where the statistic is NaN in every draw.
     """
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=rounds)
     sums = np.tensordot(drawn, blocks, 1)
-    found = np.array([statistic(each) for each in sums])
-    known = ~np.isnan(found).all(0)
+    values = np.array([statistic(each) for each in sums])
+    known = ~np.isnan(values).all(0)
     ends = np.full((2, *known.shape), np.nan)
-    ends[:, known] = np.nanpercentile(found[:, known], (2.5, 97.5), axis=0)
-    return ends[0], ends[1]
+    ends[:, known] = np.nanpercentile(values[:, known], (2.5, 97.5), axis=0)
+    return ends
 
 
 def boundary_band(member: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
@@ -183,14 +164,15 @@ def boundary_band(member: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     return np.asarray(member & near, bool)
 
 
-def _ratio(above: NDArray[np.int64], below: NDArray[np.int64]) -> NDArray[np.float64]:
+def quotient(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
+    """Quotient of two arrays (N,); NaN where the divisor is 0."""
     return np.asarray(np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0), np.float64)
 
 
 class ClassChanges:
-    """Counts of changes across each line between two columns or two rows; rows come from top to bottom, in any strips.
+    """Counts how often the class changes across each line between two columns or two rows.
 
-    Pairs with a pixel without data are not counted.
+    Rows come from top to bottom, in strips of any height. Pairs with a pixel without data are not counted.
 
     Args:
         width: columns of the map.
@@ -209,15 +191,14 @@ class ClassChanges:
         self._above = rows[-1:].copy()
 
     def ratio(self, col_seams: Sequence[int], row_seams: Sequence[int]) -> float | None:
-        """How much more often the class changes where tiles meet than elsewhere.
+        """How much more often the class changes where tiles meet than elsewhere; 1 is seamless.
 
         Args:
-            col_seams: columns at which a new tile takes over.
-            row_seams: rows.
+            col_seams, row_seams: columns and rows at which a new tile begins.
 
         Returns:
-            Share of changes across the seams over the median share across other lines, the mean of both axes: 1 is
-            seamless. None without a seam, or where nothing ever changes.
+            Share of changes across the seams over the median share across other lines, the mean of both axes. None
+            without a seam, or where nothing ever changes.
         """
         rows = np.concatenate(self._rows, axis=1) if self._rows else np.zeros((2, 0), np.int64)
         pairs = ((self._cols, col_seams), (rows, row_seams))

@@ -1,7 +1,7 @@
 """Evaluation counts whole rasters, and counts right."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +64,18 @@ def test_no_score_is_certain() -> None:
             20,
             90,
         )  # the third in one block alone
-        told = Evaluation(
+        scores = Evaluation(
             Legend.from_names("abc"), EvaluationCounts(counted, np.zeros((3, 2), np.int64), none, none)
-        ).as_dict()
-        ends = {entry["name"]: entry["iou_95"] for entry in told["classes"]}
+        ).scores()
+        ends = {entry.name: entry.iou_95 for entry in scores.classes}
         assert ends["c"] == [None, None]
         assert (ends["a"] == [None, None]) == (blocks_seen == 1)
         if blocks_seen > 1:
             assert ends["a"][0] < ends["a"][1] == 1
-            widths.append(told["miou_95"][1] - told["miou_95"][0])
+            widths.append(scores.miou_95[1] - scores.miou_95[0])
     assert widths[0] > widths[1] > 0
     alone = EvaluationCounts(np.array([[[900, 100], [50, 150]]]), np.zeros((2, 2), np.int64), none, none)
-    assert Evaluation(Legend.from_names("ab"), alone).as_dict()["miou_95"] == [None, None]
+    assert Evaluation(Legend.from_names("ab"), alone).scores().miou_95 == [None, None]
 
 
 def test_a_perfect_map_and_the_rarest_class_first(tmp_path: Path, oracle: SegmentationModel) -> None:
@@ -83,13 +83,13 @@ def test_a_perfect_map_and_the_rarest_class_first(tmp_path: Path, oracle: Segmen
     image, truth = write_raster(tmp_path / "i.tif", pixels), nearest(pixels)
     truth[:50] = 255
     labels = label_raster(tmp_path / "l.tif", truth)
-    scores = score([count_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128))], oracle.legend).as_dict()
-    assert scores["miou"] == 1
-    assert scores["pixels"] == 250 * 320
-    assert [entry["boundary_iou"] for entry in scores["classes"]] == [1.0] * 4
-    supports = [entry["support"] for entry in scores["classes"]]
+    scores = score([count_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128))], oracle.legend).scores()
+    assert scores.miou == 1
+    assert scores.pixels == 250 * 320
+    assert [entry.boundary_iou for entry in scores.classes] == [1.0] * 4
+    supports = [entry.support for entry in scores.classes]
     assert supports == sorted(supports)
-    json.dumps(scores, allow_nan=False)
+    json.dumps(asdict(scores), allow_nan=False)
 
 
 def test_a_window_is_counted_where_it_lies(tmp_path: Path, oracle: SegmentationModel) -> None:
@@ -176,7 +176,7 @@ def test_a_witness_keeps_what_decides(tmp_path: Path, oracle: SegmentationModel)
     evaluation = score(
         [count_model(oracle, image, labels, tmp_path / "m", RunOptions(tile=128), sampler)], oracle.legend, sampler
     )
-    logits, kept = np.concatenate(sampler._logits), np.concatenate(sampler._truth)
+    logits, kept, _ = map(np.concatenate, zip(*sampler._parts, strict=True))
     np.testing.assert_array_equal(logits.argmax(1), kept)
     assert np.bincount(kept).tolist() == np.bincount(truth[30:, 50:].ravel()).tolist()
     assert evaluation.calibration is not None
@@ -221,7 +221,7 @@ def test_of_more_labels_than_are_kept_any_may_be(tmp_path: Path, oracle: Segment
     fitted = sampler.calibration()
     assert fitted is not None
     assert fitted.pixels == 3000
-    right = np.concatenate(sampler._logits).argmax(1) == np.concatenate(sampler._truth)
+    right = np.concatenate([logits.argmax(1) == ids for logits, ids, _ in sampler._parts])
     assert right.mean() == pytest.approx(0.5, abs=0.05)
 
 
@@ -251,7 +251,7 @@ def test_a_fitted_temperature_makes_confidence_honest(tmp_path: Path, oracle: Se
     assert before.calibration is not None
     calmer = replace(oracle, temperature=before.calibration.temperature)
     after = score([count_model(calmer, image, labels, tmp_path / "n", RunOptions())], oracle.legend)
-    errors = [each.as_dict()["expected_calibration_error"] for each in (before, after)]
+    errors = [each.scores().expected_calibration_error or 1 for each in (before, after)]
     assert errors[1] < 0.6 * errors[0]
     assert errors[1] == pytest.approx(before.calibration.error, abs=0.01)
     assert after.miou == before.miou

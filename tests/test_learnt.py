@@ -68,7 +68,7 @@ def test_what_the_first_model_learnt_is_not_held_back_from_the_second(
         load_dataset(config(image, labels, seed, model), tmp_path)
     marked = load_dataset(config(image, labels, seed, model, allow_learnt=True), tmp_path)
     assert marked.learnt_share.share == pytest.approx(expected, abs=0.04)
-    assert "that it has learnt" in (marked.learnt_share.doubt or "")
+    assert "training data of the model" in (marked.learnt_share.doubt or "")
     same = load_dataset(config(image, labels, 0, model), tmp_path)
     assert (same.learnt_share.share, same.learnt_share.doubt) == (0, None), "the advice that the refusal gives"
 
@@ -113,8 +113,8 @@ def test_the_same_ground_in_other_files_is_known_again(
     cells = ground[0].trained
     assert 0.1 < cells.mean() < 0.9
     assert found == pytest.approx(cells.mean(), abs=0.2 if kind == "part" else 0.05)
-    assert scored.as_dict()["learnt_share"] == found
-    assert any("it has learnt" in text for text in scored.doubts)
+    assert scored.scores().learnt_share == found
+    assert any("training data of the model" in text for text in scored.doubts)
 
 
 def test_other_ground_is_other_ground(first: tuple[Path, Path, Path], tmp_path: Path) -> None:

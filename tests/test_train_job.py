@@ -283,8 +283,8 @@ def test_charts_show_any_name_without_a_warning(tmp_path: Path) -> None:
     assert charts.shown_name("土壤\U0010ffff", 3) == "class 3"
     assert charts.shown_name("a$b", 0) == r"a\$b"
     charts.save_confusion(tmp_path / "c.png", np.eye(2, dtype=int), Legend.from_names(["\U0010ffff", "$weed$"]))
-    lines = [{"step": 1, "loss": 1.0, "miou": 0.5, "iou": {"\U0010ffff": 0.5, "$weed$": None}}]
-    charts.save_curves(tmp_path / "d.png", lines, Legend.from_names(["\U0010ffff", "$weed$"]))
+    points = [charts.CurvePoint(1, 1.0, 0.5, {"\U0010ffff": 0.5, "$weed$": None})]
+    charts.save_curves(tmp_path / "d.png", points, Legend.from_names(["\U0010ffff", "$weed$"]))
 
 
 # the command

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,8 @@ def command(
             save_evaluation(folder, evaluation)
     for text in evaluation.doubts:
         warn(text)
-    click.echo(json_line(evaluation.as_dict()) if as_json else show_evaluation(evaluation.scores()))
+    scores = evaluation.scores()
+    click.echo(json_line(asdict(scores)) if as_json else show_evaluation(scores))
 
 
 def _labels(request: "LabelRequest", folder: Path) -> "LabelSet":

@@ -13,7 +13,7 @@ from agriseg.legend import NODATA
 from agriseg.metrics import calibration_error, fit_temperature, softmax_confidence
 
 _PIXELS = 400_000  # kept at most
-_PRIOR = 1000  # pixels for which the model's own confidence is assumed to be right
+_PRIOR = 1000  # pixels for which the confidence of the uncalibrated model is assumed to be right
 _LEVELS = 1000  # of confidence, for the calibration error
 
 
@@ -45,9 +45,7 @@ class Calibration:
         """A warning where there are too few pixels; else None."""
         if self.pixels >= _PRIOR:
             return None
-        return (
-            f"confidence is calibrated on {self.pixels} labelled pixels alone, fewer than {_PRIOR:,}: it is not proven"
-        )
+        return f"confidence is calibrated on only {self.pixels} labelled pixels, fewer than {_PRIOR:,}: do not trust it"
 
 
 class CalibrationSampler:
@@ -62,9 +60,7 @@ class CalibrationSampler:
 
     def __init__(self, kept: int = _PIXELS) -> None:
         self._kept = kept
-        self._logits: list[NDArray[np.float32]] = []
-        self._truth: list[NDArray[np.uint8]] = []
-        self._keys: list[NDArray[np.float64]] = []
+        self._parts: list[tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float64]]] = []  # logits, ids, keys
         self._rasters = 0
 
     def observer(self, labels: LabelRaster) -> LogitsObserver:
@@ -72,30 +68,30 @@ class CalibrationSampler:
         self._rasters += 1
         raster = self._rasters
 
-        def watch(logits: torch.Tensor, known: torch.Tensor, window: Window) -> None:
+        def collect(logits: torch.Tensor, known: torch.Tensor, window: Window) -> None:
             ids = labels.read(window)
-            taken = (ids != NODATA) & known.cpu().numpy()
-            if not taken.any():
+            labelled = (ids != NODATA) & known.cpu().numpy()
+            if not labelled.any():
                 return
-            self._logits.append(logits.permute(1, 2, 0).cpu().numpy()[taken].astype(np.float32))
-            self._truth.append(ids[taken])
+            values = logits.permute(1, 2, 0).cpu().numpy()[labelled].astype(np.float32)
             seed = raster, window.row_off, window.row_stop, window.col_off, window.col_stop
-            self._keys.append(np.random.default_rng(seed).random(ids.shape)[taken])
-            if sum(map(len, self._keys)) > 2 * self._kept:
+            keys = np.random.default_rng(seed).random(ids.shape)[labelled]
+            self._parts.append((values, ids[labelled], keys))
+            if sum(len(part[2]) for part in self._parts) > 2 * self._kept:
                 self._thin()
 
-        return watch
+        return collect
 
     def calibration(self) -> Calibration | None:
         """The calibration fitted on the collected pixels; None if there are none."""
-        if not self._keys:
+        if not self._parts:
             return None
         self._thin()
-        return Calibration.of(self._logits[0], self._truth[0])
+        logits, truth, _ = self._parts[0]
+        return Calibration.of(logits, truth)
 
     def _thin(self) -> None:
         """Keep the pixels with the lowest keys."""
-        keys = np.concatenate(self._keys)
+        logits, truth, keys = map(np.concatenate, zip(*self._parts, strict=True))
         kept = np.sort(keys.argpartition(self._kept)[: self._kept]) if len(keys) > self._kept else np.arange(len(keys))
-        self._keys = [keys[kept]]
-        self._logits, self._truth = [np.concatenate(self._logits)[kept]], [np.concatenate(self._truth)[kept]]
+        self._parts = [(logits[kept], truth[kept], keys[kept])]

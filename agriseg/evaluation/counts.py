@@ -54,8 +54,8 @@ def count_pixels(
     """Count a mask against labels.
 
     Args:
-        mask: class ids; 255, nodata, is not counted.
-        confidence: the confidence layer of the same run, or None.
+        mask: class ids; pixels of 255, nodata, are not counted.
+        confidence: confidence layer of the same run.
         labels: on the grid of the mapped raster.
         classes: number of classes, K.
         origin: column and row of the raster where the mask starts; None if the whole raster was mapped.
@@ -63,26 +63,25 @@ def count_pixels(
     Raises:
         DataError: the mask exceeds the labels, or has another grid.
     """
-    info = RasterInfo.read(mask)
-    _check_place(info, labels, origin)
+    layer, sure = RasterInfo.read(mask), RasterInfo.read(confidence) if confidence else None
+    _check_place(layer, labels, origin)
     start = origin or (0, 0)
-    rows_of_blocks = [
-        _strip(mask, confidence, labels, classes, start, Window(0, top, info.width, min(BLOCK, info.height - top)))
-        for top in range(0, info.height, BLOCK)
-    ]
-    return reduce(add, rows_of_blocks)
+    return reduce(
+        add, (_row_of_blocks(layer, sure, labels, classes, start, top) for top in range(0, layer.height, BLOCK))
+    )
 
 
-def _strip(
-    mask: Path, confidence: Path | None, labels: LabelRaster, classes: int, origin: tuple[int, int], window: Window
-) -> EvaluationCounts:
-    """Count one row of blocks; boundary bands need a few rows more on both sides."""
-    info = RasterInfo.read(mask)
-    top, bottom = max(0, window.row_off - EDGE), min(info.height, window.row_stop + EDGE)
-    wide = Window(0, top, info.width, bottom - top)
-    there = Window(wide.col_off + origin[0], wide.row_off + origin[1], wide.width, wide.height)
-    truth, mapped = labels.read(there), _band(mask, wide)
-    inner = slice(window.row_off - top, window.row_off - top + window.height)
+def _row_of_blocks(
+    mask: RasterInfo, confidence: RasterInfo | None, labels: LabelRaster, classes: int, origin: tuple[int, int],
+    start: int,
+) -> EvaluationCounts:  # fmt: skip
+    """Count the blocks whose first row is `start`; boundary bands need a few rows more on both sides."""
+    window = Window(0, start, mask.width, min(BLOCK, mask.height - start))
+    top, bottom = max(0, window.row_off - EDGE), min(mask.height, window.row_stop + EDGE)
+    wide = Window(0, top, mask.width, bottom - top)
+    truth = labels.read(Window(origin[0], top + origin[1], wide.width, wide.height))
+    mapped = _band(mask, wide)
+    inner, _ = window.within(wide)
     counted = (truth != NODATA) & (mapped != NODATA)
     truth, mapped = (np.where(counted, each, NODATA) for each in (truth, mapped))  # a hole in one makes no edge
     boundary = np.zeros((classes, 2), np.int64)
@@ -90,7 +89,7 @@ def _strip(
         true_edge, mapped_edge = boundary_band(truth == k, EDGE), boundary_band(mapped == k, EDGE)
         boundary[k] = (true_edge & mapped_edge)[inner].sum(), (true_edge | mapped_edge)[inner].sum()
     truth, mapped, counted = truth[inner], mapped[inner], counted[inner]
-    starts = range(0, info.width, BLOCK)
+    starts = range(0, mask.width, BLOCK)
     blocks = [confusion(truth[:, col : col + BLOCK], mapped[:, col : col + BLOCK], classes) for col in starts]
     pixels, hits = np.zeros(_LEVELS, np.int64), np.zeros(_LEVELS, np.int64)
     if confidence is not None:
@@ -102,8 +101,7 @@ def _strip(
     )
 
 
-def _band(path: Path, window: Window) -> NDArray[np.uint8]:
-    info = RasterInfo.read(path)
+def _band(info: RasterInfo, window: Window) -> NDArray[np.uint8]:
     with Reader(Source(info, (1,), ValidityRule.of(info), info.width, info.height)) as reader:
         return np.asarray(reader.read(window).pixels[0], np.uint8)
 

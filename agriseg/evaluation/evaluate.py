@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def evaluate(
         model: a model or its file.
         images: a raster, or a folder of rasters.
         labels: its label raster, polygons or annotations, or the folder of them.
-        label_options: how the labels are found and what they mean.
+        label_options: which labels belong to which image, and what their values mean.
         options: how the rasters are mapped; always at their own resolution.
         folder: for the maps; None for a temporary folder.
 
@@ -55,14 +55,7 @@ def evaluate(
 
 
 def evaluate_labelled(model: SegmentationModel, label_set: LabelSet, folder: Path, options: RunOptions) -> Evaluation:
-    """Map labelled rasters with a model and score the maps.
-
-    Args:
-        model: maps them.
-        label_set: images with labels, without problems.
-        folder: for the maps.
-        options: how they are mapped; always at their own resolution.
-    """
+    """As `evaluate`, with labels that are loaded and have no problems."""
     sampler = CalibrationSampler()
     counts = [count_model(model, each.pair.image, each.labels, folder, options, sampler) for each in label_set.images]
     learnt = learnt_by_model(model, label_set.images, options)
@@ -70,7 +63,7 @@ def evaluate_labelled(model: SegmentationModel, label_set: LabelSet, folder: Pat
 
 
 def learnt_by_model(model: SegmentationModel, images: Sequence[LabelledImage], options: RunOptions) -> LearntShare:
-    """How much of labelled images a model has learnt."""
+    """Share of the labels of images that lies inside a model's training data."""
     learnt = LearntImages.of_card(model.about)
     plain = RunOptions(gsd="native", bands=options.bands, nodata=options.nodata)
     scenes = [
@@ -82,7 +75,7 @@ def learnt_by_model(model: SegmentationModel, images: Sequence[LabelledImage], o
 
 def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write `evaluation.json` and `confusion.png`."""
-    files.write_text(folder / "evaluation.json", json_document(evaluation.as_dict()))
+    files.write_text(folder / "evaluation.json", json_document(asdict(evaluation.scores())))
     save_confusion(folder / "confusion.png", evaluation.matrix, evaluation.legend)
 
 
@@ -93,12 +86,12 @@ def count_model(
     """Map a raster with a model, as `agriseg run` does, and count the map against labels.
 
     Args:
-        model: maps it.
+        model: to map it with.
         image: the raster.
         labels: on its grid.
-        folder: for the map; one of an earlier call is replaced.
-        options: how it is mapped; at native resolution, since the labels have the grid of the raster.
-        sampler: gets logits for a calibration.
+        folder: for the map; the map of an earlier call is replaced.
+        options: how it is mapped; always at its own resolution, which is that of the labels.
+        sampler: collects logits for a calibration.
     """
     options = replace(options, gsd="native", probabilities=False)
     outputs = Outputs(folder, image.stem, with_probabilities=False, overwrite=True, with_pictures=False)

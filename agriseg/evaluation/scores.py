@@ -1,7 +1,7 @@
 """Scores of a map, with confidence intervals, from its counts against labels."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any
@@ -15,43 +15,39 @@ from agriseg.evaluation.calibrate import Calibration, CalibrationSampler
 from agriseg.evaluation.counts import BLOCK, EDGE, EvaluationCounts
 from agriseg.labels.learnt_images import LearntImages
 from agriseg.legend import Legend
-from agriseg.metrics import ClassScores, bootstrap, calibration_error, mean_iou
+from agriseg.metrics import ClassScores, bootstrap, calibration_error, mean_iou, quotient
 
 Interval = list[float | None]
 """Lower and upper end; None where there is no interval."""
 
-LITTLE = 0.01  # of the labels, up to which nothing is said: edges of what was held back
+NEGLIGIBLE = 0.01  # share of the labels inside the training data that needs no warning: edges of held-back blocks
 _DOUBT = 0.1  # share of a block that is assumed wrong where no error was seen
 _LEAST_BLOCKS = 2  # fewer have no spread
 
 
 @dataclass(frozen=True)
 class LearntShare:
-    """How much of the labels that score a model lies on ground that it has learnt.
-
-    Args:
-        share: 0 to 1; None where the model's file does not tell its ground.
-    """
+    """Share of the scored labels inside the training data, 0 to 1; None where the model's file has no record of it."""
 
     share: float | None
 
     @classmethod
     def of(cls, share: float, learnt: LearntImages) -> "LearntShare":
-        """Of what is known; a little is unknown where the model's file does not tell all of its ground."""
-        return cls(share if learnt.complete or share > LITTLE else None)
+        """The share of the recorded training data; None where it is negligible but the record is incomplete."""
+        return cls(share if learnt.complete or share > NEGLIGIBLE else None)
 
     @property
     def doubt(self) -> str | None:
-        """What a reader should know before trusting a model's scores."""
+        """A warning about the scores, or None."""
         if self.share is None:
-            return "whether the model has learnt the ground that scores it is unknown: its file does not tell"
-        if self.share <= LITTLE:
+            return "it is unknown whether the model was trained on the scored labels: its file has no record of that"
+        if self.share <= NEGLIGIBLE:
             return None
-        return f"{self.share:.0%} of the labels that score it lie on ground that it has learnt: elsewhere expect less"
+        return f"{self.share:.0%} of the scored labels are training data of the model: expect lower scores elsewhere"
 
 
-def most_learnt(shares: Sequence[LearntShare | None]) -> LearntShare:
-    """The largest of several; unknown where one of them is."""
+def largest_share(shares: Sequence[LearntShare | None]) -> LearntShare:
+    """The largest of several shares; unknown where one of them is unknown."""
     known = [each.share for each in shares if each is not None]
     return LearntShare(None if None in known else max([share for share in known if share is not None], default=0.0))
 
@@ -61,11 +57,8 @@ class ClassEvaluation:
     """Scores of one class, 0 to 1; None where a score has no denominator.
 
     Args:
-        name: of the class.
-        support: labelled pixels of it.
-        iou: intersection over union.
-        iou_95: ends of its 95 % interval; None from fewer than two blocks.
-        precision, recall, f1: of its pixels.
+        support: labelled pixels.
+        iou_95: ends of the 95 % interval of the IoU; None from fewer than two blocks.
         boundary_iou: IoU of the boundary bands.
     """
 
@@ -80,8 +73,16 @@ class ClassEvaluation:
 
 
 @dataclass(frozen=True)
+class Confusion:
+    """Pixels by labelled class (rows) and mapped class (columns)."""
+
+    classes: tuple[str, ...]
+    rows_are_truth: list[list[int]]
+
+
+@dataclass(frozen=True)
 class Scores:
-    """Scores of a map; the fields are keys of `evaluation.json`.
+    """Scores of a map; the fields are the keys of `evaluation.json`.
 
     Args:
         miou: mean IoU of the classes in the truth.
@@ -93,8 +94,9 @@ class Scores:
         pixels, blocks: labelled and mapped pixels, and blocks with such a pixel.
         block_px, edge_px: side of a block, and width of the boundary band (px).
         expected_calibration_error: of the confidence layer.
-        learnt_share: share of the labels on ground that the model has learnt.
+        learnt_share: share of the labels inside the training data of the model.
         fitted: calibration on these labels.
+        agreement: see `ErrorMatrix.as_dict`; None from fewer than two blocks.
     """
 
     miou: float | None
@@ -110,6 +112,8 @@ class Scores:
     expected_calibration_error: float | None
     learnt_share: float | None
     fitted: Calibration | None
+    confusion: Confusion
+    agreement: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class Evaluation:
         legend: the classes.
         counts: of all rasters.
         calibration: fitted on these labels; None for a finished mask.
-        learnt: share of the labels that the model has learnt; None for a finished mask.
+        learnt: share of the labels inside the training data; None for a finished mask.
     """
 
     legend: Legend
@@ -161,42 +165,32 @@ class Evaluation:
     def scores(self) -> Scores:
         """All scores, with their intervals."""
         interval, mean = _intervals(self.counts.blocks)
+        errors = ErrorMatrix.of(self.counts.blocks)
         return Scores(
             miou=_number(self.miou), miou_95=_ends(mean), miou_classes=len(self.legend) - len(self.absent),
             absent=list(self.absent), doubts=list(self.doubts), classes=self._classes(interval),
             pixels=int(self.matrix.sum()), blocks=len(self.counts.blocks), block_px=BLOCK, edge_px=EDGE,
             expected_calibration_error=_number(calibration_error(self.counts.pixels, self.counts.hits)),
             learnt_share=None if self.learnt is None else self.learnt.share, fitted=self.calibration,
+            confusion=Confusion(self.legend.names, self.matrix.tolist()),
+            agreement=errors.as_dict() if errors else None,
         )  # fmt: skip
 
     def _classes(self, interval: NDArray[np.float64]) -> list[ClassEvaluation]:
         """The classes, the rarest first; `interval` is (2, K)."""
-        found, (both, either) = ClassScores.of(self.matrix), self.counts.boundary.T
+        scores, boundary_iou = ClassScores.of(self.matrix), quotient(*self.counts.boundary.T)
         return [
             ClassEvaluation(
-                self.legend.names[k], int(found.support[k]), _number(found.iou[k]), _ends(interval[:, k]),
-                _number(found.precision[k]), _number(found.recall[k]), _number(found.f1[k]),
-                _number(both[k] / either[k] if either[k] else np.nan),
+                self.legend.names[k], int(scores.support[k]), _number(scores.iou[k]), _ends(interval[:, k]),
+                _number(scores.precision[k]), _number(scores.recall[k]), _number(scores.f1[k]),
+                _number(boundary_iou[k]),
             )
-            for k in found.rarest_first
+            for k in scores.rarest_first
         ]  # fmt: skip
-
-    def as_dict(self) -> dict[str, Any]:
-        """Scores, confusion matrix and error matrix as JSON values."""
-        errors = ErrorMatrix.of(self.counts.blocks)
-        return asdict(self.scores()) | {
-            "confusion": {"classes": list(self.legend.names), "rows_are_truth": self.matrix.tolist()},
-            "agreement": None if errors is None else errors.as_dict(),
-        }
 
 
 def score(counts: Sequence[EvaluationCounts], legend: Legend, sampler: CalibrationSampler | None = None) -> Evaluation:
-    """Evaluate one or more rasters by the sum of their counts.
-
-    Args:
-        counts: of each raster.
-        legend: the classes.
-        sampler: with logits of the same pixels; gives the calibration.
+    """Evaluate one or more rasters by the sum of their counts; `sampler` has logits of the same pixels.
 
     Raises:
         DataError: no pixel is both labelled and mapped.
@@ -215,18 +209,13 @@ def _intervals(blocks: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[
     """
     hits = np.diagonal(blocks, axis1=1, axis2=2)
     either = blocks.sum(1) + blocks.sum(2) - hits
-    showing = np.count_nonzero(either, axis=0)
-    doubt = _DOUBT * either.sum(0) / np.maximum(showing, 1)
-    parts = np.concatenate([np.stack([hits, either], axis=2), np.stack([0 * doubt, doubt], axis=1)[None]])
-    each = np.array(bootstrap(parts, _share))
-    each[:, showing < _LEAST_BLOCKS] = np.nan
-    mean = np.array(bootstrap(parts, lambda sums: np.array(np.nanmean(_share(sums)))))
+    blocks_of_class = np.count_nonzero(either, axis=0)
+    wrong = _DOUBT * either.sum(0) / np.maximum(blocks_of_class, 1)
+    parts = np.concatenate([np.stack([hits, either], axis=2), np.stack([0 * wrong, wrong], axis=1)[None]])
+    each = bootstrap(parts, lambda sums: quotient(*sums.T))
+    each[:, blocks_of_class < _LEAST_BLOCKS] = np.nan
+    mean = bootstrap(parts, lambda sums: np.array(np.nanmean(quotient(*sums.T))))
     return each, mean if len(blocks) >= _LEAST_BLOCKS else np.full(2, np.nan)
-
-
-def _share(sums: NDArray[Any]) -> NDArray[np.float64]:
-    """IoU of each class from (K, 2) pixels in both and in either; NaN for a class that is in neither."""
-    return np.asarray(np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0))
 
 
 def _number(value: float | np.floating[Any]) -> float | None:

@@ -2,8 +2,8 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -15,9 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agriseg import files
-from agriseg.figures.quicklook import SIDE, class_picture, confidence_colours, confidence_picture, image_quicklook
+from agriseg.figures.quicklook import (
+    SIDE,
+    class_colours,
+    class_picture,
+    confidence_colours,
+    confidence_picture,
+    image_quicklook,
+)
 from agriseg.grid import Window
-from agriseg.legend import NODATA, Legend
+from agriseg.legend import Legend
 from agriseg.raster.reader import Source
 
 _INK, _FAINT = "#282828", "#d9d9d9"
@@ -28,7 +35,7 @@ _HAN = (
     "Microsoft YaHei", "SimHei", "PingFang SC", "Arial Unicode MS",
 )  # fmt: skip
 FONTS = ["DejaVu Sans", *sorted(set(_HAN) & set(get_font_names()), key=_HAN.index)]
-"""Fonts of all figures: the one that comes with matplotlib, then those of this machine with Chinese."""
+"""Fonts of all figures: the one that comes with matplotlib, then the Chinese ones of this machine."""
 
 
 @rc_context({"font.family": FONTS})
@@ -36,19 +43,20 @@ def save_picture(
     path: Path, image: Source, classes: Path, confidence: Path, legend: Legend,
     labels: NDArray[np.uint8] | None = None,
 ) -> None:  # fmt: skip
-    """Write a PNG.
+    """Write a PNG: the image, the labels if there are any, the classes and the confidence.
 
     Args:
         path: the PNG.
         image: the raster that was mapped; its first three bands are shown as red, green, blue.
         classes, confidence: layers of the run.
-        legend: of the mask.
-        labels: (H, W) true class ids, 255 unknown, to show beside the mask; None without.
+        legend: of the classes.
+        labels: (H, W) true class ids; 255 where unknown.
     """
     roi = Window(0, 0, image.width, image.height)
     panels = {"Image": _pixels(image_quicklook(image, roi, ("",) * len(image.bands)))}
     if labels is not None:
-        panels["Labels"] = _label_colours(labels, legend)
+        step = -(-max(labels.shape) // SIDE)
+        panels["Labels"] = _pixels(class_colours(labels[::step, ::step], legend))
     panels["Classes"] = _pixels(class_picture(classes, legend))
     panels["Confidence"] = _pixels(confidence_picture(confidence, len(legend)))
     size = (_PANEL * len(panels), _PANEL * image.height / image.width + _MARGIN)
@@ -67,14 +75,6 @@ def _pixels(png: bytes) -> NDArray[np.uint8]:
         return np.asarray(picture.convert("RGBA"))
 
 
-def _label_colours(labels: NDArray[np.uint8], legend: Legend) -> NDArray[np.uint8]:
-    """(h, w, 4) colours of labels, of every nth pixel, with at most `SIDE` pixels a side."""
-    step = -(-max(labels.shape) // SIDE)
-    colours = np.zeros((NODATA + 1, 4), np.uint8)
-    colours[: len(legend)] = [(*entry.rgb, 255) for entry in legend]
-    return np.asarray(colours[labels[::step, ::step]])
-
-
 def _key(legend: Legend) -> list[Patch]:
     """Entries of the legend, and the ends of the confidence scale."""
     entries = [Patch(color=entry.colour, label=shown_name(entry.name, entry.id)) for entry in legend]
@@ -82,30 +82,38 @@ def _key(legend: Legend) -> list[Patch]:
     return [*entries, Patch(color=guess.tolist(), label="a guess"), Patch(color=certain.tolist(), label="certain")]
 
 
-@rc_context({"font.family": FONTS})
-def save_curves(path: Path, lines: Sequence[Mapping[str, Any]], legend: Legend) -> None:
-    """Write a PNG: loss and IoU over the steps.
+@dataclass(frozen=True)
+class CurvePoint:
+    """A validation of a training; the fields are keys of a line of `metrics.jsonl`.
 
     Args:
-        path: the PNG.
-        lines: of `metrics.jsonl`, one a validation.
-        legend: names and colours of the classes.
+        step: optimiser steps so far.
+        loss: mean training loss since the last validation.
+        miou: mean IoU.
+        iou: by class name; None for a class without pixels.
     """
+
+    step: int
+    loss: float
+    miou: float
+    iou: Mapping[str, float | None]
+
+
+@rc_context({"font.family": FONTS})
+def save_curves(path: Path, points: Sequence[CurvePoint], legend: Legend) -> None:
+    """Write a PNG: loss and IoU over the steps."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    steps = [line["step"] for line in lines]
-    left.plot(steps, [line["loss"] for line in lines], color=_INK, marker=".")
+    steps = [point.step for point in points]
+    left.plot(steps, [point.loss for point in points], color=_INK, marker=".")
     left.set(xlabel="step", ylabel="mean training loss since the last validation", ylim=(0, None))
     for entry in legend:
-        scores = [line["iou"].get(entry.name) for line in lines]
-        values = [np.nan if score is None else score for score in scores]
+        values = np.array([point.iou.get(entry.name) for point in points], np.float64)  # None becomes NaN
         right.plot(steps, values, color=entry.colour, marker=".", label=shown_name(entry.name, entry.id))
-    right.plot(steps, [line["miou"] for line in lines], color=_INK, linewidth=2.5, label="mean")
-    best = max(lines, key=lambda line: line["miou"])
-    right.axvline(best["step"], color=_FAINT, zorder=0)
-    right.annotate(
-        f"kept: {best['miou']:.3f}", (best["step"], 0.02), rotation=90, ha="right", color=_INK, fontsize="small"
-    )
+    right.plot(steps, [point.miou for point in points], color=_INK, linewidth=2.5, label="mean")
+    best = max(points, key=lambda point: point.miou)
+    right.axvline(best.step, color=_FAINT, zorder=0)
+    right.annotate(f"kept: {best.miou:.3f}", (best.step, 0.02), rotation=90, ha="right", color=_INK, fontsize="small")
     right.set(xlabel="step", ylabel="IoU of what is held back", ylim=(0, 1))
     right.legend(loc="lower right", fontsize="small")
     for axes in (left, right):
@@ -116,13 +124,7 @@ def save_curves(path: Path, lines: Sequence[Mapping[str, Any]], legend: Legend) 
 
 @rc_context({"font.family": FONTS})
 def save_confusion(path: Path, matrix: NDArray[np.int64], legend: Legend) -> None:
-    """Write a PNG: of each true class, the shares that were mapped as each class.
-
-    Args:
-        path: the PNG.
-        matrix: (K, K) pixels, rows are the truth.
-        legend: names of the classes.
-    """
+    """Write a PNG: of each true class, the shares that were mapped as each class; rows of `matrix` are the truth."""
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = 2.5 + 0.75 * len(legend)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
@@ -140,7 +142,7 @@ def save_confusion(path: Path, matrix: NDArray[np.int64], legend: Legend) -> Non
 
 
 def shown_name(name: str, number: int) -> str:
-    """A class name as text of a figure, not taken for mathematics; the number where no font has its letters."""
+    """A class name as text of a figure, without mathematical markup; the number where no font has its letters."""
     fonts = [get_font(findfont(family)) for family in FONTS]
     known = all(any(font.get_char_index(ord(letter)) for font in fonts) for letter in name)
     return name.replace("$", r"\$") if known else f"class {number}"

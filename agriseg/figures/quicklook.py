@@ -1,7 +1,7 @@
-"""Quick looks: small pictures of the image, the mask and the confidence on one grid, that need no GIS to be seen.
+"""Quick looks: small pictures of the image, the mask and the confidence on one grid, which a browser shows.
 
-Their grid is that of an overview of the map, so a pixel of the mask's picture is the class that most of its ground has,
-as the published file holds it. The mask and the confidence are indexed PNGs whose numbers are those of the layers.
+Their grid is that of an overview of the map, so a pixel of the mask's picture has the class of most of its ground. The
+mask and the confidence are indexed PNGs whose numbers are those of the layers.
 """
 
 import io
@@ -20,7 +20,7 @@ from agriseg.raster.safe_open import open_raster
 SIDE = 1600
 """Longest side of a quick look (px)."""
 CONFIDENCE_COUNTS = 5
-"""Counts of the confidence layer (0.02) that share a number in its picture; what is seen is the same, its size half."""
+"""Counts of the confidence layer (0.02) that share a number in its picture, which halves its size."""
 _STRIP_PIXELS = 2**22  # of the image read at once
 _LOW, _HIGH = np.array([122, 4, 64]), np.array([255, 244, 190])  # colours of confidence 1/K and 1
 _THUMBNAIL = 96  # px
@@ -36,7 +36,7 @@ def quicklook_size(width: int, height: int) -> tuple[int, int]:
 
 
 def shown_roles(roles: tuple[str, ...]) -> tuple[int, ...]:
-    """Which of the bands that a model reads make the picture: red, green and blue, or else the first three, or one."""
+    """Indices of the three bands to show: red, green and blue, else the first three, else the first as grey."""
     colours = ("red", "green", "blue")
     if all(role in roles for role in colours):
         return tuple(roles.index(role) for role in colours)
@@ -44,10 +44,15 @@ def shown_roles(roles: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def class_picture(classes: Path, legend: Legend) -> bytes:
-    """PNG of a mask; its index is the class id, its palette the legend, 255 is transparent."""
+    """PNG of a mask, as `class_colours`."""
+    return class_colours(overview(classes), legend)
+
+
+def class_colours(ids: NDArray[np.uint8], legend: Legend) -> bytes:
+    """PNG of class ids (h, w); its index is the class id, its palette the legend, 255 is transparent."""
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(legend)] = [entry.rgb for entry in legend]
-    return _indexed(overview(classes), palette)
+    return _indexed(ids, palette)
 
 
 def confidence_picture(confidence: Path, classes: int) -> bytes:
@@ -58,7 +63,7 @@ def confidence_picture(confidence: Path, classes: int) -> bytes:
 
 
 def confidence_colours(counts: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
-    """Colours (..., 3) of confidence, from a guess among so many classes (dark) to certainty (bright)."""
+    """Colours (..., 3) of confidence, from a guess among the classes (dark) to certainty (bright)."""
     guess = 1 / classes
     share = np.clip((counts * CONFIDENCE_STEP - guess) / max(1 - guess, 1e-9), 0, 1)[..., None]
     return np.asarray((_LOW + (_HIGH - _LOW) * share).astype(np.uint8))
@@ -116,15 +121,12 @@ def _averaged(source: Source, roi: Window, width: int, height: int) -> tuple[NDA
             edges = rows[start:stop] - top, cols[:-1]
             count = _summed(strip.valid, *edges)
             valid[start:stop] = count > 0
-            for band, values in enumerate(strip.pixels):
-                known = np.where(strip.valid, values, 0)
-                means[band, start:stop] = _summed(known, *edges) / np.maximum(count, 1)
+            for mean, values in zip(means, strip.pixels, strict=True):
+                mean[start:stop] = _summed(np.where(strip.valid, values, 0), *edges) / np.maximum(count, 1)
     return means, valid
 
 
-def _summed(
-    values: NDArray[np.generic], rows: NDArray[np.intp], cols: NDArray[np.intp]
-) -> NDArray[np.float64]:  # fmt: skip
+def _summed(values: NDArray[np.generic], rows: NDArray[np.intp], cols: NDArray[np.intp]) -> NDArray[np.float64]:
     """Sums over the cells that begin at these rows and columns."""
     if values.shape == (len(rows), len(cols)):
         return values.astype(np.float64)

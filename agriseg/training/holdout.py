@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agriseg.errors import DataError, UsageError
-from agriseg.evaluation.scores import LITTLE, LearntShare
+from agriseg.evaluation.scores import NEGLIGIBLE, LearntShare
 from agriseg.labels.learnt_images import LearntGround, LearntImages, learnt_share
 from agriseg.labels.raster import Keep
 from agriseg.labels.scene import Scene
@@ -112,7 +112,7 @@ def learnt_by_training(parts: Division, began: InitialWeights, *, allowed: bool)
     """
     before = LearntImages(complete=True) if began.model is None else LearntImages.of_card(began.model.about)
     own, earlier = parts.learnt_share(parts.ground), parts.learnt_share(before.images)
-    if earlier > LITTLE and not allowed:
+    if earlier > NEGLIGIBLE and not allowed:
         raise DataError(
             f"{began.origin} has learnt {earlier:.0%} of what is held back; hold back what it has not (its seed and "
             "[validation], or other images), or set allow_learnt = true under [validation] to have it marked"

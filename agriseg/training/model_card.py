@@ -3,7 +3,7 @@
 Its chapters follow Mitchell et al. 2019, "Model Cards for Model Reporting", arXiv 1810.03993.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from agriseg import files
+from agriseg.evaluation.scores import Scores
 from agriseg.json_text import json_document
 from agriseg.model import SegmentationModel
 from agriseg.training.config import TrainConfig
@@ -52,28 +53,22 @@ def describe_training(config: TrainConfig, data: Dataset, class_index: ClassInde
     }  # fmt: skip
 
 
-def write_card(model: SegmentationModel, path: Path) -> None:
+def write_card(model: SegmentationModel, scores: Scores, path: Path) -> None:
     """Write the card of a trained model beside its file.
 
     Args:
-        model: as `train` saves it, with evaluation, split and recipe in its `about`.
+        model: with the record of its training in `about`.
+        scores: of the model on the held-back labels.
         path: of the model; the card has the suffix `.md`.
     """
-    files.write_text(path.with_suffix(".md"), card(model))
-
-
-def card(model: SegmentationModel) -> str:
-    """The card of a trained model as Markdown."""
-    about = model.about
     parts = [
-        f"# {_cell(model.name)}",
-        _summary(model),
-        "## How good it is",
-        _scores(about),
-        "## What it was trained on",
-    ]
-    parts += [_data(about), "## What to mind", _limits(model), "## How it was made", _making(model)]
-    return "\n\n".join(parts) + "\n"
+        f"# {_cell(model.name)}", _summary(model),
+        "## How good it is", _scores(scores, _SPLITS[model.about["split"]["by"]]),
+        "## What it was trained on", _data(model),
+        "## What to mind", _limits(model),
+        "## How it was made", _making(model),
+    ]  # fmt: skip
+    files.write_text(path.with_suffix(".md"), "\n\n".join(parts) + "\n")
 
 
 def _summary(model: SegmentationModel) -> str:
@@ -89,47 +84,39 @@ def _summary(model: SegmentationModel) -> str:
     return _table(("", ""), rows)
 
 
-def _scores(about: Mapping[str, Any]) -> str:
-    scores = about["evaluation"]
+def _scores(scores: Scores, split: str) -> str:
     rows = [
         (
-            entry["name"], _number(entry["iou"]), _interval(entry["iou_95"]),
-            _number(entry["precision"]), _number(entry["recall"]), _number(entry["f1"]),
-            _number(entry["boundary_iou"]), f"{entry['support']:,}",
+            entry.name, _number(entry.iou), _interval(entry.iou_95), _number(entry.precision), _number(entry.recall),
+            _number(entry.f1), _number(entry.boundary_iou), f"{entry.support:,}",
         )
-        for entry in scores["classes"]
+        for entry in scores.classes
     ]  # fmt: skip
-    some = f" of {scores['miou_classes']} of {len(rows)} classes" if scores["absent"] else ""
+    names, matrix = scores.confusion.classes, scores.confusion.rows_are_truth
+    confusion = [(name, *(f"{count:,}" for count in row)) for name, row in zip(names, matrix, strict=True)]
+    some = f" of {scores.miou_classes} of {len(rows)} classes" if scores.absent else ""
     lines = [
-        *(f"**Mind:** {_cell(text)}." for text in scores["doubts"]),
-        _SPLITS[about["split"]["by"]],
+        *(f"**Mind:** {_cell(text)}." for text in scores.doubts),
+        split,
         _table(("class", "IoU", "95 %", "precision", "recall", "F1", "boundary IoU", "pixels"), rows),
-        f"Mean IoU{some} {_number(scores['miou'])} ({_interval(scores['miou_95'])}), over {scores['pixels']:,} pixels "
-        f"in {scores['blocks']} blocks of {scores['block_px']} px, on maps as `agriseg run` makes them. The intervals "
+        f"Mean IoU{some} {_number(scores.miou)} ({_interval(scores.miou_95)}), over {scores.pixels:,} pixels "
+        f"in {scores.blocks} blocks of {scores.block_px} px, on maps as `agriseg run` makes them. The intervals "
         "come from drawing blocks with replacement. The weights are those that scored best on this ground while they "
         "were trained, which flatters them a little.",
         "Rows are what was labelled, columns what was mapped (pixels):",
-        _confusion(scores["confusion"]),
+        _table(("", *names), confusion),
     ]
-    if (fitted := scores["fitted"]) is not None:
+    if scores.fitted is not None:
         lines.append(
-            f"Confidence: logits are divided by {fitted['temperature']:.3g}, fitted on what was held back; confidence "
-            f"is then off by {_number(fitted['error'])} on average (expected calibration error)."
+            f"Confidence: logits are divided by {scores.fitted.temperature:.3g}, fitted on what was held back; "
+            f"confidence is then off by {_number(scores.fitted.error)} on average (expected calibration error)."
         )
     return "\n\n".join(lines)
 
 
-def _confusion(matrix: Mapping[str, Any]) -> str:
-    rows = [
-        (name, *(f"{count:,}" for count in counts))
-        for name, counts in zip(matrix["classes"], matrix["rows_are_truth"], strict=True)
-    ]
-    return _table(("", *matrix["classes"]), rows)
-
-
-def _data(about: Mapping[str, Any]) -> str:
-    data = about["data"]
-    rows = [(name, f"{share:.2%}", f"{data['pixels'][name]:,}") for name, share in about["class_shares"].items()]
+def _data(model: SegmentationModel) -> str:
+    data, shares = model.about["data"], model.about["class_shares"]
+    rows = [(name, f"{share:.2%}", f"{data['pixels'][name]:,}") for name, share in shares.items()]
     skipped = f" Left out because they could not be read: {len(data['skipped'])}." if data["skipped"] else ""
     return f"Images to train on: {data['images']}; to score it on: {data['held_back']}.{skipped}\n\n" + _table(
         ("class", "share of the labelled pixels", "pixels"), rows
@@ -137,22 +124,18 @@ def _data(about: Mapping[str, Any]) -> str:
 
 
 def _limits(model: SegmentationModel) -> str:
-    rare = min(model.about["class_shares"].items(), key=lambda item: item[1])
-    return "\n".join(
-        f"- {line}"
-        for line in (
-            "It knows the fields, dates, cameras and weather of its training images; on others, evaluate it on a few "
-            "labels before trusting it.",
-            f"Its rarest class, {_cell(rare[0])}, was {rare[1]:.2%} of the training pixels.",
-            "Every pixel with data gets one of its classes, also where the ground shows something it has never seen.",
-        )
+    name, share = min(model.about["class_shares"].items(), key=lambda item: item[1])
+    return (
+        "- It knows the fields, dates, cameras and weather of its training images; on others, evaluate it on a few "
+        "labels before trusting it.\n"
+        f"- Its rarest class, {_cell(name)}, was {share:.2%} of the training pixels.\n"
+        "- Every pixel with data gets one of its classes, also where the ground shows something it has never seen."
     )
 
 
 def _making(model: SegmentationModel) -> str:
-    told = ("provenance", "split", "recipe", "step", "offsets")
-    made = json_document({key: model.about[key] for key in told if key in model.about})
-    return f"```json\n{made}```"
+    keys = ("provenance", "split", "recipe", "step", "offsets")
+    return f"```json\n{json_document({key: model.about[key] for key in keys if key in model.about})}```"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -161,13 +144,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that Markdown takes as it is: no table, no markup, one line."""
+    """Text on one line, with Markdown's characters escaped."""
     plain = " ".join(text.split())
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#~&!" else letter for letter in plain)
 
 
 def _interval(ends: Sequence[float | None]) -> str:
-    """Of 95 %; too few blocks of ground give none."""
+    """A 95 % interval, which needs two blocks of ground or more."""
     return "no interval" if None in ends else " to ".join(map(_number, ends))
 
 

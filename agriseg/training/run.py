@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,10 @@ from agriseg import files
 from agriseg.errors import DataError, UsageError
 from agriseg.evaluation.calibrate import CalibrationSampler
 from agriseg.evaluation.evaluate import save_evaluation
-from agriseg.evaluation.scores import Evaluation, most_learnt, score
-from agriseg.figures.charts import save_curves
+from agriseg.evaluation.scores import Evaluation, largest_share, score
+from agriseg.figures.charts import CurvePoint, save_curves
 from agriseg.inference.choose_backend import choose_device
-from agriseg.json_text import json_document
+from agriseg.json_text import from_json, json_document
 from agriseg.model import SegmentationModel, load_model
 from agriseg.networks import downsampling_factor
 from agriseg.training.augment import TrainingSamples
@@ -146,7 +146,7 @@ def cross_validate(
         options.report(FoldStarted(fold + 1, folds))
         trained.append(train(config.of_fold(fold, folds), folder / f"fold{fold + 1}", options))
     pooled = score([each.evaluation.counts for each in trained], trained[0].evaluation.legend)
-    pooled = replace(pooled, learnt=most_learnt([each.evaluation.learnt for each in trained]))
+    pooled = replace(pooled, learnt=largest_share([each.evaluation.learnt for each in trained]))
     _save_folds(folder / "folds.json", trained, pooled)
     return trained, pooled
 
@@ -155,7 +155,7 @@ def _save_folds(path: Path, trained: Sequence[Trained], pooled: Evaluation) -> N
     scores = [each.evaluation.miou for each in trained]
     record = {
         "miou": scores, "miou_classes": [len(pooled.legend) - len(each.evaluation.absent) for each in trained],
-        "mean": float(np.mean(scores)), "deviation": float(np.std(scores, ddof=1)), "pooled": pooled.as_dict(),
+        "mean": float(np.mean(scores)), "deviation": float(np.std(scores, ddof=1)), "pooled": asdict(pooled.scores()),
     }  # fmt: skip
     files.write_text(path, json_document(record))
 
@@ -167,14 +167,18 @@ def _finish(folder: Path, validator: Validator, skipped: Sequence[str]) -> Train
         raise DataError("no validation gave a score; is anything labelled in the part that is held back?")
     raw = replace(load_model(best), temperature=1.0)  # an earlier session may have calibrated it
     evaluation = validator.evaluate(raw, CalibrationSampler())
-    fitted = evaluation.calibration
-    about = {**raw.about, "evaluation": evaluation.as_dict()}
+    scores, fitted = evaluation.scores(), evaluation.calibration
+    about = {**raw.about, "evaluation": asdict(scores)}
     model = replace(raw, temperature=fitted.temperature if fitted else 1.0, about=about)
     model.save(best)
-    write_card(model, best)
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    write_card(model, scores, best)
+    log = folder / "metrics.jsonl"
+    points = [
+        from_json(CurvePoint, json.loads(line), f"{log}: damaged", "start anew in another folder")
+        for line in log.read_text().splitlines()
+    ]
     pictures = tuple(folder / name for name in ("curves.png", "confusion.png", "predictions.png"))
-    save_curves(pictures[0], lines, model.legend)
+    save_curves(pictures[0], points, model.legend)
     save_evaluation(folder, evaluation)
     validator.draw(pictures[2], model)
     return Trained(best, evaluation, pictures, tuple(skipped))
