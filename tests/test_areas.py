@@ -22,7 +22,7 @@ from agriseg.analysis.zonal_stats import zonal_stats
 from agriseg.errors import DataError, UsageError
 from agriseg.files import csv_text
 from agriseg.legend import Legend
-from agriseg.maps.clip import ClippedMap
+from agriseg.maps.reader import ClippedMap
 from agriseg.metrics import confusion
 from agriseg.raster.georeference import Georeference
 

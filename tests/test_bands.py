@@ -25,7 +25,7 @@ from agriseg.labels.label_set import LabelOptions
 from agriseg.labels.raster import LabelRaster
 from agriseg.labels.rasterize import reproject_labels
 from agriseg.mapping.compatibility import check_compatibility
-from agriseg.mapping.verdict import training_facts
+from agriseg.mapping.record import training_facts
 from agriseg.options.run import RunOptions
 from agriseg.options.verdict import VerdictLimits
 from agriseg.raster.band_roles import find_bands, misnamed, role_name

@@ -21,8 +21,8 @@ from agriseg.cli.common.errors import ProcessEdge, one_line
 from agriseg.cli.common.options import bundled_model
 from agriseg.errors import AgrisegError, ModelError
 from agriseg.model import load_model
-from agriseg.options.config import read_config
 from agriseg.options.request import REQUEST_TABLES
+from agriseg.options.table import read_config
 
 Outcome = tuple[int, str, str]
 

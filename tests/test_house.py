@@ -124,7 +124,7 @@ JSON_BORDERS = frozenset({
     "change/transitions.py", "cli/batch.py", "cli/change.py", "cli/common/option_flags.py", "cli/run.py",
     "cli/train.py", "inference/local_cluster.py",
     "labels/learnt_images.py", "mapping/run.py", "maps/index_maps.py", "maps/publish.py", "maps/record.py",
-    "maps/run_identity.py", "maps/stem.py", "model.py", "options/config.py", "options/request.py", "options/table.py",
+    "maps/run_identity.py", "maps/stem.py", "model.py", "options/request.py", "options/table.py",
     "raster/identity.py", "reports/map_figure.py", "reports/report_page.py", "storage/progress_log.py",
     "training/config.py", "training/model_card.py",
 })  # fmt: skip

@@ -17,7 +17,7 @@ from agriseg import RunReport, SegmentationModel, load_model, segment
 from agriseg.cli.common.options import bundled_model
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.mapping.prepare import prepare
-from agriseg.mapping.verdict import training_facts
+from agriseg.mapping.record import training_facts
 from agriseg.maps.record import RunRecord
 from agriseg.options.run import RunOptions
 from agriseg.options.verdict import NOT_JUDGED, VerdictLimits

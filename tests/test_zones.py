@@ -23,8 +23,7 @@ from agriseg.analysis.scouting import scout
 from agriseg.analysis.severity import Severity, mean_of
 from agriseg.analysis.zones import Zones, natural_breaks
 from agriseg.errors import AgrisegError, DataError, UsageError
-from agriseg.maps.clip import ClippedMap
-from agriseg.maps.reader import FinishedMap
+from agriseg.maps.reader import ClippedMap, FinishedMap
 from agriseg.raster.cog import Layer, write_cog
 from agriseg.vectors.features import moved
 

@@ -16,9 +16,8 @@ from agriseg.analysis.postprocess import clean
 from agriseg.analysis.record import LayersRecord
 from agriseg.errors import UsageError
 from agriseg.files import file_hash
-from agriseg.maps.clip import ClippedMap
 from agriseg.maps.publish import PublishedFiles, publish
-from agriseg.maps.reader import FinishedMap, MaskLayer, MaskSource
+from agriseg.maps.reader import ClippedMap, FinishedMap, MaskLayer, MaskSource
 from agriseg.maps.stem import LAYERS, Stem
 from agriseg.options.layers import LayerOptions
 from agriseg.raster.cog import Layer

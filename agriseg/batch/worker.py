@@ -10,9 +10,8 @@ import torch
 from agriseg.batch.task import MapFacts, MapTask
 from agriseg.figures.quicklook import thumbnail
 from agriseg.files import file_hash
-from agriseg.mapping.model_cache import cached_model
 from agriseg.mapping.outputs import Outputs
-from agriseg.mapping.prepare import MappingJob, prepare
+from agriseg.mapping.prepare import MappingJob, cached_model, prepare
 from agriseg.mapping.record import identity_of
 from agriseg.mapping.run import run
 from agriseg.maps.record import RunRecord

@@ -13,7 +13,7 @@ from agriseg.figures.charts import save_picture
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Progress, RunReport, run
-from agriseg.maps.area import Area
+from agriseg.maps.pixel_counts import Area
 from agriseg.metrics import ClassChanges, confusion, iou
 from agriseg.model import SegmentationModel
 from agriseg.options.layers import LayerOptions

@@ -14,10 +14,9 @@ from agriseg.errors import BusyError
 from agriseg.grid import Window
 from agriseg.inference.predict import ClassifiedRows
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL
-from agriseg.mapping.pixel_counts import PixelCounts, windows_from_json
 from agriseg.mapping.prepare import MappingJob
 from agriseg.mapping.record import identity_of
-from agriseg.maps.area import Area
+from agriseg.maps.pixel_counts import Area, PixelCounts, windows_from_json
 from agriseg.storage.base import UNDER_WAY, Storage
 from agriseg.storage.blocks import BlockStore
 from agriseg.storage.logits_cache import LogitsCache, discard_other_rows

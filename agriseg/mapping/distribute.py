@@ -12,8 +12,7 @@ from agriseg.errors import DeviceError, UsageError, WorkerLost
 from agriseg.inference.workers import TaskError, WorkerPool
 from agriseg.mapping.checkpoint import RunCheckpoint, corruption_errors
 from agriseg.mapping.local import MappedBands, run_local
-from agriseg.mapping.model_cache import cached_model
-from agriseg.mapping.prepare import MappingJob, prepare
+from agriseg.mapping.prepare import MappingJob, cached_model, prepare
 from agriseg.mapping.record import identity_of
 from agriseg.mapping.working_folder import WorkingFolder
 from agriseg.options.run import RunOptions

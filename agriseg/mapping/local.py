@@ -8,8 +8,8 @@ from agriseg.inference.pipeline import run_bands
 from agriseg.inference.plan import TileRowGroup
 from agriseg.inference.predict import ClassifiedRows, LogitsObserver, TilePredictor
 from agriseg.mapping.checkpoint import RunCheckpoint
-from agriseg.mapping.pixel_counts import PixelCounts
 from agriseg.mapping.prepare import MappingJob
+from agriseg.maps.pixel_counts import PixelCounts
 from agriseg.raster.reader import PixelStrip, Reader
 from agriseg.storage.logits_cache import LogitsCache
 

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from agriseg.errors import DeviceMemoryError, UsageError
@@ -10,11 +11,12 @@ from agriseg.inference.backend import Backend
 from agriseg.inference.choose_backend import choose_backend
 from agriseg.inference.plan import Plan, make_plan
 from agriseg.mapping.compatibility import ModelInput, check_compatibility
-from agriseg.maps.area import hectares
-from agriseg.model import SegmentationModel
+from agriseg.maps.pixel_counts import hectares
+from agriseg.model import SegmentationModel, load_model
 from agriseg.options.run import RunOptions
 from agriseg.raster.georeference import Georeference
 from agriseg.raster.header import RasterInfo
+from agriseg.raster.identity import FileStamp
 
 
 @dataclass(frozen=True)
@@ -99,3 +101,13 @@ def _again(job: MappingJob, options: RunOptions, change: str) -> MappingJob:
     """The same raster and model with other options."""
     fresh = prepare(job.info.path, job.model, options)
     return replace(fresh, notes=(*job.notes, f"the device's memory was too small: mapped {change}"))
+
+
+def cached_model(path: Path) -> SegmentationModel:
+    """The model in a file; a process loads it again only if the file changes."""
+    return _loaded(path, FileStamp.of_files([path]))
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path, _stamp: FileStamp) -> SegmentationModel:
+    return load_model(path)

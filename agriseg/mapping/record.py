@@ -13,9 +13,9 @@ import torch
 from agriseg.files import file_hash
 from agriseg.flight_date import flight_date
 from agriseg.json_text import nodata_value
-from agriseg.mapping.pixel_counts import PixelCounts
 from agriseg.mapping.prepare import MappingJob
 from agriseg.mapping.products import Products
+from agriseg.maps.pixel_counts import PixelCounts
 from agriseg.maps.record import (
     InputRecord,
     MachineRecord,
@@ -29,11 +29,12 @@ from agriseg.maps.record import (
     options_json,
 )
 from agriseg.maps.run_identity import RunIdentity, versions
+from agriseg.model import SegmentationModel
 from agriseg.options.verdict import PublishPolicy
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity
 from agriseg.vectors.identity import content_hashes
-from agriseg.verdict import Verdict
+from agriseg.verdict import TrainingFacts, Verdict, VerdictInput
 
 
 def describe_raster(info: RasterInfo) -> RasterRecord:
@@ -187,4 +188,29 @@ def _machine(job: MappingJob) -> MachineRecord:
         torch_threads=torch.get_num_threads(),
         device=job.backend.description.device,
         peak_memory_bytes=peak_memory(),
+    )
+
+
+def training_facts(model: SegmentationModel) -> TrainingFacts:
+    """What a model knows of its training."""
+    return TrainingFacts(model.name, model.scale, model.mean, model.std, model.gsd, model.about)
+
+
+def verdict_input(job: MappingJob, counts: PixelCounts, pixels: PixelTotals, seam_ratio: float | None) -> VerdictInput:
+    """What is known of a finished map without labels."""
+    sample = job.contract.sample
+    return VerdictInput(
+        training=training_facts(job.model),
+        raster_gsd=job.info.gsd,
+        gsd=job.options.gsd,
+        sample_mean=sample.mean,
+        sample_valid=sample.valid,
+        sample_enough=sample.enough,
+        pixels=pixels.total,
+        predicted=pixels.predicted,
+        nodata=pixels.nodata,
+        failed=pixels.failed,
+        doubtful=counts.doubtful,
+        class_pixels=tuple(counts.area.pixels.tolist()),
+        seam_ratio=seam_ratio,
     )

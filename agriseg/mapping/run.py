@@ -17,8 +17,7 @@ from agriseg.mapping.local import run_local
 from agriseg.mapping.outputs import ALONE, Outputs
 from agriseg.mapping.prepare import MappingJob, with_less_memory
 from agriseg.mapping.products import write_products
-from agriseg.mapping.record import RunOutcome, describe_run, identity_of
-from agriseg.mapping.verdict import verdict_input
+from agriseg.mapping.record import RunOutcome, describe_run, identity_of, verdict_input
 from agriseg.mapping.working_folder import WorkingFolder
 from agriseg.maps.publish import PublishedFiles
 from agriseg.maps.record import ClassCount, PixelTotals, RunRecord, RunSeconds

@@ -7,8 +7,8 @@ from threading import Lock
 from agriseg.files import make_folder, write_bytes
 from agriseg.mapping.checkpoint import RunCheckpoint, corruption_errors, delete_checkpoint
 from agriseg.mapping.outputs import PUBLISHING, Outputs
-from agriseg.mapping.pixel_counts import PixelCounts
 from agriseg.mapping.prepare import MappingJob
+from agriseg.maps.pixel_counts import PixelCounts
 from agriseg.storage.base import Storage
 
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import rasterio
+import shapely
 from numpy.typing import NDArray
+from rasterio.features import rasterize
 
 from agriseg.errors import DataError, InputMissing
 from agriseg.legend import NODATA, Legend
@@ -17,6 +20,7 @@ from agriseg.raster.georeference import Georeference
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.safe_open import open_raster
 from agriseg.run_layers import CLASSES, CONFIDENCE
+from agriseg.vectors.features import moved
 
 ROWS = 1024
 """Rows of a strip; two rows of blocks of the published files."""
@@ -224,3 +228,34 @@ def find_records(place: Path) -> list[Path]:
     if not records:
         raise InputMissing(f"{place}: no record of a run (*{RECORD}); name the folder that agriseg run wrote")
     return records
+
+
+@dataclass(frozen=True)
+class ClippedMap(SameGrid):
+    """A map of which only the pixels count whose centres lie in a polygon; `MaskSource`.
+
+    Args:
+        shapes: polygons in its CRS; their holes are left out.
+    """
+
+    shapes: tuple[shapely.Geometry, ...]
+
+    def strips(self, rows: int = ROWS) -> Iterator[MapStrip]:
+        """From top to bottom, `rows` at a time."""
+        return (self._within(strip) for strip in self.source.strips(rows))
+
+    def read(self, start: int, stop: int) -> MapStrip:
+        """Rows `[start, stop)`."""
+        return self._within(self.source.read(start, stop))
+
+    @cached_property
+    def _in_pixels(self) -> list[shapely.Geometry]:
+        return [moved(shape, ~self.georeference.transform) for shape in self.shapes]
+
+    def _within(self, strip: MapStrip) -> MapStrip:
+        shape, place = strip.mask.shape, rasterio.Affine.translation(0, strip.row_off)
+        across = shapely.box(0, strip.rows.start, self.width, strip.rows.stop)
+        here = [each for each in self._in_pixels if each.intersects(across)]
+        inside = rasterize(here, shape, transform=place, dtype="uint8").astype(bool) if here else np.zeros(shape, bool)
+        mask, confidence = (np.where(inside, each, NODATA).astype(np.uint8) for each in (strip.mask, strip.confidence))
+        return MapStrip(strip.row_off, mask, confidence)

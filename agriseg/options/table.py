@@ -4,11 +4,13 @@ The flags of the command line, the keys of TOML files and the names of environme
 """
 
 import difflib
+import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from agriseg.errors import UsageError
+from agriseg.errors import ModelError, UsageError
 
 
 class OptionsClass(Protocol):
@@ -88,3 +90,44 @@ def nearest(word: str, words: Collection[str]) -> str:
     """A hint for a misspelt word: the nearest known one, or all of them."""
     near = difflib.get_close_matches(word, list(words), 1)
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(words))}"
+
+
+CONFIG_NAME = "agriseg.toml"
+
+
+def find_config(start: Path) -> Path | None:
+    """The nearest `agriseg.toml` in this folder or above it."""
+    return next((folder / CONFIG_NAME for folder in (start, *start.parents) if (folder / CONFIG_NAME).is_file()), None)
+
+
+def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
+    """Read a TOML file with one table per command, such as `[run]` or `[labels.check]`.
+
+    Args:
+        path: the file.
+        known: command to the keys it knows.
+
+    Returns:
+        Command to its table.
+
+    Raises:
+        ModelError: no TOML, or a key that no command knows; the nearest one is named.
+    """
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read as TOML: {error}") from error
+    groups = {command.partition(".")[0] for command in known if "." in command}
+    tables: dict[str, Any] = {}
+    for name, table in content.items():
+        nested = name in groups and isinstance(table, dict)
+        tables |= {f"{name}.{child}": values for child, values in table.items()} if nested else {name: table}
+    for command, table in tables.items():
+        if command not in known:
+            raise ModelError(f"{path}: unknown table [{command}]; {nearest(command, known)}")
+        if not isinstance(table, dict):
+            raise ModelError(f"{path}: {command!r} must be a table; write [{command}] above its keys")
+        for key in table:
+            if key not in known[command]:
+                raise ModelError(f"{path}: unknown key {key!r} in [{command}]; {nearest(key, known[command])}")
+    return tables

@@ -23,7 +23,7 @@ from PIL import Image
 import agriseg.cli.batch
 import agriseg.cli.common.defaults
 import agriseg.cli.run
-import agriseg.options.config  # noqa: F401  (a fork may have no right to read the files of modules)
+import agriseg.options.table  # noqa: F401  (a fork may have no right to read the files of modules)
 from agriseg.cli import main
 from agriseg.reports.html import template
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from agriseg.options.config import find_config, read_config
+from agriseg.options.table import find_config, read_config
 
 
 def config_option() -> click.Option:
