@@ -150,6 +150,13 @@ def human_metres(length: float) -> str:
     return f"{length * 100:.3g} cm" if length < 1 else f"{length:.4g} m"
 
 
+def human_area(square_metres: float) -> str:
+    """An area for a reader: `3.2 m2`, `140 m2`, `1.2 ha`."""
+    if square_metres >= HECTARE:
+        return f"{square_metres / HECTARE:.1f} ha"
+    return f"{square_metres:.0f} m2" if square_metres >= 10 else f"{square_metres:.2g} m2"
+
+
 def _measured(value: float | str, units: Mapping[str, float], what: str, such: str) -> float:
     """A number as it is; text in the units' base."""
     if isinstance(value, int | float):

@@ -288,6 +288,14 @@ def test_from_the_command_line(agriseg_cli: Cli, model_file: Path, tmp_path: Pat
     assert "north_area.csv: is not what was written" in spoilt.err
 
 
+def test_no_patch_of_the_affected_classes_is_a_warning(tmp_path: Path) -> None:
+    run = finished(tmp_path, np.where(scene() == 2, 0, scene()).astype(np.uint8))
+    made = make_layers(run.folder / "field_run.json", LayerOptions(affected={"weed": 100.0}, scout=3))
+    assert "no scout points: the map shows no patch of weed" in made.warnings
+    facts = json.loads((tmp_path / "field_layers.json").read_text())
+    assert (facts["scout"], facts["largest"]) == ([], None)
+
+
 def pixel_share(context: LayerContext) -> LayerResult:
     """A layer of the test: a file, its style, a number, a warning, and a layer of the GeoPackage."""
     valid = sum(int((strip.mask != 255).sum()) for strip in context.source.strips())

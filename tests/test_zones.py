@@ -19,6 +19,7 @@ from agriseg.analysis import severity as severities
 from agriseg.analysis.components import Components
 from agriseg.analysis.metric_grid import CellGrid, field_heading
 from agriseg.analysis.polygonize import polygonize
+from agriseg.analysis.record import json_values
 from agriseg.analysis.scouting import scout
 from agriseg.analysis.severity import Severity, mean_of
 from agriseg.analysis.zones import Zones, natural_breaks
@@ -303,24 +304,22 @@ def test_scout_points_lie_in_their_patches_and_apart(tmp_path: Path, where: dict
     source = finished(tmp_path, *patchy(), **where)
     patches = Components.of(source)
     polygons = polygonize(source, patches)
-    found = scout(source, polygons, [2], count=6, distance=12)
-    assert [point.number for point in found.points] == [1, 2, 3, 4, 5, 6]
-    assert found.reason is None
-    score = [point.area_m2 * point.confidence for point in found.points]
+    points, places = scout(source, polygons, [2], count=6, distance=12)
+    assert [point.number for point in points] == [1, 2, 3, 4, 5, 6]
+    score = [point.area_m2 * point.confidence for point in points]
     assert score == sorted(score, reverse=True)
     weeds = np.flatnonzero(polygons.columns["class_id"] == 2)
     best = max(polygons.columns["area_m2"][k] * polygons.columns["mean_confidence"][k] for k in weeds)
     assert score[0] == pytest.approx(best)
-    spots = shapely.points([(point.x, point.y) for point in found.points])
-    for point, spot in zip(found.points, spots, strict=True):
-        (home,) = [k for k in weeds if polygons.shapes[k].contains(spot)]
+    for point, place in zip(points, places, strict=True):
+        (home,) = [k for k in weeds if polygons.shapes[k].contains(shapely.Point(place))]
         assert point.area_m2 == polygons.columns["area_m2"][home]
-        row, col = rasterio.transform.rowcol(source.georeference.transform, point.x, point.y)
+        row, col = rasterio.transform.rowcol(source.georeference.transform, *place)
         assert mask_of(source)[row, col] == 2
     to_lonlat = Transformer.from_crs(source.georeference.crs, "OGC:CRS84", always_xy=True)
-    expected = to_lonlat.transform(*shapely.get_coordinates(spots).T)
-    np.testing.assert_allclose([[p.lon for p in found.points], [p.lat for p in found.points]], expected, atol=6e-8)
-    for one, two in itertools.combinations(found.points, 2):
+    expected = to_lonlat.transform(*places.T)
+    np.testing.assert_allclose([[p.lon for p in points], [p.lat for p in points]], expected, atol=6e-8)
+    for one, two in itertools.combinations(points, 2):
         assert Geod(ellps="WGS84").inv(one.lon, one.lat, two.lon, two.lat)[2] > 12 * 0.998
 
 
@@ -329,10 +328,10 @@ def test_a_scout_point_is_at_the_widest_place(tmp_path: Path) -> None:
     mask[50:53, 20:300] = 2
     mask[50:90, 300:340] = 2
     source = finished(tmp_path, mask)
-    (point,) = scout(source, polygonize(source, Components.of(source)), [2]).points
-    col, row = ~source.georeference.transform @ (point.x, point.y)
+    (point,), (place,) = scout(source, polygonize(source, Components.of(source)), [2])
+    col, row = ~source.georeference.transform @ place
     assert (col, row) == pytest.approx((320, 70), abs=0.5)
-    assert point.as_dict() == {
+    assert json_values(point) == {
         "number": 1, "class": "weed", "area_m2": point.area_m2, "confidence": point.confidence, "lon": point.lon,
         "lat": point.lat, "name": "1 weed", "desc": "24 m2 of weed, 80 % sure",
     }  # fmt: skip
@@ -345,17 +344,17 @@ def test_a_patch_is_passed_over_if_its_widest_place_is_near(tmp_path: Path) -> N
     mask[95:98, 20:300] = 2  # and it reaches far
     source = finished(tmp_path, mask)
     polygons = polygonize(source, Components.of(source))
-    found = [len(scout(source, polygons, [2], distance=metres).points) for metres in (3, 4.5)]
+    found = [len(scout(source, polygons, [2], distance=metres)[0]) for metres in (3, 4.5)]
     assert found == [2, 1]
 
 
 def test_fewer_patches_than_asked_for_are_fewer_points(tmp_path: Path) -> None:
     source = finished(tmp_path, *patchy())
     polygons = polygonize(source, Components.of(source))
-    assert len(scout(source, polygons, [2], count=500, distance=0).points) == (polygons.columns["class_id"] == 2).sum()
-    assert len(scout(source, polygons, [2], distance=1000).points) == 1
-    none = scout(source, polygons, [0])
-    assert (none.points, none.reason) == ((), "the map shows no patch of soil")
+    assert len(scout(source, polygons, [2], count=500, distance=0)[0]) == (polygons.columns["class_id"] == 2).sum()
+    assert len(scout(source, polygons, [2], distance=1000)[0]) == 1
+    points, places = scout(source, polygons, [0])
+    assert (points, places.shape) == ((), (0, 2))
 
 
 REFUSALS = [

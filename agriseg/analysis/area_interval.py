@@ -11,8 +11,7 @@ Without any error in the validation the variance between blocks is 0, which is t
 class are therefore at least that of half an error in n + 1 samples (Jeffreys' prior); a block counts as at most ten.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,13 +100,9 @@ class ErrorMatrix:
         return AreaEstimate(estimate * total, low * total, high * total)
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON values; null for NaN."""
-        return {
-            "share": _listed(self.share),
-            "covariance": _listed(self.covariance),
-            "pixels": self.pixels,
-            "blocks": self.blocks,
-        }
+        """As JSON values; NaN is null in files."""
+        arrays = {"share": self.share.tolist(), "covariance": self.covariance.tolist()}
+        return {**arrays, "pixels": self.pixels, "blocks": self.blocks}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], classes: int) -> "ErrorMatrix":
@@ -159,9 +154,3 @@ def _least_variance(mapped: NDArray[np.int64]) -> NDArray[np.float64]:
     samples = np.minimum(total, _BLOCK_SAMPLES * blocks)
     share = 0.5 / (samples + 1)
     return np.asarray(share * (1 - share) / (samples + 1), np.float64)
-
-
-def _listed(values: NDArray[np.float64]) -> Sequence[Any]:
-    return (
-        [None if math.isnan(each) else float(each) for each in values] if values.ndim == 1 else [*map(_listed, values)]
-    )

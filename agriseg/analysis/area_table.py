@@ -1,8 +1,7 @@
 """The layer of areas: hectares of each class in the whole map and in each field."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from agriseg.analysis.layer import (
     polygon_columns,
     shapes_of,
 )
-from agriseg.analysis.record import LayersRecord
+from agriseg.analysis.record import ClassName, LayersRecord, json_values
 from agriseg.analysis.zonal_stats import ZonalStats, zonal_stats
 from agriseg.errors import DataError, UsageError
 from agriseg.files import csv_text
@@ -51,7 +50,7 @@ class AreaRow:
     """
 
     field: str
-    class_name: str
+    class_name: ClassName
     pixels: int
     hectares: float | None
     adjusted_ha: float | None = None
@@ -61,16 +60,6 @@ class AreaRow:
     share_of_canopy: float | None = None
     mean_confidence: float | None = None
     doubtful_ha: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values, under the names of the table's columns."""
-        values = asdict(self)
-        return {("class" if name == "class_name" else name): value for name, value in values.items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "AreaRow":
-        """Read `as_dict`."""
-        return cls(**{("class_name" if name == "class" else name): value for name, value in values.items()})
 
 
 def build(context: LayerContext) -> LayerResult:
@@ -86,26 +75,24 @@ def build(context: LayerContext) -> LayerResult:
         raise DataError(f"{run.classes}: not one pixel is mapped{where}, so there are no layers")
     stats = zonal_stats(context.source, len(run.legend), [field.shape for field in fields]) if fields else []
     named = [(run.stem, whole), *((field.name, each) for field, each in zip(fields, stats, strict=True))]
-    rows = [row for name, each in named for row in _rows(context, name, each)]
+    rows = tuple(
+        row for name, each in named
+        for row in area_rows(name, each, context.run.legend, context.ground, context.agreement)
+    )  # fmt: skip
     shares = _mapped_shares(context, stats)
     _write_table(context, rows, shares)
-    facts = {"areas": [row.as_dict() for row in rows]}
     if not fields:
-        return LayerResult(facts)
+        return LayerResult({"areas": rows})
     columns = {**polygon_columns(fields, stats, run.legend), "mapped_share": np.array(shares)}
     layer = StyledFeatures(context.features("fields", shapes_of(fields), columns), outline_style())
-    return LayerResult(facts, (layer,), tuple(_field_warnings(fields, shares, whole, stats)))
-
-
-def _rows(context: LayerContext, name: str, stats: ZonalStats) -> list[AreaRow]:
-    return area_rows(name, stats, context.run.legend, context.ground, context.agreement)
+    return LayerResult({"areas": rows}, (layer,), tuple(_field_warnings(fields, shares, whole, stats)))
 
 
 def _write_table(context: LayerContext, rows: Sequence[AreaRow], shares: Sequence[float]) -> None:
     """Rows of the whole map, then of each field with the share of it that is mapped."""
     legend, stem = context.run.legend, context.run.stem
     of_row = [None] * len(legend) + [share for share in shares for _ in legend]
-    table = [{"map": stem, **row.as_dict(), "mapped_share": share} for row, share in zip(rows, of_row, strict=True)]
+    table = [{"map": stem, **json_values(row), "mapped_share": share} for row, share in zip(rows, of_row, strict=True)]
     files.write_text(context.path("_area.csv"), csv_text(list(table[0]), [list(row.values()) for row in table]))
 
 
@@ -136,7 +123,7 @@ def _field_warnings(
 
 def recorded_areas(record: LayersRecord) -> tuple[AreaRow, ...]:
     """Rows of the whole map, then of each field, a class each."""
-    return tuple(map(AreaRow.from_dict, record.facts["areas"]))
+    return record.fact("areas", tuple[AreaRow, ...]) or ()
 
 
 def report_table(record: LayersRecord) -> ReportTable | None:

@@ -1,9 +1,6 @@
 """The layers of a finished map: a tuple of layers, each of which builds its files, facts and features."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rasterio.enums import Resampling
 
@@ -13,9 +10,13 @@ from agriseg.analysis.area_interval import ErrorMatrix, other_making
 from agriseg.analysis.layer import LayerContext, LayerResult, MapLayer, StyledFeatures, read_polygons
 from agriseg.analysis.metric_grid import metric_transform
 from agriseg.analysis.postprocess import clean
-from agriseg.analysis.record import LayersRecord
+from agriseg.analysis.record import LayersRecord, record_values
 from agriseg.errors import UsageError
+<<<<<<< HEAD
 from agriseg.files import file_hash
+=======
+from agriseg.maps.clip import ClippedMap
+>>>>>>> fd37239 (Facts of layers are dataclasses; one module writes and reads them as JSON)
 from agriseg.maps.publish import PublishedFiles, publish
 from agriseg.maps.reader import ClippedMap, FinishedMap, MaskLayer, MaskSource
 from agriseg.maps.stem import LAYERS, Stem
@@ -72,20 +73,14 @@ def make_layers(record: Path, options: LayerOptions, *, overwrite: bool = False)
         AgrisegError: its children tell what went wrong; no layer is published then.
     """
     run = FinishedMap.of(record)
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        source = {"record": record.name, "sha256": file_hash(record)}
-        return {"run": source, "options": _as_json(asdict(options)), **_build_all(run, options, folder)}
-
-    return publish(Stem.of(record), LAYERS, make, overwrite=overwrite)
+    return publish(
+        Stem.of(record), LAYERS, lambda folder: record_values(record, options, *_build_all(run, options, folder)),
+        overwrite=overwrite,
+    )  # fmt: skip
 
 
-def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-
-
-def _build_all(run: FinishedMap, options: LayerOptions, folder: Path) -> dict[str, Any]:
-    """Write the files of all layers into a folder; returns the entries of the record."""
+def _build_all(run: FinishedMap, options: LayerOptions, folder: Path) -> tuple[dict[str, object], list[str]]:
+    """Write the files of all layers into a folder; returns the facts by name, and warnings."""
     context, warnings = _context(run, options, folder)
     results = [result for layer in MAP_LAYERS if (result := layer.build(context)) is not None]
     styled = [each for result in results for each in result.features]
@@ -93,7 +88,7 @@ def _build_all(run: FinishedMap, options: LayerOptions, folder: Path) -> dict[st
     styles = {each.features.name: each.style for each in styled}
     write_geopackage(context.path(".gpkg"), [each.features for each in styled], styles)
     facts = {name: value for result in results for name, value in result.facts.items()}
-    return {**facts, "warnings": [*warnings, *(text for result in results for text in result.warnings)]}
+    return facts, [*warnings, *(text for result in results for text in result.warnings)]
 
 
 def _context(run: FinishedMap, options: LayerOptions, folder: Path) -> tuple[LayerContext, list[str]]:

@@ -5,8 +5,6 @@ patch sorted by row form pairs, the horizontal sides of its outline; sorted by c
 Following horizontal and vertical sides in turn closes the rings. Where two pixels of a patch touch in a point only, the
 outline passes from one to the other: each ring is simple, and a hole may touch the exterior in a point, as OGC
 Simple Features 06-103r4, 6.1.11, allows.
-
-GDAL's polygonizer gives the same shapes in three times the time and memory (`rasterio.features.shapes`).
 """
 
 import math

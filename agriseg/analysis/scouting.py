@@ -1,9 +1,7 @@
 """The layer of scouting points: the few places of a map that are worth a walk."""
 
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import shapely
@@ -12,11 +10,11 @@ from numpy.typing import NDArray
 from agriseg.analysis.layer import LayerContext, LayerResult, StyledFeatures, column
 from agriseg.analysis.metric_grid import metric_transform
 from agriseg.analysis.polygonize import Polygons
-from agriseg.analysis.record import LayersRecord
+from agriseg.analysis.record import ClassName, LayersRecord, json_values
 from agriseg.errors import DataError, UsageError
 from agriseg.maps.reader import MaskSource
 from agriseg.raster.georeference import Georeference
-from agriseg.units import HECTARE
+from agriseg.units import human_area
 from agriseg.vectors.features import LONLAT, Features, moved
 from agriseg.vectors.qml import points_style
 from agriseg.vectors.write import write_features
@@ -36,88 +34,54 @@ class ScoutPoint:
         area_m2: of the patch it stands for, square metres.
         confidence: mean of that patch, 0 to 1.
         lon, lat: OGC:CRS84, degrees to 7 decimals.
-        x, y: in the map's CRS, the widest place of the patch; NaN for a point of a record.
+        name, desc: for the screen of a phone: `1 weed`, `24 m2 of weed, 80 % sure`.
     """
 
     number: int
-    class_name: str
+    class_name: ClassName
     area_m2: float
     confidence: float
     lon: float
     lat: float
-    x: float = math.nan
-    y: float = math.nan
-
-    def as_dict(self) -> dict[str, Any]:
-        """Columns of its feature, but for its place in the map's CRS."""
-        return {
-            "number": self.number,
-            "class": self.class_name,
-            "area_m2": self.area_m2,
-            "confidence": self.confidence,
-            "lon": self.lon,
-            "lat": self.lat,
-            "name": f"{self.number} {self.class_name}",
-            "desc": f"{_area(self.area_m2)} of {self.class_name}, {100 * self.confidence:.0f} % sure",
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ScoutPoint":
-        """Read `as_dict`."""
-        return cls(*(values[name] for name in ("number", "class", "area_m2", "confidence", "lon", "lat")))
-
-
-@dataclass(frozen=True)
-class ScoutResult:
-    """Where to go.
-
-    Args:
-        points: the most worth a walk first.
-        reason: why there are none; None if there are.
-    """
-
-    points: tuple[ScoutPoint, ...]
-    reason: str | None
+    name: str
+    desc: str
 
 
 def build(context: LayerContext) -> LayerResult | None:
     """Write the scouting points as GeoJSON, GPX and KML; the facts are the points and the largest affected patch."""
     if not context.affected:
         return None
-    largest = largest_component(context.source, context.polygons, context.affected)
-    facts: dict[str, object] = {"scout": [], "largest": None if largest is None else largest.as_dict()}
-    if not context.options.scout:
+    source, polygons, options = context.source, context.polygons, context.options
+    facts = {"scout": (), "largest": largest_component(source, polygons, context.affected)}
+    if not options.scout:
         return LayerResult(facts)
-    result = scout(
-        context.source, context.polygons, context.affected, context.options.scout, context.options.scout_distance
-    )
-    if result.reason:
-        return LayerResult(facts, warnings=(f"no scout points: {result.reason}",))
-    rows = [point.as_dict() for point in result.points]
+    points, places = scout(source, polygons, context.affected, options.scout, options.scout_distance)
+    if not points:
+        names = ", ".join(source.legend.names[k] for k in sorted(context.affected))
+        return LayerResult(facts, warnings=(f"no scout points: the map shows no patch of {names}",))
+    rows = json_values(points)
     columns = {name: column([row[name] for row in rows]) for name in rows[0]}
-    lonlat = np.array([shapely.Point(point.lon, point.lat) for point in result.points], object)
-    for end, names in ((".geojson", list(columns)), (".gpx", ["name", "desc"]), (".kml", ["name", "description"])):
-        chosen = {name: columns["desc" if name == "description" else name] for name in names}
+    lonlat = np.array([shapely.Point(point.lon, point.lat) for point in points], object)
+    for end, kept in ((".geojson", list(columns)), (".gpx", ["name", "desc"]), (".kml", ["name", "description"])):
+        chosen = {name: columns["desc" if name == "description" else name] for name in kept}
         write_features(context.path(f"_scout{end}"), Features("scout_points", lonlat, chosen, LONLAT, "Point"))
-    shapes = np.array([shapely.Point(point.x, point.y) for point in result.points], object)
-    layer = StyledFeatures(context.features("scout_points", shapes, columns, "Point"), points_style())
-    return LayerResult({**facts, "scout": rows}, (layer,))
+    layer = StyledFeatures(context.features("scout_points", shapely.points(places), columns, "Point"), points_style())
+    return LayerResult({**facts, "scout": points}, (layer,))
 
 
 def recorded_points(record: LayersRecord) -> tuple[ScoutPoint, ...]:
     """The scouting points; empty without any."""
-    return tuple(map(ScoutPoint.from_dict, record.facts.get("scout", ())))
+    return record.fact("scout", tuple[ScoutPoint, ...]) or ()
 
 
 def recorded_largest(record: LayersRecord) -> ScoutPoint | None:
     """The largest affected patch; None without any."""
-    values = record.facts.get("largest")
-    return None if values is None else ScoutPoint.from_dict(values)
+    return record.fact("largest", ScoutPoint)
 
 
 def scout(
     source: MaskSource, polygons: Polygons, affected: Collection[int], count: int = 5, distance: float | None = None
-) -> ScoutResult:
+) -> tuple[tuple[ScoutPoint, ...], NDArray[np.float64]]:
     """Choose places by what a walk there would show: patches with the largest product of area and mean confidence.
 
     From the best on, a patch is taken unless its point lies too near to one that was taken. There may be fewer points
@@ -130,6 +94,10 @@ def scout(
         count: points at most.
         distance: metres that they lie apart at least; None is 5 % of the map's diagonal.
 
+    Returns:
+        The points, the most worth a walk first, none if there is no such patch; (P, 2) the widest places of their
+        patches, in the map's CRS.
+
     Raises:
         UsageError: a count below 1, or a distance below 0.
         DataError: the map's ground is unknown, or its CRS has no way to longitude and latitude.
@@ -141,13 +109,10 @@ def scout(
         raise UsageError(f"{count} scout points {distance:g} m apart, expected 1 or more, and 0 m or more")
     columns, transform = polygons.columns, source.georeference.transform
     sought = np.flatnonzero(np.isin(columns["class_id"], list(affected)))
-    if not len(sought):
-        names = ", ".join(source.legend.names[k] for k in sorted(affected))
-        return ScoutResult((), f"the map shows no patch of {names}")
     score = columns["area_m2"][sought] * columns["mean_confidence"][sought]
     order = sought[np.argsort(-score, kind="stable")]
     taken, spots = _spread(moved(polygons.shapes[order], plane @ ~transform), count, distance)
-    return ScoutResult(_points(source, polygons, order[taken], spots), None)
+    return _points(source, polygons, order[taken], spots)
 
 
 def largest_component(source: MaskSource, polygons: Polygons, affected: Collection[int]) -> ScoutPoint | None:
@@ -161,23 +126,22 @@ def largest_component(source: MaskSource, polygons: Polygons, affected: Collecti
         return None
     patch = sought[[np.argmax(polygons.columns["area_m2"][sought])]]
     (shape,) = moved(polygons.shapes[patch], metric_transform(source) @ ~source.georeference.transform)
-    return _points(source, polygons, patch, _widest_place(shape)[None])[0]
+    return _points(source, polygons, patch, _widest_place(shape)[None])[0][0]
 
 
 def _points(
     source: MaskSource, polygons: Polygons, patches: NDArray[np.intp], spots: NDArray[np.float64]
-) -> tuple[ScoutPoint, ...]:
-    """Patches with the places (P, 2) in them, metres in the plane of the map's middle."""
+) -> tuple[tuple[ScoutPoint, ...], NDArray[np.float64]]:
+    """Points of patches by places (P, 2) in them, metres in the plane of the map's middle; these in the map's CRS."""
     columns = polygons.columns
     x, y = source.georeference.transform @ (~metric_transform(source) @ spots.T)
-    lon, lat = _lonlat(source.georeference, x, y)
-    return tuple(
-        ScoutPoint(
-            number, str(columns["class_name"][patch]), float(columns["area_m2"][patch]),
-            float(columns["mean_confidence"][patch]), *map(float, place),
-        )
-        for number, (patch, *place) in enumerate(zip(patches, lon, lat, x, y, strict=True), 1)
-    )  # fmt: skip
+    points = []
+    for number, (patch, place) in enumerate(zip(patches, _lonlat(source.georeference, x, y).T, strict=True), 1):
+        name, area, confidence = (columns[each][patch] for each in ("class_name", "area_m2", "mean_confidence"))
+        desc = f"{human_area(area)} of {name}, {100 * confidence:.0f} % sure"
+        lon, lat = place.tolist()
+        points.append(ScoutPoint(number, name, float(area), float(confidence), lon, lat, f"{number} {name}", desc))
+    return tuple(points), np.stack([x, y], axis=1)
 
 
 def _spread(shapes: NDArray[np.object_], count: int, distance: float) -> tuple[list[int], NDArray[np.float64]]:
@@ -213,10 +177,3 @@ def _lonlat(where: Georeference, x: NDArray[np.float64], y: NDArray[np.float64])
     if not np.isfinite(lonlat).all():
         raise DataError("scout points have no longitude and latitude in the map's CRS; is it the right one?")
     return lonlat.round(_DECIMALS)
-
-
-def _area(square_metres: float) -> str:
-    """For a reader: `3.2 m2`, `140 m2`, `1.2 ha`."""
-    if square_metres >= HECTARE:
-        return f"{square_metres / HECTARE:.1f} ha"
-    return f"{square_metres:.0f} m2" if square_metres >= 10 else f"{square_metres:.2g} m2"

@@ -6,7 +6,7 @@ pixels shows severity. Bare soil is not tissue, so both denominators are given: 
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +129,7 @@ def build(context: LayerContext) -> LayerResult | None:
     worst = np.nanmax(severity.percent[0], initial=0)
     files.write_text(context.path("_severity.qml"), ramp_style(0.0, float(worst), greener=False))
     percent = SeverityPercent(_known(severity.field), _known(severity.canopy))
-    return LayerResult({"severity": asdict(percent)}, warnings=warnings)
+    return LayerResult({"severity": percent}, warnings=warnings)
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,7 @@ class SeverityPercent:
 
 def recorded_severity(record: LayersRecord) -> SeverityPercent | None:
     """From the layers' record; None if no class is affected."""
-    facts = record.facts.get("severity")
-    return None if facts is None else SeverityPercent(**facts)
+    return record.fact("severity", SeverityPercent)
 
 
 def _known(value: float) -> float | None:

@@ -1,7 +1,7 @@
 """The layer of management zones: cells grouped by their values, for one rate of application in each zone."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import rasterio.features
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from agriseg.analysis.layer import LayerContext, LayerResult, ReportTable, StyledFeatures, TableColumn
 from agriseg.analysis.metric_grid import CellGrid, field_heading
-from agriseg.analysis.record import LayersRecord
+from agriseg.analysis.record import LayersRecord, json_values
 from agriseg.analysis.severity import Severity, mean_of
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import Legend
@@ -29,6 +29,7 @@ class Zone:
     """A row of the table.
 
     Args:
+        name: `zone 1` and so on.
         number: from 1, the zone of the lowest values.
         cells: in it.
         hectares: valid ground in them.
@@ -36,6 +37,7 @@ class Zone:
         low, high: ends of their range.
     """
 
+    name: str
     number: int
     cells: int
     hectares: float
@@ -118,18 +120,16 @@ def build(context: LayerContext) -> LayerResult | None:
         severity = Severity.of(source, grid, context.weights, context.ground)
         values, square_metres = severity.percent[0].astype(np.float64), severity.square_metres
     zones = Zones.of(grid, values, square_metres, options.zones)
-    rows = [{"name": f"zone {zone.number}", **asdict(zone)} for zone in zones.table]
-    names = [f"zone {zone.number}" for zone in zones.table]
+    rows, names = json_values(zones.table), [zone.name for zone in zones.table]
     legend = Legend.from_names(names, ramp_colours(len(names), greener=bool(options.zones_by)))
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     layer = context.features("zones", zones.shapes(), columns)
-    return LayerResult({"zones": rows}, (StyledFeatures(layer, categorized_style(legend, "name")),))
+    return LayerResult({"zones": zones.table}, (StyledFeatures(layer, categorized_style(legend, "name")),))
 
 
 def recorded_zones(record: LayersRecord) -> tuple[Zone, ...]:
     """The zones; empty without any."""
-    rows = record.facts.get("zones", ())
-    return tuple(Zone(**{field.name: row[field.name] for field in fields(Zone)}) for row in rows)
+    return record.fact("zones", tuple[Zone, ...]) or ()
 
 
 def report_table(record: LayersRecord) -> ReportTable | None:
@@ -215,4 +215,4 @@ def _rounded(value: NDArray[np.float64]) -> NDArray[np.float64]:
 def _row(zone: int, value: NDArray[np.float64], weight: NDArray[np.float64]) -> Zone:
     hectares = float(weight.sum()) / HECTARE
     mean = float(value @ weight / weight.sum())
-    return Zone(zone, len(value), hectares, mean, float(value.min()), float(value.max()))
+    return Zone(f"zone {zone}", zone, len(value), hectares, mean, float(value.min()), float(value.max()))
