@@ -12,11 +12,6 @@ from agriseg.analysis.metric_grid import metric_transform
 from agriseg.analysis.postprocess import clean
 from agriseg.analysis.record import LayersRecord, record_values
 from agriseg.errors import UsageError
-<<<<<<< HEAD
-from agriseg.files import file_hash
-=======
-from agriseg.maps.clip import ClippedMap
->>>>>>> fd37239 (Facts of layers are dataclasses; one module writes and reads them as JSON)
 from agriseg.maps.publish import PublishedFiles, publish
 from agriseg.maps.reader import ClippedMap, FinishedMap, MaskLayer, MaskSource
 from agriseg.maps.stem import LAYERS, Stem
