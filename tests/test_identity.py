@@ -99,13 +99,13 @@ def lookers(image: Path, model: SegmentationModel, model_file: Path, out: Path) 
     with StateDatabase(out / "ledger.sqlite") as ledger:
         ledger.put(entry)
     pair = Pair(image, image, image)
-    told = InputIdentity.of(image).as_list()
+    recorded = InputIdentity.of(image)
     return {
         "run": lambda: FileStamp.of(image),
         "resume": lambda: identity_of(prepare(image, model, RunOptions())).key,
         "batch": lambda: night.plan()[0][1] == "unchanged",
         "training": lambda: training_of(pair),
-        "record, verify": lambda: InputIdentity.from_record(told).differs(InputIdentity.of(image)) is None,
+        "record, verify": lambda: recorded.differs(InputIdentity.of(image)) is None,
     }
 
 

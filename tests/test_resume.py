@@ -300,8 +300,8 @@ def test_a_journal_of_another_key_is_none(tmp_path: Path) -> None:
     assert not mine.is_mine
     assert mine.find(0) is None
     mine.start()
-    mine.add(0, {"tiles": 3})
-    assert (mine.is_mine, mine.find(0), mine.numbers) == (True, {"tiles": 3}, [0])
+    mine.add(0, "3 tiles")
+    assert (mine.is_mine, mine.find(0), mine.numbers) == (True, "3 tiles", [0])
     other = ProgressLog(FolderStorage(tmp_path), "other")
     assert (other.is_mine, other.find(0)) == (False, None)
 

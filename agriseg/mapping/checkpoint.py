@@ -4,6 +4,7 @@ A checkpoint has a storage and a key. The run itself, the next run after a kill,
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from agriseg.errors import BusyError
 from agriseg.grid import Window
 from agriseg.inference.predict import ClassifiedRows
+from agriseg.json_text import json_line
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL
 from agriseg.mapping.prepare import MappingJob
 from agriseg.mapping.record import identity_of
@@ -100,7 +102,7 @@ class RunCheckpoint:
         checks = {name: _checksum(rows) for name, rows in decided.layers.items()}
         area, lost = self._area(index, decided.class_pixels), self._on_map(decided.lost)
         done = PixelCounts(area, decided.tiles, _doubtful(decided.layers), lost)
-        self._journal.add(index, {"tiles": done.tiles, "lost": done.lost_windows, "blake2b": checks})
+        self._journal.add(index, json_line({"tiles": done.tiles, "lost": done.lost_windows, "blake2b": checks}))
         return done
 
     @property
@@ -110,9 +112,10 @@ class RunCheckpoint:
 
     def find(self, index: int) -> PixelCounts | None:
         """Counts of a recorded band, from its rows; None if it has no entry, or its rows have another checksum."""
-        entry = self._journal.find(index)
-        if entry is None:
+        text = self._journal.find(index)
+        if text is None:
             return None
+        entry = json.loads(text)
         start, stop = (row - self._plan.roi.row_off for row in self.bands[index].rows)
         layers = {name: self.store.read(name, start, stop) for name in self._plan.layers}
         if {name: _checksum(rows) for name, rows in layers.items()} != entry["blake2b"]:

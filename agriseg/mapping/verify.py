@@ -5,7 +5,7 @@ go through the network again.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +98,13 @@ def _made_of(run: Path, record: RunRecord) -> Iterator[VerifyResult]:
     sources = (
         (LAYERS, "run", "sha256", run_hash, "are of an earlier run"),
         (CHANGE, "later", "sha256", run_hash, "are of an earlier run"),
-        (INDEX, "input", "files", record.input.identity.as_list(), "are not of the raster that was mapped"),
+        (
+            INDEX,
+            "input",
+            "files",
+            [asdict(each) for each in record.input.files],
+            "are not of the raster that was mapped",
+        ),
     )
     for end, source, name, expected, wrong in sources:
         path = Stem.of(run).path(end)

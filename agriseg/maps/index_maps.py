@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,9 @@ def write_indices(
     with draft_folder(stem, INDEX, stem.folder / f".{stem.name}.index.lock") as drafts:
         layers = tuple(_write_drafts(source, index, stem, drafts) for index in indices)
         source.info.check_unchanged()
-        facts = {"input": {"path": str(image.resolve()), "files": InputIdentity.of(image).as_list()}}
+        facts = {
+            "input": {"path": str(image.resolve()), "files": [asdict(each) for each in InputIdentity.of(image).files]}
+        }
         commit_drafts(stem, INDEX, drafts, facts, _kept(stem, image))
     return IndexReport(layers, source.warnings)
 

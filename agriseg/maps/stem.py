@@ -6,7 +6,7 @@ that it still lists the remaining files after a kill.
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,10 @@ class Stem:
 
     def has_indices_of(self, image: Path) -> bool:
         """Whether the indices were made from the raster as it is now."""
-        return bool(self._values(INDEX).get("input", {}).get("files") == InputIdentity.of(image).as_list())
+        return bool(
+            self._values(INDEX).get("input", {}).get("files")
+            == [asdict(each) for each in InputIdentity.of(image).files]
+        )
 
 
 def _beside(path: Path) -> list[Path]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import rasterio
 
@@ -31,9 +30,9 @@ Listing = Mapping[str, Sequence[str]]
 
 
 def listing(folder: Path, start: str = "") -> Listing:
-    """The names in a folder that begin so, in whatever case; none if it is not there.
+    """The names in a folder that begin so, in any case; none if it is not there.
 
-    A folder may hold 100,000 files and is listed for each of them, so nothing is made of the names of others.
+    A folder may hold 100,000 files and is listed for each of them, so the other names are only compared.
     """
     try:
         names = os.listdir(folder)  # noqa: PTH208  (a path for each name takes ten times as long)
@@ -49,39 +48,33 @@ def files_beside(path: Path, names: Listing | None = None) -> list[Path]:
     """The files that GDAL opens with a raster, in order.
 
     Args:
-        path: of the raster; behind a link its target counts, as for `door.open_raster`.
-        names: `listing` of the target's folder, if it is at hand.
+        path: of the raster itself, not of a link to it.
+        names: `listing` of its folder, if the caller has it.
     """
     behind = [f"{path.name}{one}{other}" for one, other in product(_BEHIND, ("", *_BEHIND))]
     return existing(path, [*behind, *(f"{path.stem}{end}" for end in _INSTEAD)], names)
 
 
 def existing(path: Path, candidates: Iterable[str], names: Listing | None = None) -> list[Path]:
-    """Which of these names are files beside another file, in whatever case they are written.
-
-    Args:
-        path: of the other file.
-        candidates: names, each of which begins with the stem of that file.
-        names: `listing` of its folder, if it is at hand.
-    """
+    """Files beside another file that have one of these names, in any case; each begins with the stem of that file."""
     names = listing(path.parent, path.stem) if names is None else names
     found = {name for each in candidates for name in names.get(each.lower(), ()) if name != path.name}
     return [path.with_name(name) for name in sorted(found) if path.with_name(name).is_file()]
 
 
 def raster_files(path: Path, names: Listing | None = None) -> list[Path]:
-    """A raster, and the files that GDAL opens with it."""
-    path = Path(os.path.realpath(path))  # a link that leads to itself is no error here: it is no file
+    """A raster, or the target of a link, and the files that GDAL opens with it."""
+    path = Path(os.path.realpath(path))  # a link to itself is no error here: it is no file
     return [path, *files_beside(path, names)]
 
 
 @dataclass(frozen=True)
 class FileStamp:
-    """What changes when a file, or one that belongs to it, is written again; seen without reading much.
+    """What changes when a file, or one that belongs to it, is written again; large files are not read.
 
     Args:
         size, mtime_ns, inode: of the file itself: bytes, ns since 1970.
-        beside: names of the files that belong to it, each with a hash of what it says, or with its size and time if
+        beside: names of the files that belong to it, each with a hash of its meaning, or with its size and time if
             it is large. A `.aux.xml` that only holds statistics is none of them.
         newest_ns: when any of these files was written last; is not compared.
     """
@@ -94,15 +87,7 @@ class FileStamp:
 
     @classmethod
     def of(cls, path: Path, names: Listing | None = None) -> "FileStamp":
-        """The stamp of a raster as it is now.
-
-        Args:
-            path: of the raster.
-            names: `listing` of its folder, if it is at hand.
-
-        Raises:
-            OSError: it is not there.
-        """
+        """The stamp of a raster as it is now; `names` as for `files_beside`. OSError if it is not there."""
         return cls.of_files(raster_files(path, names))
 
     @classmethod
@@ -122,20 +107,20 @@ class FileStamp:
 
 
 def _mark(path: Path) -> tuple[str, int] | None:
-    """What changes with a file, empty if the file says nothing, and its time (ns); None if it has just gone."""
+    """What changes with a file, empty if the file means nothing, and its time (ns); None if it has just gone."""
     try:
         state = path.stat()
         is_read = state.st_size <= _SMALL and os.access(path, os.R_OK)
-        said = (hash_of(path) or "") if is_read else f"{state.st_size} bytes of {state.st_mtime_ns}"
+        mark = (hash_of(path) or "") if is_read else f"{state.st_size} bytes of {state.st_mtime_ns}"
     except FileNotFoundError:
         return None
     except OSError as error:
         raise reading_error(path, error) from error
-    return said, state.st_mtime_ns
+    return mark, state.st_mtime_ns
 
 
 def role(path: Path, first: Path) -> str:
-    """What a file is to the one that it belongs to: the end of its name; `*` stands for the whole name of that one."""
+    """The end of a file's name that says what it is to the file it belongs to; `*` is the whole name of that one."""
     name, whole = path.name, first.name
     if name.lower().startswith(f"{whole.lower()}."):
         return f"*{name[len(whole) :]}"
@@ -143,15 +128,11 @@ def role(path: Path, first: Path) -> str:
 
 
 def hash_of(path: Path) -> str | None:
-    """SHA-256 of what a file says: of its bytes, or of a `.aux.xml` without its statistics, None if that is nothing.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """SHA-256 of a file's bytes, or of the meaning of a `.aux.xml`, None if that is empty; OSError if unreadable."""
     if path.name.lower().endswith(PAM) and path.stat().st_size <= _SMALL:
         data = path.read_bytes()
-        said = meaning(data, _own_names(path) if b"<Description>" in data else {})
-        return hashlib.sha256(said).hexdigest() if said else None
+        meant = meaning(data, _own_names(path) if b"<Description>" in data else {})
+        return hashlib.sha256(meant).hexdigest() if meant else None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -168,7 +149,7 @@ def _own_names(pam: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of an input: its name, its bytes, and the SHA-256 of what it says."""
+    """One file of an input: its name, its size in bytes, and its `hash_of`."""
 
     name: str
     bytes: int
@@ -177,60 +158,39 @@ class InputFile:
 
 @dataclass(frozen=True)
 class InputIdentity:
-    """What an input is, by content.
-
-    Args:
-        files: the raster itself first, then those beside it that say something.
-    """
+    """What an input is, by content: the raster first, then the files beside it that mean something."""
 
     files: tuple[InputFile, ...]
 
     @classmethod
     def of(cls, path: Path) -> "InputIdentity":
-        """Read a raster and the files beside it.
-
-        Raises:
-            StorageError: one cannot be read to its end.
-        """
+        """Read a raster and the files beside it; StorageError if one cannot be read to its end."""
         return cls.of_files(raster_files(path), hash_of)
 
     @classmethod
     def of_files(cls, paths: Sequence[Path], hashed: Callable[[Path], str | None]) -> "InputIdentity":
         """Read a file, the first, and those that belong to it."""
-        found = []
+        files = []
         for path in paths:
             try:
                 sha256, size = hashed(path), path.stat().st_size
             except OSError as error:
                 raise reading_error(path, error) from error
-            found += [] if sha256 is None else [InputFile(path.name, size, sha256)]
-        return cls(tuple(found))
-
-    @classmethod
-    def from_record(cls, told: Sequence[Mapping[str, Any]]) -> "InputIdentity":
-        """What `as_list` has given.
-
-        Raises:
-            KeyError, TypeError: it is something else.
-        """
-        return cls(tuple(InputFile(each["name"], each["bytes"], each["sha256"]) for each in told))
-
-    def as_list(self) -> list[dict[str, Any]]:
-        """As JSON values."""
-        return [{"name": each.name, "bytes": each.bytes, "sha256": each.sha256} for each in self.files]
+            files += [] if sha256 is None else [InputFile(path.name, size, sha256)]
+        return cls(tuple(files))
 
     @property
     def digest(self) -> str:
-        """SHA-256 of it all; the same when the files have moved, or are called otherwise together."""
+        """SHA-256 of it all; the same when the files have moved, or have been renamed together."""
         return hashlib.sha256(json_line(sorted(self._parts)).encode()).hexdigest()
 
     def differs(self, other: "InputIdentity") -> str | None:
-        """Name of a file, of either, that the other does not have just so; None if both are the same."""
+        """Name of a file, of either, that is missing or different in the other; None if both are the same."""
         odd = sorted(self._parts.keys() ^ other._parts.keys())
         return {**other._parts, **self._parts}[odd[0]] if odd else None
 
     @property
     def _parts(self) -> dict[tuple[str, str], str]:
-        """What each file is to the first and what it says, and its name."""
+        """Role and hash of each file to its name."""
         first = Path(self.files[0].name)
         return {(role(Path(each.name), first), each.sha256): each.name for each in self.files}

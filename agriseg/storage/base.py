@@ -17,23 +17,16 @@ UNDER_WAY = "under_way"
 class Storage(Protocol):
     """Bytes by name; processes with the same address share it."""
 
-    @property
-    def address(self) -> str:
-        """What `storage_at` takes."""
-
-    @property
-    def errors(self) -> tuple[type[BaseException], ...]:
-        """Exceptions that it raises when the disk or the network fails."""
+    address: str
+    """What `storage_at` takes."""
+    errors: tuple[type[BaseException], ...]
+    """Exceptions that it raises when the disk or the network fails."""
 
     def zarr_store(self, name: str) -> Any:
         """The zarr store below a name."""
 
     def put(self, name: str, data: bytes) -> None:
-        """Store bytes; replaces the bytes of that name.
-
-        Raises:
-            StorageError: they could not be stored.
-        """
+        """Store bytes, replacing those of that name; StorageError if that fails."""
 
     def get(self, name: str) -> bytes | None:
         """The bytes of a name; None if there are none."""
@@ -49,24 +42,13 @@ class Storage(Protocol):
 
 
 class FolderStorage:
-    """Storage in a folder.
+    """Storage in a folder that exists."""
 
-    Args:
-        path: of the folder, which exists.
-    """
+    errors: tuple[type[BaseException], ...] = (OSError,)
 
     def __init__(self, path: Path) -> None:
         self._path = path
-
-    @property
-    def errors(self) -> tuple[type[BaseException], ...]:
-        """Errors of the operating system."""
-        return (OSError,)
-
-    @property
-    def address(self) -> str:
-        """The absolute path."""
-        return str(self._path.absolute())
+        self.address = str(path.absolute())
 
     def zarr_store(self, name: str) -> Any:
         """See `Storage`."""

@@ -42,11 +42,10 @@ class BlockStore:
         """An empty store; replaces an older one.
 
         Args:
-            place: its storage.
+            place, block_offset: see the class.
             layers: name to number of bands.
             height, width: pixels of the map.
             block_rows: rows of a block.
-            block_offset: see the class.
         """
         place.delete(_NAME)
         group = zarr.create_group(place.zarr_store(_NAME))
@@ -58,16 +57,7 @@ class BlockStore:
         return cls(place, layers, block_offset)
 
     def write(self, layer: str, row_off: int, rows: NDArray[np.uint8]) -> None:
-        """Write whole rows of a layer.
-
-        Args:
-            layer: its name.
-            row_off: first row.
-            rows: (bands, h, width).
-
-        Raises:
-            StorageError: they were not taken.
-        """
+        """Write whole rows of a layer, (bands, h, width), from the row `row_off`; StorageError if that fails."""
         first = row_off + self._block_offset
         try:
             self._layers[layer][:, first : first + rows.shape[1]] = rows
@@ -80,34 +70,20 @@ class BlockStore:
 
     def layer(self, name: str) -> "BlockLayer":
         """One layer, to be published."""
-        return BlockLayer(self, name, int(self._layers[name].shape[0]))
+        return BlockLayer(self, name, int(self._layers[name].shape[0]), self.height, self.width)
 
 
 @dataclass(frozen=True)
 class BlockLayer:
-    """A layer of a store; `raster.cog.Rows`.
-
-    Args:
-        store: that it is in.
-        name: of the layer.
-        bands: of the layer.
-    """
+    """A layer of a store; a `RowSource` of `raster.cog`."""
 
     store: BlockStore
     name: str
     bands: int
+    height: int
+    width: int
     dtype: str = "uint8"
     nodata: float = NODATA
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        return self.store.height
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return self.store.width
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows `[start, stop)`, (bands, stop - start, width)."""

@@ -17,13 +17,13 @@ _CHECK = 16  # bytes
 
 
 class LogitsCache:
-    """Logits by tile.
+    """Logits by tile; the cache of one worker.
 
     Args:
         place: storage of the logits.
         shape: (K, h, w) of the logits of a tile, float32.
         key: of the run; logits of another key are not of this run.
-        worker_id: of the worker that uses it.
+        worker_id: of that worker.
     """
 
     def __init__(self, place: Storage, shape: tuple[int, int, int], key: str, worker_id: str) -> None:
@@ -42,21 +42,13 @@ class LogitsCache:
         return torch.from_numpy(np.frombuffer(bytearray(data[_CHECK:]), np.float32).reshape(self._shape))
 
     def put(self, row: int, col: int, logits: torch.Tensor) -> None:
-        """Store the logits (K, h, w) of a tile.
-
-        Raises:
-            StorageError: they could not be stored.
-        """
+        """Store the logits (K, h, w) of a tile; StorageError if that fails."""
         data = logits.cpu().contiguous().numpy().tobytes()
         self._place.put(_name(row, col), self._checksum(row, col, data) + data)
         self._row(row).add(col)
 
     def mark_running(self, tile: Tile) -> None:
-        """Store the window of the tile that the network runs next: the tile over which a worker died.
-
-        Raises:
-            StorageError: it could not be stored.
-        """
+        """Store the window of the tile that the network runs next: the tile over which a worker died."""
         self._place.put(self._under_way, str(tile.window).encode())
 
     def discard(self, rows: range) -> None:

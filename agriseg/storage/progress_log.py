@@ -1,16 +1,12 @@
 """Progress log of a run: an entry for each finished band, with a checksum, under the key of the run."""
 
 import hashlib
-import json
-from collections.abc import Mapping
-from typing import Any
 
-from agriseg.json_text import json_line
 from agriseg.storage.base import Storage
 
 
 class ProgressLog:
-    """JSON entries by number; a damaged entry counts as absent.
+    """Entries of text by number; a damaged entry counts as absent.
 
     Args:
         place: storage of the entries.
@@ -22,11 +18,7 @@ class ProgressLog:
         self._key = key
 
     def start(self) -> None:
-        """Delete all entries and begin.
-
-        Raises:
-            StorageError: the key could not be stored.
-        """
+        """Delete all entries and store the key; StorageError if that fails."""
         self._place.delete("journal")
         self._place.put("journal/key", self._key.encode())
 
@@ -40,23 +32,14 @@ class ProgressLog:
         """Numbers of all entries, sorted, damaged ones too."""
         return sorted(int(name) for name in self._place.names("journal") if name.isdecimal())
 
-    def add(self, number: int, entry: Mapping[str, Any]) -> None:
-        """Record an entry.
+    def add(self, number: int, entry: str) -> None:
+        """Store an entry; StorageError if that fails."""
+        self._place.put(f"journal/{number}", f"{self._checksum(number, entry)} {entry}".encode())
 
-        Raises:
-            StorageError: it could not be stored.
-        """
-        text = json_line(entry)
-        self._place.put(f"journal/{number}", f"{self._checksum(number, text)} {text}".encode())
-
-    def find(self, number: int) -> dict[str, Any] | None:
+    def find(self, number: int) -> str | None:
         """An entry; None if this run has none, or if it is damaged."""
-        check, _, text = (self._place.get(f"journal/{number}") or b"").decode("utf-8", "replace").partition(" ")
-        if check != self._checksum(number, text):
-            return None
-        entry: dict[str, Any] = json.loads(text)
-        return entry
+        check, _, entry = (self._place.get(f"journal/{number}") or b"").decode("utf-8", "replace").partition(" ")
+        return entry if check == self._checksum(number, entry) else None
 
-    def _checksum(self, number: int, text: str) -> str:
-        """Checksum over an entry, its number and its run."""
-        return hashlib.blake2b(f"{self._key} {number} {text}".encode(), digest_size=8).hexdigest()
+    def _checksum(self, number: int, entry: str) -> str:
+        return hashlib.blake2b(f"{self._key} {number} {entry}".encode(), digest_size=8).hexdigest()

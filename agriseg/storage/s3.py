@@ -27,24 +27,14 @@ _ERRORS = (BaseError, OSError)
 
 
 class BucketStorage:
-    """See `Storage`.
+    """See `Storage`; UsageError if the address is not `s3://BUCKET/PREFIX`."""
 
-    Args:
-        address: `s3://BUCKET/PREFIX`.
-
-    Raises:
-        UsageError: it names no bucket.
-    """
+    errors: tuple[type[BaseException], ...] = _ERRORS
 
     def __init__(self, address: str) -> None:
         self.address = address
         self._bucket, self._prefix = _parts(address, "PREFIX")
         self._store = _bucket(self._bucket, self._prefix)
-
-    @property
-    def errors(self) -> tuple[type[BaseException], ...]:
-        """Errors of the library and of the operating system."""
-        return _ERRORS
 
     def zarr_store(self, name: str) -> Any:
         """See `Storage`."""
@@ -111,8 +101,7 @@ def open_object(address: str) -> tuple[int, str, Iterator[bytes]]:
 
 def _pieces(address: str, answer: "GetResult") -> Iterator[bytes]:
     try:
-        for piece in answer:
-            yield bytes(piece)
+        yield from map(bytes, answer)
     except _ERRORS as error:
         raise InputMissing(f"{address}: ended early ({_first(error)}); run the same command again") from error
 
