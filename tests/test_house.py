@@ -125,7 +125,7 @@ JSON_BORDERS = frozenset({
     "cli/train.py", "inference/local_cluster.py",
     "labels/learnt_images.py", "mapping/run.py", "maps/index_maps.py", "maps/publish.py", "maps/record.py",
     "maps/run_identity.py", "maps/stem.py", "model.py", "options/request.py", "options/table.py",
-    "reports/map_figure.py", "reports/report_page.py", 
+    "reports/map_figure.py", "reports/report_page.py",
     "training/config.py", "training/model_card.py",
 })  # fmt: skip
 """Modules that read or write JSON, TOML, or the keywords of click and Dask."""
