@@ -46,7 +46,7 @@ def segment(
     request = checked(request, image, outputs)
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
-    report = run(prepare(image, model, request.run), outputs, progress, standard=request.policy)
+    report = run(prepare(image, model, request.run), outputs, progress, policy=request.policy)
     return with_derived_files(report, request, overwrite=overwrite)
 
 

@@ -308,12 +308,14 @@ def reading(folder: Path, stored: np.ndarray, model: SegmentationModel) -> float
     """Deviations between a raster's mean and the model's; None if its numbers are refused."""
     path = write_raster(folder / "field.tif", stored, photometric="MINISBLACK")
     try:
-        contract = check_compatibility(RasterInfo.read(path), model, RunOptions(bands=tuple(range(1, len(stored) + 1))))
+        model_input = check_compatibility(
+            RasterInfo.read(path), model, RunOptions(bands=tuple(range(1, len(stored) + 1)))
+        )
     except DataError as error:
         top = float(str(error).split("numbers up to ")[1].split(" ")[0])
         np.testing.assert_allclose(top, stored.max(), rtol=1e-5)  # a number that the raster holds
         return None
-    return distance(training_facts(model), contract.sample.mean)
+    return distance(training_facts(model), model_input.sample.mean)
 
 
 @pytest.mark.parametrize("seed", range(6))

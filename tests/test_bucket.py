@@ -86,7 +86,7 @@ def test_a_place_gives_back_what_was_put(place: Storage) -> None:
 
 def mapped(image: Path, model_file: Path, out: Path, work: str | None) -> dict[str, bytes]:
     prepared = prepare(image, load_model(model_file), RunOptions.of(**TILES))
-    run(prepared, Outputs(out, image.stem, with_probabilities=False), manner=Execution(work=work))
+    run(prepared, Outputs(out, image.stem, with_probabilities=False), execution=Execution(work=work))
     return layer_bytes(out)
 
 

@@ -173,7 +173,7 @@ def test_batches_pass_over_empty_tiles(tmp_path: Path, oracle: SegmentationModel
             return prepared.backend.logits(x)
 
     (band,) = plan.bands()
-    with Reader(prepared.contract.source) as reader:
+    with Reader(prepared.model_input.source) as reader:
         decided = TilePredictor(plan, oracle, Counting(), lambda _: None).run(
             band, reader.read(plan.read_window(band)), None
         )
@@ -203,7 +203,7 @@ def test_a_band_on_its_own_gives_what_the_chain_gives(
     plan = prepared.plan
     predictor = TilePredictor(plan, small, prepared.backend, lambda _: None)
     carry, recomputed = None, []
-    with Reader(prepared.contract.source) as reader:
+    with Reader(prepared.model_input.source) as reader:
         for band in plan.bands():
             chained = predictor.run(band, reader.read(plan.read_window(band)), carry)
             carry = chained.carry
@@ -220,7 +220,7 @@ def test_few_bands_are_in_flight(tmp_path: Path, small: SegmentationModel) -> No
     prepared = prepared_small(tmp_path, small)
     predictor = TilePredictor(prepared.plan, small, prepared.backend, lambda _: None)
     read_bands, ran, seen = [], [], []
-    with Reader(prepared.contract.source) as reader:
+    with Reader(prepared.model_input.source) as reader:
 
         def read_band(band: TileRowGroup) -> Any:
             read_bands.append(band)
@@ -256,7 +256,7 @@ def test_an_error_in_any_task_ends_the_run_as_itself(tmp_path: Path, small: Segm
 
         return maybe
 
-    with Reader(prepared.contract.source) as reader:
+    with Reader(prepared.model_input.source) as reader:
         tasks = {
             "read": lambda band: reader.read(prepared.plan.read_window(band)),
             "infer": predictor.run,
@@ -271,7 +271,7 @@ def test_the_carry_knows_no_height(tmp_path: Path, small: SegmentationModel) -> 
     prepared = prepared_small(tmp_path, small)
     plan, carry, sizes = prepared.plan, None, []
     predictor = TilePredictor(plan, small, prepared.backend, lambda _: None)
-    with Reader(prepared.contract.source) as reader:
+    with Reader(prepared.model_input.source) as reader:
         for band in plan.bands():
             carry = predictor.run(band, reader.read(plan.read_window(band)), carry).carry
             sizes.append(carry.sums.shape[1] if carry else 0)

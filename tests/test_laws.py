@@ -235,9 +235,9 @@ def share_out(prepared: MappingJob, outputs: Outputs, rng: np.random.Generator) 
                     prepared, RunCheckpoint(prepared, place), part, f"band{part.start}", lambda _tiles: None
                 )
                 for index, counts in mapped.counts.items():
-                    working.settle(index, counts)
+                    working.mark_done(index, counts)
             except Stop:
-                waiting += cut_anywhere(working.look(part), rng)
+                waiting += cut_anywhere(working.recover(part), rng)
     return done
 
 
@@ -262,8 +262,8 @@ def test_real_workers_make_the_same_bytes_of_any_run(tmp_path: Path, long: bool,
             what.model.save(folder / "m.safetensors")
             model, options = load_model(folder / "m.safetensors"), RunOptions.of(**what.flags)
             made: dict[str, Any] = {}
-            for name, manner in (("straight", Execution()), ("shared", Execution(crew))):
+            for name, execution in (("straight", Execution()), ("shared", Execution(crew))):
                 outputs = Outputs(folder / name, "a", options.probabilities)
-                run(prepare(folder / "a.tif", model, options), outputs, manner=manner)
+                run(prepare(folder / "a.tif", model, options), outputs, execution=execution)
                 made[name] = layer_bytes(outputs.folder)
             assert made["shared"] == made["straight"], what

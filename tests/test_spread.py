@@ -55,7 +55,7 @@ def image(tmp_path: Path) -> Path:
 
 def mapped(image: Path, model_file: Path, out: Path, crew: WorkerPool | None = None, **flags: Any) -> dict[str, bytes]:
     prepared = prepare(image, load_model(model_file), RunOptions.of(**{**TILES, **flags}))
-    run(prepared, Outputs(out, image.stem, bool(flags.get("probabilities"))), manner=Execution(crew))
+    run(prepared, Outputs(out, image.stem, bool(flags.get("probabilities"))), execution=Execution(crew))
     assert not list(out.glob(".*"))
     return layer_bytes(out)
 
@@ -143,7 +143,7 @@ def test_a_run_stopped_with_workers_goes_on_without_and_the_other_way_round(
             with monkeypatch.context() as patch:
                 patch.setattr(jobs, "run_local", only(wanted))
                 patch.setattr(spreading._Distribution, "run", lambda self: only(wanted)(  # noqa: B023
-                    self.job, self.working.archive, [], "x", self.progress))  # fmt: skip
+                    self.job, self.working.checkpoint, [], "x", self.progress))  # fmt: skip
                 with pytest.raises(Stop):
                     mapped(image, model_file, tmp_path / name, first)
         assert mapped(image, model_file, tmp_path / name, second) == expected
@@ -336,7 +336,7 @@ def _as_of_another_machine(image: str, model: str) -> Any:
 def test_a_model_without_a_file_cannot_travel(tmp_path: Path, image: Path, small: Any, crew: WorkerPool) -> None:
     prepared = prepare(image, small, RunOptions.of(**TILES))
     with pytest.raises(UsageError, match="has no file"):
-        run(prepared, Outputs(tmp_path / "out", "a", with_probabilities=False), manner=Execution(crew))
+        run(prepared, Outputs(tmp_path / "out", "a", with_probabilities=False), execution=Execution(crew))
 
 
 def test_a_cluster_that_goes_away(

@@ -184,11 +184,11 @@ def test_a_red_map_takes_the_place_of_a_green_one_and_back(tmp_path: Path, oracl
     home, away = tmp_path / "out", tmp_path / "quarantine"
     outputs = Outputs(home, "field", with_probabilities=False, overwrite=True)
     red, green = PublishPolicy(VerdictLimits(), COLOURS, away), PublishPolicy(VerdictLimits(), (), away)
-    for seed, standard, here, there in ((0, green, home, away), (1, red, away, home)):
-        run(prepare(fly(tmp_path, seed), oracle, RunOptions()), outputs, standard=standard)
+    for seed, policy, here, there in ((0, green, home, away), (1, red, away, home)):
+        run(prepare(fly(tmp_path, seed), oracle, RunOptions()), outputs, policy=policy)
         assert "field_classes.tif" in names(here)
         assert not there.exists() or not names(there)
-    run(prepare(fly(tmp_path, 2), oracle, RunOptions()), outputs, standard=green)
+    run(prepare(fly(tmp_path, 2), oracle, RunOptions()), outputs, policy=green)
     assert "field_classes.tif" in names(home)
     assert not names(away)
 

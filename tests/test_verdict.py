@@ -168,7 +168,7 @@ def test_numbers_of_another_scale_are_never_green(
             continue
         assert name == "right" or verdict.colour != "green", (seed, verdict)
         told = [cause.what for cause in verdict.causes]
-        seen = pixel_sample.take_sample(prepare(path, model, RunOptions()).contract.source)
+        seen = pixel_sample.take_sample(prepare(path, model, RunOptions()).model_input.source)
         assert ("sample_small" in told) == (not seen.enough)
 
 

@@ -34,7 +34,7 @@ def map_raster(task: MapTask) -> MapFacts:
     name = identity_of(prepared, request.policy).key
     done = [each for each in outputs.places(request.policy) if task.own and _is_done(prepared, each, name)]
     if not done or outputs.working.exists():  # a finished map may only need its working folder deleted
-        done = [replace(outputs, folder=run(prepared, outputs, standard=request.policy).record.parent)]
+        done = [replace(outputs, folder=run(prepared, outputs, policy=request.policy).record.parent)]
     outputs = done[0]
     layers, (report, *exports) = derived_files(outputs.record, request, overwrite=True)
     files = [*(layers.files if layers else ()), *exports, *outputs.files]

@@ -97,7 +97,7 @@ def command(
                 show_prepared(job, as_json=as_json)
                 continue
             with Progress(path.name, quiet=quiet) as progress, resume_hint(path):
-                report = run(job, files, progress, execution, standard=request.policy)
+                report = run(job, files, progress, execution, policy=request.policy)
             _warn(path, [text for text in report.warnings if text not in job.warnings], quiet=quiet)
             what = "layers" if request.layers else "report"
             with resume_hint(report.record, f"the map is finished; make its {what} with 'agriseg {what}'"):

@@ -69,6 +69,6 @@ def run_demo(
     true_seams = changes.ratio(grid.cols.seams, grid.rows.seams)
     make_layers(report.record, LayerOptions(affected=dict.fromkeys(AFFECTED, 100.0)), overwrite=True)
     picture = folder / "demo.png"
-    save_picture(picture, prepared.contract.source, report.classes, report.confidence, model.legend)
+    save_picture(picture, prepared.model_input.source, report.classes, report.confidence, model.legend)
     scores = iou(confusion(field.truth, mask, len(model.legend)))
     return Demo(report, tuple(truth.tolist()), tuple(scores.tolist()), true_seams, picture, write_report(report.record))

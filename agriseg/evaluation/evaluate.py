@@ -95,7 +95,7 @@ def count_model(
     """
     options = replace(options, gsd="native", probabilities=False)
     outputs = Outputs(folder, image.stem, with_probabilities=False, overwrite=True, with_pictures=False)
-    execution = Execution(watch=sampler.observer(labels) if sampler else None)
-    report = run(prepare(image, model, options), outputs, manner=execution)
+    execution = Execution(observer=sampler.observer(labels) if sampler else None)
+    report = run(prepare(image, model, options), outputs, execution=execution)
     origin = (options.window.col_off, options.window.row_off) if options.window else None
     return count_pixels(report.classes, report.confidence, labels, len(model.legend), origin)

@@ -43,8 +43,8 @@ class RunCheckpoint:
         self._classes = len(prepared.model.legend)
         self._where = prepared.georeference
         self._key = identity_of(prepared).key
-        self._journal = ProgressLog(place, self._key)
-        if not self._journal.is_mine:
+        self._log = ProgressLog(place, self._key)
+        if not self._log.is_mine:
             raise ValueError("the checkpoint is of another run")
         self.store = BlockStore(place, plan.layers, plan.block_offset)
 
@@ -71,17 +71,17 @@ class RunCheckpoint:
         ProgressLog(place, identity_of(prepared).key).start()
         return cls(prepared, place)
 
-    def answers(self, who: str) -> LogitsCache:
-        """The cache of logits, for the worker `who`."""
+    def logits_cache(self, worker_id: str) -> LogitsCache:
+        """The cache of logits, for a worker."""
         rows, cols = self._plan.grid.rows, self._plan.grid.cols
         shape = (self._classes, rows.length // rows.stride, cols.length // cols.stride)
-        return LogitsCache(self.place, shape, self._key, who)
+        return LogitsCache(self.place, shape, self._key, worker_id)
 
     def rows_of(self, band: int) -> range:
         """Tile rows that contribute to a band, also from above it."""
         return self._plan.without_carry(self.bands[band]).tiles
 
-    def forget(self, missing: list[int]) -> None:
+    def discard_logits(self, missing: list[int]) -> None:
         """Delete the cached logits that no missing band needs."""
         if missing:
             discard_other_rows(self.place, range(self.rows_of(missing[0]).start, self._plan.tile_rows.stop))
@@ -93,7 +93,7 @@ class RunCheckpoint:
             StorageError: the storage cannot be written.
             BusyError: another run uses the storage.
         """
-        if not self._journal.is_mine:  # the run was stopped, and this worker was not
+        if not self._log.is_mine:  # the run was stopped, and this worker was not
             raise BusyError(f"{self.place.address}: another run works there by now")
         row_off = decided.band.rows[0] - self._plan.roi.row_off
         for name, rows in decided.layers.items():
@@ -102,17 +102,17 @@ class RunCheckpoint:
         checks = {name: _checksum(rows) for name, rows in decided.layers.items()}
         area, lost = self._area(index, decided.class_pixels), self._on_map(decided.lost)
         done = PixelCounts(area, decided.tiles, _doubtful(decided.layers), lost)
-        self._journal.add(index, json_line({"tiles": done.tiles, "lost": done.lost_windows, "blake2b": checks}))
+        self._log.add(index, json_line({"tiles": done.tiles, "lost": done.lost_windows, "blake2b": checks}))
         return done
 
     @property
     def recorded(self) -> list[int]:
         """Bands that have an entry, valid or not."""
-        return [index for index in self._journal.numbers if index < len(self.bands)]
+        return [index for index in self._log.numbers if index < len(self.bands)]
 
-    def find(self, index: int) -> PixelCounts | None:
+    def read_counts(self, index: int) -> PixelCounts | None:
         """Counts of a recorded band, from its rows; None if it has no entry, or its rows have another checksum."""
-        text = self._journal.find(index)
+        text = self._log.find(index)
         if text is None:
             return None
         entry = json.loads(text)

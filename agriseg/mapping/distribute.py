@@ -96,7 +96,7 @@ class _Distribution:
         missing = self.working.missing
         longest = max(1, min(_LONGEST, -(-len(missing) // (_RANGES_PER_WORKER * max(1, self.pool.size)))))
         waiting = deque(self._range(part) for part in _apart(_parts(missing, longest), self.pool.size))
-        batch, reported = self.job.plan.batch, set(self.working.archive.recorded)
+        batch, reported = self.job.plan.batch, set(self.working.checkpoint.recorded)
         while waiting or self._running:
             self.pool.require_workers()
             self._submit(waiting)
@@ -110,7 +110,7 @@ class _Distribution:
                 else:
                     batch = min(batch, answer.batch)
                     for index, counts in answer.counts.items():
-                        self.working.settle(index, counts)
+                        self.working.mark_done(index, counts)
                     _put_next_first(waiting, bands)
             reported |= self._report(reported)
         return batch
@@ -129,8 +129,8 @@ class _Distribution:
 
     def _report(self, reported: set[int]) -> set[int]:
         """Report the tiles of bands that are recorded and not reported yet; returns these bands."""
-        fresh = set(self.working.archive.recorded) - reported
-        tiles = sum(len(self.working.archive.bands[index].tiles) for index in fresh)
+        fresh = set(self.working.checkpoint.recorded) - reported
+        tiles = sum(len(self.working.checkpoint.bands[index].tiles) for index in fresh)
         if fresh:
             self._early_deaths = 0
             self.progress(tiles * len(self.job.plan.tile_cols))
@@ -142,10 +142,10 @@ class _Distribution:
         Raises:
             WorkerLost: too many workers died in a row.
         """
-        storage, name = self.working.archive.place, f"{UNDER_WAY}/{bands.worker_id}"
+        storage, name = self.working.checkpoint.place, f"{UNDER_WAY}/{bands.worker_id}"
         window = (storage.get(name) or b"").decode()
         storage.delete(name)
-        missing = self.working.look(bands.bands)
+        missing = self.working.recover(bands.bands)
         deaths = self._deaths.setdefault(bands.worker_id, _Deaths())
         self._early_deaths = 0 if window else self._early_deaths + 1
         if window:
@@ -167,7 +167,7 @@ class _Distribution:
             raise UsageError(f"model {job.model.name!r} has no file that workers could read; save it, and name that")
         return BandRange(
             job.info.path.absolute(), job.model.path.absolute(), job.options,
-            self.working.archive.place.address, identity_of(job).key, torch.get_num_threads(), bands,
+            self.working.checkpoint.place.address, identity_of(job).key, torch.get_num_threads(), bands,
         )  # fmt: skip
 
 

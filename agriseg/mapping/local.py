@@ -41,7 +41,7 @@ def run_local(
         progress: called with each number of tiles that is done.
         observer: gets the blended logits, or None.
     """
-    cache = checkpoint.answers(worker_id)
+    cache = checkpoint.logits_cache(worker_id)
     cleaner = _CacheCleaner(checkpoint, cache, indices)
     predictor = TilePredictor(job.plan, job.model, job.backend, progress, cache, observer)
     numbers = {checkpoint.bands[index].tiles.stop: index for index in indices}
@@ -52,7 +52,7 @@ def run_local(
         cleaner.written(index)
         return index, counts
 
-    with Reader(job.contract.source) as reader:
+    with Reader(job.model_input.source) as reader:
 
         def read(band: TileRowGroup) -> PixelStrip:
             return reader.read(job.plan.read_window(band))

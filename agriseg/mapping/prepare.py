@@ -27,7 +27,7 @@ class MappingJob:
         info: header of the raster.
         model: of the map.
         options: of the user.
-        contract: how the model reads the raster.
+        model_input: how the model reads the raster.
         plan: tiles, mapped window, layers, memory.
         backend: runs the network.
         notes: what was changed for lack of memory.
@@ -36,7 +36,7 @@ class MappingJob:
     info: RasterInfo
     model: SegmentationModel
     options: RunOptions
-    contract: ModelInput
+    model_input: ModelInput
     plan: Plan
     backend: Backend
     notes: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class MappingJob:
     def georeference(self) -> Georeference:
         """Of the mapped window."""
         roi = self.plan.roi
-        return self.contract.source.georeference.shifted(roi.col_off, roi.row_off)
+        return self.model_input.source.georeference.shifted(roi.col_off, roi.row_off)
 
     @property
     def hectares(self) -> float | None:
@@ -55,7 +55,7 @@ class MappingJob:
     @property
     def warnings(self) -> list[str]:
         """Warnings about the map, known before the run."""
-        warnings = [*self.contract.warnings, *self.notes]
+        warnings = [*self.model_input.warnings, *self.notes]
         plan, halo = self.plan, self.model.halo
         if PRESETS[self.options.blend].exact and not plan.exact:
             warnings.append(
@@ -75,10 +75,10 @@ def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> Mappi
         AgrisegError: an error that would stop the run before its first tile.
     """
     info = RasterInfo.read(image)
-    contract = check_compatibility(info, model, options)
+    model_input = check_compatibility(info, model, options)
     backend = choose_backend(model, options)
-    plan = make_plan(contract.source, model, options, contract.roi, backend)
-    return MappingJob(info, model, options, contract, plan, backend)
+    plan = make_plan(model_input.source, model, options, model_input.roi, backend)
+    return MappingJob(info, model, options, model_input, plan, backend)
 
 
 def with_less_memory(job: MappingJob, error: DeviceMemoryError) -> MappingJob:

@@ -87,7 +87,7 @@ def _quicklooks(prepared: MappingJob, classes: Path, confidence: Path) -> dict[s
     """PNG files by the ends of their names."""
     legend = prepared.model.legend
     return {
-        "image.png": image_quicklook(prepared.contract.source, prepared.plan.roi, prepared.model.bands),
+        "image.png": image_quicklook(prepared.model_input.source, prepared.plan.roi, prepared.model.bands),
         "classes.png": class_picture(classes, legend),
         "confidence.png": confidence_picture(confidence, len(legend)),
     }

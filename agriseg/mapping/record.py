@@ -91,15 +91,15 @@ def describe_model(job: MappingJob) -> ModelRecord:
 
 def describe_plan(job: MappingJob) -> RunParameters:
     """The effective parameters."""
-    plan, contract = job.plan, job.contract
-    rows, roi, rule = plan.grid.rows, plan.roi, contract.source.rule
+    plan, model_input = job.plan, job.model_input
+    rows, roi, rule = plan.grid.rows, plan.roi, model_input.source.rule
     return RunParameters(
-        bands=contract.mapping,
+        bands=model_input.mapping,
         alpha_bands=rule.alpha,
         nodata=tuple((band, nodata_value(value)) for band, value in rule.nodata),
         file_mask=rule.file_mask,
-        working_size=(contract.source.width, contract.source.height),
-        resampling_factor=contract.factor,
+        working_size=(model_input.source.width, model_input.source.height),
+        resampling_factor=model_input.factor,
         window=(roi.col_off, roi.row_off, roi.width, roi.height),
         blend=job.options.blend,
         tile_px=rows.tile,
@@ -198,7 +198,7 @@ def training_facts(model: SegmentationModel) -> TrainingFacts:
 
 def verdict_input(job: MappingJob, counts: PixelCounts, pixels: PixelTotals, seam_ratio: float | None) -> VerdictInput:
     """What is known of a finished map without labels."""
-    sample = job.contract.sample
+    sample = job.model_input.sample
     return VerdictInput(
         training=training_facts(job.model),
         raster_gsd=job.info.gsd,

@@ -103,16 +103,16 @@ class Execution:
     """How a run is executed; nothing here changes the map.
 
     Args:
-        crew: workers that share the bands; None for this process alone.
+        workers: workers that share the bands; None for this process alone.
         work: address of a bucket for the checkpoint; None for a folder beside the outputs.
         resume: continue from the checkpoint of an earlier run.
-        watch: called with the blended logits, once each, in this process; such a run does not resume.
+        observer: called with the blended logits, once each, in this process; such a run does not resume.
     """
 
-    crew: WorkerPool | None = None
+    workers: WorkerPool | None = None
     work: str | None = None
     resume: bool = True
-    watch: LogitsObserver | None = None
+    observer: LogitsObserver | None = None
 
     def place(self, outputs: Outputs) -> Storage:
         """Storage of the checkpoint."""
@@ -122,8 +122,8 @@ class Execution:
 
 
 def run(
-    prepared: MappingJob, outputs: Outputs, progress: Progress | None = None, manner: Execution = Execution(), *,
-    standard: PublishPolicy = _ANY_MAP,
+    prepared: MappingJob, outputs: Outputs, progress: Progress | None = None, execution: Execution = Execution(), *,
+    policy: PublishPolicy = _ANY_MAP,
 ) -> RunReport:  # fmt: skip
     """Map a prepared raster. A map with a refused verdict is published in the quarantine.
 
@@ -133,36 +133,36 @@ def run(
     share_heap()
     while True:
         try:
-            return _run(prepared, outputs, progress or _silent, manner, standard)
+            return _run(prepared, outputs, progress or _silent, execution, policy)
         except DeviceMemoryError as error:
-            if manner.watch is not None:
+            if execution.observer is not None:
                 raise
             prepared = with_less_memory(prepared, error)
 
 
 def _run(
-    prepared: MappingJob, outputs: Outputs, progress: Progress, manner: Execution, standard: PublishPolicy
+    prepared: MappingJob, outputs: Outputs, progress: Progress, execution: Execution, policy: PublishPolicy
 ) -> RunReport:
     began = time.monotonic()
     plan = prepared.plan
-    name = identity_of(prepared, standard).key
-    with _working(prepared, outputs.places(standard), name, manner) as working:
+    name = identity_of(prepared, policy).key
+    with _working(prepared, outputs.places(policy), name, execution) as working:
         if found := working.finished:
             return RunReport.of(found, RunRecord.read(found.record))
-        messages = _map(prepared, working, progress, manner)
+        messages = _map(prepared, working, progress, execution)
         content = _unchanged_content(prepared.info)
-        counts = working.account
+        counts = working.counts
         release_heap()
         mapped = time.monotonic()
         pixels = counts.pixels(plan.roi.width * plan.roi.height)
         products = write_products(
-            prepared, working.archive.store, working.folder, pixels, pictures=outputs.with_pictures
+            prepared, working.checkpoint.store, working.folder, pixels, pictures=outputs.with_pictures
         )
-        verdict = assess(verdict_input(prepared, counts, pixels, products.seam_ratio), standard.limits.all)
-        home, outputs = outputs, _place(outputs, standard, verdict)
+        verdict = assess(verdict_input(prepared, counts, pixels, products.seam_ratio), policy.limits.all)
+        home, outputs = outputs, _place(outputs, policy, verdict)
         if outputs.overwrite:
-            _drop_older(prepared.info.path, outputs, home.places(standard))
-        working.publishing()
+            _drop_older(prepared.info.path, outputs, home.places(policy))
+        working.mark_publishing()
         for path in products.files:
             files.commit(path, outputs.named(path.name))
         seconds = RunSeconds(round(mapped - began, 3), round(time.monotonic() - mapped, 3))
@@ -185,12 +185,12 @@ def _unchanged_content(info: RasterInfo) -> InputIdentity:
     return content
 
 
-def _place(outputs: Outputs, standard: PublishPolicy, verdict: Verdict) -> Outputs:
+def _place(outputs: Outputs, policy: PublishPolicy, verdict: Verdict) -> Outputs:
     """Where a map with this verdict goes: to the outputs, or to the quarantine."""
-    if standard.quarantine is None or verdict.colour not in standard.fail_on:
+    if policy.quarantine is None or verdict.colour not in policy.fail_on:
         return outputs
-    files.make_folder(standard.quarantine)
-    return replace(outputs, folder=standard.quarantine)
+    files.make_folder(policy.quarantine)
+    return replace(outputs, folder=policy.quarantine)
 
 
 def _drop_older(image: Path, outputs: Outputs, places: Sequence[Outputs]) -> None:
@@ -199,28 +199,30 @@ def _drop_older(image: Path, outputs: Outputs, places: Sequence[Outputs]) -> Non
         Stem(each.folder, each.stem).drop_map(image, outputs.files if each.folder == outputs.folder else ())
 
 
-def _map(prepared: MappingJob, working: WorkingFolder, progress: Progress, manner: Execution) -> list[str]:
+def _map(prepared: MappingJob, working: WorkingFolder, progress: Progress, execution: Execution) -> list[str]:
     """Run the bands that are not done; returns messages for the record."""
     plan, missing = prepared.plan, working.missing
-    finished = plan.tiles - sum(len(working.archive.bands[index].tiles) for index in missing) * len(plan.tile_cols)
+    finished = plan.tiles - sum(len(working.checkpoint.bands[index].tiles) for index in missing) * len(plan.tile_cols)
 
     def tell(tiles: int) -> None:
         nonlocal finished
         finished += tiles
         progress(finished, plan.tiles)
 
-    if manner.crew is None:
-        mapped = run_local(prepared, working.archive, missing, ALONE, tell, manner.watch)
+    if execution.workers is None:
+        mapped = run_local(prepared, working.checkpoint, missing, ALONE, tell, execution.observer)
         batch = mapped.batch
         for index, counts in mapped.counts.items():
-            working.settle(index, counts)
+            working.mark_done(index, counts)
     else:
-        batch = run_distributed(prepared, working, manner.crew, tell)
+        batch = run_distributed(prepared, working, execution.workers, tell)
     return [f"the device's memory held {batch} tiles at a time instead of {plan.batch}"] if batch < plan.batch else []
 
 
 @contextmanager
-def _working(prepared: MappingJob, places: Sequence[Outputs], name: str, manner: Execution) -> Iterator[WorkingFolder]:
+def _working(
+    prepared: MappingJob, places: Sequence[Outputs], name: str, execution: Execution
+) -> Iterator[WorkingFolder]:
     """The working folder: kept for the next run if this one is stopped, or fails when some outputs have their names.
 
     Otherwise it goes, and so does a folder made for nothing.
@@ -229,8 +231,8 @@ def _working(prepared: MappingJob, places: Sequence[Outputs], name: str, manner:
     with files.output_folder(outputs.folder), files.locked(outputs.lock):
         if not outputs.working.exists():
             outputs.require_space(prepared.plan.least_disk(len(prepared.model.legend)))
-        place = manner.place(outputs)
-        working = WorkingFolder(prepared, places, name, place, resume=manner.resume and manner.watch is None)
+        place = execution.place(outputs)
+        working = WorkingFolder(prepared, places, name, place, resume=execution.resume and execution.observer is None)
         through = stopped = False
         try:
             if outputs.record.exists() and not (outputs.overwrite or working.finished):

@@ -251,7 +251,7 @@ def _again(prepared: MappingJob, window: Window, classes: Path, allowed: float) 
     plan = replace(prepared.plan, roi=window)
     predictor = TilePredictor(plan, prepared.model, prepared.backend, lambda _tiles: None)
     carry, parts = None, []
-    with Reader(prepared.contract.source) as reader:
+    with Reader(prepared.model_input.source) as reader:
         for band in plan.bands():
             decided = predictor.run(band, reader.read(plan.read_window(band)), carry)
             carry = decided.carry

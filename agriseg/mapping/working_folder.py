@@ -38,42 +38,42 @@ class WorkingFolder:
         self.finished = next((each for each in places if is_through and each.holds(name)), None)
         if self.finished:
             return
-        taken_up = resume and self._take_up(prepared)
-        if not taken_up:
+        resumed = resume and self._resume(prepared)
+        if not resumed:
             shutil.rmtree(self.folder, ignore_errors=True)
         make_folder(self.folder)
-        if not taken_up:
-            self.archive = RunCheckpoint.create(prepared, place)
+        if not resumed:
+            self.checkpoint = RunCheckpoint.create(prepared, place)
 
     @property
     def missing(self) -> list[int]:
         """Numbers of the bands that are not done."""
-        return [index for index in range(len(self.archive.bands)) if index not in self._done]
+        return [index for index in range(len(self.checkpoint.bands)) if index not in self._done]
 
     @property
-    def account(self) -> PixelCounts:
+    def counts(self) -> PixelCounts:
         """Pixels and areas of the map, when all bands are done."""
-        first, *others = (self._done[index] for index in range(len(self.archive.bands)))
+        first, *others = (self._done[index] for index in range(len(self.checkpoint.bands)))
         return sum(others, first)
 
-    def settle(self, index: int, account: PixelCounts) -> None:
+    def mark_done(self, index: int, counts: PixelCounts) -> None:
         """Mark a band as done."""
         with self._lock:
-            self._done[index] = account
+            self._done[index] = counts
 
-    def look(self, indices: range) -> list[int]:
+    def recover(self, indices: range) -> list[int]:
         """Read the checkpoint for these bands, whose worker has died; returns those that are not done."""
         for index in indices:
-            if (found := self.archive.find(index)) is not None:
-                self.settle(index, found)
+            if (found := self.checkpoint.read_counts(index)) is not None:
+                self.mark_done(index, found)
         return [index for index in indices if index not in self._done]
 
-    def publishing(self) -> None:
+    def mark_publishing(self) -> None:
         """Mark the outputs as being published, so that the next run with this key may replace them."""
         write_bytes(self.folder / PUBLISHING, self._name.encode())
 
     def remove(self) -> None:
-        """Delete the folder; the mark of `publishing` last, so that a kill here does not block the next run."""
+        """Delete the folder; the mark of `mark_publishing` last, so that a kill here does not block the next run."""
         delete_checkpoint(self._place)
         for path in self.folder.glob("*"):
             if path.name != PUBLISHING:
@@ -88,15 +88,15 @@ class WorkingFolder:
         except OSError:
             return False
 
-    def _take_up(self, prepared: MappingJob) -> bool:
+    def _resume(self, prepared: MappingJob) -> bool:
         """Resume from the checkpoint if it has the same key; bands with wrong checksums are done again."""
         try:
-            self.archive = RunCheckpoint(prepared, self._place)
-            for index in self.archive.recorded:
-                if (found := self.archive.find(index)) is not None:
+            self.checkpoint = RunCheckpoint(prepared, self._place)
+            for index in self.checkpoint.recorded:
+                if (found := self.checkpoint.read_counts(index)) is not None:
                     self._done[index] = found
         except corruption_errors(self._place):
             self._done = {}
             return False
-        self.archive.forget(self.missing)
+        self.checkpoint.discard_logits(self.missing)
         return True

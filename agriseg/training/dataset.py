@@ -161,11 +161,11 @@ def _opened(
     """Scenes with the bands of the model; `hints` gets each warning with the names of its images."""
 
     def opened(each: LabelledImage) -> Scene:
-        contract = check_compatibility(each.info, model, config.reading)
-        empty = [f"{text} (in a configuration, under [data])" for text in contract.empty]
-        for text in (*contract.hints, *empty):
+        model_input = check_compatibility(each.info, model, config.reading)
+        empty = [f"{text} (in a configuration, under [data])" for text in model_input.empty]
+        for text in (*model_input.hints, *empty):
             hints.setdefault(text, []).append(each.info.path.name)
-        return Scene(contract.source, each.labels)
+        return Scene(model_input.source, each.labels)
 
     return readable_only(found.images, opened)
 

@@ -81,7 +81,7 @@ def show_prepared(prepared: "MappingJob", *, as_json: bool) -> None:
     """Print what a run would do."""
     from agriseg.mapping.record import describe_network, describe_plan, describe_raster
 
-    sample = prepared.contract.sample
+    sample = prepared.model_input.sample
     if as_json:
         record: dict[str, Any] = {
             "input": asdict(describe_raster(prepared.info)), "model": asdict(describe_network(prepared)),
@@ -98,20 +98,20 @@ def show_prepared(prepared: "MappingJob", *, as_json: bool) -> None:
 
 
 def _plan_lines(prepared: "MappingJob") -> list[tuple[str, str]]:
-    plan, model, contract = prepared.plan, prepared.model, prepared.contract
-    rows, memory, sample = plan.grid.rows, plan.memory, prepared.contract.sample
+    plan, model, model_input = prepared.plan, prepared.model, prepared.model_input
+    rows, memory, sample = plan.grid.rows, plan.memory, prepared.model_input.sample
     about = "" if sample.complete else "about "
     area = (
         ""
         if prepared.hectares is None
         else f", {about}{prepared.hectares * sample.valid_share:,.2f} of {prepared.hectares:,.2f} ha"
     )
-    mapping = ", ".join(f"{role} from band {number}" for role, number in contract.mapping.items())
-    working = f"{contract.source.width} x {contract.source.height} px"
+    mapping = ", ".join(f"{role} from band {number}" for role, number in model_input.mapping.items())
+    working = f"{model_input.source.width} x {model_input.source.height} px"
     resampled = (
         "its own resolution"
-        if contract.source.native
-        else f"resampled by {contract.factor[0]:.3g} x {contract.factor[1]:.3g}"
+        if model_input.source.native
+        else f"resampled by {model_input.factor[0]:.3g} x {model_input.factor[1]:.3g}"
     )
     blend = "equal to an untiled run" if plan.exact else "blended"
     parts = ", ".join(f"{name} {human_bytes(size)}" for name, size in vars(memory).items())
