@@ -1,4 +1,4 @@
-"""GeoJSON (RFC 7946) without GDAL, which takes the end of 48.755000006 for noise and writes 48.755."""
+"""GeoJSON (RFC 7946) without GDAL, which shortens numbers: it writes 48.755000006 as 48.755."""
 
 import json
 from collections.abc import Sequence
@@ -30,26 +30,26 @@ def read_geojson(path: Path) -> Features:
         DataError: damaged, another kind of JSON, too many features, or a shape that is none.
     """
     tree = _parsed(path)
-    found = _features(path, tree)
-    check_count(path, len(found))
-    shapes = np.empty(len(found), object)
+    features = _features(path, tree)
+    check_count(path, len(features))
+    shapes = np.empty(len(features), object)
     rows: list[dict[str, Any]] = []
-    for index, each in enumerate(found):
-        if not isinstance(each, dict):
+    for index, feature in enumerate(features):
+        if not isinstance(feature, dict):
             raise DataError(f"{path}: feature {index + 1} is no JSON object; export the layer again")
-        shapes[index] = _shape(path, index + 1, each.get("geometry"))
-        properties = each.get("properties")
+        shapes[index] = _shape(path, index + 1, feature.get("geometry"))
+        properties = feature.get("properties")
         rows.append(properties if isinstance(properties, dict) else {})
     columns = {}
     for name in dict.fromkeys(name for row in rows for name in row):
-        columns[name] = np.empty(len(found), object)
+        columns[name] = np.empty(len(rows), object)
         columns[name][:] = [row.get(name) for row in rows]
-    named = tree.get("crs") if isinstance(tree, dict) else None
-    return Features(path.stem, shapes, columns, _crs(path, named), "Unknown", crs_assumed=named is None)
+    crs = tree.get("crs") if isinstance(tree, dict) else None
+    return Features(path.stem, shapes, columns, _crs(path, crs), "Unknown", crs_assumed=crs is None)
 
 
 def _parsed(path: Path) -> Any:
-    """The file as JSON; one feature a line as a collection."""
+    """The file as JSON; a file of one feature a line as a collection."""
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -65,7 +65,6 @@ def _parsed(path: Path) -> Any:
 
 
 def _features(path: Path, tree: Any) -> Sequence[Any]:
-    """The features of whatever form."""
     tree = tree if isinstance(tree, dict) else {}
     kind, many, members = tree.get("type"), tree.get("features"), tree.get("geometries")
     if kind in ("FeatureCollection", None) and isinstance(many, list):
@@ -76,16 +75,16 @@ def _features(path: Path, tree: Any) -> Sequence[Any]:
         return [{"geometry": member} for member in members]
     if kind in SHAPES:
         return [{"geometry": tree}]
-    told = f", its type is {kind[:40]!r}" if isinstance(kind, str) else ""
-    raise DataError(f"{path}: no GeoJSON feature collection, feature or geometry{told}; export it as GeoJSON")
+    fault = f", its type is {kind[:40]!r}" if isinstance(kind, str) else ""
+    raise DataError(f"{path}: no GeoJSON feature collection, feature or geometry{fault}; export it as GeoJSON")
 
 
-def _crs(path: Path, named: Any) -> CRS:
-    if named is None:
+def _crs(path: Path, crs: Any) -> CRS:
+    if crs is None:
         return LONLAT
     try:
-        told = named["properties"]
-        return CRS.from_user_input(told["name"] if "name" in told else f"EPSG:{int(told['code'])}")
+        names = crs["properties"]
+        return CRS.from_user_input(names["name"] if "name" in names else f"EPSG:{int(names['code'])}")
     except (KeyError, TypeError, ValueError, CRSError) as error:
         raise DataError(f"{path}: names a CRS that is not known; export it as EPSG:4326") from error
 
@@ -94,7 +93,7 @@ def _shape(path: Path, number: int, geometry: Any) -> shapely.Geometry | None:
     if isinstance(geometry, dict) and ("rings" in geometry or "paths" in geometry):
         raise DataError(f"{path}: Esri JSON, expected GeoJSON; export the layer as GeoJSON")
     try:
-        with np.errstate(invalid="ignore"):  # numbers that are not finite are told by whoever uses them
+        with np.errstate(invalid="ignore"):  # the readers of features refuse numbers that are not finite
             return None if geometry is None else shapely.force_2d(shapely.geometry.shape(geometry))
     except (shapely.errors.ShapelyError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
         raise DataError(
@@ -103,26 +102,21 @@ def _shape(path: Path, number: int, geometry: Any) -> shapely.Geometry | None:
 
 
 def write_geojson(path: Path, features: Features) -> None:
-    """Write features that are in longitude and latitude, one a line.
-
-    Raises:
-        ValueError: a number that is not finite.
-        OSError: it cannot be written.
-    """
+    """Write features in longitude and latitude, one a line; raises `ValueError` for an infinite number."""
     columns = {name: _values(values) for name, values in features.columns.items()}
     with path.open("x", encoding="utf-8") as file:
         name = json.dumps(features.name, ensure_ascii=False)
         file.write(f'{{"type": "FeatureCollection", "name": {name}, "features": [')
         for index, shape in enumerate(shapely.to_geojson(features.shapes)):
-            told = {name: values[index] for name, values in columns.items()}
-            properties = json.dumps(told, ensure_ascii=False, allow_nan=False)
+            values = {name: column[index] for name, column in columns.items()}
+            properties = json.dumps(values, ensure_ascii=False, allow_nan=False)
             separator = ",\n" if index else "\n"
             file.write(f'{separator}{{"type": "Feature", "properties": {properties}, "geometry": {shape}}}')
         file.write("\n]}\n")
 
 
 def _values(values: NDArray[Any]) -> list[Any]:
-    """As JSON has them; NaN is no value."""
+    """As JSON values; NaN is null."""
     if values.dtype.kind == "f":
         return [None if np.isnan(value) else value for value in values.tolist()]
     return list(values.tolist())

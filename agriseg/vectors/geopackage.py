@@ -1,4 +1,4 @@
-"""The table of styles of a GeoPackage, which QGIS reads and GDAL does not write."""
+"""Layers and styles of a GeoPackage, by SQLite; GDAL does not write the table of styles that QGIS reads."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -27,15 +27,7 @@ VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?)"""
 
 
 def add_styles(path: Path, styles: Mapping[str, str]) -> None:
-    """Add the table `layer_styles`, in which QGIS finds the style that a layer opens with.
-
-    Args:
-        path: a GeoPackage without that table.
-        styles: name of a layer to its style (QML).
-
-    Raises:
-        sqlite3.Error: it cannot be written.
-    """
+    """Add the table `layer_styles` with the style (QML) by name of a layer; raises `sqlite3.Error`."""
     with closing(sqlite3.connect(path)) as package, package:
         package.execute(_TABLE)
         package.execute(_CONTENTS, (EPOCH,))
@@ -44,20 +36,16 @@ def add_styles(path: Path, styles: Mapping[str, str]) -> None:
 
 
 def has_layer(path: Path, name: str) -> bool:
-    """Whether a file is a GeoPackage with a layer of that name; it is not changed."""
+    """Whether a file is a GeoPackage with a layer of that name; the file is not changed."""
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as package:
-            found = package.execute("SELECT 1 FROM gpkg_contents WHERE table_name = ?", (name,)).fetchone()
+            query = "SELECT 1 FROM gpkg_contents WHERE table_name = ?"
+            return package.execute(query, (name,)).fetchone() is not None
     except sqlite3.Error:
         return False
-    return found is not None
 
 
 def read_styles(path: Path) -> dict[str, str]:
-    """Name of a layer to its style (QML).
-
-    Raises:
-        sqlite3.Error: it cannot be read.
-    """
+    """The styles (QML) by name of a layer; raises `sqlite3.Error`."""
     with closing(sqlite3.connect(path)) as package:
         return dict(package.execute("SELECT f_table_name, styleQML FROM layer_styles WHERE useAsDefault ORDER BY id"))

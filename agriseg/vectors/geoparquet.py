@@ -1,4 +1,4 @@
-"""GeoParquet 1.1: a table of columns with shapes as WKB, by pyarrow; GDAL as it comes in wheels has no such driver.
+"""GeoParquet 1.1: a table of columns with shapes as WKB, by pyarrow, since GDAL in wheels has no such driver.
 
 Source: https://geoparquet.org/releases/v1.1.0/
 """
@@ -19,31 +19,22 @@ _GEOMETRY = "geometry"
 
 
 def write_geoparquet(path: Path, features: Features) -> None:
-    """Write a file, zstd.
-
-    Raises:
-        pa.ArrowException: a column is neither numbers nor text.
-        OSError: it cannot be written.
-    """
+    """Write a file, zstd; raises `pa.ArrowException` if a column is neither numbers nor text."""
     columns = {
         name: pa.array(values, from_pandas=True, type=_type(values)) for name, values in features.columns.items()
     }
     columns[_GEOMETRY] = pa.array(shapely.to_wkb(features.shapes).tolist(), pa.binary())
     kinds = {shape.geom_type for shape in features.shapes} or {features.geometry_type} - {"Unknown"}
-    told = {"encoding": "WKB", "geometry_types": sorted(kinds), "crs": features.crs.to_dict(projjson=True) or None}
+    geometry = {"encoding": "WKB", "geometry_types": sorted(kinds), "crs": features.crs.to_dict(projjson=True) or None}
     if len(features):
-        told["bbox"] = shapely.total_bounds(features.shapes).tolist()
-    meta = {"version": "1.1.0", "primary_column": _GEOMETRY, "columns": {_GEOMETRY: told}}
+        geometry["bbox"] = shapely.total_bounds(features.shapes).tolist()
+    meta = {"version": "1.1.0", "primary_column": _GEOMETRY, "columns": {_GEOMETRY: geometry}}
     table = pa.table(columns).replace_schema_metadata({"geo": json_line(meta)})
     pq.write_table(table, path, compression="zstd")
 
 
 def read_geoparquet(path: Path) -> Features:
-    """Read what `write_geoparquet` wrote; the layer has the file's name.
-
-    Raises:
-        pa.ArrowException, OSError: it cannot be read.
-    """
+    """Read a file of `write_geoparquet`; the layer has the file's name."""
     table = pq.read_table(path)
     meta = json.loads(table.schema.metadata[b"geo"])["columns"][_GEOMETRY]
     columns = {name: table[name].to_numpy() for name in table.column_names if name != _GEOMETRY}

@@ -1,6 +1,6 @@
-"""KML without GDAL, whose drivers drop what they do not expect: a second hole, a second polygon, links.
+"""KML without GDAL, whose drivers drop a second hole, a second polygon and links.
 
-Placemarks of all folders are one layer. Nothing that the file names is opened.
+Placemarks of all folders are one layer. Links are not opened.
 Source: OGC 12-007r2, KML 2.3, sections 9.11 (Placemark) and 10.8 (Polygon).
 """
 
@@ -21,9 +21,11 @@ def read_kml(path: Path) -> Features:
     """Read all placemarks: their shapes, `Name`, `description` and extended data as columns of text.
 
     Raises:
-        DataError: damaged, no KML, linked to other files, with too many features, or a shape that is none.
+        DataError: damaged, no KML, linked to other files, with too many features, or with an invalid shape.
     """
-    root = _root(path)
+    root = parsed_xml(path, "KML")
+    if _tag(root) != "kml":
+        raise DataError(f"{path}: is no KML, its first element is {_tag(root)[:40]}; export the layer again")
     if root.find(".//{*}NetworkLink") is not None:
         raise DataError(f"{path}: links to other files, which are not followed; save the fields themselves as KML")
     placemarks = root.findall(".//{*}Placemark")
@@ -40,13 +42,6 @@ def read_kml(path: Path) -> Features:
     return Features(path.stem, shapes, columns, LONLAT, "Unknown")
 
 
-def _root(path: Path) -> Element:
-    root = parsed_xml(path, "KML")
-    if _tag(root) != "kml":
-        raise DataError(f"{path}: is no KML, its first element is {_tag(root)[:40]}; export the layer again")
-    return root
-
-
 def _tag(element: Element) -> str:
     return element.tag.rpartition("}")[2]
 
@@ -56,8 +51,7 @@ def _shape(placemark: Element) -> shapely.Geometry | None:
     rings = {
         id(ring) for polygon in placemark.iterfind(".//{*}Polygon") for ring in polygon.iterfind(".//{*}LinearRing")
     }
-    found = [each for each in placemark.iter() if _tag(each) in _SHAPES and id(each) not in rings]
-    parts = [_part(element) for element in found]
+    parts = [_part(each) for each in placemark.iter() if _tag(each) in _SHAPES and id(each) not in rings]
     if len(parts) > 1 and all(part.geom_type == "Polygon" for part in parts):
         return shapely.MultiPolygon(parts)
     return shapely.GeometryCollection(parts) if len(parts) > 1 else next(iter(parts), None)

@@ -1,6 +1,6 @@
-"""Styles of vector layers that QGIS (3.18 and later) reads by itself: by class, outlines or points.
+"""Styles of vector layers for QGIS (3.18 and later): by class, outlines or points.
 
-A style is a QML text: goes to NAME.qml beside a file, or into a GeoPackage's table `layer_styles`.
+A style is a QML text, stored in NAME.qml beside a file, or in the table `layer_styles` of a GeoPackage.
 """
 
 from xml.etree import ElementTree as Xml
@@ -14,12 +14,7 @@ _HORIZONTAL, _AROUND = 4, 6  # QGIS's numbers of placements of a label: within a
 
 
 def categorized_style(legend: Legend, column: str) -> str:
-    """Polygons in the colours of their class: exactly the legend's entries.
-
-    Args:
-        legend: the classes.
-        column: that holds class names.
-    """
+    """Polygons in the legend's colours; `column` holds class names."""
     root, renderer = _style("categorizedSymbol", _POLYGON, attr=column)
     categories, symbols = Xml.SubElement(renderer, "categories"), Xml.SubElement(renderer, "symbols")
     for entry in legend:
@@ -30,30 +25,22 @@ def categorized_style(legend: Legend, column: str) -> str:
 
 
 def points_style(column: str = "number") -> str:
-    """Points to walk to, with their number beside them.
-
-    Args:
-        column: that holds the number.
-    """
+    """Points with their number beside them."""
     root, renderer = _style("singleSymbol", _POINT)
-    look = {
+    properties = {
         "name": "circle", "size": "3.5", "size_unit": "MM", "color": _RED, "outline_color": _WHITE,
         "outline_width": "0.4", "outline_width_unit": "MM", "outline_style": "solid",
     }  # fmt: skip
-    _symbol(Xml.SubElement(renderer, "symbols"), "0", "marker", "SimpleMarker", look)
+    _symbol(Xml.SubElement(renderer, "symbols"), "0", "marker", "SimpleMarker", properties)
     _label(root, column, _AROUND)
     return _text(root)
 
 
 def outline_style(column: str = "name") -> str:
-    """Outlines, such as of fields, that leave what is within to be seen; each with its name.
-
-    Args:
-        column: that holds the name.
-    """
+    """Outlines without filling, each with its name."""
     root, renderer = _style("singleSymbol", _POLYGON)
-    look = {"style": "no", "outline_color": _DARK, "outline_style": "solid", "outline_width": "0.5"}
-    _symbol(Xml.SubElement(renderer, "symbols"), "0", "fill", "SimpleFill", look | {"outline_width_unit": "MM"})
+    properties = {"style": "no", "outline_color": _DARK, "outline_style": "solid", "outline_width": "0.5"}
+    _symbol(Xml.SubElement(renderer, "symbols"), "0", "fill", "SimpleFill", properties | {"outline_width_unit": "MM"})
     _label(root, column, _HORIZONTAL)
     return _text(root)
 
@@ -70,15 +57,15 @@ def _style(renderer: str, geometry: int, **attributes: str) -> tuple[Xml.Element
 def _fill(symbols: Xml.Element, name: str, colour: str) -> None:
     """A filled polygon with a thin dark line."""
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
-    look = {
+    properties = {
         "color": f"{red},{green},{blue},255", "style": "solid", "outline_color": _DARK, "outline_style": "solid",
         "outline_width": "0.1", "outline_width_unit": "MM",
     }  # fmt: skip
-    _symbol(symbols, name, "fill", "SimpleFill", look)
+    _symbol(symbols, name, "fill", "SimpleFill", properties)
 
 
 def _label(root: Xml.Element, column: str, placement: int) -> None:
-    """What a column holds, beside each feature or within it."""
+    """Show the text of a column beside each feature or within it."""
     root.set("labelsEnabled", "1")
     settings = Xml.SubElement(Xml.SubElement(root, "labeling", type="simple"), "settings", calloutType="simple")
     text = Xml.SubElement(
@@ -94,13 +81,13 @@ def _label(root: Xml.Element, column: str, placement: int) -> None:
     Xml.SubElement(settings, "rendering", displayAll=crowded, scaleVisibility="0", obstacle="1")
 
 
-def _symbol(symbols: Xml.Element, name: str, kind: str, layer: str, look: dict[str, str]) -> None:
+def _symbol(symbols: Xml.Element, name: str, kind: str, layer: str, properties: dict[str, str]) -> None:
     symbol = Xml.SubElement(symbols, "symbol", name=name, type=kind, alpha="1", clip_to_extent="1", force_rhr="0")
     options = Xml.SubElement(
         Xml.SubElement(symbol, "layer", {"class": layer, "enabled": "1", "pass": "0", "locked": "0"}), "Option",
         type="Map",
     )  # fmt: skip
-    for key, value in look.items():
+    for key, value in properties.items():
         Xml.SubElement(options, "Option", name=key, type="QString", value=value)
 
 

@@ -1,4 +1,4 @@
-"""Features written to files that a GIS, a phone or a spraying terminal opens; read back before they get their names."""
+"""Features written to files for a GIS, a phone or a spraying terminal; read back before the files get their names."""
 
 import re
 import sqlite3
@@ -35,14 +35,14 @@ _HOLDS = {"Point": ("Point",), "Polygon": ("Polygon",), "MultiPolygon": ("Polygo
 
 @dataclass(frozen=True)
 class _Format:
-    """What a format can hold.
+    """A format.
 
     Args:
-        driver: GDAL's name of it.
-        lonlat: longitude and latitude alone.
-        layer: the one name that a layer can have; None for any.
-        columns: of text, the only ones; None for any.
-        points: points alone.
+        driver: its name in GDAL.
+        lonlat: holds only longitude and latitude.
+        layer: the only possible name of a layer; None for any.
+        columns: the only possible columns, of text; None for any.
+        points: holds only points.
     """
 
     driver: str
@@ -63,16 +63,16 @@ _FORMATS = {
 
 
 def write_geopackage(path: Path, layers: Sequence[Features], styles: Mapping[str, str]) -> None:
-    """Write one GeoPackage 1.2 (later ones make QGIS 3.22 warn); an empty layer keeps its columns.
+    """Write or replace a GeoPackage 1.2 (later versions make QGIS 3.22 warn); an empty layer keeps its columns.
 
     Args:
-        path: to write; replaced if it is there.
+        path: to write.
         layers: of different names.
-        styles: name of a layer to the style (QML) that QGIS shows it with; of layers that are not there, left out.
+        styles: QML by name of a layer; styles of other layers are left out.
 
     Raises:
         DataError: a shape or a text that cannot be written.
-        StorageError: what was written is not what can be read back, or the disk is full.
+        StorageError: the file does not read back as it was written, or the disk is full.
     """
     for layer in layers:
         _check(path, layer)
@@ -86,55 +86,51 @@ def write_geopackage(path: Path, layers: Sequence[Features], styles: Mapping[str
 
 
 def _write_pieces(draft: Path, layer: Features) -> None:
-    """Add a layer to a GeoPackage, a piece at a time: what is on its way exists three times over."""
+    """Add a layer to a GeoPackage in pieces, because writing takes memory for three copies of a piece."""
     for piece in _pieces(layer):
-        part, options = _promoted(layer.part(piece)), {"GEOMETRY_NAME": GEOMETRY}
+        part = _promoted(layer.part(piece))
         if piece.start:
-            _write(draft, part, "GPKG", {}, append=True)
+            _write(draft, part, "GPKG", append=True)
         else:
-            _write(draft, part, "GPKG", options, dataset_options={"VERSION": "1.2"})
+            options = {"layer_options": {"GEOMETRY_NAME": GEOMETRY}, "dataset_options": {"VERSION": "1.2"}}
+            _write(draft, part, "GPKG", **options)
 
 
 def _same_pieces(layer: Features, draft: Path) -> bool:
-    """Whether a layer of a GeoPackage is what was sent."""
+    """Whether a layer of a GeoPackage reads back as it was written."""
     parts = ((_promoted(layer.part(piece)), read_layer(draft, layer.name, piece)) for piece in _pieces(layer))
-    return count_features(draft, layer.name) == len(layer) and all(_same(sent, got) for sent, got in parts)
+    return count_features(draft, layer.name) == len(layer) and all(_same(written, read) for written, read in parts)
 
 
 def _pieces(layer: Features) -> list[slice]:
-    """Features whose shapes together have some `_PIECE` vertices; at least one piece, which may be empty."""
+    """Features with about `_PIECE` vertices each; at least one piece, which may be empty."""
     number = np.cumsum(shapely.get_num_coordinates(layer.shapes)) // _PIECE
     ends = [*np.flatnonzero(np.diff(number)) + 1, len(layer)]
     return [slice(int(start), int(stop)) for start, stop in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def write_features(path: Path, features: Features) -> None:
-    """Write one layer; the suffix says how.
+    """Write or replace a file of one layer in the format of its suffix.
 
     `.geojson` (RFC 7946), `.gpx` (points; columns `name` and `desc`) and `.kml` (columns `name` and `description`) hold
-    longitude and latitude with 9 decimals; `.fgb` (in its own order) and `.parquet` (GeoParquet 1.1) keep the
-    CRS.
-
-    Args:
-        path: to write; replaced if it is there.
-        features: the layer.
+    longitude and latitude with 9 decimals; `.fgb` (in its own order) and `.parquet` (GeoParquet 1.1) keep the CRS.
 
     Raises:
         OutputError: another suffix, or columns or shapes that the format cannot hold.
         DataError: a shape or a text that cannot be written.
-        StorageError: what was written is not what can be read back, or the disk is full.
+        StorageError: the file does not read back as it was written, or the disk is full.
     """
     kind = _FORMATS.get(path.suffix.lower())
     if kind is None:
         raise OutputError(f"{path}: cannot be written; expected {', '.join(_FORMATS)}")
     _check(path, features)
-    sent = _for(path, kind, _promoted(features))
+    written = _as_format(path, kind, _promoted(features))
     with _draft(path) as draft:
-        _write_as(kind, draft, sent)
-        got = _read_as(kind, draft, sent)
+        _write_as(kind, draft, written)
+        read = _read_as(kind, draft, written)
         if kind.driver == "FlatGeobuf":
-            sent, got = _in_order(sent), _in_order(got)
-        _confirm(path, same=_same(sent, got, _ROUNDING if kind.lonlat else 0))
+            written, read = _in_order(written), _in_order(read)
+        _confirm(path, same=_same(written, read, _ROUNDING if kind.lonlat else 0))
 
 
 def _write_as(kind: _Format, draft: Path, features: Features) -> None:
@@ -143,24 +139,19 @@ def _write_as(kind: _Format, draft: Path, features: Features) -> None:
     elif kind.driver == "Parquet":
         write_geoparquet(draft, features)
     else:
-        _write(draft, features, kind.driver, {})
+        _write(draft, features, kind.driver)
 
 
-def _read_as(kind: _Format, draft: Path, sent: Features) -> Features:
+def _read_as(kind: _Format, draft: Path, written: Features) -> Features:
     if kind.driver == "Parquet":
         return read_geoparquet(draft)
     if kind.driver == "KML":
-        return _promoted(replace(read_kml(draft), geometry_type=sent.geometry_type))
+        return _promoted(replace(read_kml(draft), geometry_type=written.geometry_type))
     return read_layer(draft, kind.layer or 0)
 
 
 def _check(path: Path, features: Features) -> None:
-    """Refuse what cannot be written.
-
-    Raises:
-        OutputError: two columns of one name.
-        DataError: a shape of another type or an empty one, or a text that no XML can hold.
-    """
+    """Refuse two columns of one name, a shape of another type or an empty one, and a text that no XML can hold."""
     names = [*_RESERVED, *(name.lower() for name in features.columns)]
     for name in features.columns:
         if names.count(name.lower()) > 1:
@@ -179,15 +170,15 @@ def _check(path: Path, features: Features) -> None:
 
 
 def _promoted(features: Features) -> Features:
-    """The same, single polygons as multipolygons where the layer is of these."""
+    """The features with polygons as multipolygons, if the layer is of these."""
     if features.geometry_type != "MultiPolygon" or not len(features):
         return features
     parts, index = shapely.get_parts(features.shapes, return_index=True)
     return replace(features, shapes=shapely.multipolygons(parts, indices=index))
 
 
-def _for(path: Path, kind: _Format, features: Features) -> Features:
-    """The same as a format can hold it."""
+def _as_format(path: Path, kind: _Format, features: Features) -> Features:
+    """The features as a format can hold them."""
     if kind.columns is not None:
         fits = set(features.columns) <= set(kind.columns)
         if not fits or any(values.dtype != object for values in features.columns.values()):
@@ -197,22 +188,22 @@ def _for(path: Path, kind: _Format, features: Features) -> Features:
     features = replace(features, name=kind.layer or features.name)
     if not kind.lonlat:
         return features
-    moved = features.to_crs(LONLAT, path)
-    left, _, right, _ = shapely.bounds(moved.shapes).reshape(-1, 4).T
+    features = features.to_crs(LONLAT, path)
+    left, _, right, _ = shapely.bounds(features.shapes).reshape(-1, 4).T
     if (right - left > 180).any():
         raise DataError(f"{path}: a shape crosses the 180th meridian; write a .gpkg, .fgb or .parquet instead")
-    shapes = shapely.transform(moved.shapes, lambda xy: np.round(xy, LONLAT_DECIMALS))
-    return replace(moved, shapes=shapely.orient_polygons(shapes))  # the right-hand rule of RFC 7946
+    shapes = shapely.transform(features.shapes, lambda xy: np.round(xy, LONLAT_DECIMALS))
+    return replace(features, shapes=shapely.orient_polygons(shapes))  # the right-hand rule of RFC 7946
 
 
-def _write(path: Path, features: Features, driver: str, layer_options: Mapping[str, str], **options: Any) -> None:
+def _write(path: Path, features: Features, driver: str, **options: Any) -> None:
     """Write one layer, beside others if the format has layers."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "'crs' was not provided")  # nobody knows it
+        warnings.filterwarnings("ignore", "'crs' was not provided")  # it is unknown
         pyogrio.raw.write(
             path, shapely.to_wkb(features.shapes), list(features.columns.values()), list(features.columns),
             layer=features.name, driver=driver, geometry_type=features.geometry_type,
-            crs=features.crs.to_wkt() or None, layer_options=dict(layer_options), **options,
+            crs=features.crs.to_wkt() or None, **options,
         )  # fmt: skip
 
 
@@ -233,27 +224,27 @@ def _confirm(path: Path, *, same: bool) -> None:
         raise StorageError(f"{path}: what was written is not what can be read back; check the disk, or another format")
 
 
-def _same(sent: Features, got: Features, tolerance: float = 0) -> bool:
+def _same(written: Features, read: Features, tolerance: float = 0) -> bool:
     """Whether two layers have the same shapes, vertex by vertex, the same values and the same CRS."""
-    held = {name.lower(): values for name, values in got.columns.items()}  # KML calls a name Name
+    columns = {name.lower(): values for name, values in read.columns.items()}  # KML calls a name Name
     return (
-        len(sent) == len(got)
-        and sent.crs in (got.crs, LONLAT)  # which comes back as EPSG:4326
-        and bool(shapely.equals_exact(sent.shapes, got.shapes, tolerance).all())
-        and all(_equal(values, held.get(name.lower())) for name, values in sent.columns.items())
+        len(written) == len(read)
+        and written.crs in (read.crs, LONLAT)  # which comes back as EPSG:4326
+        and bool(shapely.equals_exact(written.shapes, read.shapes, tolerance).all())
+        and all(_equal(values, columns.get(name.lower())) for name, values in written.columns.items())
     )
 
 
-def _equal(sent: NDArray[Any], got: NDArray[Any] | None) -> bool:
-    if got is None:
-        return not len(sent)  # text formats have columns with their first feature
-    if sent.dtype == object:
-        return [text or "" for text in sent] == [text or "" for text in got]
-    return np.array_equal(sent, got.astype(sent.dtype), equal_nan=sent.dtype.kind == "f")
+def _equal(written: NDArray[Any], read: NDArray[Any] | None) -> bool:
+    if read is None:
+        return not len(written)  # text formats have columns with their first feature
+    if written.dtype == object:
+        return [text or "" for text in written] == [text or "" for text in read]
+    return np.array_equal(written, read.astype(written.dtype), equal_nan=written.dtype.kind == "f")
 
 
 def _in_order(features: Features) -> Features:
-    """The same in the order of their bytes, to compare with a format that has its own."""
+    """The features in the order of their bytes, to compare them with a format that has its own order."""
     values = [map(repr, features.columns[name].tolist()) for name in sorted(features.columns)]
     rows = zip(shapely.to_wkb(features.shapes), *values, strict=True)
     order = [index for _, index in sorted((row, index) for index, row in enumerate(rows))]
