@@ -460,7 +460,7 @@ def test_one_file_for_each_picture_beside_them(tmp_path: Path) -> None:
     write(tmp_path / "notes.json", {"by": "me"})
     found = load_labels(LabelRequest(tmp_path, tmp_path, CLASSES, least=1), tmp_path / "made")
     assert found.problems == ()
-    assert [each.pair.given.name for each in found.images] == ["a.json", "b.json"]
+    assert [each.pair.source.name for each in found.images] == ["a.json", "b.json"]
     assert found.pixels == {"soil": 0, "crop": 2 * 7 * 16, "weed": 320}
     write(tmp_path / "again.json", {**POLYGONS["labelme.json"](PAIR), "imagePath": "a.tif"})
     with pytest.raises(DataError, match=r"a.tif: annotated in .*a.json and again in .*again.json; leave one out"):

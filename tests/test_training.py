@@ -25,7 +25,7 @@ def test_numbers_become_classes(tmp_path: Path) -> None:
     labels = LabelRaster.of(write_raster(tmp_path / "l.tif", stored, photometric="MINISBLACK"), [3, 7])
     assert labels.read(Window(0, 0, 3, 2)).tolist() == [[0, 1, 255], [1, 0, 0]]
     assert labels.read(Window(1, 0, 1, 2)).tolist() == [[1], [0]]
-    assert not labels.unknown()
+    assert not labels.survey().unknown
 
 
 def test_colours_become_classes(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_nodata_is_ignored(tmp_path: Path) -> None:
 def test_values_that_are_no_class_are_counted_and_refused(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "l.tif", np.int16([[[0, 7, -1], [7, 1, 300]]]), photometric="MINISBLACK")
     labels = LabelRaster.of(path, [0, 1])
-    assert labels.unknown() == {7: 2, -1: 1, 300: 1}
+    assert labels.survey().unknown == {7: 2, -1: 1, 300: 1}
     with pytest.raises(DataError, match="no class"):
         labels.read(Window(0, 0, 3, 2))
 

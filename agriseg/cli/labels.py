@@ -51,7 +51,7 @@ def _json(found: "LabelSet") -> str:
     """Pixels of each class and image, and all messages, as one JSON object."""
     files = [
         {
-            "image": str(each.pair.image), "labels": str(each.pair.given),
+            "image": str(each.pair.image), "labels": str(each.pair.source),
             "pixels": dict(zip(found.request.classes, each.survey.pixels.tolist(), strict=True)),
             "ignored": each.survey.ignored,
         }

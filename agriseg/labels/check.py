@@ -12,7 +12,7 @@ _SHOWN = 5  # values that are no class in one message
 
 def problems_of(labels: LabelRaster, survey: Survey, classes: Sequence[str]) -> list[str]:
     """Numbers that are no class, and classes that the file declares nodata."""
-    return [*_strange(labels, survey), *_declared(labels, survey, classes)]
+    return [*_unknown_values(labels, survey), *_declared_nodata(labels, survey, classes)]
 
 
 def remarks_of(labels: LabelRaster, survey: Survey, classes: Sequence[str]) -> list[str]:
@@ -72,25 +72,24 @@ def reserved_hint(pixels: Mapping[str, int], values: Sequence[Value], reserved: 
     )
 
 
-def _strange(labels: LabelRaster, survey: Survey) -> list[str]:
+def _unknown_values(labels: LabelRaster, survey: Survey) -> list[str]:
     if not survey.unknown:
         return []
     common = survey.unknown.most_common(_SHOWN)
     listed = ", ".join(f"{value_text(value)} ({count:,} px)" for value, count in common)
-    told = f"{labels.info.path}: no class has {listed}"
+    fault = f"{labels.info.path}: no class has {listed}"
     if labels.info.driver == "JPEG":
-        return [f"{told}; a JPEG's loss changes numbers: export the labels as PNG or TIFF"]
+        return [f"{fault}; a JPEG's loss changes numbers: export the labels as PNG or TIFF"]
     if len(survey.unknown) > NODATA:
-        return [
-            f"{labels.info.path}: more than {NODATA} numbers that are no class, as pictures have; are these the labels?"
-        ]
+        many = f"more than {NODATA} numbers that are no class, as pictures have"
+        return [f"{labels.info.path}: {many}; are these the labels?"]
     if any(isinstance(value, float) and not value.is_integer() for value in survey.unknown):
-        return [f"{told}; classes are whole numbers: export the labels as such"]
+        return [f"{fault}; classes are whole numbers: export the labels as such"]
     unlabelled = ",".join(value_text(value) for value, _ in common)
-    return [f"{told}; give each class its --values, or what nobody labelled with --unlabelled {unlabelled}"]
+    return [f"{fault}; give each class its --values, or what nobody labelled with --unlabelled {unlabelled}"]
 
 
-def _declared(labels: LabelRaster, survey: Survey, classes: Sequence[str]) -> list[str]:
+def _declared_nodata(labels: LabelRaster, survey: Survey, classes: Sequence[str]) -> list[str]:
     path = labels.info.path
     unset = f"rio edit-info --unset-nodata {path.name}"
     if labels.info.driver != "GTiff":

@@ -1,11 +1,10 @@
-"""Label shapes of an image, from vector files and annotations, in pixel coordinates."""
+"""Label shapes of an image in pixel coordinates, from vector files and annotations."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
@@ -14,17 +13,15 @@ from numpy.typing import NDArray
 from agriseg import units
 from agriseg.annotations.shapes import AnnotatedImage, Runs
 from agriseg.errors import DataError, UsageError
+from agriseg.labels.label_set import LabelRequest
 from agriseg.labels.raster import value_text
 from agriseg.legend import NODATA
 from agriseg.raster.header import RasterInfo
 from agriseg.vectors.features import moved
 from agriseg.vectors.read import Polygon, read_polygons, read_shapes
 
-if TYPE_CHECKING:
-    from agriseg.labels.label_set import LabelRequest
-
-_DECIMALS = 6  # of a pixel; what differs less is the rounding of a change of coordinates
-_ABOVE = 1.0  # pixels beyond an edge, where a person may click
+_DECIMALS = 6  # of a pixel; smaller differences come from the rounding of a change of coordinates
+_ABOVE = 1.0  # pixels beyond an edge, where a click of a person may lie
 
 
 @dataclass(frozen=True)
@@ -32,35 +29,33 @@ class Drawing:
     """Shapes in pixel coordinates of an image: x to the right, y down, (0, 0) the outer corner of the first pixel.
 
     Args:
-        given: their file.
+        path: of their file.
         shapes: polygons; a later one covers an earlier one.
         ids: (N,) uint8 class of each; 255 for unlabelled.
         inside: polygons within which everything is labelled.
         rest: class id of the ground under no shape within them.
     """
 
-    given: Path
+    path: Path
     shapes: tuple[Polygon, ...]
     ids: NDArray[np.uint8]
     inside: tuple[shapely.Geometry, ...]
     rest: int
 
 
-def drawing_of_polygons(info: RasterInfo, given: Path, request: "LabelRequest") -> Drawing:
+def drawing_of_polygons(info: RasterInfo, path: Path, request: LabelRequest) -> Drawing:
     """Shapes of a vector file, transformed to the pixels of an image.
 
-    If the image has no CRS, coordinates are pixels: x counts columns; y counts rows downward, or, with shapes below 0
-    as in QGIS, upward.
+    If the image has no CRS, coordinates are pixels: x counts columns; y counts rows downward, or upward as in QGIS if
+    it is negative.
 
     Raises:
         InputMissing, DataError: as `read_shapes`; or an unknown class.
     """
-    return _drawing(info, given, _in_pixels(info, given, request.options.column), request)
+    return _drawing(info, path, _in_pixels(info, path, request.options.column), request)
 
 
-def drawing_of_annotations(
-    info: RasterInfo, given: Path, annotated: AnnotatedImage, request: "LabelRequest"
-) -> Drawing:
+def drawing_of_annotations(info: RasterInfo, path: Path, annotated: AnnotatedImage, request: LabelRequest) -> Drawing:
     """Annotations of an image.
 
     Raises:
@@ -69,7 +64,7 @@ def drawing_of_annotations(
     size = annotated.size or (info.width, info.height)
     if size != (info.width, info.height):
         raise DataError(
-            f"{given}: drawn on {annotated.names[0]} of {size[0]} x {size[1]} px, but {info.path.name} has "
+            f"{path}: drawn on {annotated.names[0]} of {size[0]} x {size[1]} px, but {info.path.name} has "
             f"{info.width} x {info.height}; give the image that was drawn on, or annotate this one"
         )
     shapes = []
@@ -78,14 +73,14 @@ def drawing_of_annotations(
         if isinstance(form, Runs):
             if form.left + form.width > info.width or form.top + form.height > info.height:
                 raise DataError(
-                    f"{given}: mask {number} of {annotated.names[0]} reaches beyond the image; draw it again"
+                    f"{path}: mask {number} of {annotated.names[0]} reaches beyond the image; draw it again"
                 )
             form = form.outline()
         shapes.append(Polygon(number, form, each.label))
-    return _drawing(info, given, shapes, request)
+    return _drawing(info, path, shapes, request)
 
 
-def _drawing(info: RasterInfo, given: Path, shapes: Sequence[Polygon], request: "LabelRequest") -> Drawing:
+def _drawing(info: RasterInfo, path: Path, shapes: Sequence[Polygon], request: LabelRequest) -> Drawing:
     area = request.options.area
     inside = [each.shape for each in _in_pixels(info, area, None)] if area else []
     rest = 0
@@ -94,54 +89,50 @@ def _drawing(info: RasterInfo, given: Path, shapes: Sequence[Polygon], request: 
             raise UsageError(f"--rest {request.options.rest} is no class; expected one of {', '.join(request.classes)}")
         rest = request.classes.index(request.options.rest)
         inside = inside or [shapely.box(0, 0, info.width, info.height)]
-    ids = _class_ids(shapes, given, request)
-    return Drawing(given, tuple(_widened(info, given, shapes, request.options.point_radius)), ids, tuple(inside), rest)
+    ids = _class_ids(shapes, path, request)
+    return Drawing(path, tuple(_widened(info, path, shapes, request.options.point_radius)), ids, tuple(inside), rest)
 
 
-def _in_pixels(info: RasterInfo, given: Path, column: str | None) -> list[Polygon]:
+def _in_pixels(info: RasterInfo, path: Path, column: str | None) -> list[Polygon]:
     where = info.georeference
     if where.crs is None:
-        return _upright(given, read_shapes(given, None, column))
+        return _upright(path, read_shapes(path, None, column))
     read = read_polygons if column is None else read_shapes
-    shapes = read(given, where.crs, column)
-    return [replace(each, shape=_rounded(moved(each.shape, ~where.transform))) for each in shapes]
+    shapes = read(path, where.crs, column)
+    placed = [moved(each.shape, ~where.transform) for each in shapes]
+    rounded = [shapely.transform(shape, lambda xy: np.round(xy, _DECIMALS)) for shape in placed]
+    return [replace(each, shape=shape) for each, shape in zip(shapes, rounded, strict=True)]
 
 
-def _upright(given: Path, shapes: list[Polygon]) -> list[Polygon]:
+def _upright(path: Path, shapes: list[Polygon]) -> list[Polygon]:
     """Rows downward; QGIS counts them upward from 0 for an image without CRS."""
     y = shapely.get_coordinates([each.shape for each in shapes])[:, 1]
     if not y.size or y.min() >= -_ABOVE:
         return shapes
     if y.max() > _ABOVE:
-        raise DataError(
-            f"{given}: y from {y.min():g} to {y.max():g}, expected pixels, all from 0 up or all from 0 down"
-        )
+        raise DataError(f"{path}: y from {y.min():g} to {y.max():g}, expected pixels, all from 0 up or all from 0 down")
     return [replace(each, shape=shapely.transform(each.shape, lambda xy: xy * (1, -1))) for each in shapes]
 
 
-def _rounded(shape: shapely.Geometry) -> shapely.Geometry:
-    return shapely.transform(shape, lambda xy: np.round(xy, _DECIMALS))
-
-
-def _widened(info: RasterInfo, given: Path, shapes: Sequence[Polygon], radius: str | None) -> list[Polygon]:
+def _widened(info: RasterInfo, path: Path, shapes: Sequence[Polygon], radius: str | None) -> list[Polygon]:
     """The shapes with points and lines buffered by the radius."""
     thin = [each for each in shapes if "Polygon" not in each.shape.geom_type]
     if not thin:
         return list(shapes)
     if radius is None:
         raise DataError(
-            f"{given}: feature {thin[0].number} is a {thin[0].shape.geom_type}, expected polygons; --point-radius 8px "
+            f"{path}: feature {thin[0].number} is a {thin[0].shape.geom_type}, expected polygons; --point-radius 8px "
             "(or 5cm) makes discs of points and strips of lines"
         )
-    across, down = _radii(info, radius)
-    wide = []
-    for each in shapes:
-        shape = each.shape
-        if "Polygon" not in shape.geom_type:
-            round_ = shapely.buffer(shapely.transform(shape, lambda xy: xy / (across, down)), 1, quad_segs=32)
-            shape = shapely.transform(round_, lambda xy: xy * (across, down))
-        wide.append(replace(each, shape=shape))
-    return wide
+    radii = _radii(info, radius)
+
+    def widened(shape: shapely.Geometry) -> shapely.Geometry:
+        if "Polygon" in shape.geom_type:
+            return shape
+        disc = shapely.buffer(shapely.transform(shape, lambda xy: xy / radii), 1, quad_segs=32)
+        return shapely.transform(disc, lambda xy: xy * radii)
+
+    return [replace(each, shape=widened(each.shape)) for each in shapes]
 
 
 def _radii(info: RasterInfo, radius: str) -> tuple[float, float]:
@@ -156,36 +147,36 @@ def _radii(info: RasterInfo, radius: str) -> tuple[float, float]:
     return length / info.gsd[0], length / info.gsd[1]
 
 
-def _class_ids(shapes: Sequence[Polygon], given: Path, request: "LabelRequest") -> NDArray[np.uint8]:
-    """(N,) class of each shape: by its name, or by its number among the values; 255 for what is unlabelled."""
+def _class_ids(shapes: Sequence[Polygon], path: Path, request: LabelRequest) -> NDArray[np.uint8]:
+    """(N,) class of each shape by its name or its number among the values; 255 for unlabelled."""
     known = {name: number for number, name in enumerate(request.classes)}
     known |= {value_text(value): number for number, value in enumerate(request.options.values or ())}
     known |= {value_text(value): NODATA for value in request.options.unlabelled}
     known |= {old: known[new] if new else NODATA for old, new in _renamed(request)}
     labels = [(each.label or "").strip() for each in shapes]
-    strange = Counter(label for label in labels if label not in known)
-    if strange:
-        raise DataError(f"{given}: {_strange(strange, request)}")
+    unknown = Counter(label for label in labels if label not in known)
+    if unknown:
+        raise DataError(f"{path}: {_unknown_classes(unknown, request)}")
     return np.array([known[label] for label in labels], np.uint8)
 
 
-def _renamed(request: "LabelRequest") -> list[tuple[str, str]]:
+def _renamed(request: LabelRequest) -> list[tuple[str, str]]:
     for old, new in request.options.rename:
         if new and new not in request.classes:
             raise UsageError(f"--rename {old}={new}: {new} is no class; expected one of {', '.join(request.classes)}")
     return list(request.options.rename)
 
 
-def _strange(strange: Counter[str], request: "LabelRequest") -> str:
-    """A message about names and numbers that are no class, with the remedy."""
-    listed = ", ".join(f"{_shown(name) or 'without a name'} ({count:,})" for name, count in strange.most_common(4))
-    more = f" and {len(strange) - 4} more" if len(strange) > 4 else ""
-    first, target = _shown(next(iter(strange))), request.classes[-1][:20]
-    told = f"class {listed}{more} is not in the legend ({', '.join(request.classes)[:40]})"
-    if request.options.values is None and all(re.fullmatch(r"-?\d+", name) for name in strange):
+def _unknown_classes(unknown: Counter[str], request: LabelRequest) -> str:
+    """The message about names and numbers that are no class."""
+    listed = ", ".join(f"{_shown(name) or 'without a name'} ({count:,})" for name, count in unknown.most_common(4))
+    more = f" and {len(unknown) - 4} more" if len(unknown) > 4 else ""
+    first, target = _shown(next(iter(unknown))), request.classes[-1][:20]
+    fault = f"class {listed}{more} is not in the legend ({', '.join(request.classes)[:40]})"
+    if request.options.values is None and all(re.fullmatch(r"-?\d+", name) for name in unknown):
         numbers = ",".join(map(str, range(len(request.classes))))
-        return f"{told}; say each class's number, such as --values {numbers}"
-    return f"{told}; --rename {first}={target} makes it one, --rename {first}= leaves it unlabelled"
+        return f"{fault}; say each class's number, such as --values {numbers}"
+    return f"{fault}; --rename {first}={target} makes it one, --rename {first}= leaves it unlabelled"
 
 
 def _shown(name: str) -> str:

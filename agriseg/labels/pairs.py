@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agriseg.annotations.formats import has_annotations, is_annotations, read_annotations
@@ -16,24 +16,28 @@ _NAMES = 3  # names in a message
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its label raster; `given` is the file that this was made of, or the raster itself."""
+    """An image and its label raster; `source` is the user's file that this was made of, or the raster itself."""
 
     image: Path
     labels: Path
-    given: Path
+    source: Path
 
 
 @dataclass(frozen=True)
-class MatchedAnnotations:
-    """Images with their annotations.
+class MatchedLabels:
+    """Images with their label files, of any format.
 
     Args:
-        drawn: annotation file and annotations of each image, in the order of the image names.
+        pairs: in the order of the image names.
+        drawn: whether the files have shapes.
+        annotated: annotations of each image, if the files are annotations.
         remarks: warnings about images without annotations, and annotations without images.
     """
 
-    drawn: Mapping[Path, tuple[Path, AnnotatedImage]]
-    remarks: tuple[str, ...]
+    pairs: Sequence[Pair]
+    drawn: bool = False
+    annotated: Mapping[Path, AnnotatedImage] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]:
@@ -43,9 +47,8 @@ def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]
     one may be inside the other.
 
     Args:
-        images: a raster, or a folder of rasters.
-        labels: the label raster, or the folder.
-        label_suffix: what a label's stem has behind the image's stem, such as `_mask`.
+        images, labels: two rasters, or two folders of rasters.
+        label_suffix: end of a label's stem behind the image's stem, such as `_mask`.
 
     Raises:
         InputMissing: a path that does not exist, or a folder without rasters.
@@ -70,7 +73,7 @@ def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]
 
 
 def rasters_of(folder: Path) -> dict[str, Path]:
-    """Rasters directly in a folder by stem, in order; without GDAL masks (`.tif.msk`)."""
+    """Rasters directly in a folder by stem, in order."""
     return _named([path for path in _rasters(folder, None) if path.parent == folder], "")
 
 
@@ -128,7 +131,7 @@ def _advice(images: Collection[str], labels: Collection[str], suffix: str) -> st
 
 
 def _common_suffix(images: Collection[str], labels: Collection[str]) -> str:
-    """What labels have behind the stem of their image; empty if that is not one text."""
+    """The end of labels' stems behind the stem of their image; empty if labels have different ends."""
     for stem in sorted(images)[:_SHOWN]:
         for label in sorted(labels):
             tail = label.removeprefix(stem)
@@ -138,7 +141,7 @@ def _common_suffix(images: Collection[str], labels: Collection[str]) -> str:
 
 
 def annotation_files(images: Path, labels: Path, label_suffix: str) -> list[Path]:
-    """Annotation files: the labels file itself, or those of a folder without label rasters.
+    """Annotation files: the labels file itself, or those in a folder without label rasters.
 
     Raises:
         DataError: one is damaged.
@@ -150,12 +153,8 @@ def annotation_files(images: Path, labels: Path, label_suffix: str) -> list[Path
     return [path for path in sorted(labels.iterdir()) if path.is_file() and has_annotations(path)]
 
 
-def match_annotations(images: Path, files: Sequence[Path]) -> MatchedAnnotations:
-    """Match images with annotations: by the name in the file, or by that name with another suffix.
-
-    Args:
-        images: a raster, or a folder of them.
-        files: of annotations.
+def match_annotations(images: Path, files: Sequence[Path]) -> MatchedLabels:
+    """Match an image, or a folder of images, with annotations: by the name in a file, or else by its stem.
 
     Raises:
         InputMissing: a file that is not there.
@@ -185,7 +184,9 @@ def match_annotations(images: Path, files: Sequence[Path]) -> MatchedAnnotations
         remarks.append(f"{len(alone)} images without annotations are left out: {_listed(alone)}")
     if absent and images.is_dir():
         remarks.append(f"{len(absent)} annotated images are not in {images}: {_listed(absent)}")
-    return MatchedAnnotations(dict(sorted(drawn.items())), tuple(remarks))
+    pairs = [Pair(image, file, file) for image, (file, _) in sorted(drawn.items())]
+    annotated = {image: each for image, (_, each) in drawn.items()}
+    return MatchedLabels(pairs, drawn=True, annotated=annotated, remarks=tuple(remarks))
 
 
 def _image_of(names: Sequence[str], by_name: Mapping[str, Path], by_stem: Mapping[str, Path]) -> Path | None:

@@ -26,8 +26,8 @@ Keep = Callable[[Window], NDArray[np.bool_]]
 _AT_ONCE = 16_000_000  # pixels
 _COLOURS = 3  # bands: red, green, blue
 _SHOWN = 5  # colours in a message
-_LOOKED_AT = 1_000_000  # pixels, for the colours of a picture
-_KINDS = 1000  # values that are no class of which the count is kept
+_SAMPLE = 1_000_000  # pixels, for the colours of a picture
+_KEPT = 1000  # counts of values that are no class
 _SHIFT = 0.01  # of a pixel, by which labels may lie beside their image
 
 
@@ -37,10 +37,10 @@ class Survey:
 
     Args:
         pixels: (K,) int64 pixels of each class.
-        hidden: (K,) int64 pixels that store a class where the file says that there is no data.
-        ignored: unlabelled pixels: 255, nodata, or a value for unlabelled; those of `hidden` too.
-        reserved: those of them that store 255 without being declared nodata or unlabelled.
-        unknown: pixels of each stored value that is no class; the commonest thousand values.
+        hidden: (K,) int64 pixels that store a class under nodata, a mask or a transparent alpha.
+        ignored: unlabelled pixels: 255, nodata, or a value for unlabelled; includes `hidden`.
+        reserved: unlabelled pixels that store 255 without being declared nodata or unlabelled.
+        unknown: pixels of the thousand commonest stored values that are no class.
     """
 
     pixels: NDArray[np.int64]
@@ -56,8 +56,8 @@ class LabelRaster:
 
     Args:
         info: its header.
-        values: for each class in order its stored number, or its red, green and blue.
-        keep: which pixels of a window count; the others are 255. None keeps all.
+        values: stored number of each class, or its red, green and blue.
+        keep: returns which pixels of a window count; the others are 255. None keeps all.
         unlabelled: stored numbers or colours for unlabelled, beside 255.
     """
 
@@ -70,7 +70,7 @@ class LabelRaster:
     def of(
         cls, path: Path, values: Sequence[Value], keep: Keep | None = None, unlabelled: Sequence[Value] = ()
     ) -> "LabelRaster":
-        """Open label raster `path`.
+        """Open a label raster.
 
         Raises:
             UsageError: a value means two things; see `check_values`.
@@ -85,10 +85,10 @@ class LabelRaster:
         """Class ids (h, w) of a window; 255 for unlabelled pixels and those outside `keep`.
 
         Raises:
-            DataError: a number that is no class; `unknown` lists all of them.
+            DataError: a number that is no class; `survey` lists all of them.
         """
-        ids, strange = self._decode(*self._stored(window))
-        if strange.any():
+        ids, unknown = self._decode(*self._stored(window))
+        if unknown.any():
             raise DataError(f"{self.info.path}: {window} has numbers that are no class; see agriseg labels check")
         if self.keep is not None:
             ids[~self.keep(window)] = NODATA
@@ -101,25 +101,21 @@ class LabelRaster:
             yield Window(0, top, self.info.width, min(rows, self.info.height - top))
 
     def survey(self) -> Survey:
-        """Count what the whole raster stores, whatever `keep` says."""
+        """Count the stored values of the whole raster, without regard to `keep`."""
         pixels, hidden = np.zeros((2, len(self.values)), np.int64)
         ignored, reserved, unknown = 0, 0, Counter[Value]()
-        told = NODATA in (*self.values, *self.unlabelled) or _coloured(self.values)
+        declared = NODATA in (*self.values, *self.unlabelled) or _coloured(self.values)
         for window in self.windows():
             stored, valid = self._stored(window)
             ids, strange = self._decode(stored, valid)
-            found = np.bincount(ids.ravel(), minlength=NODATA + 1)
-            pixels += found[: len(pixels)]
-            ignored += int(found[NODATA] - strange.sum())
-            reserved += 0 if told else int(np.count_nonzero((stored[0] == NODATA) & valid))
-            lost = stored[:, ~valid]
-            hidden += [np.count_nonzero(_equals(lost, value)) for value in self.values]
-            unknown = _commonest(unknown + _kinds(stored[:, strange]))
+            counts = np.bincount(ids.ravel(), minlength=NODATA + 1)
+            pixels += counts[: len(pixels)]
+            ignored += int(counts[NODATA] - strange.sum())
+            reserved += 0 if declared else int(np.count_nonzero((stored[0] == NODATA) & valid))
+            invalid = stored[:, ~valid]
+            hidden += [np.count_nonzero(_equals(invalid, value)) for value in self.values]
+            unknown = _commonest(unknown + _value_counts(stored[:, strange]))
         return Survey(pixels, hidden, ignored, reserved, unknown)
-
-    def unknown(self) -> Counter[Value]:
-        """Stored values that are no class, with their pixels."""
-        return self.survey().unknown
 
     def _decode(
         self, stored: NDArray[np.generic], valid: NDArray[np.bool_]
@@ -144,11 +140,7 @@ class LabelRaster:
 
 
 def check_values(values: Sequence[Value], unlabelled: Sequence[Value] = ()) -> None:
-    """Refuse a value with two meanings, and numbers beside colours.
-
-    Raises:
-        UsageError: says which.
-    """
+    """Raise `UsageError` for a value with two meanings, and for numbers beside colours."""
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
         raise UsageError(f"values: {value_text(twice[0])} is of two classes; give each class a value of its own")
@@ -168,14 +160,12 @@ def _check_bands(info: RasterInfo, *, coloured: bool) -> None:
     """Refuse a picture where numbers are expected, and the other way round."""
     count = info.count - len(info.alpha)
     if coloured and count != _COLOURS:
-        told = _palette(info) or "give class numbers with --values"
-        raise DataError(f"{info.path}: bands: {count}, but the values are colours (red, green, blue); {told}")
-    if coloured or count == 1:
-        return
-    told = f"take it out: gdal_translate -b 1 {info.path.name} {info.path.stem}_labels.tif"
-    raise DataError(
-        f"{info.path}: {count} bands, expected one with class numbers; {_colours(info) if count == _COLOURS else told}"
-    )
+        remedy = _palette(info) or "give class numbers with --values"
+        raise DataError(f"{info.path}: bands: {count}, but the values are colours (red, green, blue); {remedy}")
+    if not coloured and count != 1:
+        remedy = f"take it out: gdal_translate -b 1 {info.path.name} {info.path.stem}_labels.tif"
+        remedy = _colours(info) if count == _COLOURS else remedy
+        raise DataError(f"{info.path}: {count} bands, expected one with class numbers; {remedy}")
 
 
 def _palette(info: RasterInfo) -> str | None:
@@ -190,13 +180,13 @@ def _palette(info: RasterInfo) -> str | None:
 
 def _colours(info: RasterInfo) -> str:
     """A hint for a coloured raster, with the colours of its first rows."""
-    rows = min(info.height, max(1, _LOOKED_AT // info.width))
+    rows = min(info.height, max(1, _SAMPLE // info.width))
     with gdal_calls(f"{info.path}: damaged, cannot be read; copy it again"), open_raster(info.path) as dataset:
-        found = _kinds(dataset.read((1, 2, 3), window=((0, rows), (0, info.width))).reshape(3, -1))
-    if len(found) > NODATA:
+        colours = _value_counts(dataset.read((1, 2, 3), window=((0, rows), (0, info.width))).reshape(3, -1))
+    if len(colours) > NODATA:
         lossy = "; a JPEG's loss changes colours: export the labels as PNG" if info.driver == "JPEG" else ""
         return f"it has more than {NODATA} colours, as photographs have{lossy or '; are these the labels?'}"
-    listed = ",".join(value_text(value) for value, _ in found.most_common(_SHOWN))
+    listed = ",".join(value_text(value) for value, _ in colours.most_common(_SHOWN))
     return f"a coloured picture needs a colour for each class, such as --values {listed}, in the order of the classes"
 
 
@@ -210,22 +200,20 @@ def _equals(stored: NDArray[np.generic], value: Value) -> NDArray[np.bool_]:
     return np.asarray(np.logical_and.reduce([band == number for band, number in bands]), bool)
 
 
-def _kinds(stored: NDArray[np.generic]) -> Counter[Value]:
+def _value_counts(stored: NDArray[np.generic]) -> Counter[Value]:
     """How often each value occurs in (B, N) pixels."""
-    kinds, counts = np.unique(stored, axis=1, return_counts=True)
-    return Counter({
-        kind[0] if len(kind) == 1 else tuple(kind): count
-        for kind, count in zip(kinds.T.tolist(), counts.tolist(), strict=True)
-    })  # fmt: skip
+    values, counts = np.unique(stored, axis=1, return_counts=True)
+    keys = [value[0] if len(value) == 1 else tuple(value) for value in values.T.tolist()]
+    return Counter(dict(zip(keys, counts.tolist(), strict=True)))
 
 
 def _commonest(found: Counter[Value]) -> Counter[Value]:
-    """At most the thousand commonest: a photograph taken for labels has millions of values."""
-    return found if len(found) <= _KINDS else Counter(dict(found.most_common(_KINDS)))
+    """At most the thousand commonest, since a photograph taken for labels has millions of values."""
+    return found if len(found) <= _KEPT else Counter(dict(found.most_common(_KEPT)))
 
 
 def misfit(image: RasterInfo, labels: RasterInfo) -> str | None:
-    """Why labels are not on the grid of their image; None if they are. Photographs have no georeference."""
+    """The error of labels that are not on the grid of their image; photographs have no georeference."""
     here, there = image.georeference, labels.georeference
     placed = here.crs is not None and there.crs is not None
     if (image.width, image.height) != (labels.width, labels.height):
@@ -242,15 +230,15 @@ def misfit(image: RasterInfo, labels: RasterInfo) -> str | None:
     shift = np.abs(np.subtract([(~here.transform) @ place for place in places], corners)).max()
     if shift <= _SHIFT:
         return None
-    told = f"{labels.path}: lies {shift:.2f} px beside {image.path.name}"
+    fault = f"{labels.path}: lies {shift:.2f} px beside {image.path.name}"
     if placed:
-        return f"{told}; --reproject-labels lays them there"
+        return f"{fault}; --reproject-labels lays them there"
     bare = labels.path if there.crs is None else image.path
-    return f"{told}, and {bare.name} has no CRS; give it the other's: rio edit-info --crs CODE {bare.name}"
+    return f"{fault}, and {bare.name} has no CRS; give it the other's: rio edit-info --crs CODE {bare.name}"
 
 
 def turned(image: RasterInfo, labels: RasterInfo) -> str | None:
-    """Why viewers turn labels and image differently; None if they do not, or both have a CRS."""
+    """The error of labels without CRS that viewers turn unlike their image."""
     placed = image.georeference.crs is not None and labels.georeference.crs is not None
     if image.orientation == labels.orientation or placed:
         return None
@@ -262,27 +250,26 @@ def turned(image: RasterInfo, labels: RasterInfo) -> str | None:
     )
 
 
-def turned_under_shapes(image: RasterInfo, given: Path) -> str | None:
-    """Why viewers turn an image under shapes in pixels; None if they do not, or the image has a CRS."""
+def turned_under_shapes(image: RasterInfo, shapes: Path) -> str | None:
+    """The error of an image without CRS that viewers turn under shapes in pixels."""
     if image.orientation == 1 or image.georeference.crs is not None:
         return None
     name = image.path.name
     return (
-        f"{given}: viewers turn {name} (orientation tag {image.orientation}), so shapes may lie elsewhere on it; "
+        f"{shapes}: viewers turn {name} (orientation tag {image.orientation}), so shapes may lie elsewhere on it; "
         f"turn its pixels: mogrify -auto-orient {name}, or, if shapes lie on them as stored, drop the tag: exiftool "
         f"-Orientation= {name}"
     )
 
 
 def _other_size(image: RasterInfo, labels: RasterInfo, *, placed: bool) -> str:
-    """A message about labels of another size, with the remedy."""
     size = f"{image.width} x {image.height}"
-    told = f"{labels.path}: {labels.width} x {labels.height} px, but {image.path.name} has {size}"
+    fault = f"{labels.path}: {labels.width} x {labels.height} px, but {image.path.name} has {size}"
     if placed:
-        return f"{told}; --reproject-labels lays them there"
+        return f"{fault}; --reproject-labels lays them there"
     if abs(labels.width * image.height - labels.height * image.width) > max(image.width, image.height):
-        return f"{told}, another shape; do they belong together? Export the labels at {size} px"
+        return f"{fault}, another shape; do they belong together? Export the labels at {size} px"
     return (
-        f"{told}; export the labels at that size, or make them so: gdal_translate -r nearest -outsize {image.width} "
+        f"{fault}; export the labels at that size, or make them so: gdal_translate -r nearest -outsize {image.width} "
         f"{image.height} {labels.path.name} FULL/{labels.path.name}"
     )

@@ -1,4 +1,4 @@
-"""Label rasters on the grid of an image: rasterized polygons, or reprojected labels."""
+"""Label rasters on the grid of an image, from polygons or other label rasters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,18 +23,13 @@ from agriseg.raster.header import RasterInfo
 from agriseg.raster.safe_open import open_raster
 from agriseg.vectors.read import Polygon
 
-_ROWS = 2048  # of a strip that is burnt at once
-_TOLD = 12  # remarks on one image
+_ROWS = 2048  # of a strip that is rasterized at once
+_SHOWN = 12  # remarks on one image
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A rasterized drawing.
-
-    Args:
-        pixels: (K,) int64 pixels of each class.
-        remarks: warnings.
-    """
+    """A rasterized drawing: (K,) int64 pixels of each class, and warnings."""
 
     pixels: NDArray[np.int64]
     remarks: tuple[str, ...]
@@ -47,7 +42,7 @@ def rasterize_polygons(info: RasterInfo, drawing: Drawing, legend: Legend, out: 
     unlabelled, or the class `rest` where everything is labelled.
 
     Args:
-        info: has the grid.
+        info: header of the image.
         drawing: the labels.
         legend: the classes.
         out: the GeoTIFF to write.
@@ -56,40 +51,31 @@ def rasterize_polygons(info: RasterInfo, drawing: Drawing, legend: Legend, out: 
     Raises:
         DataError: if alone, a class entirely under later shapes, or no shape on the image.
     """
-    features, ids = drawing.shapes, drawing.ids
+    features = drawing.shapes
     with files.draft_of(out) as draft:
-        seen = _write(draft, info, drawing, legend)
-        hidden = _hidden(info, features, seen.features)
+        visible = _write(draft, info, drawing, legend)
+        hidden = _hidden(info, features, visible.features)
         if alone:
-            _check_met(drawing, info, seen)
-            _check_lost(drawing.given, features, ids, legend, seen, hidden)
-    lost = [
+            if features and not visible.features.any():
+                raise DataError(f"{drawing.path}: no polygon meets {info.path.name}; are they of another field?")
+            _check_hidden(drawing, legend, visible, hidden)
+    remarks = _odd(features) + [
         f"feature {features[i].number} ({features[i].label}) lies under later ones: none of its {count:,} px is left"
         for i, count in hidden.items()
     ]
-    return Drawn(seen.classes, tuple(_first([*_odd(features), *lost])))
-
-
-def _check_met(drawing: Drawing, info: RasterInfo, seen: "_Seen") -> None:
-    if drawing.shapes and not seen.features.sum():
-        raise DataError(f"{drawing.given}: no polygon meets {info.path.name}; are they of another field?")
-
-
-def _first(remarks: list[str]) -> list[str]:
-    """The first remarks, and the number of the others."""
-    more = len(remarks) - _TOLD
-    return [*remarks[:_TOLD], f"and {more:,} remarks more of the same kinds"] if more > 0 else remarks
+    more = [f"and {len(remarks) - _SHOWN:,} remarks more of the same kinds"] if len(remarks) > _SHOWN else []
+    return Drawn(visible.classes, (*remarks[:_SHOWN], *more))
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """Pixels of each class (K,), and of each feature (N,)."""
+class _Visible:
+    """Visible pixels of each class (K,), and of each feature (N,)."""
 
     classes: NDArray[np.int64]
     features: NDArray[np.int64]
 
 
-def _write(draft: Path, info: RasterInfo, drawing: Drawing, legend: Legend) -> _Seen:
+def _write(draft: Path, info: RasterInfo, drawing: Drawing, legend: Legend) -> _Visible:
     """Rasterize shapes in order, in strips, and count the visible pixels of each."""
     where = info.georeference
     profile = {
@@ -97,27 +83,27 @@ def _write(draft: Path, info: RasterInfo, drawing: Drawing, legend: Legend) -> _
         "transform": where.transform, "nodata": NODATA, "tiled": True, "compress": "deflate", "bigtiff": "IF_SAFER",
     }  # fmt: skip
     shapes = [(each.shape, number) for number, each in enumerate(drawing.shapes, 1) if not each.shape.is_empty]
-    of_number = np.concatenate([np.array([NODATA], np.uint8), drawing.ids])
-    classes, seen = np.zeros(NODATA + 1, np.int64), np.zeros(len(drawing.shapes) + 1, np.int64)
+    id_of_number = np.concatenate([np.array([NODATA], np.uint8), drawing.ids])
+    classes, features = np.zeros(NODATA + 1, np.int64), np.zeros(len(drawing.shapes) + 1, np.int64)
     with rasterio.open(draft, "w", **profile) as target:
         target.update_tags(AGRISEG_OUTPUT="yes")
         target.write_colormap(1, dict(legend.colormap))
         for top in range(0, info.height, _ROWS):
             place = (0, top, info.width, min(_ROWS, info.height - top))
-            numbers = _burnt(shapes, "uint32", place)
-            all_seen = _burnt([(each, 1) for each in drawing.inside], "uint8", place)
-            ids = np.where(all_seen, drawing.rest, NODATA).astype(np.uint8)
-            ids = np.where(numbers, of_number[numbers], ids)
+            numbers = _rasterized(shapes, "uint32", place)
+            inside = _rasterized([(each, 1) for each in drawing.inside], "uint8", place)
+            ids = np.where(inside, drawing.rest, NODATA).astype(np.uint8)
+            ids = np.where(numbers, id_of_number[numbers], ids)
             classes += np.bincount(ids.ravel(), minlength=len(classes))
-            seen += np.bincount(numbers.ravel(), minlength=len(seen))
+            features += np.bincount(numbers.ravel(), minlength=len(features))
             target.write(ids, 1, window=Box(*place))
-    return _Seen(classes[: len(legend)], seen[1:])
+    return _Visible(classes[: len(legend)], features[1:])
 
 
-def _burnt(
+def _rasterized(
     shapes: Sequence[tuple[shapely.Geometry, int]], dtype: str, place: tuple[int, int, int, int]
 ) -> NDArray[np.integer[Any]]:
-    """Number of the last shape that contains the pixel centre, 0 for none; at (left, top, width, height)."""
+    """(height, width) number of the last shape that contains the pixel centre, 0 for none."""
     left, top, width, height = place
     if not shapes:
         return np.zeros((height, width), dtype)
@@ -125,39 +111,33 @@ def _burnt(
     return np.asarray(rasterize(shapes, fill=0, dtype=dtype, out_shape=(height, width), transform=transform))
 
 
-def _hidden(info: RasterInfo, features: Sequence[Polygon], seen: NDArray[np.int64]) -> dict[int, int]:
+def _hidden(info: RasterInfo, features: Sequence[Polygon], visible: NDArray[np.int64]) -> dict[int, int]:
     """Features entirely under later ones: index and number of own pixels."""
-    found = {index: _own_pixels(info, features[index].shape) for index in np.flatnonzero(seen == 0).tolist()}
-    return {index: count for index, count in found.items() if count}
+    counts = {index: _own_pixels(info, features[index].shape) for index in np.flatnonzero(visible == 0).tolist()}
+    return {index: count for index, count in counts.items() if count}
 
 
 def _own_pixels(info: RasterInfo, shape: shapely.Geometry) -> int:
     """Number of pixels whose centre is in a shape."""
     if shape.is_empty:
         return 0
-    corners = shapely.get_coordinates(shapely.envelope(shape))
-    left, top = np.maximum(np.floor(corners.min(0)), 0).astype(int).tolist()
-    right, bottom = np.minimum(np.ceil(corners.max(0)), (info.width, info.height)).astype(int).tolist()
+    bounds = shapely.bounds(shape)
+    left, top = np.maximum(np.floor(bounds[:2]), 0).astype(int).tolist()
+    right, bottom = np.minimum(np.ceil(bounds[2:]), (info.width, info.height)).astype(int).tolist()
     if right <= left or bottom <= top:
         return 0
-    return int(_burnt([(shape, 1)], "uint8", (left, top, right - left, bottom - top)).sum())
+    return int(_rasterized([(shape, 1)], "uint8", (left, top, right - left, bottom - top)).sum())
 
 
-def _check_lost(
-    path: Path,
-    features: Sequence[Polygon],
-    class_ids: NDArray[np.uint8],
-    legend: Legend,
-    seen: _Seen,
-    hidden: Mapping[int, int],
-) -> None:
+def _check_hidden(drawing: Drawing, legend: Legend, visible: _Visible, hidden: Mapping[int, int]) -> None:
     """Refuse a class entirely under later polygons."""
     for index, count in hidden.items():
-        if class_ids[index] != NODATA and not seen.classes[class_ids[index]]:
+        class_id, number = drawing.ids[index], drawing.shapes[index].number
+        if class_id != NODATA and not visible.classes[class_id]:
             raise DataError(
-                f"{path}: class {legend.names[class_ids[index]]} has no pixel: feature {features[index].number} "
-                f"({count:,} px) lies under later ones, which win; put it behind them (QGIS: Order by expression), or "
-                "cut it out of them (QGIS: Difference)"
+                f"{drawing.path}: class {legend.names[class_id]} has no pixel: feature {number} ({count:,} px) lies "
+                "under later ones, which win; put it behind them (QGIS: Order by expression), or cut it out of them "
+                "(QGIS: Difference)"
             )
 
 
@@ -172,19 +152,19 @@ def reproject_labels(image: Path, labels: Path, out: Path) -> None:
     Raises:
         DataError: image or labels have no coordinate reference system, or cannot be read.
     """
-    grid, given = RasterInfo.read(image), RasterInfo.read(labels)
-    for info in (grid, given):
+    grid, stored = RasterInfo.read(image), RasterInfo.read(labels)
+    for info in (grid, stored):
         if info.georeference.crs is None:
             raise DataError(f"{info.path}: no coordinate reference system, so labels cannot be laid on the image")
-    nodata = next((value for value in given.nodata if value is not None), None if given.count > 1 else NODATA)
-    veiled = given.count > 1 and nodata is None and not given.alpha  # colours leave no number for what is not there
+    nodata = next((value for value in stored.nodata if value is not None), None if stored.count > 1 else NODATA)
+    add_alpha = stored.count > 1 and nodata is None and not stored.alpha  # no colour is free for nodata
     profile = {
-        "driver": "GTiff", "dtype": given.dtype, "count": given.count + veiled, "width": grid.width,
+        "driver": "GTiff", "dtype": stored.dtype, "count": stored.count + add_alpha, "width": grid.width,
         "height": grid.height, "crs": grid.georeference.crs, "transform": grid.georeference.transform,
         "nodata": nodata, "tiled": True, "compress": "deflate", "bigtiff": "IF_SAFER",
-        **({"photometric": "RGB", "alpha": "YES"} if given.count > 1 else {}),
+        **({"photometric": "RGB", "alpha": "YES"} if stored.count > 1 else {}),
     }  # fmt: skip
-    bands = list(range(1, given.count + 1))
+    bands = list(range(1, stored.count + 1))
     with (
         files.draft_of(out) as draft,
         gdal_calls(f"{labels}: cannot be laid on {image.name}"),
@@ -194,7 +174,7 @@ def reproject_labels(image: Path, labels: Path, out: Path) -> None:
         target.update_tags(AGRISEG_OUTPUT="yes")
         reproject(
             rasterio.band(source, bands), rasterio.band(target, bands), resampling=Resampling.nearest,
-            src_nodata=nodata, dst_nodata=nodata, dst_alpha=given.count + 1 if veiled else 0, tolerance=0,
+            src_nodata=nodata, dst_nodata=nodata, dst_alpha=stored.count + 1 if add_alpha else 0, tolerance=0,
         )  # fmt: skip
 
 

@@ -35,18 +35,12 @@ class Chip:
 
 
 class Scene:
-    """An image and its labels on one grid.
-
-    Args:
-        source: the image, at its own resolution.
-        labels: on the same grid.
-    """
+    """An image at its own resolution, and its labels on the same grid."""
 
     def __init__(self, source: Source, labels: LabelRaster) -> None:
         self.source = source
         self.labels = labels
-        self._held: Chip | None = None
-        self._cached: zarr.Group | None = None
+        self._stored: Any = None  # pixels, valid and ids by name: arrays in memory, or a zarr group
 
     @property
     def bytes(self) -> int:
@@ -54,7 +48,7 @@ class Scene:
         return self.source.width * self.source.height * (len(self.source.bands) * self.source.item_bytes + 2)
 
     def decode_cost(self, side: int) -> float:
-        """Decoded pixels per pixel of a chip of this side (px), if neither in memory nor cached."""
+        """Decoded pixels per pixel of a chip of this side (px), without memory or cache."""
         sizes = self.source.height, self.source.width
         stored = self.source.info.block if self.source.info.driver == "GTiff" else sizes  # PNG, JPEG: from the top
         touched = [
@@ -64,21 +58,21 @@ class Scene:
 
     def load_into_memory(self) -> None:
         """Read the scene once and keep it in memory."""
-        self._held = self.all()
+        self._stored = vars(self.all())
 
     def cache_on_disk(self, folder: Path, identity: str) -> None:
-        """Read the scene once and keep it on disk in small blocks; a cache of the same training is reused.
+        """Read the scene once and keep it on disk in small blocks.
 
         Args:
             folder: of the zarr store.
-            identity: fingerprint of the training; a cache of another one is replaced.
+            identity: fingerprint of the training; its cache is reused, that of another training is replaced.
 
         Raises:
             StorageError: it cannot be written.
         """
         try:
             if folder.exists() and zarr.open_group(folder).attrs.get("complete") == identity:
-                self._cached = zarr.open_group(folder, mode="r")
+                self._stored = zarr.open_group(folder, mode="r")
                 return
             shutil.rmtree(folder, ignore_errors=True)
             group = zarr.create_group(folder)
@@ -86,7 +80,7 @@ class Scene:
             group.attrs["complete"] = identity
         except OSError as error:
             raise storage_error(folder, error) from error
-        self._cached = group
+        self._stored = group
 
     def all(self) -> Chip:
         """The whole scene."""
@@ -100,7 +94,7 @@ class Scene:
         """The pixels from row `top` and column `left` on, also beyond the raster.
 
         Raises:
-            DataError: it cannot be read, or holds labels that are no class.
+            DataError: the image cannot be read, or the labels hold a number that is no class.
         """
         bands, shape = len(self.source.bands), (height, width)
         padded = Chip(
@@ -116,14 +110,10 @@ class Scene:
         return padded
 
     def _inside(self, window: Window) -> Chip:
-        kept: Any = vars(self._held) if self._held is not None else self._cached
-        if kept is None:
+        if self._stored is None:
             return self._read(window)
-        rows, cols = slice(window.row_off, window.row_stop), slice(window.col_off, window.col_stop)
-        return Chip(
-            np.asarray(kept["pixels"][:, rows, cols]), np.asarray(kept["valid"][rows, cols]),
-            np.asarray(kept["ids"][rows, cols]),
-        )  # fmt: skip
+        place = ..., slice(window.row_off, window.row_stop), slice(window.col_off, window.col_stop)
+        return Chip(*(np.asarray(self._stored[name][place]) for name in ("pixels", "valid", "ids")))
 
     def _read(self, window: Window) -> Chip:
         with Reader(self.source) as reader:
@@ -133,12 +123,10 @@ class Scene:
         return Chip(strip.pixels, strip.valid, ids)
 
     def _fill(self, group: zarr.Group) -> None:
-        """Copy the scene into arrays of a fresh group."""
+        """Copy the scene into arrays of a new group."""
         shape, bands = (self.source.height, self.source.width), len(self.source.bands)
-        sides = tuple(min(_BLOCK, side) for side in shape)
-        pixels = group.create_array(
-            "pixels", shape=(bands, *shape), chunks=(bands, *sides), dtype=self.source.info.dtype
-        )
+        sides, dtype = tuple(min(_BLOCK, side) for side in shape), self.source.info.dtype
+        pixels = group.create_array("pixels", shape=(bands, *shape), chunks=(bands, *sides), dtype=dtype)
         valid = group.create_array("valid", shape=shape, chunks=sides, dtype="bool")
         ids = group.create_array("ids", shape=shape, chunks=sides, dtype="uint8")
         for window in self.windows():

@@ -1,7 +1,7 @@
 """Spatial split of one raster: whole blocks are held back, with an unused buffer around them.
 
-Neighbouring pixels are correlated, so a random split trains on the neighbours of every validation pixel and overstates
-the scores.
+Neighbouring pixels are correlated, so a split by pixels trains on the neighbours of each validation pixel and
+overstates the scores.
 """
 
 from collections.abc import Callable
@@ -21,10 +21,10 @@ class HoldoutDraw:
     """A random draw of the held-back blocks or images.
 
     Args:
-        seed: of the order.
-        share: held-back share; at least one item and never all.
-        folds: number of parts instead of a share; every item is in one of them.
-        fold: the held-back part.
+        seed: of the random order.
+        share: held-back share; at least one item, and never all.
+        folds: number of parts instead of a share; each item is in one of them.
+        fold: the held-back part, from 0.
         number: of the draw, from 0.
     """
 
@@ -60,7 +60,7 @@ class SpatialSplit:
     held: NDArray[np.bool_]
 
     @classmethod
-    def draw(cls, height: int, width: int, draw: "HoldoutDraw", *, side: int, buffer: int) -> "SpatialSplit":
+    def draw(cls, height: int, width: int, draw: HoldoutDraw, *, side: int, buffer: int) -> "SpatialSplit":
         """Hold back some of the blocks of a raster.
 
         Raises:
@@ -88,12 +88,11 @@ class SpatialSplit:
         return ~near
 
     def _held(self, window: Window, row_step: int, col_step: int) -> NDArray[np.bool_]:
+        """(h, w) bool: held back, this many rows and columns (px, at most a block) further."""
         rows = (np.arange(window.row_off, window.row_stop) + row_step) // self.side
         cols = (np.arange(window.col_off, window.col_stop) + col_step) // self.side
-        inside = ((rows >= 0) & (rows < self.held.shape[0]))[:, None] & ((cols >= 0) & (cols < self.held.shape[1]))
-        last_row, last_col = self.held.shape[0] - 1, self.held.shape[1] - 1
-        held: NDArray[np.bool_] = self.held[np.clip(rows, 0, last_row)[:, None], np.clip(cols, 0, last_col)]
-        return np.asarray(held & inside, bool)
+        padded = np.pad(self.held, 1)  # a step leads out of the raster by one block at most
+        return np.asarray(padded[rows[:, None] + 1, cols + 1], bool)
 
 
 @dataclass(frozen=True)
@@ -112,26 +111,26 @@ class BlockCounts:
 
     @classmethod
     def of(
-        cls, scene: Scene, classes: int, side: int, buffer: int, heed: Callable[[bytes], None] | None = None
+        cls, scene: Scene, classes: int, side: int, buffer: int, on_strip: Callable[[bytes], None] | None = None
     ) -> "BlockCounts":
         """Read a scene once.
 
         Args:
-            scene: labelled.
-            classes: number of them, K.
+            scene: an image with labels.
+            classes: their number, K.
             side, buffer: of the blocks.
-            heed: called with the bytes of the pixels of each strip.
+            on_strip: called with the bytes of the pixels of each strip.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: the scene cannot be read.
         """
         rows, cols = (-(-length // side) for length in (scene.source.height, scene.source.width))
         shape = (rows * 3, cols * 3)
         counts = np.zeros((classes, shape[0] * shape[1]), np.int64)
         for window in scene.windows():
             chip = scene.read(window.row_off, window.col_off, window.height, window.width)
-            if heed is not None:
-                heed(chip.pixels.tobytes())
+            if on_strip is not None:
+                on_strip(chip.pixels.tobytes())
             down = _zones(window.row_off, window.height, side, buffer)
             across = _zones(window.col_off, window.width, side, buffer)
             zones = down[:, None] * shape[1] + across
@@ -145,11 +144,11 @@ class BlockCounts:
         return np.asarray(self.pixels.sum((0, 1, 2, 3)), np.int64)
 
     def parts(self, held: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """(2, K) labelled pixels to train on, and held back, where these blocks (R, C) are."""
+        """(2, K) labelled pixels to train on and held back, if these blocks (R, C) are held back."""
         return np.stack([self._trained(held).sum((0, 1, 2, 3)), self.pixels.sum((1, 3))[held].sum(0)])
 
     def cells(self, held: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(R, C) bool: blocks with a pixel to train on, where these are held back."""
+        """(R, C) bool: blocks with a pixel to train on, if these are held back."""
         return np.asarray(self._trained(held).any((1, 3, 4)), bool)
 
     def _trained(self, held: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -164,12 +163,12 @@ class BlockCounts:
 
     @property
     def _reach(self) -> tuple[tuple[int, ...], ...]:
-        """For each third of a block, the blocks whose buffer may contain it: itself, the one before, the one after."""
+        """For each third of a block, the offsets of the blocks whose buffer may contain it."""
         return (0, -1), ((0, -1, 1) if 2 * self.buffer > self.side else (0,)), (0, 1)
 
 
 def _zones(start: int, length: int, side: int, buffer: int) -> NDArray[np.int64]:
-    """(length,) third of which block each row or column from `start` on is in."""
+    """(length,) number of the third of a block that holds each row or column from `start` on."""
     block, place = np.divmod(np.arange(start, start + length), side)
     ends = sorted((buffer, side - buffer))
     return np.asarray(3 * block + np.searchsorted(ends, place, side="right"), np.int64)

@@ -288,7 +288,7 @@ def _training_pixels(scene: Scene, window: Window) -> NDArray[np.generic]:
 
 def _identity(config: TrainConfig, origin: str, pairs: Sequence[Pair]) -> str:
     """Fingerprint of a training: configuration, initial weights and input files."""
-    given = [path for pair in pairs for path in (pair.image, pair.given)]
+    given = [path for pair in pairs for path in (pair.image, pair.source)]
     given += [config.data.area] if config.data.area else []
     stamps = [
         [path.name, vector_stamp(layered(path)[0]) if is_vector(path) else FileStamp.of(path).text] for path in given
