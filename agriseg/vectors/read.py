@@ -137,16 +137,14 @@ def _read(path: Path, layer: str | None) -> Features:
 
 
 def _ogr(path: Path, layer: str | None) -> Features:
+    suffix = path.suffix.lower()
     with path.open("rb") as file:
-        if not file.read(16).startswith(_MAGIC[path.suffix.lower()]):
+        if not file.read(16).startswith(_MAGIC[suffix]):
             raise DataError(f"{path}: is no {path.suffix[1:].upper()}; export the layer again")
     try:
-        if path.suffix.lower() == ".shp":
-            check_count(path, count_features(path))
-            return read_shapefile(path)
-        name = chosen_layer(path, layer)
+        name = 0 if suffix == ".shp" else chosen_layer(path, layer)
         check_count(path, count_features(path, name))
-        return read_layer(path, name)
+        return read_shapefile(path) if suffix == ".shp" else read_layer(path, name)
     except DataError:
         raise
     except (*OGR_ERRORS, shapely.errors.ShapelyError, CRSError) as error:
@@ -169,9 +167,9 @@ def _shapes(path: Path, features: Features, crs: CRS | None, kinds: Sequence[str
         if shape is None or shape.geom_type not in kinds:
             kind = "no geometry" if shape is None else f"a {shape.geom_type}"
             raise DataError(f"{path}: feature {number} is {kind}, expected polygons")
-    joined = replace(features, shapes=shapes, crs=features.crs if crs else CRS())
+    joined = replace(features, shapes=shapes, crs=CRS() if crs is None else features.crs)
     _check_coordinates(path, joined)
-    return joined.to_crs(crs, path).shapes if crs else shapes
+    return shapes if crs is None else joined.to_crs(crs, path).shapes
 
 
 def _joined(shape: shapely.Geometry | None) -> shapely.Geometry | None:
