@@ -8,7 +8,7 @@ Neighbours k and k+1 share the pixels `[(k+1)*step, (k+1)*step + overlap)`. `mar
 that stretch only give context; over the rest the weight passes from one to the other. Since the overlap is
 at most half a tile, no pixel is ever weighted in more than two tiles per axis.
 
-The network answers in cells of `stride` pixels. Bilinear upsampling makes a pixel depend on the two nearest
+The network gives logits in cells of `stride` pixels. Bilinear upsampling makes a pixel depend on the two nearest
 cells per axis; `logit_cells` and `first_undecided` are that fact in integers.
 """
 
@@ -87,10 +87,10 @@ class Axis:
 
     Args:
         size: length of the raster.
-        tile: length of a tile as asked for; an axis that it covers has one tile.
+        tile: length of a tile of the options; an axis that it covers has one tile.
         overlap: pixels that neighbours share, at most half a tile.
         margin: pixels at a tile's inner edge with weight 0, at most half the overlap.
-        stride: pixels per cell of the network's answer.
+        stride: pixels per cell of the logits.
         align: coarsest step of the network; tiles sit on its multiples.
     """
 
@@ -223,8 +223,7 @@ class TileGrid:
     @classmethod
     def over(cls, height: int, width: int, tiling: Tiling) -> "TileGrid":
         """The grid over a raster of `height` x `width` pixels."""
-        rows, cols = (Axis(size, *astuple(tiling)) for size in (height, width))
-        return cls(rows, cols)
+        return cls(*(Axis(size, *astuple(tiling)) for size in (height, width)))
 
     def __len__(self) -> int:
         return len(self.rows) * len(self.cols)
@@ -247,7 +246,7 @@ class TileGrid:
 
     @property
     def stride(self) -> int:
-        """Pixels per cell of the network's answer."""
+        """Pixels per cell of the logits."""
         return self.rows.stride
 
 

@@ -25,6 +25,8 @@ from agriseg.legend import Legend, LegendClass
 from agriseg.networks import architecture
 
 _KEY = "agriseg"
+_HARMLESS = ("format", "name", "architecture", "weights_sha256", "about")
+"""Metadata that do not decide a map, and the hash of the weights."""
 _EXACT_IN_FLOAT32 = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -125,8 +127,9 @@ class SegmentationModel:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the weights and everything that decides the map."""
-        card = {"weights": weights_hash(self.network.state_dict()), **_decisive(self)}
-        return hashlib.sha256(json_line(card, sort_keys=True).encode()).hexdigest()
+        metadata = _metadata(self)
+        values = {"weights": metadata.weights_sha256, **metadata.model_dump(exclude=set(_HARMLESS))}
+        return hashlib.sha256(json_line(values, sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path | str) -> None:
         """Write the model file; the name appears when the file is complete.
@@ -137,12 +140,8 @@ class SegmentationModel:
         if self.architecture is None:
             raise ModelError(f"model {self.name!r}: a network of your own cannot be saved; use a named architecture")
         state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
-        card = ModelMetadata(
-            format=1, name=self.name, architecture=self.architecture, weights_sha256=weights_hash(state),
-            about=dict(self.about), **_decisive(self),
-        )  # fmt: skip
         # one metadata key: safetensors does not keep the order of several, and the bytes would differ
-        files.write_bytes(Path(path), safetensors_torch.save(state, {_KEY: card.model_dump_json()}))
+        files.write_bytes(Path(path), safetensors_torch.save(state, {_KEY: _metadata(self).model_dump_json()}))
 
 
 class ModelMetadata(BaseModel):
@@ -174,27 +173,24 @@ def load_model(path: Path | str) -> SegmentationModel:
         ModelError: missing, damaged, pickled, of a newer format, or weights that do not fit or are not finite.
     """
     path = Path(path)
-    card, state = _read(path)
-    if weights_hash(state) != card.weights_sha256:
+    metadata, state = _read(path)
+    if weights_hash(state) != metadata.weights_sha256:
         raise ModelError(f"{path}: the weights are not those that were saved; copy the file again")
-    design = architecture(card.architecture)
-    network = design.build(len(card.bands), len(card.legend))
+    design = architecture(metadata.architecture)
+    network = design.build(len(metadata.bands), len(metadata.legend))
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise ModelError(
             f"{path}: the weights do not fit {design.name}: {str(error).splitlines()[1].strip()}"
         ) from error
-    classes = tuple(LegendClass(i, name, colour) for i, (name, colour) in enumerate(card.legend))
-    return SegmentationModel(
-        network, legend=Legend(classes), bands=tuple(card.bands), scale=card.scale, mean=tuple(card.mean),
-        std=tuple(card.std), stride=card.stride, align=card.align, halo=card.halo, gsd=card.gsd, name=card.name,
-        architecture=card.architecture, temperature=card.temperature, about=card.about, path=path,
-    )  # fmt: skip
+    legend = Legend(tuple(LegendClass(i, name, colour) for i, (name, colour) in enumerate(metadata.legend)))
+    values = metadata.model_dump(exclude={"format", "legend", "weights_sha256"})
+    return SegmentationModel(network, legend, path=path, **values)
 
 
 def is_model_file(path: Path) -> bool:
-    """Whether a file carries agriseg's card, whatever is wrong with the rest."""
+    """Whether a file has agriseg's metadata, whatever is wrong with the rest."""
     try:
         with safe_open(path, framework="pt") as file:
             return _KEY in (file.metadata() or {})
@@ -213,7 +209,7 @@ def weights_hash(state: Mapping[str, torch.Tensor]) -> str:
 
 
 def _read(path: Path) -> tuple[ModelMetadata, dict[str, torch.Tensor]]:
-    """The card and the weights of a model file."""
+    """The metadata and the weights of a model file."""
     if not path.is_file():
         raise ModelError(f"{path}: no such model file; check the name")
     with path.open("rb") as file:
@@ -227,30 +223,34 @@ def _read(path: Path) -> tuple[ModelMetadata, dict[str, torch.Tensor]]:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
         if text is None:
-            raise ModelError(f"{path}: safetensors without agriseg's card; make the file with 'agriseg model init'")
+            raise ModelError(f"{path}: safetensors without agriseg's metadata; make the file with 'agriseg model init'")
         return ModelMetadata.model_validate_json(text), safetensors_torch.load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: no model file, or damaged ({error}); expected agriseg's .safetensors") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{path}: the card's {where or 'text'} is wrong: {first['msg']}") from error
+        raise ModelError(f"{path}: {where or 'the text'} in the metadata is wrong: {first['msg']}") from error
 
 
-def _decisive(model: SegmentationModel) -> dict[str, Any]:
-    """What of a model decides a map, beside the weights; as the card has it."""
-    return {
-        "legend": [(c.name, c.colour) for c in model.legend],
-        "bands": list(model.bands),
-        "scale": float(model.scale),
-        "mean": [float(m) for m in model.mean],
-        "std": [float(s) for s in model.std],
-        "stride": model.stride,
-        "align": model.step,
-        "halo": model.halo,
-        "gsd": model.gsd,
-        "temperature": float(model.temperature),
-    }
+def _metadata(model: SegmentationModel) -> ModelMetadata:
+    return ModelMetadata(
+        format=1,
+        name=model.name,
+        architecture=model.architecture or "",
+        legend=[(c.name, c.colour) for c in model.legend],
+        bands=list(model.bands),
+        scale=float(model.scale),
+        mean=[float(m) for m in model.mean],
+        std=[float(s) for s in model.std],
+        stride=model.stride,
+        align=model.step,
+        halo=model.halo,
+        gsd=model.gsd,
+        temperature=float(model.temperature),
+        weights_sha256=weights_hash(model.network.state_dict()),
+        about=dict(model.about),
+    )
 
 
 def _problems(model: SegmentationModel) -> list[str]:

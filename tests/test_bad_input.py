@@ -91,7 +91,7 @@ CASES: list[tuple[str, Make, list[str], int, str]] = [
     ("device that is not here", raster(noise(50, 50)), ["--device", "cuda:99"], 69, "not available here"),
     ("model that is none", raster(noise(50, 50)), ["-m", "notes.txt"], 78, "no model file, or damaged"),
     ("model that is missing", raster(noise(50, 50)), ["-m", "none.safetensors"], 78, "no such model file"),
-    ("weights without a card", raster(noise(50, 50)), ["-m", "bare.safetensors"], 78, "without agriseg's card"),
+    ("weights without a card", raster(noise(50, 50)), ["-m", "bare.safetensors"], 78, "without agriseg's metadata"),
     ("pickled model", raster(noise(50, 50)), ["-m", "pickled.pt"], 78, "pickled checkpoint"),
     ("a remote raster", nothing, ["http://127.0.0.1:9/x.tif"], 2, "remote or virtual"),
     ("config that is missing", raster(noise(50, 50)), ["-c", "none.toml"], 78, "cannot be read as TOML"),

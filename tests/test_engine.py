@@ -166,7 +166,7 @@ def test_batches_pass_over_empty_tiles(tmp_path: Path, oracle: SegmentationModel
     sizes = []
 
     class Counting:
-        device, zeros = prepared.backend.device, prepared.backend.zeros
+        device = prepared.backend.device
 
         def logits(self, x: torch.Tensor) -> torch.Tensor:
             sizes.append(len(x))

@@ -10,7 +10,7 @@ from agriseg.blend import profile, ramp
 from agriseg.errors import GridError
 from agriseg.grid import Axis, TileGrid, Tiling, Window
 from agriseg.inference.plan import Memory, Plan
-from agriseg.inference.stitch import Stitcher
+from agriseg.inference.stitch import StitchedRow, Stitcher
 
 
 @st.composite
@@ -133,7 +133,7 @@ def test_every_pixel_of_any_window_is_decided_once(plan: Plan) -> None:
     decided, in_bands = np.zeros((plan.roi.row_stop, plan.roi.col_stop), int), np.zeros(plan.roi.row_stop, int)
     stitcher, start = Stitcher(plan, 1, torch.device("meta")), plan.roi.row_off
     for row in plan.tile_rows:
-        stitched = stitcher.row(row, start, None)
+        stitched = StitchedRow(stitcher, row, start, None)
         start = max(start, plan.row_stop(row))
         for col in plan.tile_cols:
             if part := stitched.add(plan.grid[row, col], None):

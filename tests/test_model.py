@@ -278,11 +278,11 @@ def damaged(path: Path, change: Any) -> Path:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda c, t: c.update(format=2), "the card's format is wrong"),
-        (lambda c, t: c.pop("legend"), "the card's legend is wrong: Field required"),
-        (lambda c, t: c.update(extra=1), "the card's extra is wrong"),
+        (lambda c, t: c.update(format=2), "format in the metadata is wrong"),
+        (lambda c, t: c.pop("legend"), "legend in the metadata is wrong: Field required"),
+        (lambda c, t: c.update(extra=1), "extra in the metadata is wrong"),
         (lambda c, t: c.update(architecture="fcn_resnet51"), "no architecture 'fcn_resnet51'; use fcn_resnet50"),
-        (lambda c, t: c.update(scale="1"), "the card's scale is wrong"),
+        (lambda c, t: c.update(scale="1"), "scale in the metadata is wrong"),
         (lambda c, t: c.update(std=[0.0] * 4), "std .* must be above 0"),
         (lambda c, t: c["bands"].append("red"), "the weights do not fit"),
         (lambda c, t: c["legend"].append(["x", "#000000"]), "the weights do not fit"),
@@ -307,7 +307,7 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=r"bad\.safetensors"):
             load_model(bad)
     save_file({"w": torch.zeros(1)}, bad)
-    with pytest.raises(ModelError, match="without agriseg's card"):
+    with pytest.raises(ModelError, match="without agriseg's metadata"):
         load_model(bad)
     with pytest.raises(ModelError, match="no such model file"):
         load_model(tmp_path / "none.safetensors")

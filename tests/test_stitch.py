@@ -7,7 +7,7 @@ from reference import Tiling, blended
 
 from agriseg.grid import Axis, TileGrid, Window
 from agriseg.inference.plan import Memory, Plan
-from agriseg.inference.stitch import Stitcher
+from agriseg.inference.stitch import StitchedRow, Stitcher
 
 CLASSES = 3
 
@@ -51,7 +51,7 @@ def test_tiles_in_any_tiling_blend_as_in_the_reference(seed: int) -> None:
     blend = torch.full((CLASSES, height, width), torch.nan)
     stitcher, carry, start = Stitcher(plan, CLASSES, torch.device("cpu")), None, window.row_off
     for row in plan.tile_rows:
-        stitched = stitcher.row(row, start, carry)
+        stitched = StitchedRow(stitcher, row, start, carry)
         for col in plan.tile_cols:
             tile = grid[row, col]
             down, across = tile.window.within(whole)

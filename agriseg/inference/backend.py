@@ -4,23 +4,9 @@
 its own and a line in `choose_backend`.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-
-
-@dataclass(frozen=True)
-class BackendDescription:
-    """All of a backend that decides the logits.
-
-    Args:
-        device: type, or product name of a GPU.
-        precision: `fp32` or `bf16`; with name and version of the runtime if that is not torch.
-    """
-
-    device: str
-    precision: str
 
 
 class Backend(Protocol):
@@ -30,8 +16,13 @@ class Backend(Protocol):
     def device(self) -> torch.device:
         """Holds batches and logits."""
 
-    def zeros(self, count: int, height: int, width: int) -> torch.Tensor:
-        """An empty batch (count, C, height, width): the normalised mean everywhere."""
+    @property
+    def device_name(self) -> str:
+        """Type of the device, or product name of a GPU; part of the record and of the identity of a run."""
+
+    @property
+    def precision(self) -> str:
+        """`fp32` or `bf16`, with name and version of the runtime if that is not torch; part of the same."""
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """Logits (B, K, h / stride, w / stride) float32 of a batch.
@@ -48,6 +39,7 @@ class Backend(Protocol):
             ModelError, PredictionError: the trial gives no logits of the right shape, or NaN.
         """
 
-    @property
-    def description(self) -> BackendDescription:
-        """Part of the record and of the identity of a run."""
+
+def empty_batch(shape: tuple[int, int, int, int], device: torch.device) -> torch.Tensor:
+    """Zeros (B, C, h, w), the normalised mean, with channels last in memory: convolutions are fastest with that."""
+    return torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)

@@ -1,9 +1,9 @@
-"""Worker processes on this machine, which obey this process alone.
+"""Worker processes on this machine that take orders from this process alone.
 
-They talk over loopback, which any account of the machine reaches. So scheduler, workers and nannies talk TLS, and
-refuse who does not show the certificate that was made for this one run. Its key is in the memory of these processes and
-goes to a worker through the pipe that starts it. While the TLS library reads it, it lies in a folder that its owner
-alone may open.
+They talk over loopback, which every account of the machine can reach. So scheduler, workers and nannies talk TLS, with
+a certificate that is made for one run, and refuse everyone else. The key stays in the memory of these processes. A
+worker gets it through the pipe that starts it. While the TLS library reads it, it is in a folder with access for the
+owner only.
 """
 
 import logging
@@ -11,6 +11,7 @@ import os
 import signal
 from typing import Any
 
+import dask.config
 from distributed import Nanny, Scheduler, Security, SpecCluster, Status, Worker, WorkerPlugin
 
 from agriseg.errors import DEBUG
@@ -28,10 +29,12 @@ _SETTINGS = {
     "distributed.worker.http.routes": [],
 }
 _LOOPBACK = "127.0.0.1"
+_PROTOCOL = "tls://"
+_START = 120.0  # seconds until all workers are there
 
 
-class _Deaf(WorkerPlugin):
-    """A worker leaves Ctrl-C, which the terminal sends to all processes of a command, to the one that gives orders."""
+class _IgnoreInterrupt(WorkerPlugin):
+    """Workers ignore Ctrl-C: the terminal sends it to all processes, and the main one stops the workers."""
 
     def setup(self, worker: Any) -> None:
         """Runs in the worker's main thread."""
@@ -39,7 +42,7 @@ class _Deaf(WorkerPlugin):
 
 
 class _WithoutPages:
-    """No pages over HTTP, which any account of the machine could read: their port is not opened."""
+    """Opens no port for pages over HTTP, which every account of the machine could read."""
 
     def start_http_server(self, *_: Any, **__: Any) -> None:
         """Start none."""
@@ -54,58 +57,59 @@ class _Worker(_WithoutPages, Worker):
 
 
 class LocalWorkers(SpecCluster):
-    """Worker processes with a scheduler in this process; with several GPUs, each sees one of them.
+    """Worker processes, with a scheduler in this process. With several GPUs, each worker sees one of them.
 
     Args:
-        workers: how many.
-        gpus: that they share out; 0 to leave it to them.
+        workers: their number.
+        gpus: number of GPUs to share out; 0 to set nothing.
+
+    Raises:
+        TimeoutError: they do not start.
     """
 
     def __init__(self, workers: int, gpus: int) -> None:
         self._gpus = gpus
         self.wanted = workers
-        shared = {"host": _LOOPBACK, **_keys()}
+        security = Security.temporary()
+        shared = {"host": _LOOPBACK, "protocol": _PROTOCOL, "security": security}
         worker = {
-            "nthreads": 1, "memory_limit": 0, "worker_class": _Worker, "plugins": (_Deaf(),),
+            "nthreads": 1, "memory_limit": 0, "worker_class": _Worker, "plugins": (_IgnoreInterrupt(),),
             "silence_logs": logging.CRITICAL, **shared,
         }  # fmt: skip
         super().__init__(  # type: ignore[no-untyped-call]
             scheduler={"cls": _Scheduler, "options": {"dashboard": False, **shared}},
-            worker={"cls": Nanny, "options": worker}, security=shared["security"], silence_logs=logging.CRITICAL,
+            worker={"cls": Nanny, "options": worker}, security=security, silence_logs=logging.CRITICAL,
         )  # fmt: skip
         self.scale(workers)  # type: ignore[no-untyped-call]
+        self.wait_for_workers(workers, timeout=_START)
 
     def restart_dead(self) -> None:
-        """Start those again that died while they were starting: over these their nannies give up."""
-        self.loop.add_callback(self._forget_closed)  # type: ignore[union-attr]
+        """Start the workers again that died during their start: their nannies give up."""
+        self.loop.add_callback(self._remove_closed)  # type: ignore[union-attr]
         self.scale(self.wanted)  # type: ignore[no-untyped-call]
 
-    def _forget_closed(self) -> None:
+    def _remove_closed(self) -> None:
         for name, nanny in list(self.workers.items()):
             if nanny.status in (Status.closed, Status.failed):
                 del self.workers[name]
 
     def new_worker_spec(self) -> dict[Any, Any]:
-        """Of the next worker."""
+        """Settings of the next worker."""
         ((name, spec),) = super().new_worker_spec().items()  # type: ignore[no-untyped-call]
         if self._gpus:
-            seen = {"CUDA_VISIBLE_DEVICES": str(len(self.worker_spec) % self._gpus)}
-            spec = {**spec, "options": {**spec["options"], "env": seen}}
+            visible = {"CUDA_VISIBLE_DEVICES": str(len(self.worker_spec) % self._gpus)}
+            spec = {**spec, "options": {**spec["options"], "env": visible}}
         return {name: spec}
 
 
-def _keys() -> dict[str, Any]:
-    """How the processes of one run know each other: a certificate made for it, that is shown on every connection."""
-    return {"protocol": "tls://", "security": Security.temporary()}
+def configure_dask(workers: int) -> dask.config.set:
+    """Dask's settings in this process and in its workers; use the result as a context.
 
-
-def settings(workers: int) -> dict[str, Any]:
-    """Of Dask, in this process and in its workers.
-
-    They get an environment instead of Dask's own: one thread for numpy, and a heap that gives all back. That heap cost
-    a fifth of the time (benchmarks/workers.py --only cost). One heap for all threads keeps what is freed for the next
-    tile, as `inference/malloc.py` has it in a process of its own. Several workers share the cores out.
+    The workers get an environment instead of Dask's own, which has one thread for numpy, and a heap that gives all
+    memory back. That heap cost a fifth of the time (benchmarks/workers.py --only cost). One heap for all threads keeps
+    freed memory for the next tile, as `inference/malloc.py` does in a single process. Several workers share the cores.
     """
-    share = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // workers))} if workers > 1 else {}
+    cores = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // workers))} if workers > 1 else {}
     quiet = {} if os.environ.get(DEBUG) else {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    return {**_SETTINGS, "distributed.nanny.pre-spawn-environ": {"MALLOC_ARENA_MAX": "1", **share, **quiet}}
+    environment = {"MALLOC_ARENA_MAX": "1", **cores, **quiet}
+    return dask.config.set({**_SETTINGS, "distributed.nanny.pre-spawn-environ": environment})

@@ -11,8 +11,7 @@ sleeping, 10 % slower, once there are more teams than cores.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from operator import attrgetter
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -27,6 +26,8 @@ from agriseg.raster.reader import PixelStrip
 
 T = TypeVar("T")
 Infer = Callable[[TileRowGroup, PixelStrip, LogitsAccumulator | None], ClassifiedRows]
+_Request = tuple[TileRowGroup, PixelStrip, LogitsAccumulator | None, "Future[ClassifiedRows]"]
+"""The arguments of a task that waits for the thread of the network, and its result."""
 
 _PIECE = 64  # bands per graph
 _THREADS = 3  # one reads, one waits for the network, one writes
@@ -44,28 +45,30 @@ def run_bands(
     Args:
         bands: from the top of the raster to its bottom.
         read: pixels of a band; runs ahead.
-        infer: the network, the fold and the decision; runs for one band at a time, in order, in this thread.
-        write: stores what was decided and returns what is to be kept of it; runs behind.
+        infer: network, blending and classification; runs for one band at a time, in order, in this thread.
+        write: stores the rows and returns what the caller needs of them; runs behind.
         threads: Dask threads; None takes Dask's own setting `num_workers`, or 3.
 
     Yields:
-        What `write` returned, in the order of the bands.
+        The results of `write`, in the order of the bands.
     """
     workers = threads or dask.config.get("num_workers", None) or _THREADS
     carry: LogitsAccumulator | None = None
     for first in range(0, len(bands), _PIECE):
         requests: SimpleQueue[_Request | None] = SimpleQueue()
-        tasks = _graph(bands[first : first + _PIECE], read, _ask(requests), write, carry)
+        tasks = _graph(bands[first : first + _PIECE], read, _requesting(requests), write, carry)
         with ThreadPoolExecutor(1, "agriseg-dask") as conductor:
             computed = conductor.submit(_compute, tasks, workers, requests)
             waiting = iter(requests.get, None)
             try:
-                for request in waiting:
-                    with request.cancelled_on_error():
-                        request.answer.set_result(infer(request.band, request.strip, request.carry))
-            finally:  # after an error, so that Dask ends
-                for request in waiting:
-                    request.answer.cancel()
+                for band, strip, above, result in waiting:
+                    try:
+                        result.set_result(infer(band, strip, above))
+                    finally:
+                        result.cancel()  # after an error, so that the task ends
+            finally:
+                for *_, result in waiting:
+                    result.cancel()
             *written, carry = computed.result()
         yield from written
 
@@ -77,58 +80,36 @@ def _graph(
     write: Callable[[ClassifiedRows], T],
     carry: LogitsAccumulator | None,
 ) -> list[Any]:
-    """Tasks that write the bands, and the one that gives the last band's carry."""
+    """Tasks that write the bands, and one that returns the last band's carry."""
 
     def after(task: Callable[..., Any]) -> Callable[..., Any]:
         """As a Dask task that also waits for its last argument."""
-        waiting: Callable[..., Any] = delayed(lambda *given: task(*given[:-1]), pure=False, traverse=False)
+        waiting: Callable[..., Any] = delayed(lambda *args: task(*args[:-1]), pure=False, traverse=False)
         return waiting
 
     read_task, infer_task = after(read), after(infer)
-    write_task, carry_task = delayed(write, pure=False), delayed(_carry, pure=False)
+    write_task, carry_task = delayed(write, pure=False), delayed(attrgetter("carry"), pure=False)
     above: Any = carry
     carried: list[Any] = []
     written: list[Any] = []
     for index, band in enumerate(bands):
         strip = read_task(band, carried[index - AHEAD] if index >= AHEAD else None)
-        decided = infer_task(band, strip, above, written[index - AHEAD] if index >= AHEAD else None)
-        above = carry_task(decided)
+        classified = infer_task(band, strip, above, written[index - AHEAD] if index >= AHEAD else None)
+        above = carry_task(classified)
         carried.append(above)
-        written.append(write_task(decided))
+        written.append(write_task(classified))
     return [*written, above]
 
 
-def _carry(decided: ClassifiedRows) -> LogitsAccumulator | None:
-    return decided.carry
+def _requesting(requests: "SimpleQueue[_Request | None]") -> Infer:
+    """A function for tasks that lets the thread of the network do the work, and waits for the result."""
 
+    def request(band: TileRowGroup, strip: PixelStrip, carry: LogitsAccumulator | None) -> ClassifiedRows:
+        result: Future[ClassifiedRows] = Future()
+        requests.put((band, strip, carry, result))
+        return result.result()
 
-@dataclass(frozen=True)
-class _Request:
-    """A band whose task waits for the thread that runs the network."""
-
-    band: TileRowGroup
-    strip: PixelStrip
-    carry: LogitsAccumulator | None
-    answer: "Future[ClassifiedRows]" = field(default_factory=Future)
-
-    @contextmanager
-    def cancelled_on_error(self) -> Iterator[None]:
-        """Cancel the task that waits if there is an error."""
-        try:
-            yield
-        finally:
-            self.answer.cancel()
-
-
-def _ask(requests: "SimpleQueue[_Request | None]") -> Infer:
-    """A function for tasks, which lets the thread that takes the requests run the network."""
-
-    def ask(band: TileRowGroup, strip: PixelStrip, carry: LogitsAccumulator | None) -> ClassifiedRows:
-        request = _Request(band, strip, carry)
-        requests.put(request)
-        return request.answer.result()
-
-    return ask
+    return request
 
 
 def _compute(tasks: list[Any], workers: int, requests: "SimpleQueue[_Request | None]") -> list[Any]:

@@ -1,9 +1,9 @@
 """What a run will do, decided before the first pixel is read: tiles, batch, memory."""
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 from agriseg.errors import GridError, UsageError
-from agriseg.grid import PRESETS, Axis, BlendPreset, TileGrid, Tiling, Window
+from agriseg.grid import PRESETS, Axis, TileGrid, Tiling, Window
 from agriseg.inference.backend import Backend
 from agriseg.model import SegmentationModel
 from agriseg.networks import downsampling_factor
@@ -12,7 +12,7 @@ from agriseg.raster.reader import Source
 from agriseg.run_layers import run_layers
 from agriseg.units import human_bytes
 
-_TILE = 512  # sides in pixels of the network: one that takes means gets so many times as much of the raster
+_TILE = 512  # side in pixels of the network; a network that takes means gets so many times as much of the raster
 _ONE_TILE = 1024  # up to this side a raster is one tile: four of `_TILE` would compute up to 2.5 times as much
 _EXACT_CORE = 1024
 _FIXED_BYTES = 96 * 2**20  # libraries that load at first use, the writers: measured, benchmarks/memory.py
@@ -51,8 +51,8 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
-        return self.strips + self.blending + self.network + self.deciding + self.fixed
+        """The sum."""
+        return sum(astuple(self))
 
 
 @dataclass(frozen=True)
@@ -111,35 +111,30 @@ class Plan:
         return (self.roi.row_off + self.grid.rows.block_offset) % self.grid.rows.step
 
     def least_disk(self, classes: int) -> int:
-        """Bytes that the run surely takes on disk: answers of the tile rows under way, and layers packed hard."""
+        """Bytes that the run takes on disk at least: logits of the running tile rows, and well compressed layers."""
         rows, cols = self.grid.rows, self.grid.cols
-        answer = 4 * classes * (rows.length // rows.stride) * (cols.length // cols.stride)
-        under_way = min(self.band_rows + 1, len(self.tile_rows)) * len(self.tile_cols) * answer
-        return under_way + sum(self.layers.values()) * self.roi.width * self.roi.height // _PACKED
+        logits = 4 * classes * (rows.length // rows.stride) * (cols.length // cols.stride)
+        running = min(self.band_rows + 1, len(self.tile_rows)) * len(self.tile_cols) * logits
+        return running + sum(self.layers.values()) * self.roi.width * self.roi.height // _PACKED
 
     def bands(self) -> list[TileRowGroup]:
-        """The run in order: every tile row once, every mapped row decided once."""
-        first, last = self.tile_rows.start, self.tile_rows.stop
-        starts = range(first, last, self.band_rows)
-        bands = []
-        done = self.roi.row_off
-        for start in starts:
-            tiles = range(start, min(start + self.band_rows, last))
-            bands.append(TileRowGroup(tiles, (done, max(done, self.row_stop(tiles.stop - 1)))))
-            done = bands[-1].rows[1]
+        """All bands from top to bottom; each tile row and each mapped row is in one of them."""
+        bands, done = [], self.roi.row_off
+        for start in self.tile_rows[:: self.band_rows]:
+            tiles = range(start, min(start + self.band_rows, self.tile_rows.stop))
+            stop = max(done, self.row_stop(tiles.stop - 1))
+            bands.append(TileRowGroup(tiles, (done, stop)))
+            done = stop
         return bands
 
     def without_carry(self, band: TileRowGroup) -> TileRowGroup:
         """The band for a start without the sums of the band above: with all tile rows that have weight in it."""
-        row = min(band.rows[0], self.roi.row_stop - 1)
-        first = min(band.tiles.start, self.grid.rows.tiles(row, row + 1).start)
-        first = max(first, self.tile_rows.start)
-        return replace(
-            band, tiles=range(first, band.tiles.stop), recomputed_rows=band.tiles.start - first, without_carry=True
-        )
+        row, start, stop = min(band.rows[0], self.roi.row_stop - 1), band.tiles.start, band.tiles.stop
+        first = max(min(start, self.grid.rows.tiles(row, row + 1).start), self.tile_rows.start)
+        return TileRowGroup(range(first, stop), band.rows, recomputed_rows=start - first, without_carry=True)
 
     def read_window(self, band: TileRowGroup) -> Window:
-        """What a band reads: its tiles, and half a cell more, where pixels still lean on their cells."""
+        """What a band reads: its tiles, and half a cell around them, where pixels still depend on their cells."""
         top, bottom = _covered(self.grid.rows, band.tiles)
         left, right = _covered(self.grid.cols, self.tile_cols)
         return Window(left, top, right - left, bottom - top)
@@ -162,23 +157,21 @@ def make_plan(source: Source, model: SegmentationModel, options: RunOptions, roi
     if options.batch is None and batch > 1:
         plan = _shaped(source, model, options, roi, pixel_bytes, 1)
     while plan.memory.total > options.max_memory:
-        smaller = replace(options, tile=_halved(plan.grid.rows.tile, model.step))
-        if options.tile is not None or smaller.tile == plan.grid.rows.tile:
+        tile = plan.grid.rows.tile
+        half = max(model.step, tile // 2 // model.step * model.step)
+        if options.tile is not None or half == tile:
             raise UsageError(_does_not_fit(plan, options.max_memory))
         try:
-            plan = _shaped(source, model, smaller, roi, pixel_bytes, plan.batch)
+            plan = _shaped(source, model, replace(options, tile=half), roi, pixel_bytes, plan.batch)
         except GridError as error:
             raise UsageError(_does_not_fit(plan, options.max_memory)) from error
     return plan
 
 
 def choose_tiling(model: SegmentationModel, options: RunOptions, longest: int) -> Tiling:
-    """Tile, overlap and margin, from the preset and what the user gave.
+    """Tile, overlap and margin, from the options and their preset.
 
-    Args:
-        model: its stride, align and halo count.
-        options: what the user chose.
-        longest: longer side of the raster (px); a tile that covers it needs no overlap.
+    A tile that covers the longer side of the raster (`longest`, px) needs no overlap.
 
     Raises:
         GridError: the exact preset with a network that sees the whole input, or with a tile that is too small.
@@ -186,9 +179,10 @@ def choose_tiling(model: SegmentationModel, options: RunOptions, longest: int) -
     preset, align = PRESETS[options.blend], model.step
     if preset.exact and model.halo is None:
         raise GridError(f"model {model.name!r} sees the whole image, so no tiling is exact; use --blend smooth")
+    sight = _up(model.halo or 0, model.stride)  # receptive half-width (px)
     overlap = options.overlap
     if overlap is None and preset.exact:
-        overlap = _up(2 * _sight(model), align)
+        overlap = _up(2 * sight, align)
     tile = options.tile or _default_tile(model, overlap, longest, may_cover=options.overlap is None)
     if overlap is None:
         overlap = preset.overlap_share
@@ -199,10 +193,14 @@ def choose_tiling(model: SegmentationModel, options: RunOptions, longest: int) -
         return Tiling(tile, 0, 0, model.stride, align)
     if preset.exact and options.tile is not None and 2 * overlap > tile:
         raise GridError(
-            f"tile {tile} is too small for an exact map: the network sees {_sight(model)} px around a pixel; "
+            f"tile {tile} is too small for an exact map: the network sees {sight} px around a pixel; "
             f"use --tile {2 * overlap} or more"
         )
-    margin = _default_margin(model, preset, overlap) if options.margin is None else options.margin
+    margin = options.margin
+    if margin is None:
+        largest = int(overlap * preset.margin_share)
+        margin = largest if model.halo is None or preset.exact else min(sight, largest)
+        margin = margin // model.stride * model.stride
     return Tiling(tile, overlap, margin, model.stride, align)
 
 
@@ -212,18 +210,6 @@ def _default_tile(model: SegmentationModel, overlap: int | float | None, longest
     is_wide = isinstance(overlap, int) and overlap > side // 2
     tile = _up(int(overlap or 0) + _EXACT_CORE if is_wide else side, model.step)
     return _up(longest, model.step) if may_cover and tile < longest <= whole else tile
-
-
-def _default_margin(model: SegmentationModel, preset: BlendPreset, overlap: int) -> int:
-    """Margin (px): what the network sees, as far as the preset leaves it."""
-    largest = int(overlap * preset.margin_share)
-    margin = largest if model.halo is None or preset.exact else min(_sight(model), largest)
-    return margin // model.stride * model.stride
-
-
-def _sight(model: SegmentationModel) -> int:
-    """Receptive half-width (px), rounded up to the stride."""
-    return _up(model.halo or 0, model.stride)
 
 
 def _shaped(
@@ -245,7 +231,7 @@ def _memory(plan: Plan, source: Source, classes: int, bands: int, pixel_bytes: f
     strip = plan.read_window(plan.bands()[0])
     # pixels as read and as picked, and validity; those read ahead, the one at work
     strips = (AHEAD + 1) * strip.width * strip.height * (2 * bands * source.item_bytes + 1)
-    # the moving patch, old and new, and the carries from above and to below; float32
+    # the accumulator of a tile, old and new, and the carries from above and to below; float32
     high, wide = ((axis.length + axis.overlap) // axis.stride + 2 for axis in (rows, cols))
     carried = rows.overlap // rows.stride + 2
     blending = 4 * classes * 2 * (high * wide + carried * (strip.width // cols.stride + 2))
@@ -283,7 +269,3 @@ def _does_not_fit(plan: Plan, allowed: int) -> str:
 
 def _up(value: int, step: int) -> int:
     return -(-value // step) * step
-
-
-def _halved(tile: int, align: int) -> int:
-    return max(align, tile // 2 // align * align)

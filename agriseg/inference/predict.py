@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from agriseg.blend import LogitsAccumulator
 from agriseg.errors import DeviceMemoryError, PredictionError
 from agriseg.grid import Tile, Window, intersection
-from agriseg.inference.backend import Backend
+from agriseg.inference.backend import Backend, empty_batch
 from agriseg.inference.classify import classify, probabilities
 from agriseg.inference.malloc import release_heap
 from agriseg.inference.plan import Plan, TileRowGroup
@@ -84,24 +84,31 @@ class TilePredictor:
             PredictionError: the logits of a tile hold NaN or infinity; the message names the tile.
             DeviceMemoryError: the memory of the device does not hold one tile.
         """
-        arrays = _BandArrays(self._plan, band, strip, self._backend.device)
-        start, ran = band.rows[0], 0
+        start, tiles_run = band.rows[0], 0
         carry = None if band.without_carry else carry
-        for row in band.tiles:
-            tiles = self._tiles_with_data(row, strip)
-            if tiles is None:  # no pixel to classify here, and no sum here counts for a valid pixel below
-                carry = None
-            else:
-                stitched = self._stitcher.row(row, start, carry)
-                self._run_row(row, tiles, stitched, arrays)
-                carry = stitched.carry
-            start = max(start, self._plan.row_stop(row))
-            if row >= band.tiles.start + band.recomputed_rows:
-                ran += len(tiles or ())
-                self._progress(len(self._plan.tile_cols))
+        try:
+            arrays = _BandArrays(self._plan, band, strip, self._backend.device)
+            for row in band.tiles:
+                tiles = self._tiles_with_data(row, strip)
+                if tiles is None:  # no pixel to classify here, and no sum here counts for a valid pixel below
+                    carry = None
+                else:
+                    stitched = StitchedRow(self._stitcher, row, start, carry)
+                    self._run_row(row, tiles, stitched, arrays)
+                    carry = stitched.carry
+                start = max(start, self._plan.row_stop(row))
+                if row >= band.tiles.start + band.recomputed_rows:
+                    tiles_run += len(tiles or ())
+                    self._progress(len(self._plan.tile_cols))
+        except torch.OutOfMemoryError as error:
+            raise DeviceMemoryError(
+                f"{self._backend.device} has not enough memory for one tile of {self._grid.rows.tile} px; "
+                "give a smaller --tile, or --device cpu"
+            ) from error
         release_heap()
-        counts = _class_pixels(arrays.layers["classes"][0], len(self._model.legend))
-        return ClassifiedRows(band, arrays.layers, counts, ran, carry, self._lost(band, strip))
+        classes = arrays.layers["classes"][0]
+        counts = np.stack([np.count_nonzero(classes == k, axis=1) for k in range(len(self._model.legend))], axis=1)
+        return ClassifiedRows(band, arrays.layers, counts, tiles_run, carry, self._lost(band, strip))
 
     def _run_row(self, row: int, with_data: list[Tile], stitched: StitchedRow, arrays: "_BandArrays") -> None:
         """Run the tiles of one row that hold data, and classify the pixels that become final."""
@@ -117,45 +124,33 @@ class TilePredictor:
 
     def _logits(self, tiles: list[Tile], arrays: "_BandArrays") -> dict[Tile, torch.Tensor]:
         """Logits (K, p, q) of tiles on the device: from the cache, or else from the network, as one batch."""
-        known = {tile: self._cache.get(tile.row, tile.col) for tile in tiles} if self._cache else {}
-        logits = {tile: cached.to(self._backend.device) for tile, cached in known.items() if cached is not None}
+        cached = {tile: self._cache.get(tile.row, tile.col) for tile in tiles} if self._cache else {}
+        logits = {tile: known.to(self._backend.device) for tile, known in cached.items() if known is not None}
         missing = [tile for tile in tiles if tile not in logits]
         while missing:
             batch = missing[: self.batch]
             if self._cache:
                 self._cache.mark_running(batch[0])
             try:
-                answers = self._backend.logits(self._inputs(batch, arrays))
-            except torch.OutOfMemoryError as error:
-                self.batch = self._smaller_batch(len(batch), error)
+                results = self._backend.logits(self._inputs(batch, arrays))
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+                self.batch = len(batch) // 2
                 continue
-            for tile, answer in zip(batch, answers, strict=True):
-                if not torch.isfinite(answer).all():
-                    raise PredictionError(
-                        f"the network answers NaN or infinity in {tile.window}; is the model damaged?"
-                    )
+            for tile, result in zip(batch, results, strict=True):
+                if not torch.isfinite(result).all():
+                    raise PredictionError(f"the network gives NaN or infinity in {tile.window}; is the model damaged?")
                 if self._cache:
-                    self._cache.put(tile.row, tile.col, answer)
-                logits[tile] = answer
+                    self._cache.put(tile.row, tile.col, result)
+                logits[tile] = result
             missing = missing[len(batch) :]
         return logits
 
-    def _smaller_batch(self, size: int, error: torch.OutOfMemoryError) -> int:
-        """Half the batch that did not fit.
-
-        Raises:
-            DeviceMemoryError: it was one tile.
-        """
-        if size == 1:
-            raise DeviceMemoryError(
-                f"{self._backend.device} has not enough memory for one tile of {self._grid.rows.tile} px; "
-                "give a smaller --tile, or --device cpu"
-            ) from error
-        return size // 2
-
     def _inputs(self, tiles: list[Tile], arrays: "_BandArrays") -> torch.Tensor:
         """Normalised tiles (B, C, h, w); the mean where a pixel is not valid and beyond the raster."""
-        x = self._backend.zeros(len(tiles), self._grid.rows.length, self._grid.cols.length)
+        shape = len(tiles), len(self._model.bands), self._grid.rows.length, self._grid.cols.length
+        x = empty_batch(shape, self._backend.device)
         for place, tile in zip(x, tiles, strict=True):
             inside = self._grid.without_padding(tile)
             part = inside.within(arrays.window)
@@ -223,9 +218,3 @@ class _BandArrays:
         row, col = window.row_off - self._row_off, window.col_off - self._col_off
         place = self.layers[name][:, row : row + window.height, col : col + window.width]
         place[:] = values.masked_fill_(~self.valid_in(window), NODATA).cpu().numpy()
-
-
-def _class_pixels(classes: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
-    """(h, K) pixels of each class in each row of (h, w) classes."""
-    counts = [np.count_nonzero(classes == k, axis=1) for k in range(count)]
-    return np.stack(counts, axis=1).astype(np.int64)

@@ -32,16 +32,6 @@ class Stitcher:
         self._device = device
         self._across = {col: self._profile(plan.grid.cols, col) for col in plan.tile_cols}
 
-    def row(self, row: int, start: int, carry: LogitsAccumulator | None) -> "StitchedRow":
-        """Begin a tile row.
-
-        Args:
-            row: of the grid.
-            start: first raster row that is not final.
-            carry: of the tile row above; None if it has no weight here, or no data.
-        """
-        return StitchedRow(self, row, start, carry)
-
     def weights(self, tile: Tile) -> torch.Tensor:
         """(p, q) float32 in [0, 1], for the logits of a tile."""
         return self._profile(self.plan.grid.rows, tile.row)[:, None] * self._across[tile.col]
@@ -56,7 +46,14 @@ class Stitcher:
 
 
 class StitchedRow:
-    """Blends one tile row; its tiles are added from left to right. See `Stitcher.row`."""
+    """Blends one tile row; its tiles are added from left to right.
+
+    Args:
+        stitcher: of the plan.
+        row: of the grid.
+        start: first raster row that is not final.
+        carry: of the tile row above; None if it has no weight here, or no data.
+    """
 
     def __init__(self, stitcher: Stitcher, row: int, start: int, carry: LogitsAccumulator | None) -> None:
         plan = self._plan = stitcher.plan

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from agriseg.errors import ModelError, PredictionError
-from agriseg.inference.backend import BackendDescription
+from agriseg.errors import DeviceError, ModelError, PredictionError
+from agriseg.inference.backend import empty_batch
 from agriseg.model import SegmentationModel
 
 _PROBE_PX = 64
@@ -23,26 +23,21 @@ class TorchBackend:
 
     def __init__(self, model: SegmentationModel, device: torch.device, precision: str) -> None:
         self.device = device
-        self._precision = precision
+        self.device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        self.precision = precision
         self._model = model
         self._network = model.network.eval().to(device).to(memory_format=torch.channels_last)
-
-    def zeros(self, count: int, height: int, width: int) -> torch.Tensor:
-        """See `Backend`."""
-        return torch.zeros((count, len(self._model.bands), height, width), device=self.device).contiguous(
-            memory_format=torch.channels_last
-        )
 
     @torch.inference_mode()
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """See `Backend`."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self._network(batch)
         stride = self._model.stride
         expected = (len(batch), len(self._model.legend), batch.shape[2] // stride, batch.shape[3] // stride)
         if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
             got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise ModelError(f"model {self._model.name!r}: the network answers {got}, expected logits {expected}")
+            raise ModelError(f"model {self._model.name!r}: the network gives {got}, expected logits {expected}")
         return logits.float()
 
     def memory_per_pixel(self) -> float:
@@ -58,10 +53,10 @@ class TorchBackend:
         layers = [module for module in self._network.modules() if not list(module.children())]
         hooks = [layer.register_forward_hook(note) for layer in layers]
         try:
-            logits = self.logits(self.zeros(1, side, side))
+            logits = self.logits(empty_batch((1, len(model.bands), side, side), self.device))
+        except torch.OutOfMemoryError as error:
+            raise DeviceError(f"{self.device} has not enough memory for the network; use --device cpu") from error
         except RuntimeError as error:
-            if isinstance(error, PredictionError):
-                raise
             raise ModelError(f"model {model.name!r}: the network fails on {len(model.bands)} bands: {error}") from error
         finally:
             for hook in hooks:
@@ -69,13 +64,3 @@ class TorchBackend:
         if not torch.isfinite(logits).all():
             raise PredictionError(f"model {model.name!r}: NaN or infinity for an empty image; train it again")
         return _LIVE_LAYERS * 4 * max(widest) / side**2
-
-    @property
-    def description(self) -> BackendDescription:
-        """See `Backend`."""
-        return BackendDescription(device_name(self.device), self._precision)
-
-
-def device_name(device: torch.device) -> str:
-    """The product name of a CUDA device, or else the type of the device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

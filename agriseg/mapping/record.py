@@ -110,8 +110,8 @@ def describe_plan(job: MappingJob) -> RunParameters:
         tiles=plan.tiles,
         batch=plan.batch,
         band_rows=plan.band_rows,
-        device=job.backend.description.device,
-        precision=job.backend.description.precision,
+        device=job.backend.device_name,
+        precision=job.backend.precision,
         expected_memory_bytes=plan.memory.total,
     )
 
@@ -186,7 +186,7 @@ def _machine(job: MappingJob) -> MachineRecord:
         python=platform.python_version(),
         processor=str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine()),
         torch_threads=torch.get_num_threads(),
-        device=job.backend.description.device,
+        device=job.backend.device_name,
         peak_memory_bytes=peak_memory(),
     )
 

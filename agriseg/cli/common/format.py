@@ -121,7 +121,7 @@ def _plan_lines(prepared: "MappingJob") -> list[tuple[str, str]]:
         ("mapping", mapping),
         ("grid", f"{working}, {resampled}"),
         ("tiles", f"{plan.tiles} of {rows.tile} px, overlap {rows.overlap}, margin {rows.margin}, {blend}"),
-        ("device", f"{prepared.backend.device}, {prepared.backend.description.precision}, batches of {plan.batch}"),
+        ("device", f"{prepared.backend.device}, {prepared.backend.precision}, batches of {plan.batch}"),
         ("memory", f"{human_bytes(memory.total)} above the program ({parts})"),
     ]  # fmt: skip
 
