@@ -198,6 +198,11 @@ def test_another_machine_may_differ_in_few_pixels(maps: Path) -> None:
     assert any("on another machine: 0 pixels differ" in finding.what for finding in findings)
 
 
+def test_a_map_of_a_device_that_is_not_here_is_run_on_another(maps: Path) -> None:
+    vouch(maps, lambda record: record["options"].update(device="cuda:77"))
+    assert wrong(maps) == []
+
+
 def test_the_input_and_the_model_may_have_moved(maps: Path, tmp_path: Path, model_file: Path) -> None:
     image = tmp_path / "a.tif"
     shutil.copy(model_file, tmp_path / "m.safetensors")

@@ -12,7 +12,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from agriseg.errors import DataError
+from agriseg.errors import DataError, DeviceError
 from agriseg.files import file_hash
 from agriseg.grid import Window, intersection
 from agriseg.inference.predict import TilePredictor
@@ -206,7 +206,11 @@ def _tiles(
     if loaded.fingerprint != record.model.fingerprint:
         yield VerifyResult(str(known), "is not the model that made the map; say where that is with -m")
         return
-    prepared = prepare(image, loaded, _options(record))
+    options = _options(record)
+    try:
+        prepared = prepare(image, loaded, options)
+    except DeviceError:  # of another machine
+        prepared = prepare(image, loaded, replace(options, device="auto"))
     then, now = RunIdentity.of_record(record), identity_of(prepared)
     if change := then.difference(now):
         yield VerifyResult(str(image), f"would be run with another {change} today")
@@ -226,11 +230,11 @@ def _other_input(image: Path, record: RunRecord) -> str | None:
 
 
 def _options(record: RunRecord) -> RunOptions:
-    """The options of the run, with the tiles that the plan chose; on any device."""
+    """The options of the run, with the tiles that the plan chose."""
     how = record.parameters
     return replace(
         record.run_options, tile=how.tile_px, overlap=how.overlap_px, margin=how.margin_px, batch=how.batch,
-        max_memory=None, device="auto",
+        max_memory=None,
     )  # fmt: skip
 
 
