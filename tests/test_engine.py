@@ -319,8 +319,8 @@ def answering(answer: Any, **arguments: Any) -> SegmentationModel:
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (lambda x: {"out": x[:, :2]}, "answers dict, expected logits"),
-        (lambda x: x, r"answers \(1, 3, 64, 64\), expected logits \(1, 2, 64, 64\)"),
+        (lambda x: {"out": x[:, :2]}, "gives dict, expected logits"),
+        (lambda x: x, r"gives \(1, 3, 64, 64\), expected logits \(1, 2, 64, 64\)"),
         (lambda x: x[:, :2, ::2, ::2], r"expected logits \(1, 2, 64, 64\)"),
     ],
 )
