@@ -283,6 +283,12 @@ def test_a_ledger_keeps_what_it_was_given(tmp_path: Path) -> None:
         assert [entry.row for entry in database.entries()] == rows
 
 
+def test_a_summary_has_no_state(mapped: Farm) -> None:
+    """Whose the files are, where the raster lies on this machine, and the picture of the page."""
+    assert mapped.rows
+    assert all(not {"own", "image", "thumbnail"} & row.keys() for row in mapped.rows.values())
+
+
 def test_what_is_no_ledger_is_said(tmp_path: Path) -> None:
     (tmp_path / "l.sqlite").write_text("no ledger at all, but long enough to be taken for one" * 100)
     with pytest.raises(StorageError, match="the state database cannot be used"):

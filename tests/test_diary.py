@@ -2,28 +2,28 @@
 
 import csv
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from agriseg import files
-from agriseg.batch.state_db import BatchRow
+from agriseg.batch.state_db import BatchRow, Status
 from agriseg.batch.summary import BatchLog
+from agriseg.batch.task import MapFacts
+from agriseg.maps.record import PixelTotals
 from agriseg.verdict import Verdict
 
 
-def a_row(name: str, status: str, rng: np.random.Generator) -> BatchRow:
+def a_row(name: str, status: Status, rng: np.random.Generator) -> BatchRow:
     """As a raster of two classes has it, with a small picture."""
-    return BatchRow.from_json({
-        "name": name, "field": name, "date": "2026-05-01", "status": status, "code": 65 if status == "failed" else 0,
-        "reason": "", "tries": 1, "sha256": "0" * 64, "pixels": {"total": 9, "predicted": 9, "nodata": 0, "failed": 0},
-        "hectares": {"soil": rng.random(), "crop": rng.random()}, "share": {"soil": rng.random(), "crop": rng.random()},
-        "seconds": 3.0, "warnings": [], "verdict": asdict(Verdict("green", (), (), (), None, None, 0, 0, 0)), "report": "x.html",
-        "files": [f"{name}_{kind}" for kind in ("classes.tif", "confidence.tif", "classes.qml", "run.json")],
-        "thumbnail": f"data:image/png;base64,{'x' * 400}", "record": "0" * 64, "identity": "0" * 64, "tiles_run": 1,
-    })  # fmt: skip
+    hectares, share = ({"soil": rng.random(), "crop": rng.random()} for _ in range(2))
+    files = tuple(f"{name}_{kind}" for kind in ("classes.tif", "confidence.tif", "classes.qml", "run.json"))
+    verdict, thumbnail = Verdict("green", (), (), (), None, None, 0, 0, 0), f"data:image/png;base64,{'x' * 400}"
+    facts = MapFacts(
+        "0" * 64, "0" * 64, "0" * 64, PixelTotals(9, 9, 0, 0), 1, hectares, share, 3.0, (), verdict, files, "x.html", thumbnail
+    )  # fmt: skip
+    return BatchRow(name, status, name, "2026-05-01", 65 if status == "failed" else 0, seconds=3.0, map=facts)
 
 
 @pytest.mark.parametrize("number", [1, 2, 7, 100, 129, 1600])

@@ -2,17 +2,15 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import TypeAdapter
+from typing import Literal
 
 from agriseg.batch.task import MapFacts
 from agriseg.errors import StorageError
-from agriseg.json_text import json_line
+from agriseg.json_text import from_json, json_line
 
 Status = Literal["begun", "waiting", "deferred", "failed", "done", "gone"]
 
@@ -21,6 +19,7 @@ CREATE TABLE IF NOT EXISTS rasters (
     name TEXT PRIMARY KEY, stamp TEXT NOT NULL, identity TEXT NOT NULL, key TEXT NOT NULL, outcome TEXT NOT NULL
 ) STRICT
 """
+_REMEDY = "delete it to map everything again"
 
 
 @dataclass(frozen=True)
@@ -54,22 +53,6 @@ class BatchRow:
     unchanged: bool = False
     own: bool = False
     image: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The row as JSON values, those of the map among its own."""
-        if self.status == "waiting":
-            return {"name": self.name, "status": self.status}
-        values = {key: value for key, value in vars(self).items() if key != "map"}
-        optional = {key: values.pop(key) for key in ("seconds", "unchanged", "own", "image")}
-        return (
-            values | {key: value for key, value in optional.items() if value} | (asdict(self.map) if self.map else {})
-        )
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "BatchRow":
-        """The row of which `as_json` gave these values."""
-        facts = TypeAdapter(MapFacts).validate_python(_of(MapFacts, values)) if "thumbnail" in values else None
-        return cls(**_of(cls, values), map=facts)
 
 
 @dataclass(frozen=True)
@@ -124,7 +107,9 @@ class StateDatabase:
         if row is None:
             return None
         name, stamp, identity, key, outcome = row
-        return Entry(name, stamp, identity, key, BatchRow.from_json(json.loads(outcome)))
+        values, source = json.loads(outcome), f"{self._path}: no state of {name}"
+        facts = from_json(MapFacts, values, source, _REMEDY) if "thumbnail" in values else None
+        return Entry(name, stamp, identity, key, replace(from_json(BatchRow, values, source, _REMEDY), map=facts))
 
     def entries(self) -> Iterator[Entry]:
         """All entries, in the order of their names."""
@@ -134,7 +119,9 @@ class StateDatabase:
 
     def put(self, entry: Entry) -> None:
         """Store an entry durably, in place of an older one."""
-        row = (entry.name, entry.stamp, entry.identity, entry.key, json_line(entry.row.as_json()))
+        values = asdict(entry.row)
+        values |= values.pop("map") or {}
+        row = (entry.name, entry.stamp, entry.identity, entry.key, json_line(values))
         with self._storage_errors():
             self._base.execute("INSERT OR REPLACE INTO rasters VALUES (?, ?, ?, ?, ?)", row)
 
@@ -151,12 +138,5 @@ class StateDatabase:
         try:
             yield
         except sqlite3.Error as error:
-            raise StorageError(
-                f"{self._path}: the state database cannot be used ({error}); check the disk, or "
-                "delete it to map everything again"
-            ) from error
-
-
-def _of(table: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those values that are fields of a dataclass."""
-    return {each.name: values[each.name] for each in fields(table) if each.name in values}
+            text = f"{self._path}: the state database cannot be used ({error}); check the disk, or {_REMEDY}"
+            raise StorageError(text) from error

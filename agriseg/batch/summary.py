@@ -7,7 +7,7 @@ half of the rasters are settled, and at the end: all of these together are about
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -25,36 +25,6 @@ _COLUMNS = ("name", "field", "date", "status", "code", "reason", "verdict", "min
 _ORDER = ("failed", "deferred", "waiting", "done", "gone")
 _COLOURS = ("red", "amber", "green", None)
 _LEVELS = {"failed": "error", "retry": "warning", "deferred": "warning"}
-
-
-@dataclass(frozen=True)
-class BatchSummary:
-    """All rasters of a batch, and what has become of them so far.
-
-    Args:
-        run_id: of the batch, as in the log.
-        began, written: RFC 3339, UTC.
-        exit_code: of the command, if it ended now.
-        counts: rasters by status.
-        passed_over: number of files that are no rasters, by kind.
-        rows: one for each raster, in the order of their names.
-    """
-
-    run_id: str
-    began: str
-    written: str
-    exit_code: int
-    counts: Mapping[str, int]
-    passed_over: Mapping[str, int]
-    rows: tuple[BatchRow, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """As JSON values, without the thumbnails."""
-        rows = [{key: value for key, value in row.as_json().items() if key != "thumbnail"} for row in self.rows]
-        return {
-            "run_id": self.run_id, "began": self.began, "written": self.written, "exit_code": self.exit_code,
-            "rasters": self.counts, "passed_over": self.passed_over, "rows": rows,
-        }  # fmt: skip
 
 
 class BatchLog:
@@ -126,14 +96,6 @@ class BatchLog:
         return 75 if {"deferred", "waiting"} & set(self.counts) else 0
 
     @property
-    def summary(self) -> BatchSummary:
-        """The summary as it is now."""
-        rows = tuple(self._rows.get(name) or BatchRow(name, "waiting") for name in self._names)
-        return BatchSummary(
-            self._run_id, self._began, _now(), self.exit_code, self.counts, self._passed_over, rows
-        )  # fmt: skip
-
-    @property
     def page(self) -> Path:
         """The summary as HTML."""
         return self._summary.with_suffix(".html")
@@ -165,18 +127,40 @@ class BatchLog:
 
     def write(self) -> None:
         """Write the summary as it is now."""
-        summary = self.summary
-        files.write_text(self._summary.with_suffix(".json"), json_document(summary.as_json()))
-        files.write_text(self._summary.with_suffix(".csv"), _table(summary.rows))
-        files.write_text(self.page, summary_page(summary))
+        summary, rows = self.as_json(), self._all_rows
+        files.write_text(self._summary.with_suffix(".json"), json_document(summary))
+        files.write_text(self._summary.with_suffix(".csv"), _table(rows))
+        rows = sorted((row for row in rows if row.status != "waiting"), key=_rank)
+        files.write_text(self.page, _template().render(summary=summary, rows=rows, classes=_classes(rows)))
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as JSON values, with a row for each raster in the order of their names."""
+        return {
+            "run_id": self._run_id, "began": self._began, "written": _now(), "exit_code": self.exit_code,
+            "rasters": self.counts, "passed_over": self._passed_over, "rows": list(map(_row_values, self._all_rows)),
+        }  # fmt: skip
+
+    @property
+    def _all_rows(self) -> list[BatchRow]:
+        return [self._rows.get(name) or BatchRow(name, "waiting") for name in self._names]
+
+
+def _row_values(row: BatchRow) -> dict[str, Any]:
+    """A row as JSON values, without those that only the state database or the page needs."""
+    if row.status == "waiting":
+        return {"name": row.name, "status": row.status}
+    values = asdict(row)
+    values |= values.pop("map") or {}
+    left_out = {"own", "image", "thumbnail", *(key for key in ("seconds", "unchanged") if not values[key])}
+    return {key: value for key, value in values.items() if key not in left_out}
 
 
 def _table(rows: Sequence[BatchRow]) -> str:
     """The rows as CSV: a column of hectares for each class that occurs."""
-    classes = list(dict.fromkeys(name for row in rows if row.map for name in row.map.hectares))
-    lines = []
+    classes, lines = _classes(rows), []
     for row in rows:
-        cells = row.as_json() | {"minutes": round((row.seconds or 0) / 60, 2), "verdict": None}
+        code = None if row.status == "waiting" else row.code
+        cells = vars(row) | {"code": code, "minutes": round((row.seconds or 0) / 60, 2)}
         if row.map:
             cells |= {**vars(row.map.pixels), "verdict": row.map.verdict.colour}
         hectares = row.map.hectares if row.map else {}
@@ -189,19 +173,17 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def summary_page(summary: BatchSummary) -> str:
-    """HTML of the settled rasters, without scripts or external resources; every name is escaped."""
-    rows = [row for row in summary.rows if row.status != "waiting"]
-    classes = list(dict.fromkeys(name for row in rows if row.map for name in row.map.hectares))
-    return _template().render(summary=summary, rows=sorted(rows, key=_rank), classes=classes)
+def _classes(rows: Sequence[BatchRow]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows if row.map for name in row.map.hectares))
 
 
 @cache
 def _template() -> Template:
-    """Read once: the page is written several times in a batch."""
+    """Of the page, which has no scripts or external resources and escapes every name. Read once for all writes."""
     return Environment(loader=PackageLoader("agriseg", "data"), autoescape=True).get_template("batch_summary.html.j2")
 
 
 def _rank(row: BatchRow) -> tuple[int, int, str]:
+    """Failed rasters come first."""
     colour = row.map.verdict.colour if row.map else None
     return _ORDER.index(row.status), _COLOURS.index(colour), row.name

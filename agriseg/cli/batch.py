@@ -89,7 +89,7 @@ def command(
     if exports.stac:
         _write_collection(folder)  # not in the workers: rasters share the item of their model
     if as_json:
-        click.echo(json_line(log.summary.as_json()))
+        click.echo(json_line(log.as_json()))
     elif sys.stdout.isatty():
         click.echo(", ".join(f"{number} {status}" for status, number in log.counts.items()) or "0 files")
     _run_on_done(on_done, log)
