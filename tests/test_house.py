@@ -121,7 +121,7 @@ def test_a_function_has_few_parameters() -> None:
 JSON_BORDERS = frozenset({
     "analysis/area_interval.py", "analysis/record.py",
     "batch/job_file.py", "batch/state_db.py", "batch/summary.py", "change/compare.py", "change/pair.py",
-    "change/transitions.py", "cli/batch.py", "cli/change.py", "cli/common/option_flags.py", "cli/run.py",
+    "change/transitions.py", "cli/batch.py", "cli/change.py", "cli/common/options.py", "cli/run.py",
     "cli/train.py",
     "labels/learnt_images.py", "mapping/run.py", "maps/index_maps.py", "maps/publish.py", "maps/record.py",
     "maps/run_identity.py", "maps/stem.py", "options/request.py", "options/table.py",

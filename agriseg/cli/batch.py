@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agriseg.cli.common.errors import one_line
-from agriseg.cli.common.option_flags import chosen, option_flags
-from agriseg.cli.common.options import chosen_model, run_options, scheduler_of, warn, worker_options
+from agriseg.cli.common.options import (
+    chosen,
+    chosen_model,
+    option_flags,
+    run_options,
+    scheduler_of,
+    warn,
+    worker_options,
+)
 from agriseg.cli.common.progress import Progress
 from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import ModelError, UsageError

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agriseg.cli.common.label_options import LabelFlags, class_names, label_options
-from agriseg.cli.common.option_flags import chosen
-from agriseg.cli.common.options import run_options, warn
+from agriseg.cli.common.options import chosen, run_options, warn
 from agriseg.errors import OutputError, UsageError
 from agriseg.json_text import json_line
 from agriseg.options.run import RunOptions

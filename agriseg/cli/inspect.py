@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from agriseg.cli.common.option_flags import chosen
-from agriseg.cli.common.options import chosen_model, run_options
+from agriseg.cli.common.options import chosen, chosen_model, run_options
 from agriseg.options.run import RunOptions
 
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from agriseg.cli.common.option_flags import chosen, option_flags
-from agriseg.cli.common.options import open_option, open_page, warn
+from agriseg.cli.common.options import chosen, open_option, open_page, option_flags, warn
 from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.json_text import json_line
 from agriseg.options.exports import ExportOptions

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from agriseg.cli.common.option_flags import chosen, option_flags
-from agriseg.cli.common.options import open_option, open_page, warn
+from agriseg.cli.common.options import chosen, open_option, open_page, option_flags, warn
 from agriseg.cli.common.progress import Progress
 from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import UsageError

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agriseg.cli.common.errors import one_line
-from agriseg.cli.common.option_flags import chosen, option_flags
 from agriseg.cli.common.options import (
+    chosen,
     chosen_model,
     open_option,
     open_page,
+    option_flags,
     run_options,
     scheduler_of,
     warn,
