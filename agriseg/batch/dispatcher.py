@@ -44,7 +44,7 @@ class Dispatcher:
 
     def work(self) -> None:
         """Until every raster is mapped, failed or deferred."""
-        with WorkerPool(self._options.workers, self._options.scheduler, gpu_count()) as pool:
+        with WorkerPool(self._options.workers, self._options.scheduler_address, gpu_count()) as pool:
             pool.check_versions(versions)
             while self._pending or self._running:
                 self._submit(pool)

@@ -10,16 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.errors import one_line
-from agriseg.cli.common.options import (
-    chosen,
-    chosen_model,
-    option_flags,
-    run_options,
-    scheduler_of,
-    warn,
-    worker_options,
-)
+from agriseg.cli.common.errors import one_line, warn
+from agriseg.cli.common.options import chosen, chosen_model, option_flags, parse, requested, run_options
 from agriseg.cli.common.progress import Progress
 from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import ModelError, UsageError
@@ -27,7 +19,7 @@ from agriseg.json_text import json_line
 from agriseg.options.batch import BatchOptions
 from agriseg.options.exports import ExportOptions
 from agriseg.options.layers import LayerOptions
-from agriseg.options.request import REQUEST_TABLES, MappingRequest
+from agriseg.options.request import MappingRequest
 from agriseg.options.run import RunOptions
 from agriseg.options.verdict import PublishPolicy
 
@@ -45,7 +37,6 @@ _PATTERN = r"Regular expression on the path below FOLDER: (?P<field>[^/]+)/(?P<d
 @run_options
 @click.option("--glob", "globs", multiple=True, metavar="GLOB", help="Rasters to map; default *.tif and *.tiff.")
 @click.option("--pattern", metavar="REGEX", help=_PATTERN)
-@worker_options(1)
 @option_flags(BatchOptions)
 @click.option("--layers", is_flag=True, help="Also make the layers of each map, as 'agriseg layers' does.")
 @option_flags(LayerOptions, ExportOptions, PublishPolicy)
@@ -75,24 +66,25 @@ def command(
     from agriseg.batch.run import BatchRun
 
     path, folder = Path(source), Path(out)
-    values = {name: value for table in REQUEST_TABLES for name, value in chosen(table, flags).items()}
-    exports = ExportOptions.of(**chosen(ExportOptions, flags))
+    options, exports = parse(BatchOptions, flags), parse(ExportOptions, flags)
     if exports.previous or exports.stac:
         from agriseg.export.exports import check_exports  # loads torch, which an unchanged batch does not need
 
         check_exports(exports)
-    request = replace(MappingRequest.of(layers=layers, **values), exports=replace(exports, stac=False))
+    request = replace(requested(flags, layers=layers), exports=replace(exports, stac=False))
     if path.suffix.lower() == ".toml":
         if model or globs or pattern or layers or chosen(RunOptions, flags):
             raise UsageError(f"{path} and flags that say what to map, or how; write them into the file")
-        jobs = _jobs_of_file(path, folder, request)
+        from agriseg.batch.job_file import read_jobs
+
+        jobs = read_jobs(path, folder, request)
     else:
         jobs = [_job_of_folder(path, folder, request, model, globs, pattern, quiet=quiet)]
     if dry_run:
-        _show_plan(BatchRun(jobs, folder, _options(flags)), as_json=as_json)
+        _show_plan(BatchRun(jobs, folder, options), as_json=as_json)
         return
     with Progress("rasters", quiet=quiet or not sys.stderr.isatty(), unit="rasters") as progress, resume_hint(path):
-        log = BatchRun(jobs, folder, _options(flags), progress, _complain).run()
+        log = BatchRun(jobs, folder, options, progress, _complain).run()
     if exports.stac:
         _write_collection(folder)  # not in the workers: rasters share the item of their model
     if as_json:
@@ -101,12 +93,6 @@ def command(
         click.echo(", ".join(f"{number} {status}" for status, number in log.counts.items()) or "0 files")
     _run_on_done(on_done, log)
     click.get_current_context().exit(log.exit_code)
-
-
-def _jobs_of_file(path: Path, out: Path, request: MappingRequest) -> "list[BatchJob]":
-    from agriseg.batch.job_file import read_jobs
-
-    return read_jobs(path, out, request)
 
 
 def _job_of_folder(
@@ -120,11 +106,6 @@ def _job_of_folder(
     if warning and not quiet:
         warn(warning)
     return BatchJob("", discover(path, globs or GLOBS, pattern, out), file, request)
-
-
-def _options(flags: dict[str, Any]) -> BatchOptions:
-    scheduler = scheduler_of(flags["scheduler"], flags["scheduler_file"])
-    return BatchOptions.of(flags["workers"], scheduler, flags["cpu_threads"], **chosen(BatchOptions, flags))
 
 
 def _write_collection(folder: Path) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agriseg.cli.common.errors import warn
 from agriseg.cli.common.label_options import LabelFlags, class_names, label_options
-from agriseg.cli.common.options import chosen, run_options, warn
+from agriseg.cli.common.options import chosen, run_options
 from agriseg.errors import OutputError, UsageError
 from agriseg.json_text import json_line
 from agriseg.options.run import RunOptions

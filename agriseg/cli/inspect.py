@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from agriseg.cli.common.options import chosen, chosen_model, run_options
+from agriseg.cli.common.options import chosen_model, parse, run_options
 from agriseg.options.run import RunOptions
 
 
@@ -26,7 +26,7 @@ def command(image: str, model: str | None, *, as_json: bool, **flags: Any) -> No
     from agriseg.model import load_model
     from agriseg.raster.header import RasterInfo
 
-    options = RunOptions.of(**chosen(RunOptions, flags))
+    options = parse(RunOptions, flags)
     file, said = chosen_model(model)
     loaded = load_model(file)
     try:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agriseg.cli.common.errors import warn
 from agriseg.cli.common.label_options import LabelFlags, class_names, label_options
-from agriseg.cli.common.options import warn
 from agriseg.errors import UsageError
 from agriseg.files import exists_error
 from agriseg.json_text import json_line

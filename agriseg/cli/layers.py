@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from agriseg.cli.common.options import chosen, open_option, open_page, option_flags, warn
+from agriseg.cli.common.errors import warn
+from agriseg.cli.common.options import open_option, open_page, option_flags, parse
 from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.json_text import json_line
 from agriseg.options.exports import ExportOptions
@@ -36,8 +37,8 @@ def command(places: tuple[str, ...], *, overwrite: bool, open_: bool, as_json: b
     from agriseg.export.exports import check_exports, write_exports
     from agriseg.maps.reader import find_records
 
-    options = LayerOptions.of(**chosen(LayerOptions, flags))
-    exports = ExportOptions.of(**chosen(ExportOptions, flags))
+    options = parse(LayerOptions, flags)
+    exports = parse(ExportOptions, flags)
     check_exports(exports)
     for record in [record for place in places for record in find_records(Path(place))]:
         with resume_hint(record, "run the same command again"):

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from agriseg.cli.common.options import chosen, open_option, open_page, option_flags, warn
+from agriseg.cli.common.errors import warn
+from agriseg.cli.common.options import chosen, open_option, open_page, option_flags, parse
 from agriseg.cli.common.progress import Progress
 from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import UsageError
@@ -56,7 +57,7 @@ def command(
     expression = expression_of(pattern)
     layer_flags = chosen(LayerOptions, flags)
     layer_options = requested_layers(layer_flags, layers=layers)
-    exports = ExportOptions.of(**chosen(ExportOptions, flags))
+    exports = parse(ExportOptions, flags)
     check_exports(exports)
     records = list({record.resolve(): record for place in places for record in find_records(Path(place))}.values())
     page = _season_page(records, out)

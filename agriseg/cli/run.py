@@ -7,26 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.errors import one_line
-from agriseg.cli.common.options import (
-    chosen,
-    chosen_model,
-    open_option,
-    open_page,
-    option_flags,
-    run_options,
-    scheduler_of,
-    warn,
-    worker_options,
-)
+from agriseg.cli.common.errors import one_line, warn
+from agriseg.cli.common.options import chosen_model, open_option, open_page, option_flags, parse, requested, run_options
 from agriseg.cli.common.progress import Progress
 from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import UsageError
 from agriseg.json_text import json_line
 from agriseg.options.exports import ExportOptions
 from agriseg.options.layers import LayerOptions
-from agriseg.options.request import REQUEST_TABLES, MappingRequest
+from agriseg.options.request import MappingRequest
 from agriseg.options.verdict import PublishPolicy
+from agriseg.options.workers import WorkerOptions
 
 if TYPE_CHECKING:
     from agriseg.inference.workers import WorkerPool
@@ -39,7 +30,7 @@ _WORK = "Keep the working data of the run in a bucket, for workers without a com
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("-o", "--out", metavar="FOLDER", help="Folder of the outputs; default <stem>_agriseg.")
 @run_options
-@worker_options(None)
+@option_flags(WorkerOptions)
 @click.option("--work", metavar="s3://BUCKET/PREFIX", help=_WORK)
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @click.option("--no-resume", is_flag=True, help="Start over, and discard the progress of an earlier run.")
@@ -75,7 +66,7 @@ def command(
     from agriseg.model import load_model
     from agriseg.workflow import checked, with_derived_files
 
-    request = _request(flags, layers=layers)
+    request = requested(flags, layers=layers).with_report()
     folders = [default_folder(path) if out is None else Path(out) for path in paths]
     outputs = [
         Outputs(folder, path.stem, request.run.probabilities, overwrite or dry_run)
@@ -89,7 +80,7 @@ def command(
     if warning and not quiet:
         warn(warning)
     failed = False
-    with _workers(flags, request.run.device, dry_run=dry_run) as pool:
+    with _workers(parse(WorkerOptions, flags), request.run.device, dry_run=dry_run) as pool:
         execution = Execution(pool, work, resume=not no_resume)
         for path, files, request in zip(paths, outputs, requests, strict=True):
             job = prepare(path, loaded, request.run)
@@ -108,12 +99,6 @@ def command(
             failed |= _complain(path, report, request) or report.pixels.failed > 0
     if failed:
         click.get_current_context().exit(3)
-
-
-def _request(flags: dict[str, Any], *, layers: bool) -> MappingRequest:
-    """What to make of each raster, its report in any case."""
-    values = {name: value for table in REQUEST_TABLES for name, value in chosen(table, flags).items()}
-    return MappingRequest.of(layers=layers, **values).with_report()
 
 
 def _warn(path: Path, warnings: Sequence[str], *, quiet: bool) -> None:
@@ -144,22 +129,21 @@ def _show(report: "RunReport", *, as_json: bool, open_: bool) -> None:
 
 
 @contextmanager
-def _workers(flags: dict[str, Any], device: str, *, dry_run: bool) -> "Iterator[WorkerPool | None]":
+def _workers(options: WorkerOptions, device: str, *, dry_run: bool) -> "Iterator[WorkerPool | None]":
     """The worker processes, checked; None for this process alone."""
     import torch
 
     from agriseg.inference.workers import WorkerPool, gpu_count
     from agriseg.maps.run_identity import versions
 
-    scheduler = scheduler_of(flags["scheduler"], flags["scheduler_file"])
     gpus = gpu_count() if device in ("auto", "cuda") else 0
-    workers = gpus if flags["workers"] is None else flags["workers"]
-    if threads := flags["cpu_threads"] or (workers and max(1, torch.get_num_threads() // workers)):
+    workers = gpus if options.workers is None else options.workers
+    if threads := options.cpu_threads or (workers and max(1, torch.get_num_threads() // workers)):
         torch.set_num_threads(threads)  # and in each worker, since sums are made in as many parts
-    if dry_run or not (scheduler or workers):
+    if dry_run or not (options.scheduler_address or workers):
         yield None
         return
-    with WorkerPool(workers, scheduler, gpus) as pool:
+    with WorkerPool(workers, options.scheduler_address, gpus) as pool:
         pool.check_versions(versions)
         yield pool
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agriseg.cli.common.errors import warn
 from agriseg.cli.common.label_options import LabelFlags, class_names, label_options, label_values, renamed
-from agriseg.cli.common.options import warn
 from agriseg.cli.common.signals import resume_hint, stop_requested
 from agriseg.errors import ModelError, OutputError, UsageError
 from agriseg.training.progress import DataWarning, FoldStarted, Note, Progress, StepDone, ValidationDone

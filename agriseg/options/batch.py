@@ -1,12 +1,12 @@
 """The options of a batch: which rasters are mapped, and how failures are handled."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 from agriseg import units
 from agriseg.errors import UsageError
-from agriseg.options.table import option, parse_options
+from agriseg.options.table import option
+from agriseg.options.workers import WorkerOptions
 
 
 def _shard(value: str | tuple[int, int]) -> tuple[int, int]:
@@ -26,18 +26,14 @@ def _day(value: str | date) -> date:
 
 
 @dataclass(frozen=True)
-class BatchOptions:
-    """How a batch runs; most fields are flags of `agriseg batch`.
+class BatchOptions(WorkerOptions):
+    """How a batch runs; the fields are flags of `agriseg batch`.
 
-    `workers` is the number of processes on this machine; with a `scheduler`, the address or file of a Dask scheduler,
-    its workers are used instead. `cpu_threads` are those of the network in each worker; None shares out the cores.
     `timeout` and `settle` are in seconds. `shard` is (k, n): the k-th of n parts, each with its own database and
     summary.
     """
 
-    workers: int = 1
-    scheduler: str | None = None
-    cpu_threads: int | None = None
+    workers: int = option(1, "Worker processes; default 1.", "N", span=(1, None))
     since: date | None = option(None, "Only flights of this day or later, such as 2026-05-01.", "DATE", parse=_day)
     settle: float = option(
         30.0, "Wait until a file has not changed for this long: it may still be growing; default 30s.", "LENGTH",
@@ -56,14 +52,3 @@ class BatchOptions:
     shard: tuple[int, int] = option(
         (1, 1), "Only the K-th of N parts of the rasters: for N machines.", "K/N", parse=_shard
     )
-
-    @classmethod
-    def of(
-        cls, workers: int = 1, scheduler: str | None = None, cpu_threads: int | None = None, **flags: Any
-    ) -> "BatchOptions":
-        """Options from flags as users write them: `timeout="30m"`, `shard="1/4"`, `since="2026-05-01"`.
-
-        Raises:
-            UsageError: a flag is unknown or cannot be parsed.
-        """
-        return replace(parse_options(cls, flags), workers=workers, scheduler=scheduler, cpu_threads=cpu_threads)

@@ -81,3 +81,8 @@ def one_line(text: str) -> str:
     """Text as one printable line of at most 300 characters."""
     line = printable(text)
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+def warn(text: str) -> None:
+    """A line on stderr that does not stop the command."""
+    click.echo(one_line(f"agriseg: warning: {text}"), err=True)

@@ -9,14 +9,13 @@ from typing import Any, TypeVar
 
 import click
 
-from agriseg.cli.common.errors import one_line
-from agriseg.errors import UsageError
+from agriseg.cli.common.errors import warn
+from agriseg.options.request import REQUEST_TABLES, MappingRequest
 from agriseg.options.run import RunOptions
-from agriseg.options.table import Flag, OptionsClass, flags_of
+from agriseg.options.table import Flag, OptionsClass, flags_of, parse_options
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_CPU_THREADS = "Threads of the network per process, on which the bytes depend; default: the cores shared out."
+T = TypeVar("T", bound=OptionsClass)
 
 
 def option_flags(*tables: type[OptionsClass]) -> Callable[[F], F]:
@@ -33,6 +32,25 @@ def option_flags(*tables: type[OptionsClass]) -> Callable[[F], F]:
 def chosen(table: type[OptionsClass], values: Mapping[str, Any]) -> dict[str, Any]:
     """Those values of a command's flags that are options of a class and differ from the default of the flag."""
     return {name: values[name] for name in flags_of(table) if values.get(name) not in (None, ())}
+
+
+def parse(table: type[T], values: Mapping[str, Any]) -> T:
+    """The options of a class from the values of a command's flags.
+
+    Raises:
+        UsageError: a value cannot be parsed, or contradicts another.
+    """
+    return parse_options(table, chosen(table, values))
+
+
+def requested(values: Mapping[str, Any], *, layers: bool) -> MappingRequest:
+    """What to make of each raster, from the values of a command's flags.
+
+    Raises:
+        UsageError: as `MappingRequest.of`.
+    """
+    flags = {name: value for table in REQUEST_TABLES for name, value in chosen(table, values).items()}
+    return MappingRequest.of(layers=layers, **flags)
 
 
 def _click_option(name: str, flag: Flag) -> Callable[[F], F]:
@@ -56,35 +74,6 @@ def open_option(command: F) -> F:
     return click.option("--open", "open_", is_flag=True, help=text)(command)
 
 
-def worker_options(default: int | None) -> Callable[[F], F]:
-    """The flags that select worker processes.
-
-    Args:
-        default: number of processes on this machine; None for one per GPU if there are several, else none.
-    """
-    count = f"Worker processes; default {default or 'one per GPU if there are several, else threads of this one'}."
-    options = [
-        click.option("--workers", type=click.IntRange(default or 0), default=default, metavar="N", help=count),
-        click.option("--scheduler", metavar="ADDRESS", help="Use the workers of this Dask scheduler: tcp://HOST:PORT."),
-        click.option("--scheduler-file", metavar="FILE", help="The same, by the file that 'dask scheduler' writes."),
-        click.option("--cpu-threads", type=click.IntRange(1), metavar="N", help=_CPU_THREADS),
-    ]
-
-    def decorate(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-def scheduler_of(address: str | None, file: str | None) -> str | None:
-    """The scheduler of `--scheduler` or `--scheduler-file`, if any."""
-    if address and file:
-        raise UsageError("--scheduler and --scheduler-file; give one of them")
-    return address or file
-
-
 def bundled_model(name: str) -> Path:
     """A model that comes with agriseg: `demo`, of synthetic fields, or `potato_weed`, of one real field."""
     return Path(str(package_files("agriseg"))) / "data" / f"{name}.safetensors"
@@ -99,11 +88,6 @@ def chosen_model(path: str | None) -> tuple[Path, str | None]:
         "from the air, plants about 70 px wide; on anything else check it with 'agriseg evaluate', or name your own "
         "model with -m or in agriseg.toml"
     )
-
-
-def warn(text: str) -> None:
-    """A line on stderr that does not stop the command."""
-    click.echo(one_line(f"agriseg: warning: {text}"), err=True)
 
 
 def open_page(page: Path) -> None:
