@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from agriseg.evaluation.evaluate import evaluate
     from agriseg.evaluation.scores import Evaluation
     from agriseg.grid import TileGrid, Window
-    from agriseg.labels.label_set import LabelOptions
     from agriseg.legend import Legend
     from agriseg.mapping.run import RunReport
     from agriseg.model import SegmentationModel, load_model
+    from agriseg.options.labels import LabelOptions
     from agriseg.options.run import RunOptions
     from agriseg.training.config import TrainConfig
     from agriseg.training.run import Trained, TrainOptions, train
@@ -28,7 +28,7 @@ __all__ = [
 _HOME = {
     "AgrisegError": "agriseg.errors",
     "Evaluation": "agriseg.evaluation.scores",
-    "LabelOptions": "agriseg.labels.label_set",
+    "LabelOptions": "agriseg.options.labels",
     "Legend": "agriseg.legend",
     "RunOptions": "agriseg.options.run",
     "RunReport": "agriseg.mapping.run",

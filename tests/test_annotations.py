@@ -23,8 +23,9 @@ from agriseg.annotations.label_studio import unpacked
 from agriseg.annotations.shapes import Runs
 from agriseg.cli import main
 from agriseg.errors import DataError, UsageError
-from agriseg.labels.label_set import LabelOptions, LabelRequest
+from agriseg.labels.label_set import LabelRequest
 from agriseg.labels.loading import label_raster, load_labels
+from agriseg.options.labels import LabelOptions
 
 CLASSES = ("soil", "crop", "weed")
 WIDTH, HEIGHT = 37, 29

@@ -21,11 +21,11 @@ from agriseg import SegmentationModel, evaluate, load_model, segment
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.evaluation.evaluate import count_model
 from agriseg.grid import Window
-from agriseg.labels.label_set import LabelOptions
 from agriseg.labels.raster import LabelRaster
 from agriseg.labels.rasterize import reproject_labels
 from agriseg.mapping.compatibility import check_compatibility
 from agriseg.mapping.record import training_facts
+from agriseg.options.labels import LabelOptions
 from agriseg.options.run import RunOptions
 from agriseg.options.verdict import VerdictLimits
 from agriseg.raster.band_roles import find_bands, misnamed, role_name

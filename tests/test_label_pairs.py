@@ -15,10 +15,11 @@ from PIL import Image, ImageOps
 from rasterio.crs import CRS
 
 from agriseg.errors import DataError, UsageError
-from agriseg.labels.label_set import LabelOptions, LabelRequest, LabelSet
+from agriseg.labels.label_set import LabelRequest, LabelSet
 from agriseg.labels.loading import load_labels
 from agriseg.labels.pairs import find_pairs
 from agriseg.labels.rasterize import reproject_labels
+from agriseg.options.labels import LabelOptions
 from agriseg.raster.georeference import crs_name, horizontal, same_horizontal_crs
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.tags import orientation

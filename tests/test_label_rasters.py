@@ -13,9 +13,10 @@ from PIL import Image
 from agriseg.cli import main
 from agriseg.cli.common.errors import one_line
 from agriseg.errors import DataError, UsageError
-from agriseg.labels.label_set import LabelOptions, LabelRequest, LabelSet
+from agriseg.labels.label_set import LabelRequest, LabelSet
 from agriseg.labels.loading import load_labels
 from agriseg.labels.raster import LabelRaster
+from agriseg.options.labels import LabelOptions
 from agriseg.training.config import TrainConfig
 from agriseg.training.run import TrainOptions, train
 

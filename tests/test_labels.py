@@ -15,10 +15,11 @@ from rasterio.warp import transform_geom
 
 from agriseg.cli import main
 from agriseg.errors import DataError
-from agriseg.labels.label_set import LabelOptions, LabelRequest
+from agriseg.labels.label_set import LabelRequest
 from agriseg.labels.loading import label_raster, load_labels
 from agriseg.labels.rasterize import Drawn
 from agriseg.legend import Legend
+from agriseg.options.labels import LabelOptions
 from agriseg.vectors.read import read_polygons
 
 LEGEND = Legend.from_names(["soil", "crop", "weed"])

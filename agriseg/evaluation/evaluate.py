@@ -12,7 +12,7 @@ from agriseg.evaluation.counts import EvaluationCounts, count_pixels
 from agriseg.evaluation.scores import Evaluation, LearntShare, score
 from agriseg.figures.charts import save_confusion
 from agriseg.json_text import json_document
-from agriseg.labels.label_set import LabelledImage, LabelOptions, LabelRequest, LabelSet
+from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
 from agriseg.labels.learnt_images import LearntImages, learnt_share, pixel_digest
 from agriseg.labels.loading import load_labels
 from agriseg.labels.raster import LabelRaster
@@ -22,6 +22,7 @@ from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Execution, run
 from agriseg.model import SegmentationModel, load_model
+from agriseg.options.labels import LabelOptions
 from agriseg.options.run import RunOptions
 
 _LABEL_DEFAULTS, _RUN_DEFAULTS = LabelOptions(), RunOptions()

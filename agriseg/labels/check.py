@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from agriseg.labels.raster import LabelRaster, Survey, Value, value_text
+from agriseg.labels.raster import LabelRaster, Survey, value_text
 from agriseg.legend import NODATA
+from agriseg.options.labels import Value
 
 _SHOWN = 5  # values that are no class in one message
 

@@ -7,11 +7,12 @@ from agriseg import files
 from agriseg.errors import DataError, UsageError
 from agriseg.labels.check import problems_of, remarks_of
 from agriseg.labels.drawing import drawing_of_annotations, drawing_of_polygons
-from agriseg.labels.label_set import LabelledImage, LabelOptions, LabelRequest, LabelSet
+from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
 from agriseg.labels.pairs import MatchedLabels, Pair, annotation_files, find_pairs, match_annotations
 from agriseg.labels.raster import LabelRaster, check_values, misfit, turned, turned_under_shapes
 from agriseg.labels.rasterize import Drawn, rasterize_polygons, reproject_labels
 from agriseg.legend import Legend
+from agriseg.options.labels import LabelOptions
 from agriseg.raster.header import RasterInfo
 from agriseg.vectors.read import is_vector
 

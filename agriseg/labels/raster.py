@@ -13,6 +13,7 @@ from rasterio.enums import ColorInterp
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.legend import NODATA
+from agriseg.options.labels import Value
 from agriseg.raster.gdal_env import gdal_calls
 from agriseg.raster.georeference import crs_name, same_horizontal_crs
 from agriseg.raster.header import RasterInfo
@@ -20,7 +21,6 @@ from agriseg.raster.reader import Reader, Source
 from agriseg.raster.safe_open import open_raster
 from agriseg.raster.valid_mask import ValidityRule
 
-Value = float | tuple[int, int, int]
 Keep = Callable[[Window], NDArray[np.bool_]]
 
 _AT_ONCE = 16_000_000  # pixels

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agriseg.errors import ModelError
-from agriseg.labels.raster import Value
 from agriseg.networks import NAMED_STARTS
+from agriseg.options.labels import Value
 from agriseg.options.run import RunOptions
 from agriseg.training.augment import Augmentation
 

@@ -15,7 +15,7 @@ from agriseg.errors import DataError
 from agriseg.evaluation.scores import LearntShare
 from agriseg.grid import Window
 from agriseg.json_text import json_line
-from agriseg.labels.label_set import LabelledImage, LabelOptions, LabelRequest, LabelSet
+from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
 from agriseg.labels.learnt_images import LearntImages
 from agriseg.labels.loading import load_labels
 from agriseg.labels.pairs import Pair
@@ -24,6 +24,7 @@ from agriseg.legend import Legend
 from agriseg.mapping.compatibility import check_compatibility
 from agriseg.model import SegmentationModel
 from agriseg.networks import Architecture, architecture
+from agriseg.options.labels import LabelOptions
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import FileStamp
 from agriseg.training.config import Data, TrainConfig

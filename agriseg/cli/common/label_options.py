@@ -12,7 +12,7 @@ from agriseg.errors import UsageError
 
 if TYPE_CHECKING:
     from agriseg.labels.label_set import LabelRequest
-    from agriseg.labels.raster import Value
+    from agriseg.options.labels import Value
 
 _VALUES = "Each class's number or #rrggbb in the labels; 0, 1, 2, ... if not given."
 _UNLABELLED = "Numbers or #rrggbb in the labels that mean that nobody knows, such as 0; 255 does without."
@@ -67,7 +67,8 @@ class LabelFlags:
         Raises:
             UsageError: a flag that cannot be read.
         """
-        from agriseg.labels.label_set import LabelOptions, LabelRequest
+        from agriseg.labels.label_set import LabelRequest
+        from agriseg.options.labels import LabelOptions
 
         options = LabelOptions(
             self.label_suffix or "", label_values("--values", self.values),
