@@ -227,7 +227,7 @@ def test_training_and_scoring_with_labels_of_another_grid(tmp_path: Path) -> Non
         load_model(trained.model),
         image,
         labels,
-        LabelOptions(reproject=True),
+        LabelOptions(reproject_labels=True),
         RunOptions(bands=(1, 2, 3, 4, 5), device="cpu"),
     )
     valid = reflectance()[0] != NOWHERE

@@ -145,7 +145,7 @@ def test_other_crs_of_labels_is_named_by_its_code_and_the_advice_helps(tmp_path:
     resized = write_raster(tmp_path / "r.tif", read(tmp_path / "there.tif")[:, :40, :60], nodata=255, **there)
     (problem,) = look(image, resized).problems
     assert "CRS EPSG:25833, but i.tif has EPSG:32632 + EPSG:5773; --reproject-labels" in problem
-    found = look(image, tmp_path / "there.tif", reproject=True)
+    found = look(image, tmp_path / "there.tif", reproject_labels=True)
     assert not found.problems
     made = read(found.images[0].pair.labels)
     inside = made != 255
@@ -168,7 +168,7 @@ def test_advice_about_small_masks_of_photographs_can_be_followed(tmp_path: Path,
     bare: dict[str, Any] = {"crs": None, "transform": None}
     image = write_raster(tmp_path / "i.png", noise(40, 60), driver="PNG", **bare)
     small = write_raster(tmp_path / "l.png", halves()[:, ::2, ::2], driver="PNG", **bare)
-    (problem,) = look(image, small, reproject=reproject).problems
+    (problem,) = look(image, small, reproject_labels=reproject).problems
     assert "--reproject-labels" not in problem
     words = problem.split("gdal_translate ")[1].split()
     assert words[:3] == ["-r", "nearest", "-outsize"]

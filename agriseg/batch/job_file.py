@@ -1,6 +1,5 @@
 """Jobs of a batch from a TOML file: rasters of different cameras, each with its model, options and layers."""
 
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from agriseg.maps.discover import GLOBS, discover
 from agriseg.options.layers import LayerOptions
 from agriseg.options.request import MappingRequest
 from agriseg.options.run import RunOptions
-from agriseg.options.table import nearest
+from agriseg.options.table import nearest, read_toml
 
 _KEYS = ("title", "images", "glob", "pattern", "model", "run", "layers")
 
@@ -29,10 +28,7 @@ def read_jobs(path: Path, out: Path, request: MappingRequest) -> list[BatchJob]:
         ModelError: no TOML, an unknown or missing key, or a title that occurs twice.
         UsageError, InputMissing: as `RunOptions.of`, `LayerOptions.of` and `discover`.
     """
-    try:
-        tables = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as TOML: {error}") from error
+    tables = read_toml(path)
     _check(path, "", tables, ("job",))
     listed = tables.get("job")
     if not isinstance(listed, list) or not listed:
@@ -52,7 +48,11 @@ def _job(path: Path, table: Mapping[str, Any], out: Path, request: MappingReques
     title, globs = table.get("title", ""), table.get("glob", GLOBS)
     if not isinstance(title, str) or title.startswith(".") or "/" in title:
         raise ModelError(f"{path}: title {title!r} names a folder of the outputs; write one word")
-    layers = LayerOptions.of(**_beside(path, table["layers"])) if "layers" in table else None
+    layers = None
+    if "layers" in table:  # files are relative to the job file
+        files = ("fields", "plots", "zones_by")
+        values = {name: path.parent / value if name in files else value for name, value in table["layers"].items()}
+        layers = LayerOptions.of(**values)
     request = replace(request, run=RunOptions.of(**table.get("run", {})), layers=layers)
     rasters = discover(
         path.parent / table["images"], [globs] if isinstance(globs, str) else globs, table.get("pattern"), out
@@ -60,13 +60,7 @@ def _job(path: Path, table: Mapping[str, Any], out: Path, request: MappingReques
     return BatchJob(title, rasters, path.parent / table["model"], request)
 
 
-def _beside(path: Path, layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of layers whose files are relative to the job file."""
-    files = ("fields", "plots", "zones_by")
-    return {name: path.parent / value if name in files else value for name, value in layers.items()}
-
-
-def _check(path: Path, where: str, table: Mapping[str, Any], known: Collection[str]) -> None:
+def _check(path: Path, where: str, table: Collection[str], known: Collection[str]) -> None:
     for key in table:
         if key not in known:
             raise ModelError(f"{path}: {where}unknown key {key!r}; {nearest(key, known)}")

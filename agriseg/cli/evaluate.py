@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agriseg.cli.common.errors import warn
-from agriseg.cli.common.label_options import LabelFlags, class_names, label_options
-from agriseg.cli.common.options import chosen, run_options
+from agriseg.cli.common.options import chosen, class_names, option_flags, parse, run_options
 from agriseg.errors import OutputError, UsageError
 from agriseg.json_text import json_line
+from agriseg.options.labels import LabelOptions
 from agriseg.options.run import RunOptions
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class _FinishedMap:
 @click.option("--mask", metavar="FILE", help="Score this map of the image instead of mapping it with a model.")
 @click.option("--confidence", metavar="FILE", help="The map's confidence layer, for the calibration error.")
 @click.option("--classes", metavar="LIST", help="Class names of the map; only with --mask.")
-@label_options
+@option_flags(LabelOptions)
 @click.option(
     "-o", "--out", metavar="FOLDER", help="Also keep the scores as JSON, the confusion as a picture, the maps."
 )
@@ -44,7 +44,7 @@ class _FinishedMap:
 @run_options
 def command(
     image: str, labels: str, out: str | None, model: str | None, mask: str | None, confidence: str | None,
-    classes: str | None, *, label_flags: LabelFlags, as_json: bool, **run_parameters: Any,
+    classes: str | None, *, as_json: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Score a model on a labelled raster, or on a folder of them, mapped at their own resolution; or a finished map.
 
@@ -54,22 +54,23 @@ def command(
       agriseg evaluate images masks --label-suffix _mask -m weeds.safetensors -o scores
       agriseg evaluate field.tif labels.tif --mask field_classes.tif --classes soil,crop,weed --json
     """
-    flags, finished = chosen(RunOptions, run_parameters), _FinishedMap(mask, confidence, classes)
-    if flags.get("gsd", "auto") not in ("auto", "native"):
-        raise UsageError(f"--gsd {flags['gsd']}, but labels lie on the raster's own grid; leave it out")
-    _check_flags(finished, list(flags), model)
+    run_flags, finished = chosen(RunOptions, flags), _FinishedMap(mask, confidence, classes)
+    if run_flags.get("gsd", "auto") not in ("auto", "native"):
+        raise UsageError(f"--gsd {run_flags['gsd']}, but labels lie on the raster's own grid; leave it out")
+    _check_flags(finished, list(run_flags), model)
     if out is not None and Path(out).exists() and any(Path(out).iterdir()):
         raise OutputError(f"{out}: holds something; choose another -o")
 
     from agriseg.cli.common.format import show_evaluation
     from agriseg.evaluation.evaluate import evaluate_labelled, save_evaluation
     from agriseg.files import make_folder
+    from agriseg.labels.label_set import LabelRequest
     from agriseg.legend import Legend
     from agriseg.model import load_model
 
-    loaded, options = None if model is None else load_model(model), RunOptions.of(**flags)
+    loaded, options = None if model is None else load_model(model), RunOptions.of(**run_flags)
     legend = loaded.legend if loaded else Legend.from_names(list(class_names(classes or "")))
-    request = label_flags.request(image, labels, legend.names, least=1)
+    request = LabelRequest(Path(image), Path(labels), legend.names, parse(LabelOptions, flags), least=1)
     with tempfile.TemporaryDirectory(prefix="agriseg-") as temporary:
         folder = Path(out or temporary)
         make_folder(folder)

@@ -2,15 +2,16 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agriseg.cli.common.errors import warn
-from agriseg.cli.common.label_options import LabelFlags, class_names, label_options
+from agriseg.cli.common.options import class_names, option_flags, parse
 from agriseg.errors import UsageError
 from agriseg.files import exists_error
 from agriseg.json_text import json_line
+from agriseg.options.labels import LabelOptions
 
 if TYPE_CHECKING:
     from agriseg.labels.label_set import LabelSet
@@ -25,9 +26,9 @@ def command() -> None:
 @click.argument("images")
 @click.argument("labels")
 @click.option("--classes", required=True, metavar="LIST", help="Class names in order, such as soil,crop,weed.")
-@label_options
+@option_flags(LabelOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(images: str, labels: str, classes: str, *, label_flags: LabelFlags, as_json: bool) -> None:
+def check(images: str, labels: str, classes: str, *, as_json: bool, **flags: Any) -> None:
     """Say what is wrong with labels: grids, numbers that are no class, class shares; of polygons, overlaps and such.
 
     Exit code 65 if a training would refuse them: both look at labels with the same function.
@@ -38,9 +39,10 @@ def check(images: str, labels: str, classes: str, *, label_flags: LabelFlags, as
       agriseg labels check field.tif field.gpkg --column class --classes crop,weed
       agriseg labels check photos annotations.json --classes soil,crop,weed --rest soil
     """
+    from agriseg.labels.label_set import LabelRequest
     from agriseg.labels.loading import load_labels
 
-    request = label_flags.request(images, labels, class_names(classes))
+    request = LabelRequest(Path(images), Path(labels), class_names(classes), parse(LabelOptions, flags))
     with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
         found = load_labels(request, Path(spare))
     click.echo(_json(found) if as_json else _table(found))
@@ -78,10 +80,10 @@ def _table(found: "LabelSet") -> str:
 @click.argument("image")
 @click.argument("labels")
 @click.option("--classes", required=True, metavar="LIST", help="Class names in order, such as soil,crop,weed.")
-@label_options
+@option_flags(LabelOptions)
 @click.option("-o", "--out", required=True, metavar="FILE", help="The GeoTIFF to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
-def rasterize(image: str, labels: str, classes: str, out: str, *, label_flags: LabelFlags, overwrite: bool) -> None:
+def rasterize(image: str, labels: str, classes: str, out: str, *, overwrite: bool, **flags: Any) -> None:
     """Burn polygons or annotations onto an image's grid; where none is, nobody knows (255).
 
     \b
@@ -94,10 +96,11 @@ def rasterize(image: str, labels: str, classes: str, out: str, *, label_flags: L
         raise exists_error(path)
     if path.resolve() in (Path(image).resolve(), Path(labels).resolve()):
         raise UsageError(f"-o {path} is an input; choose another")
+    from agriseg.labels.label_set import LabelRequest
     from agriseg.labels.loading import label_raster
 
-    request = label_flags.request(image, labels, class_names(classes))
-    drawn = label_raster(Path(image), Path(labels), request, path)
+    request = LabelRequest(Path(image), Path(labels), class_names(classes), parse(LabelOptions, flags))
+    drawn = label_raster(request.images, request.labels, request, path)
     for text in drawn.remarks:
         warn(f"{labels}: {text}")
     for name, pixels in zip(request.classes, drawn.pixels.tolist(), strict=True):

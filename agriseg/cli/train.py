@@ -1,18 +1,18 @@
 """`agriseg train`."""
 
 import time
-import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from agriseg.cli.common.errors import warn
-from agriseg.cli.common.label_options import LabelFlags, class_names, label_options, label_values, renamed
+from agriseg.cli.common.options import chosen, class_names, option_flags, parse
 from agriseg.cli.common.signals import resume_hint, stop_requested
-from agriseg.errors import ModelError, OutputError, UsageError
+from agriseg.errors import OutputError, UsageError
+from agriseg.options.labels import LabelOptions
+from agriseg.options.table import read_toml
 from agriseg.training.progress import DataWarning, FoldStarted, Note, Progress, StepDone, ValidationDone
 from agriseg.units import seconds
 
@@ -25,56 +25,11 @@ _DEFAULT_MINUTES = 30.0
 _BETWEEN_LINES = 10.0  # seconds from one progress line to the next
 
 
-@dataclass(frozen=True)
-class _DataFlags:
-    """Flags that name images and labels in place of a configuration file."""
-
-    images: str | None
-    labels: str | None
-    classes: str | None
-    nodata: float | None
-    alpha: int | None
-    label_flags: LabelFlags
-
-    def tables(self) -> dict[str, Any]:
-        """These flags as tables of a configuration; empty if none is given."""
-        flags = self.label_flags
-        data = {
-            "images": self.images, "labels": self.labels, "label_suffix": flags.label_suffix, "column": flags.column,
-            "area": flags.area, "rest": flags.rest, "point_radius": flags.point_radius, "nodata": self.nodata,
-            "alpha": self.alpha, "unlabelled": label_values("--unlabelled", flags.unlabelled),
-            "rename": None if flags.rename is None else dict(renamed(flags.rename)),
-        }  # fmt: skip
-        tables = {
-            "classes": list(class_names(self.classes)) if self.classes else None,
-            "values": label_values("--values", flags.values),
-            "data": {name: value for name, value in data.items() if value is not None} or None,
-        }
-        return {name: value for name, value in tables.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class _Overrides:
-    """Flags that replace keys of the configuration."""
-
-    arch: str | None
-    minutes: str | None
-    split: str | None
-    reproject_labels: bool
-
-    def tables(self) -> dict[str, dict[str, Any]]:
-        """The keys of each table."""
-        recipe = {} if self.minutes is None else {"minutes": seconds(self.minutes) / 60, "steps": None}
-        validation = {} if self.split is None else {"by": self.split}
-        data = {"reproject_labels": True} if self.reproject_labels else {}
-        return {"recipe": recipe, "validation": validation, "data": data}
-
-
 @click.command("train", short_help="Train a model on labelled images.")
 @click.argument("settings", metavar="[CONFIG]", required=False)
 @click.option("--image", "--images", "images", metavar="PATH", help="An image, or a folder of them.")
 @click.option("--labels", metavar="PATH", help="Label raster, polygons or annotations; or the folder of them.")
-@label_options
+@option_flags(LabelOptions)
 @click.option("--classes", metavar="LIST", help="Class names in order, such as soil,crop,weed.")
 @click.option("--nodata", type=float, metavar="VALUE", help="Means no data in images, beside what they declare.")
 @click.option("--alpha", type=click.IntRange(1), metavar="BAND", help="Band of the images whose 0 means no data.")
@@ -90,9 +45,8 @@ class _Overrides:
 @click.option("--tensorboard", is_flag=True, help="Also write the curves for TensorBoard; pip install tensorboard.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
 def command(
-    settings: str | None, images: str | None, labels: str | None, classes: str | None, nodata: float | None,
-    alpha: int | None, arch: str | None, init: str | None, minutes: str | None, split: str | None, folds: int | None,
-    device: str, out: str, *, label_flags: LabelFlags, resume: bool, skip_bad: bool, tensorboard: bool, quiet: bool,
+    settings: str | None, init: str | None, folds: int | None, device: str, out: str, *, resume: bool, skip_bad: bool,
+    tensorboard: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Train a model on labelled images; blocks of ground are held back to score it honestly.
 
@@ -108,8 +62,7 @@ def command(
     folder, helper = Path(out), is_helper_rank()
     if not helper and folder.exists() and any(folder.iterdir()) and not resume:
         raise OutputError(f"{folder}: holds something; add --resume to go on from it, or choose another -o")
-    data = _DataFlags(images, labels, classes, nodata, alpha, label_flags)
-    tables, base = _tables(settings, data, _Overrides(arch, minutes, split, label_flags.reproject_labels))
+    tables, base = _tables(settings, flags)
     printer = _ProgressPrinter(_board(folder) if tensorboard and not helper else None, quiet=quiet)
     stopped = stop_requested()
 
@@ -117,20 +70,20 @@ def command(
     from agriseg.training.config import TrainConfig
     from agriseg.training.run import TrainOptions, cross_validate, train, train_rank
 
-    chosen = TrainConfig.of(tables, base)
+    config = TrainConfig.of(tables, base)
     if init is not None:
-        chosen = chosen.model_copy(update={"init": init})
+        config = config.model_copy(update={"init": init})
     options = TrainOptions(device, skip_bad, printer, stopped)
     if helper:
-        train_rank(chosen, folder, options)
+        train_rank(config, folder, options)
         return
     with resume_hint(folder, "add --resume to go on from there"):
         if folds is None:
-            trained = [train(chosen, folder, options)]
+            trained = [train(config, folder, options)]
             evaluation = trained[0].evaluation
         else:
-            trained, evaluation = cross_validate(chosen, folder, folds, options)
-    for text in [] if quiet else [*_warnings(chosen.split, trained), *evaluation.doubts]:
+            trained, evaluation = cross_validate(config, folder, folds, options)
+    for text in [] if quiet else [*_warnings(config.split, trained), *evaluation.doubts]:
         warn(text)
     click.echo(show_evaluation(evaluation.scores()))
     for each in trained:
@@ -208,27 +161,40 @@ def _board(folder: Path) -> "SummaryWriter":
     return SummaryWriter(folder / "tensorboard")
 
 
-def _tables(config: str | None, data: _DataFlags, overrides: _Overrides) -> tuple[dict[str, Any], Path]:
-    """Tables of the configuration, and the folder that its paths are relative to."""
-    tables, base = _written(config, data)
-    if overrides.arch is not None:
-        tables["arch"] = overrides.arch
-    for name, keys in overrides.tables().items():
-        if keys:
-            tables[name] = {**tables.get(name, {}), **keys}
-    return tables, base
+def _tables(path: str | None, flags: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
+    """Tables of the configuration, and the folder that its paths are relative to.
 
-
-def _written(config: str | None, data: _DataFlags) -> tuple[dict[str, Any], Path]:
-    """Read the configuration file, or the flags in its place."""
-    if config is None:
-        if not (data.images and data.labels and data.classes):
+    They are those of the file, or of the flags that name images and labels. Other flags replace keys.
+    """
+    tables, folder = _data_tables(flags), Path()
+    if path is None:
+        if not (flags["images"] and flags["labels"] and flags["classes"]):
             raise UsageError("give a configuration file, or --image, --labels and --classes")
-        return {**data.tables(), "recipe": {"minutes": _DEFAULT_MINUTES}}, Path()
-    if data.tables():
+        tables["recipe"] = {"minutes": _DEFAULT_MINUTES}
+    elif tables:
         raise UsageError("a configuration file and flags that say what to train on; give one or the others")
-    path = Path(config)
-    try:
-        return tomllib.loads(path.read_text("utf-8")), path.parent
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as TOML: {error}") from error
+    else:
+        tables, folder = read_toml(Path(path)), Path(path).parent
+    if flags["arch"] is not None:
+        tables["arch"] = flags["arch"]
+    if flags["minutes"] is not None:
+        minutes = seconds(flags["minutes"]) / 60
+        tables["recipe"] = {**tables.get("recipe", {}), "minutes": minutes, "steps": None}
+    if flags["split"] is not None:
+        tables["validation"] = {**tables.get("validation", {}), "by": flags["split"]}
+    if flags["reproject_labels"]:
+        tables["data"] = {**tables.get("data", {}), "reproject_labels": True}
+    return tables, folder
+
+
+def _data_tables(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of the flags that name images and labels in place of a configuration file; empty without any."""
+    labels = parse(LabelOptions, flags)
+    data = {name: flags[name] for name in ("images", "labels", "nodata", "alpha") if flags[name] is not None}
+    given = {name: getattr(labels, name) for name in chosen(LabelOptions, flags)}
+    data |= {name: value for name, value in given.items() if name not in ("values", "rename", "reproject_labels")}
+    if labels.rename:
+        data["rename"] = dict(labels.rename)
+    classes = list(class_names(flags["classes"])) if flags["classes"] else None
+    tables = {"classes": classes, "values": labels.values, "data": data or None}
+    return {name: value for name, value in tables.items() if value is not None}

@@ -72,7 +72,7 @@ def label_raster(image: Path, labels: Path, request: LabelRequest, out: Path) ->
 
 def _matched(request: LabelRequest) -> MatchedLabels:
     """Match images with label files; options of another kind of labels are refused."""
-    if annotations := annotation_files(request.images, request.labels, request.options.suffix):
+    if annotations := annotation_files(request.images, request.labels, request.options.label_suffix):
         _check_drawn(request)
         if request.options.column is not None:
             raise UsageError(f"{request.labels}: annotations, which name their classes; leave --column out")
@@ -86,12 +86,12 @@ def _matched(request: LabelRequest) -> MatchedLabels:
         if getattr(request.options, name) != getattr(LabelOptions(), name):
             flag = name.replace("_", "-")
             raise UsageError(f"{request.labels}: no polygons and no annotations, so leave --{flag} out")
-    return MatchedLabels(find_pairs(request.images, request.labels, request.options.suffix))
+    return MatchedLabels(find_pairs(request.images, request.labels, request.options.label_suffix))
 
 
 def _check_drawn(request: LabelRequest) -> None:
     """Refuse options of label rasters."""
-    if request.options.reproject:
+    if request.options.reproject_labels:
         raise UsageError(f"{request.labels}: shapes, which are laid on the image anyway; leave --reproject-labels out")
     if any(isinstance(value, tuple) for value in (*request.stored, *request.options.unlabelled)):
         raise UsageError(f"{request.labels}: shapes have no colours; give numbers as --values, or leave them out")
@@ -138,7 +138,7 @@ def _on_grid(
         return Pair(pair.image, out, pair.source), _rasterized(pair, image, request, matched, out).remarks
     labels = RasterInfo.read(pair.labels)
     placed = image.georeference.crs is not None and labels.georeference.crs is not None
-    if request.options.reproject and placed and misfit(image, labels) is not None:
+    if request.options.reproject_labels and placed and misfit(image, labels) is not None:
         files.make_folder(folder)
         reproject_labels(pair.image, pair.labels, out)
         return Pair(pair.image, out, pair.source), ()

@@ -100,6 +100,18 @@ def find_config(start: Path) -> Path | None:
     return next((folder / CONFIG_NAME for folder in (start, *start.parents) if (folder / CONFIG_NAME).is_file()), None)
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read as TOML: {error}") from error
+
+
 def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
     """Read a TOML file with one table per command, such as `[run]` or `[labels.check]`.
 
@@ -113,13 +125,9 @@ def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, d
     Raises:
         ModelError: no TOML, or a key that no command knows; the nearest one is named.
     """
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as TOML: {error}") from error
     groups = {command.partition(".")[0] for command in known if "." in command}
     tables: dict[str, Any] = {}
-    for name, table in content.items():
+    for name, table in read_toml(path).items():
         nested = name in groups and isinstance(table, dict)
         tables |= {f"{name}.{child}": values for child, values in table.items()} if nested else {name: table}
     for command, table in tables.items():

@@ -68,6 +68,11 @@ def run_options(command: F) -> F:
     return model(option_flags(RunOptions)(command))
 
 
+def class_names(text: str) -> tuple[str, ...]:
+    """Class names in order, from the text of `--classes`."""
+    return tuple(name.strip() for name in text.split(","))
+
+
 def open_option(command: F) -> F:
     """`--open`, which `open_page` carries out."""
     text = "Show the report at the end, where there is a desktop."
