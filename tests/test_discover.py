@@ -183,7 +183,7 @@ def test_a_night_tells_what_it_did_not_see_or_could_not_date(nobody: Path, model
 
     for _ in range(2):
         diary = night(since=dt.date(2026, 5, 1)).run()
-        rows = {row.name: (row.status, row.code) for row in diary.summary.rows}
+        rows = {row["name"]: (row["status"], row["code"]) for row in diary.as_json()["rows"]}
         assert rows == {
             "closed": ("failed", 77), "05-06-2026/x.tif": ("failed", 2), "31.02.2026/x.tif": ("failed", 2),
         }  # fmt: skip
