@@ -4,11 +4,12 @@ import json
 import math
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agriseg.errors import DataError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 V = TypeVar("V", bound=float | None)
@@ -26,6 +27,8 @@ def from_json(kind: type[T], values: object, source: str, remedy: str) -> T:
     Raises:
         DataError: a value is missing, or of another type.
     """
+    from pydantic import ValidationError  # takes tenths of a second, which `agriseg --help` does not need
+
     try:
         record: T = _adapter(kind).validate_python(values)  # type: ignore[arg-type]  # mypy takes type[T] for unhashable
     except ValidationError as error:
@@ -37,8 +40,10 @@ def from_json(kind: type[T], values: object, source: str, remedy: str) -> T:
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
     """Made once for each kind: that takes milliseconds, and a batch reads thousands of records."""
+    from pydantic import TypeAdapter
+
     return TypeAdapter(kind)
 
 
