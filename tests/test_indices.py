@@ -18,7 +18,7 @@ from conftest import DATA, UTM, noise, read, write_raster
 from agriseg.cli import main
 from agriseg.errors import DataError, OutputError, UsageError
 from agriseg.maps.index_maps import write_indices
-from agriseg.maps.index_source import IndexOptions
+from agriseg.options.index import IndexOptions
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.qml import ramp_style
 from agriseg.raster.reader import Reader, Source

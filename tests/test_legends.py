@@ -22,7 +22,7 @@ from agriseg.analysis.build import make_layers
 from agriseg.demo.reference_models import nearest_level
 from agriseg.legend import Legend
 from agriseg.maps.index_maps import write_indices
-from agriseg.maps.index_source import IndexOptions
+from agriseg.options.index import IndexOptions
 from agriseg.options.layers import LayerOptions
 from agriseg.raster.qml import confidence_style, probability_style
 

@@ -6,20 +6,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agriseg.cli.common.errors import warn
+from agriseg.cli.common.options import option_flags, parse
 from agriseg.cli.common.signals import end_on_signals, resume_hint
-from agriseg.errors import UsageError
 from agriseg.json_text import json_line
+from agriseg.options.index import IndexOptions
 
 if TYPE_CHECKING:
     from agriseg.maps.index_maps import IndexLayer
 
-_BANDS = "Which band is which: red=3,nir=4; alpha=5 marks a validity band. Else the file's tags say it."
-_SENSOR = "Camera whose bands these are, instead of --bands: m3m, rededge, sentinel2, ...; see --list."
-_SCALE = "Reflectance of one count of the stored numbers, such as 0.0001. Else the file's own scale and offset count."
-
 
 def _show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
-    """Print what there is, and leave."""
+    """Print all indices and sensors, and leave."""
     if not wanted or ctx.resilient_parsing:
         return
     from agriseg.vegetation.formulas import INDICES
@@ -39,13 +36,8 @@ def _show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> Non
 @click.command("index", short_help="Vegetation indices of a raster: NDVI, GLI, ... as GeoTIFFs.")
 @click.argument("image", metavar="IMAGE")
 @click.option("--index", "names", required=True, metavar="LIST", help="Indices by short name: ndvi,gli; see --list.")
-@click.option(
-    "-o", "--out", metavar="FOLDER", help="Folder of the outputs; <stem>_agriseg in the current one if not given."
-)
-@click.option("-b", "--bands", metavar="LIST", help=_BANDS)
-@click.option("--sensor", metavar="NAME", help=_SENSOR)
-@click.option("--scale", type=float, metavar="VALUE", help=_SCALE)
-@click.option("--nodata", type=float, metavar="VALUE", help="Means no data, beside what the file declares.")
+@click.option("-o", "--out", metavar="FOLDER", help="Folder of the outputs; default <stem>_agriseg.")
+@option_flags(IndexOptions)
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("-q", "--quiet", is_flag=True, help="No warnings.")
@@ -56,7 +48,7 @@ def _show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> Non
 def command(
     image: str, names: str, out: str | None, *, overwrite: bool, as_json: bool, quiet: bool, **flags: Any
 ) -> None:
-    """Write vegetation indices of a raster, no network runs: <stem>_ndvi.tif with float32 numbers, and a QGIS style.
+    """Write vegetation indices of a raster: <stem>_ndvi.tif with float32 numbers, and a QGIS style. No network runs.
 
     \b
     Example:
@@ -68,13 +60,11 @@ def command(
     end_on_signals()
     from agriseg.mapping.outputs import default_folder
     from agriseg.maps.index_maps import write_indices
-    from agriseg.maps.index_source import IndexOptions
 
     path = Path(image)
-    options = IndexOptions(**{**flags, "bands": _roles(flags["bands"])})
     folder = default_folder(path) if out is None else Path(out)
     with resume_hint(path, "run the same command again"):
-        report = write_indices(path, names.split(","), folder, options, overwrite=overwrite)
+        report = write_indices(path, names.split(","), folder, parse(IndexOptions, flags), overwrite=overwrite)
     for text in [] if quiet else report.warnings:
         warn(f"{path}: {text}")
     if as_json:
@@ -84,21 +74,11 @@ def command(
         click.echo("\n".join(map(_shown, report.layers)))
 
 
-def _roles(text: str | None) -> dict[str, int] | None:
-    from agriseg import units
-
-    bands = None if text is None else units.bands(text)
-    if isinstance(bands, tuple):
-        raise UsageError(f"--bands {text}, expected roles, such as red=1,green=2,nir=4")
-    return bands
-
-
 def _shown(layer: "IndexLayer") -> str:
-    """The numbers of an index and its files, for people."""
-    found, bands = layer.summary, ", ".join(f"{role} {number}" for role, number in layer.bands.items())
+    numbers, bands = layer.summary, ", ".join(f"{role} {number}" for role, number in layer.bands.items())
     return (
-        f"  {layer.index.name:6} min {found.minimum:.4g}, median {found.median:.4g}, max {found.maximum:.4g}; "
-        f"no data {found.nodata:.2%}; bands {bands}; {layer.units.text}; greener is {_way(layer.index.greener)}\n"
+        f"  {layer.index.name:6} min {numbers.minimum:.4g}, median {numbers.median:.4g}, max {numbers.maximum:.4g}; "
+        f"no data {numbers.nodata:.2%}; bands {bands}; {layer.units.text}; greener is {_way(layer.index.greener)}\n"
         f"{layer.path}\n{layer.style}"
     )
 

@@ -11,9 +11,10 @@ from rasterio.enums import Resampling
 
 from agriseg import files
 from agriseg.errors import DataError, OutputError, UsageError
-from agriseg.maps.index_source import IndexOptions, IndexSource
+from agriseg.maps.index_source import IndexSource
 from agriseg.maps.publish import commit_drafts, draft_folder
 from agriseg.maps.stem import INDEX, Stem
+from agriseg.options.index import IndexOptions
 from agriseg.raster.cog import Layer, beside, write_cog
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity

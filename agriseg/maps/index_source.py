@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agriseg.errors import DataError, UsageError
+from agriseg.options.index import IndexOptions
 from agriseg.raster.band_roles import ALPHA, check_numbers, find_bands, known_bands, listed, validity_hints
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.pixel_sample import Sample, take_sample
@@ -12,44 +13,6 @@ from agriseg.raster.valid_mask import Use, ValidityRule, check_nodata
 from agriseg.vegetation.formulas import ROLES, Index
 from agriseg.vegetation.reflectance import Units, doubts
 from agriseg.vegetation.sensors import Sensor, get_sensor
-
-
-@dataclass(frozen=True)
-class IndexOptions:
-    """Bands and units of the raster, as the user states them.
-
-    Args:
-        bands: role to band number, with `alpha` for a validity band; None takes the file's tags.
-        sensor: name of the camera, which gives the bands; not with `bands` of other roles than alpha.
-        scale: reflectance of one count of the stored numbers.
-        nodata: value without data, beside the one that the file declares.
-
-    Raises:
-        UsageError: an unknown role, a scale that is not above 0, or both a camera and bands.
-    """
-
-    bands: Mapping[str, int] | None = None
-    sensor: str | None = None
-    scale: float | None = None
-    nodata: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.scale is not None and not 0 < self.scale < float("inf"):
-            raise UsageError(f"--scale {self.scale:g}, expected a number above 0, such as 0.0001")
-        if unknown := [role for role in self.roles if role not in ROLES]:
-            raise UsageError(f"--bands {unknown[0]}, expected roles of {', '.join((*ROLES, ALPHA))}")
-        if self.sensor is not None and self.roles:
-            raise UsageError(f"--sensor {self.sensor} and --bands with {', '.join(self.roles)}; give one of them")
-
-    @property
-    def roles(self) -> dict[str, int]:
-        """Role to band number of `bands`, without alpha."""
-        return {role: number for role, number in (self.bands or {}).items() if role != ALPHA}
-
-    @property
-    def alpha(self) -> tuple[int, ...]:
-        """Numbers of the alpha bands in `bands`."""
-        return tuple(number for role, number in (self.bands or {}).items() if role == ALPHA)
 
 
 @dataclass(frozen=True)
@@ -78,6 +41,8 @@ class IndexSource:
             UsageError: an option does not fit the raster.
             DataError: a band is missing, or the numbers are no reflectance.
         """
+        if unknown := [role for role in options.roles if role not in ROLES]:
+            raise UsageError(f"--bands {unknown[0]}, expected roles of {', '.join((*ROLES, ALPHA))}")
         if options.nodata is not None:
             check_nodata(options.nodata, info.dtype)
         camera = None if options.sensor is None else get_sensor(options.sensor)
