@@ -25,11 +25,7 @@ class Dispatcher:
     """The rasters that are to be mapped, and the workers.
 
     Args:
-        options: of the batch.
-        out: folder of the outputs.
-        database: of the states of all rasters.
         log: gets the row of each raster.
-        items: the rasters.
         progress: called with the number of settled rasters and of all.
     """
 
@@ -43,7 +39,7 @@ class Dispatcher:
         self._running: dict[str, tuple[BatchItem, float]] = {}  # and when it began, monotonic seconds
 
     def work(self) -> None:
-        """Until every raster is mapped, failed or deferred."""
+        """Map the rasters; return when each of them is mapped, failed or deferred."""
         with WorkerPool(self._options.workers, self._options.scheduler_address, gpu_count()) as pool:
             pool.check_versions(versions)
             while self._pending or self._running:
@@ -79,30 +75,24 @@ class Dispatcher:
         return changed + self._options.settle - time.time()
 
     def _start(self, pool: WorkerPool, item: BatchItem) -> bool:
-        """Give a raster to a worker; whether it can be mapped now."""
+        """Give a raster to a worker, or settle it; whether a worker has it."""
         path = item.candidate.path
-        if (now := stamp(path)) == GONE:
-            error = InputMissing(f"{path}: has gone since the folder was searched")
-            self._fail(item, TaskError.of(error), 0)
-        elif now != item.stamp:
+        if (now := stamp(path)) not in (GONE, item.stamp):
             self._log.settle(item.row("deferred", "it is still being written; run again later"))
-        else:
-            try:
-                own = self._claim(item)
-            except (AgrisegError, OSError) as error:
-                self._fail(item, TaskError.of(error), 0)
-                return False
-            pool.submit(item.name, run_task, self._task(item, own=own))
-            self._running[item.name] = item, time.monotonic()
-            return True
-        return False
+            return False
+        try:
+            if now == GONE:
+                raise InputMissing(f"{path}: has gone since the folder was searched")
+            task = self._task(item, own=self._claim(item))
+        except (AgrisegError, OSError) as error:
+            self._fail(item, TaskError.of(error), 0)
+            return False
+        pool.submit(item.name, run_task, task)
+        self._running[item.name] = item, time.monotonic()
+        return True
 
     def _claim(self, item: BatchItem) -> bool:
-        """Record that files with the raster's output names are of this batch; whether they were before.
-
-        Raises:
-            AgrisegError, OSError: the outputs may not be written.
-        """
+        """Record that files with the raster's output names are of this batch; whether they were before."""
         entry, outputs = self._database.find(item.name), self._outputs(item)
         own = entry is not None and entry.row.own
         replace(outputs, overwrite=own).check(item.candidate.path)
@@ -122,11 +112,10 @@ class Dispatcher:
         return Outputs(folder, item.candidate.path.stem, item.job.request.run.probabilities)
 
     def _finish(self, item: BatchItem, result: MapFacts | TaskError | WorkerLost, seconds: float) -> None:
-        """Settle a raster by what its worker returned."""
         if isinstance(result, WorkerLost):
             window = self._outputs(item).died_in
-            result = WorkerLost(f"{item.candidate.path}: {result}{f' in {window}' if window else ''}; is memory short?")
-            result = TaskError.of(result)
+            text = f"{item.candidate.path}: {result}{f' in {window}' if window else ''}; is memory short?"
+            result = TaskError.of(WorkerLost(text))
         if isinstance(result, TaskError):
             self._fail(item, result, seconds)
             return

@@ -21,9 +21,6 @@ class BatchJob:
 
     Args:
         title: first part of the rasters' names and of their output folders; empty for a batch of one job.
-        found: the rasters.
-        model: its file.
-        request: what to make of each raster.
     """
 
     title: str
@@ -54,7 +51,7 @@ class BatchItem:
 
     @property
     def folder(self) -> Path:
-        """Of the outputs, below that of the batch."""
+        """The folder of the outputs, relative to that of the batch."""
         return Path(self.name).parent
 
     def row(self, status: Status, reason: str = "", code: int = 0) -> BatchRow:
@@ -72,12 +69,7 @@ def same_content(item: BatchItem, entry: Entry) -> bool:
 
 
 def stamp(path: Path, names: Callable[[Path], Listing] = listing) -> FileStamp:
-    """The stamp of a raster; `GONE` if it is not there.
-
-    Args:
-        path: of the raster.
-        names: returns the listing of its folder.
-    """
+    """The stamp of a raster, `GONE` if it is not there; `names` returns the listing of its folder."""
     try:
         return FileStamp.of(path, names(path.resolve().parent))
     except OSError:

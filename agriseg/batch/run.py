@@ -1,6 +1,7 @@
 """A batch of rasters, each in a worker process; one that fails stops no other."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -31,9 +32,7 @@ class BatchRun:
     """A batch; `run` maps its rasters.
 
     Args:
-        jobs: at least one.
         out: folder of the outputs, the state database, the log and the summary.
-        options: of the batch.
         progress: called with the number of settled rasters and of all.
         on_failure: called with each raster that fails, and the reason.
     """
@@ -77,12 +76,12 @@ class BatchRun:
     def plan(self) -> list[tuple[str, str]]:
         """Each raster's name, and what `run` would do with it; writes nothing."""
         items, _ = self._items()
+        plan = []
         with StateDatabase(self._database) if self._database.exists() else nullcontext() as database:
-            return [(item.name, self._prospect(item, database)) for item in items]
-
-    def _prospect(self, item: BatchItem, database: StateDatabase | None) -> str:
-        known = database and self._known(item, database)
-        return "refused" if item.refusal else "unchanged" if known else "to map"
+            for item in items:
+                known = database and self._known(item, database)
+                plan.append((item.name, "refused" if item.refusal else "unchanged" if known else "to map"))
+        return plan
 
     @property
     def _suffix(self) -> str:
@@ -95,14 +94,13 @@ class BatchRun:
 
     def _items(self) -> tuple[list[BatchItem], dict[str, int]]:
         """The rasters of this shard, and the number of files that are no rasters, by kind."""
-        passed_over: dict[str, int] = {}
+        passed_over = Counter[str]()
         items: list[BatchItem] = []
         names = cache(listing)  # a folder of 10,000 rasters is listed once
         for job in self.jobs:
             key = _key(job, self.options)
             items += [_item(job, candidate, key, names) for candidate in job.found.rasters if self._selects(candidate)]
-            for kind, number in job.found.passed_over.items():
-                passed_over[kind] = passed_over.get(kind, 0) + number
+            passed_over.update(job.found.passed_over)
         items = [self._checked(item) for item in _without_clashes(items)]
         unseen = [_unseen(job, *each) for job in self.jobs for each in job.found.unseen.items()]
         return [item for item in items + unseen if self._in_shard(item)], passed_over
@@ -124,10 +122,8 @@ class BatchRun:
         date = item.candidate.date
         if self.options.since is None or date is None or item.candidate.day is not None:
             return item
-        why = (
-            f"{item.candidate.path}: {date!r} is no day, or may be two, so --since cannot be applied; write 2026-05-01"
-        )
-        return replace(item, refusal=UsageError(why))
+        why = f"{date!r} is no day, or may be two, so --since cannot be applied; write 2026-05-01"
+        return replace(item, refusal=UsageError(f"{item.candidate.path}: {why}"))
 
     def _settled(self, item: BatchItem, database: StateDatabase, log: BatchLog) -> bool:
         """Whether a raster needs no worker: it is mapped, or known to be bad."""
@@ -166,12 +162,9 @@ def _without_clashes(items: list[BatchItem]) -> list[BatchItem]:
     first: dict[str, str] = {}
     marked = []
     for item in items:
-        stem = str(Path(item.name).with_suffix(""))
-        if stem in first:
-            why = f"{first[stem]} would write the same files; give one of them another name"
-            item = replace(item, refusal=UsageError(why))
-        marked.append(item)
-        first.setdefault(stem, item.name)
+        other = first.setdefault(str(Path(item.name).with_suffix("")), item.name)
+        why = UsageError(f"{other} would write the same files; give one of them another name")
+        marked.append(item if other == item.name else replace(item, refusal=why))
     return marked
 
 

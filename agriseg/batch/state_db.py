@@ -27,15 +27,14 @@ class BatchRow:
     """What is known of one raster.
 
     Args:
-        name: of the raster: title of the job and path below its folder.
+        name: title of the job and path below its folder.
         status: begun: given to a worker; waiting: not yet; deferred: the file was still growing; gone: the raster was
             deleted after it was mapped.
         field, date: from the path; None if it has none.
         code: exit code of a raster that failed, or 0.
         reason: of the status, one sentence.
         tries: number of workers that have had the raster.
-        seconds: that it took; None if no worker has had it.
-        map: None without.
+        seconds: None if no worker has had it.
         unchanged: whether an earlier batch has settled the raster.
         own: whether the files with the raster's output names are of this batch or an earlier one.
         image: absolute path of the raster.
@@ -60,11 +59,9 @@ class Entry:
     """The state of a raster.
 
     Args:
-        name: title of the job and path below the folder that was searched.
         stamp: of the file that was mapped and those beside it, as `FileStamp.text`.
         identity: digest of the content of these files; empty if they could not be read.
         key: of everything else that decides the outputs: model, request, versions.
-        row: of the summary.
     """
 
     name: str
@@ -75,10 +72,7 @@ class Entry:
 
 
 class StateDatabase:
-    """The file of entries; use it as a context.
-
-    Args:
-        path: of the file; created if it does not exist.
+    """The file of entries, created if it does not exist; use it as a context.
 
     Raises:
         StorageError: it is no state database, or the disk cannot store it.

@@ -1,7 +1,7 @@
-"""The log and the summary of a batch: one line of JSON per event, and the summary as CSV, JSON and HTML.
+"""The log of a batch, a line of JSON per event, and its summary as CSV, JSON and HTML.
 
-Each event costs one line of the log. The summary is written when the batch begins, when ..., an eighth, a quarter and
-half of the rasters are settled, and at the end: all of these together are about twice the size of the last one.
+The summary is written when the batch begins, when ..., an eighth, a quarter and half of the rasters are settled, and at
+the end: all of these together are about twice the size of the last one.
 """
 
 import os
@@ -31,8 +31,7 @@ class BatchLog:
     """The log and the summary of one batch; use it as a context.
 
     Args:
-        out: folder of both.
-        suffix: of their names, for a shard.
+        suffix: of the names of both files, for a shard.
         names: of all rasters.
         passed_over: number of files that are no rasters, by kind.
         on_failure: called with each raster that fails, and the reason.

@@ -15,12 +15,9 @@ class MapTask:
     """What a worker needs to map a raster.
 
     Args:
-        image: the raster.
         out: folder of all outputs of the batch.
-        folder: of this raster's outputs.
-        model: its file.
-        request: what to make.
-        own: whether existing files with the outputs' names are of this batch or an earlier one.
+        folder: of the outputs of this raster.
+        own: whether existing files with the names of the outputs are of this batch or an earlier one.
         cpu_threads: of the network; None for as many as the process was started with.
     """
 
@@ -41,13 +38,10 @@ class MapFacts:
         record: SHA-256 of the run's record.
         sha256: of the raster.
         identity: digest of the content of the raster and the files beside it.
-        pixels: totals of the map.
-        tiles_run: tiles that went through the network.
         hectares: by class; None where the ground is unknown.
         share: of the predicted pixels, by class.
         seconds: that mapping took.
         warnings: of the map and its layers.
-        verdict: on the map.
         files: of the map, its layers and exports, relative to the folder of the outputs; the run's record last.
         report: page of the map, relative to the folder of the outputs.
         thumbnail: of the map, a data URI.

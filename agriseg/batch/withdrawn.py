@@ -1,6 +1,5 @@
 """Maps of earlier batches: those whose rasters are gone, and those that no longer match their rasters."""
 
-import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,27 +15,13 @@ WITHDRAWN = "withdrawn"
 
 
 def is_there(out: Path, row: BatchRow) -> bool:
-    """Whether all files of a row are there, and the record of its map is unchanged; true without a map.
-
-    Args:
-        out: folder of the outputs.
-        row: of the raster.
-    """
-    if row.map is None:
-        return True
-    paths = [out / path for path in row.map.files]
-    if not all(path.exists() for path in paths):
-        return False
-    return not paths or hashlib.sha256(paths[-1].read_bytes()).hexdigest() == row.map.record
+    """Whether all files of a row are in the folder of the outputs, and the record of its map is unchanged."""
+    paths = [out / path for path in row.map.files] if row.map else []
+    return all(path.exists() for path in paths) and (not row.map or files.file_hash(paths[-1]) == row.map.record)
 
 
 def rows_of_gone(database: StateDatabase, names: Collection[str]) -> Iterator[BatchRow]:
-    """Rows of maps whose rasters have been deleted.
-
-    Args:
-        database: of the earlier batches.
-        names: of the rasters that are there.
-    """
+    """Rows of earlier maps whose rasters have been deleted; `names` are those of the rasters that exist."""
     for entry in database.entries():
         row = entry.row
         if entry.name not in names and row.map and row.image and not Path(row.image).exists():
@@ -57,9 +42,9 @@ def withdraw(outputs: Outputs, to: Path) -> bool:
     Raises:
         StorageError: a file cannot be moved.
     """
-    stem = Stem(outputs.folder, outputs.stem)
     if not outputs.record.exists():
         return False
+    stem = Stem(outputs.folder, outputs.stem)
     files.make_folder(to)
     made = [path for end in (INDEX, LAYERS, CHANGE, RECORD) for path in (*stem.vouched(end), stem.path(end))]
     for path in [*stem.exports, *made]:
