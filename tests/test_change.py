@@ -444,7 +444,7 @@ def test_the_command_from_end_to_end(fields: Callable, tmp_path: Path, capsys: p
     assert left_with([*command, "--overwrite"]) == 0
     shown = capsys.readouterr().out
     assert "m west" in shown
-    assert "taken out" in shown
+    assert "corrected" in shown
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 

@@ -563,5 +563,5 @@ def test_sigterm_saves_and_leaves_with_143(tmp_path: Path) -> None:
             break
     _, err = child.communicate(timeout=60)
     assert child.returncode == 143, err
-    assert "to go on from there" in err
+    assert "resume with --resume" in err
     assert (tmp_path / "out" / "state.safetensors").exists()

@@ -12,18 +12,18 @@ from agriseg.json_text import json_line
 if TYPE_CHECKING:
     from agriseg.maps.publish import PublishedFiles
 
-_LATER = "The image of the later map, if it lies elsewhere now."
-_FARTHEST = "Longest shift to take out; 3 m or 30 px if not given, whichever is more."
+_MAX_SHIFT = "Longest shift that is corrected; default 3 m or 30 px, whichever is more."
+_MOVED = "Image of the {} map, if it was moved since."
 
 
-@click.command("change", short_help="What has changed between two finished maps of one field, and where.")
+@click.command("change", short_help="Changes between two finished maps of one field.")
 @click.argument("earlier", metavar="EARLIER")
 @click.argument("later", metavar="LATER")
-@click.option("-o", "--out", metavar="FOLDER", required=True, help="Where the layer and the tables go.")
-@click.option("--max-shift", metavar="LENGTH", help=_FARTHEST)
-@click.option("--no-align", is_flag=True, help="Measure the shift between the images, and leave it in.")
-@click.option("--earlier-image", metavar="FILE", help="The image of the earlier map, if it lies elsewhere now.")
-@click.option("--later-image", metavar="FILE", help=_LATER)
+@click.option("-o", "--out", metavar="FOLDER", required=True, help="Folder of the layer and the tables.")
+@click.option("--max-shift", metavar="LENGTH", help=_MAX_SHIFT)
+@click.option("--no-align", is_flag=True, help="Measure the shift between the images, but do not correct it.")
+@click.option("--earlier-image", metavar="FILE", help=_MOVED.format("earlier"))
+@click.option("--later-image", metavar="FILE", help=_MOVED.format("later"))
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No warnings.")
@@ -33,8 +33,8 @@ def command(
 ) -> None:  # fmt: skip
     """Compare two finished maps, each a folder that 'agriseg run' wrote, or a record (*_run.json) in one.
 
-    The shift between the two images is measured and taken out; the later map is laid on the grid of the earlier one.
-    Writes a layer of transitions, a table and a record, named after the later map.
+    The shift between the two images is measured and corrected; the later map is resampled to the grid of the earlier
+    one. Writes a layer of transitions, a table and a record, named after the later map.
 
     \b
     Example:
@@ -60,23 +60,23 @@ def command(
 
 
 def _shown(made: "PublishedFiles") -> str:
-    """The shift, hectares of each class at both dates, what is the same, and the files."""
+    """The shift, hectares of each class at both dates, the unchanged share, and the files."""
     names = ("earlier", "later", "gain", "loss", "net")
-    lines = [f"  {_lies(made.facts['shift'])}", f"  {'hectares of':20}" + "".join(f"{name:>14}" for name in names)]
+    lines = [f"  {_shift(made.facts['shift'])}", f"  {'hectares of':20}" + "".join(f"{name:>14}" for name in names)]
     for row in made.facts["classes"]:
         values = [row[f"{name}_ha"] for name in names]
-        told = ["unknown" if value is None else f"{value:,.4f}" for value in values]
-        lines.append(f"  {row['class']:20}" + "".join(f"{text:>14}" for text in told))
-    lines.append(f"  unchanged: {made.facts['unchanged_share']:.2%} of what both dates show")
+        texts = ["unknown" if value is None else f"{value:,.4f}" for value in values]
+        lines.append(f"  {row['class']:20}" + "".join(f"{text:>14}" for text in texts))
+    lines.append(f"  unchanged: {made.facts['unchanged_share']:.2%} of the pixels with data at both dates")
     return "\n".join([*lines, *(str(path) for path in made.files)])
 
 
-def _lies(shift: dict[str, Any] | None) -> str:
-    """Where the later image lies."""
+def _shift(shift: dict[str, Any] | None) -> str:
+    """The position of the later image relative to the earlier one."""
     if shift is None:
-        return "the shift between the images is unknown and left in"
+        return "the shift between the images is unknown and not corrected"
     east, north = shift["metres_east"], shift["metres_north"]
     ground = "" if east is None else f" ({abs(east):.3f} m {'east' if east >= 0 else 'west'}, "
     ground += "" if north is None else f"{abs(north):.3f} m {'north' if north >= 0 else 'south'})"
-    done = "taken out" if shift["taken_out"] else "left in"
+    done = "corrected" if shift["taken_out"] else "not corrected"
     return f"the later image lies {shift['cols']:.2f} px right, {shift['rows']:.2f} px down{ground}; {done}"

@@ -2,14 +2,14 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from agriseg.cli.common.errors import warn
-from agriseg.cli.common.options import chosen, class_names, option_flags, parse, run_options
+from agriseg.cli.common.options import chosen, option_flags, parse, run_options, split_commas
 from agriseg.errors import OutputError, UsageError
 from agriseg.json_text import json_line
 from agriseg.options.labels import LabelOptions
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from agriseg.legend import Legend
 
 
-@dataclass(frozen=True)
-class _FinishedMap:
-    """The flags that name a finished map."""
-
-    mask: str | None
-    confidence: str | None
-    classes: str | None
-
-
 @click.command("evaluate", short_help="Score a model, or a finished map, against labels.")
 @click.argument("image")
 @click.argument("labels")
@@ -37,9 +28,7 @@ class _FinishedMap:
 @click.option("--confidence", metavar="FILE", help="The map's confidence layer, for the calibration error.")
 @click.option("--classes", metavar="LIST", help="Class names of the map; only with --mask.")
 @option_flags(LabelOptions)
-@click.option(
-    "-o", "--out", metavar="FOLDER", help="Also keep the scores as JSON, the confusion as a picture, the maps."
-)
+@click.option("-o", "--out", metavar="FOLDER", help="Keep the maps, the scores as JSON, the confusion as a picture.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @run_options
 def command(
@@ -54,10 +43,12 @@ def command(
       agriseg evaluate images masks --label-suffix _mask -m weeds.safetensors -o scores
       agriseg evaluate field.tif labels.tif --mask field_classes.tif --classes soil,crop,weed --json
     """
-    run_flags, finished = chosen(RunOptions, flags), _FinishedMap(mask, confidence, classes)
+    run_flags = chosen(RunOptions, flags)
     if run_flags.get("gsd", "auto") not in ("auto", "native"):
         raise UsageError(f"--gsd {run_flags['gsd']}, but labels lie on the raster's own grid; leave it out")
-    _check_flags(finished, list(run_flags), model)
+    if (mask is None) == (model is None):
+        raise UsageError("give either -m with a model, or --mask with its --classes")
+    _check_flags(list(run_flags), classes, confidence, finished=mask is not None)
     if out is not None and Path(out).exists() and any(Path(out).iterdir()):
         raise OutputError(f"{out}: holds something; choose another -o")
 
@@ -69,14 +60,15 @@ def command(
     from agriseg.model import load_model
 
     loaded, options = None if model is None else load_model(model), RunOptions.of(**run_flags)
-    legend = loaded.legend if loaded else Legend.from_names(list(class_names(classes or "")))
+    legend = loaded.legend if loaded else Legend.from_names(list(split_commas(classes or "")))
     request = LabelRequest(Path(image), Path(labels), legend.names, parse(LabelOptions, flags), least=1)
     with tempfile.TemporaryDirectory(prefix="agriseg-") as temporary:
         folder = Path(out or temporary)
         make_folder(folder)
         label_set = _labels(request, folder)
         if loaded is None:
-            evaluation = _of_finished(label_set, finished, legend, options)
+            places = Path(mask or ""), Path(confidence) if confidence else None
+            evaluation = _of_finished(label_set, *places, legend, options)
         else:
             evaluation = evaluate_labelled(loaded, label_set, folder, options)
         if out is not None:
@@ -98,7 +90,9 @@ def _labels(request: "LabelRequest", folder: Path) -> "LabelSet":
     return label_set
 
 
-def _of_finished(label_set: "LabelSet", finished: _FinishedMap, legend: "Legend", options: RunOptions) -> "Evaluation":
+def _of_finished(
+    label_set: "LabelSet", mask: Path, confidence: Path | None, legend: "Legend", options: RunOptions
+) -> "Evaluation":
     """Score a finished map of the one labelled image."""
     from agriseg.evaluation.counts import count_pixels
     from agriseg.evaluation.scores import score
@@ -106,23 +100,19 @@ def _of_finished(label_set: "LabelSet", finished: _FinishedMap, legend: "Legend"
     if len(label_set.images) > 1:
         images = label_set.request.images
         raise UsageError(f"--mask is of one raster, but {images} holds {len(label_set.images)}; name one")
-    confidence = Path(finished.confidence) if finished.confidence else None
     origin = (options.window.col_off, options.window.row_off) if options.window else None
-    mask = Path(finished.mask or "")
     return score([count_pixels(mask, confidence, label_set.images[0].labels, len(legend), origin)], legend)
 
 
-def _check_flags(finished: _FinishedMap, run_flag_names: Sequence[str], model: str | None) -> None:
-    """Refuse flags that contradict each other."""
-    if (finished.mask is None) == (model is None):
-        raise UsageError("give either -m with a model, or --mask with its --classes")
-    if finished.mask is None:
-        for name in ("classes", "confidence"):
-            if getattr(finished, name) is not None:
+def _check_flags(run_flags: Sequence[str], classes: str | None, confidence: str | None, *, finished: bool) -> None:
+    """Refuse flags of a finished map beside a model, and flags of a run beside a finished map."""
+    if not finished:
+        for name, value in (("classes", classes), ("confidence", confidence)):
+            if value is not None:
                 raise UsageError(f"--{name} with -m; it belongs to --mask")
         return
-    if finished.classes is None:
+    if classes is None:
         raise UsageError("--mask without --classes; name the map's classes in order")
-    for name in run_flag_names:
+    for name in run_flags:
         if name != "window":
             raise UsageError(f"--{name.replace('_', '-')} says how a model maps; with --mask leave it out")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agriseg.cli.common.errors import warn
-from agriseg.cli.common.options import class_names, option_flags, parse
+from agriseg.cli.common.options import option_flags, parse, split_commas
 from agriseg.errors import UsageError
 from agriseg.files import exists_error
 from agriseg.json_text import json_line
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agriseg.labels.label_set import LabelSet
 
 
-@click.group("labels", short_help="Look at labels before training; polygons to label rasters.")
+@click.group("labels", short_help="Check labels; rasterize polygons and annotations.")
 def command() -> None:
     """Check labels before training; rasterize polygons or annotations on the grid of an image."""
 
@@ -29,9 +29,9 @@ def command() -> None:
 @option_flags(LabelOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(images: str, labels: str, classes: str, *, as_json: bool, **flags: Any) -> None:
-    """Say what is wrong with labels: grids, numbers that are no class, class shares; of polygons, overlaps and such.
+    """Check labels: grids, values that are no class, class shares; for polygons also overlaps.
 
-    Exit code 65 if a training would refuse them: both look at labels with the same function.
+    Exits with 65 if a training would refuse them; it makes the same checks.
 
     \b
     Example:
@@ -42,38 +42,36 @@ def check(images: str, labels: str, classes: str, *, as_json: bool, **flags: Any
     from agriseg.labels.label_set import LabelRequest
     from agriseg.labels.loading import load_labels
 
-    request = LabelRequest(Path(images), Path(labels), class_names(classes), parse(LabelOptions, flags))
+    request = LabelRequest(Path(images), Path(labels), split_commas(classes), parse(LabelOptions, flags))
     with tempfile.TemporaryDirectory(prefix="agriseg-") as spare:
-        found = load_labels(request, Path(spare))
-    click.echo(_json(found) if as_json else _table(found))
-    found.refuse()
+        label_set = load_labels(request, Path(spare))
+    click.echo(_json(label_set) if as_json else _table(label_set))
+    label_set.refuse()
 
 
-def _json(found: "LabelSet") -> str:
+def _json(label_set: "LabelSet") -> str:
     """Pixels of each class and image, and all messages, as one JSON object."""
     files = [
         {
             "image": str(each.pair.image), "labels": str(each.pair.source),
-            "pixels": dict(zip(found.request.classes, each.survey.pixels.tolist(), strict=True)),
+            "pixels": dict(zip(label_set.request.classes, each.survey.pixels.tolist(), strict=True)),
             "ignored": each.survey.ignored,
         }
-        for each in found.images
+        for each in label_set.images
     ]  # fmt: skip
     return json_line({
-        "problems": found.problems, "remarks": found.remarks, "pixels": found.pixels, "ignored": found.ignored,
+        "problems": label_set.problems, "remarks": label_set.remarks, "pixels": label_set.pixels, "ignored": label_set.ignored,
         "files": files,
     })  # fmt: skip
 
 
-def _table(found: "LabelSet") -> str:
-    """Pixels and share of each class, and what is odd."""
-    labelled = sum(found.pixels.values())
-    lines = [f"  {name:20} {pixels / max(1, labelled):8.2%} {pixels:>14,} px" for name, pixels in found.pixels.items()]
-    lines.append(f"  {'nobody knows':20} {'':8} {found.ignored:>14,} px")
-    lines += [f"  {text}" for text in (*found.remarks, *found.problems)]
-    if not (found.remarks or found.problems):
-        lines.append("  nothing to complain of")
-    return "\n".join(lines)
+def _table(label_set: "LabelSet") -> str:
+    """Pixels and share of each class, remarks and problems."""
+    labelled = max(1, sum(label_set.pixels.values()))
+    lines = [f"  {name:20} {pixels / labelled:8.2%} {pixels:>14,} px" for name, pixels in label_set.pixels.items()]
+    lines.append(f"  {'unlabelled':20} {'':8} {label_set.ignored:>14,} px")
+    texts = (*label_set.remarks, *label_set.problems) or ("no remarks and no problems",)
+    return "\n".join([*lines, *(f"  {text}" for text in texts)])
 
 
 @command.command("rasterize")
@@ -84,7 +82,7 @@ def _table(found: "LabelSet") -> str:
 @click.option("-o", "--out", required=True, metavar="FILE", help="The GeoTIFF to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
 def rasterize(image: str, labels: str, classes: str, out: str, *, overwrite: bool, **flags: Any) -> None:
-    """Burn polygons or annotations onto an image's grid; where none is, nobody knows (255).
+    """Draw polygons or annotations on the grid of an image; pixels without any are unlabelled (255).
 
     \b
     Example:
@@ -99,7 +97,7 @@ def rasterize(image: str, labels: str, classes: str, out: str, *, overwrite: boo
     from agriseg.labels.label_set import LabelRequest
     from agriseg.labels.loading import label_raster
 
-    request = LabelRequest(Path(image), Path(labels), class_names(classes), parse(LabelOptions, flags))
+    request = LabelRequest(Path(image), Path(labels), split_commas(classes), parse(LabelOptions, flags))
     drawn = label_raster(request.images, request.labels, request, path)
     for text in drawn.remarks:
         warn(f"{labels}: {text}")

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from agriseg.cli.common.errors import warn
+from agriseg.cli.common.options import split_commas
 from agriseg.errors import UsageError
 from agriseg.json_text import json_line
 
@@ -15,22 +16,23 @@ _GREY = (0.449, 0.226)  # mean of ImageNet's three, for bands it does not have
 
 @click.group("model")
 def command() -> None:
-    """Make and look at model files."""
+    """Make and inspect model files."""
 
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_(*, as_json: bool) -> None:
-    """List the networks: what they see, what they cost, what weights they can start from.
+    """List the networks: field of view, cost, weights to start from.
 
     \b
-    stride   input pixels per logit; the finer, the smaller the plants it can outline
-    align    tiles sit on multiples of it (px)
-    halo     how far it looks (px); "all" for one that pools over the whole picture, which no tiling maps exactly
+    stride   input pixels per logit; a network with a finer stride outlines smaller plants
+    align    tiles start at multiples of it (px)
+    halo     distance within which the input changes a class (px); "all": it pools over the whole tile, so that no
+             tiling equals an untiled run
     Gmac     10^9 multiply-adds of the convolutions per 10^6 pixels, for 3 bands and 3 classes
 
-    A name with /2 to /8 at its end, such as fcn8s_resnet18/2, is the network over means of 2 x 2 to 8 x 8 pixels: it
-    looks so many times as far, for a quarter to a 64th of the work.
+    A name with /2 to /8 at its end, such as fcn8s_resnet18/2, is the network over means of 2 x 2 to 8 x 8 pixels. Its
+    field of view is 2 to 8 times as wide, for a quarter to a 64th of the work.
 
     \b
     Example:
@@ -63,23 +65,23 @@ def list_(*, as_json: bool) -> None:
 @click.option("--bands", default="red,green,blue", show_default=True, metavar="LIST", help="Roles of the input bands.")
 @click.option("--seed", default=0, show_default=True, help="Of the random weights.")
 @click.option(
-    "--init",
-    "source",
-    metavar="NAME|FILE|URL",
-    help="Weights to start from: imagenet, coco, a file of torchvision's or timm's, a model.",
+    "--init", "source", metavar="NAME|FILE|URL",
+    help="Weights to start from: imagenet, coco, a file of torchvision or timm, a model.",
+)  # fmt: skip
+@click.option(
+    "--scale", type=float, default=1 / 255, help="Factor from a stored number to a share of full scale; default 1/255."
 )
-@click.option("--scale", type=float, default=1 / 255, help="Stored number to share of full scale; 1/255 if not given.")
-@click.option("--mean", metavar="LIST", help="Per band after --scale; ImageNet's if not given.")
-@click.option("--std", metavar="LIST", help="Per band after --scale; ImageNet's if not given.")
-@click.option("--gsd", metavar="LENGTH", help="Ground resolution of the training images, such as 5cm.")
-@click.option("--name", metavar="TEXT", help="Name of the model; the file's stem if not given.")
+@click.option("--mean", metavar="LIST", help="Per band, after --scale; default those of ImageNet.")
+@click.option("--std", metavar="LIST", help="Per band, after --scale; default those of ImageNet.")
+@click.option("--gsd", metavar="LENGTH", help="Ground sample distance of the training images, such as 5cm.")
+@click.option("--name", metavar="TEXT", help="Name of the model; default the stem of the file.")
 @click.option("-o", "--out", required=True, metavar="FILE", help="The .safetensors to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
 def init(
     arch: str, classes: str, bands: str, seed: int, source: str | None, scale: float, mean: str | None, std: str | None,
     gsd: str | None, name: str | None, out: str, *, overwrite: bool,
 ) -> None:  # fmt: skip
-    """Make a model file with random weights or others to start from.
+    """Make a model file with random or pretrained weights, to train or test with.
 
     \b
     Example:
@@ -98,9 +100,9 @@ def init(
         raise exists_error(path)
     if path.suffix != ".safetensors":
         raise UsageError(f"{path}: a model file ends in .safetensors; name it so")
-    roles = tuple(_words(bands))
+    roles = split_commas(bands)
     design = architecture(arch)
-    legend = Legend.from_names(_words(classes))
+    legend = Legend.from_names(list(split_commas(classes)))
     began = initial_network(design, roles, legend.names, seed, source)
     if began.note:
         warn(began.note)
@@ -121,7 +123,7 @@ def init(
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(file: str, *, as_json: bool) -> None:
-    """Print what a model file says about itself.
+    """Print the metadata of a model file.
 
     \b
     Example:
@@ -145,12 +147,8 @@ def show(file: str, *, as_json: bool) -> None:
         click.echo(f"{name:>13}  {json_line(value) if isinstance(value, dict | list) else value}")
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",")]
-
-
 def _numbers(text: str | None, flag: str) -> tuple[float, ...]:
     try:
-        return tuple(float(word) for word in _words(text)) if text else ()
+        return tuple(float(word) for word in split_commas(text)) if text else ()
     except ValueError as error:
         raise UsageError(f"{flag} {text!r}, expected numbers such as 0.5,0.4,0.3") from error

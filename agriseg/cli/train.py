@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agriseg.cli.common.errors import warn
-from agriseg.cli.common.options import chosen, class_names, option_flags, parse
+from agriseg.cli.common.options import chosen, option_flags, parse, split_commas
 from agriseg.cli.common.signals import resume_hint, stop_requested
 from agriseg.errors import OutputError, UsageError
 from agriseg.options.labels import LabelOptions
@@ -22,33 +22,41 @@ if TYPE_CHECKING:
     from agriseg.training.run import Trained
 
 _DEFAULT_MINUTES = 30.0
-_BETWEEN_LINES = 10.0  # seconds from one progress line to the next
+_BETWEEN_LINES = 10.0  # seconds between progress lines
 
 
 @click.command("train", short_help="Train a model on labelled images.")
 @click.argument("settings", metavar="[CONFIG]", required=False)
-@click.option("--image", "--images", "images", metavar="PATH", help="An image, or a folder of them.")
-@click.option("--labels", metavar="PATH", help="Label raster, polygons or annotations; or the folder of them.")
+@click.option("--image", "--images", "images", metavar="PATH", help="An image, or a folder of images.")
+@click.option("--labels", metavar="PATH", help="Label raster, polygons or annotations, or the folder of them.")
 @option_flags(LabelOptions)
 @click.option("--classes", metavar="LIST", help="Class names in order, such as soil,crop,weed.")
-@click.option("--nodata", type=float, metavar="VALUE", help="Means no data in images, beside what they declare.")
-@click.option("--alpha", type=click.IntRange(1), metavar="BAND", help="Band of the images whose 0 means no data.")
-@click.option("--arch", metavar="NAME", help="Network, see agriseg model list; unet_small if not given.")
-@click.option("--init", metavar="NAME|FILE|URL", help="Start from imagenet or coco weights, a file of them, a model.")
-@click.option("--time", "minutes", metavar="LENGTH", help="How long to train, such as 30m or 2h.")
-@click.option("--split", type=click.Choice(["block", "file", "random"]), help="What is held back; random flatters.")
-@click.option("--folds", type=click.IntRange(2), metavar="N", help="Hold back each of N parts in turn: N trainings.")
+@click.option("--nodata", type=float, metavar="VALUE", help="Nodata value, in addition to the one the images declare.")
+@click.option("--alpha", type=click.IntRange(1), metavar="BAND", help="Number of the validity band of the images.")
+@click.option("--arch", metavar="NAME", help="Network of 'agriseg model list'; default unet_small.")
+@click.option("--init", metavar="NAME|FILE|URL", help="Weights to start from: imagenet, coco, a file, a model.")
+@click.option("--time", "minutes", metavar="LENGTH", help="Duration of the training, such as 30m or 2h.")
+@click.option(
+    "--split",
+    type=click.Choice(["block", "file", "random"]),
+    help="Unit of the held-back labels; random overstates the scores.",
+)
+@click.option(
+    "--folds", type=click.IntRange(2), metavar="N", help="Cross-validate: N trainings, each holds back another part."
+)
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")
-@click.option("-o", "--out", required=True, metavar="FOLDER", help="Gets the model, its card, scores and the state.")
-@click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and list them.")
-@click.option("--tensorboard", is_flag=True, help="Also write the curves for TensorBoard; pip install tensorboard.")
+@click.option(
+    "-o", "--out", required=True, metavar="FOLDER", help="Folder of the model, its card, the scores and the state."
+)
+@click.option("--resume", is_flag=True, help="Resume from the state in the folder.")
+@click.option("--skip-bad", is_flag=True, help="Skip images that cannot be read, and list them.")
+@click.option("--tensorboard", is_flag=True, help="Also write the curves for TensorBoard (pip install tensorboard).")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
 def command(
     settings: str | None, init: str | None, folds: int | None, device: str, out: str, *, resume: bool, skip_bad: bool,
     tensorboard: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
-    """Train a model on labelled images; blocks of ground are held back to score it honestly.
+    """Train a model on labelled images. Blocks of the images are held back from the training, to score the model.
 
     \b
     Example:
@@ -61,7 +69,7 @@ def command(
 
     folder, helper = Path(out), is_helper_rank()
     if not helper and folder.exists() and any(folder.iterdir()) and not resume:
-        raise OutputError(f"{folder}: holds something; add --resume to go on from it, or choose another -o")
+        raise OutputError(f"{folder}: is not empty; add --resume to resume from it, or choose another -o")
     tables, base = _tables(settings, flags)
     printer = _ProgressPrinter(_board(folder) if tensorboard and not helper else None, quiet=quiet)
     stopped = stop_requested()
@@ -77,7 +85,7 @@ def command(
     if helper:
         train_rank(config, folder, options)
         return
-    with resume_hint(folder, "add --resume to go on from there"):
+    with resume_hint(folder, "resume with --resume"):
         if folds is None:
             trained = [train(config, folder, options)]
             evaluation = trained[0].evaluation
@@ -91,13 +99,10 @@ def command(
 
 
 def _warnings(split: str, trained: "Sequence[Trained]") -> list[str]:
-    """Skipped images, and a split that flatters the scores."""
-    warnings = [f"left out: {text}" for text in sorted({text for each in trained for text in each.skipped})]
-    if split == "random":
-        warnings.append(
-            "scattered squares beside the training data were held back; on other ground expect lower scores"
-        )
-    return warnings
+    """Skipped images, and a split that overstates the scores."""
+    warnings = [f"skipped: {text}" for text in sorted({text for each in trained for text in each.skipped})]
+    random = "the held-back squares lie among the training data; expect lower scores on other fields"
+    return [*warnings, random] if split == "random" else warnings
 
 
 class _ProgressPrinter:
@@ -106,7 +111,7 @@ class _ProgressPrinter:
     def __init__(self, board: "SummaryWriter | None", *, quiet: bool) -> None:
         self._board = board
         self._quiet = quiet
-        self._first: StepDone | None = None  # of this session
+        self._first: StepDone | None = None  # of this process
         self._began = self._printed = 0.0
 
     def __call__(self, progress: Progress) -> None:
@@ -153,7 +158,6 @@ class _ProgressPrinter:
 
 
 def _board(folder: Path) -> "SummaryWriter":
-    """TensorBoard's writer."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -195,6 +199,6 @@ def _data_tables(flags: Mapping[str, Any]) -> dict[str, Any]:
     data |= {name: value for name, value in given.items() if name not in ("values", "rename", "reproject_labels")}
     if labels.rename:
         data["rename"] = dict(labels.rename)
-    classes = list(class_names(flags["classes"])) if flags["classes"] else None
+    classes = list(split_commas(flags["classes"])) if flags["classes"] else None
     tables = {"classes": classes, "values": labels.values, "data": data or None}
     return {name: value for name, value in tables.items() if value is not None}

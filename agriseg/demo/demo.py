@@ -1,4 +1,4 @@
-"""The demonstration: a field with known truth, mapped with the bundled model, compared."""
+"""The demonstration: a field with known truth is mapped with the bundled model and compared."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +26,9 @@ class Demo:
     """How the map of the demonstration compares with the truth.
 
     Args:
-        report: of the run.
         true_hectares: per class.
         iou: per class, 0 to 1.
-        true_seams: what the truth has for a seam ratio: rows of crop, but no seams.
-        picture: PNG.
+        true_seams: seam ratio of the truth, which has rows of crop, but no seams.
         page: the report, with the layers of the affected classes.
     """
 
@@ -45,14 +43,9 @@ class Demo:
 def run_demo(
     folder: Path, model: SegmentationModel, *, height: int, width: int, seed: int, progress: Progress | None = None
 ) -> Demo:
-    """Grow a field in `folder`, map it, compare.
+    """Make a field of `height` x `width` pixels of 5 cm, map it and compare.
 
-    Args:
-        folder: gets the field, its truth, the maps and the picture; those of an earlier run are replaced.
-        model: the bundled one.
-        height, width: of the field (px of 5 cm).
-        seed: of the field.
-        progress: as in `segment`.
+    The folder gets the field, its truth, the maps and the picture; those of an earlier run are replaced.
     """
     files.make_folder(folder)
     image, _ = write_field(folder, field := grow_field(height, width, seed))
@@ -62,8 +55,8 @@ def run_demo(
     with rasterio.open(report.classes) as dataset:
         mask = dataset.read(1)
     per_row = [np.count_nonzero(field.truth == k, axis=1) for k in range(len(model.legend))]
-    grown = Area.of_rows(prepared.georeference, width, 0, np.stack(per_row, axis=1)).hectares
-    truth = np.full(len(model.legend), np.nan) if grown is None else grown
+    hectares = Area.of_rows(prepared.georeference, width, 0, np.stack(per_row, axis=1)).hectares
+    truth = np.full(len(model.legend), np.nan) if hectares is None else hectares
     changes, grid = ClassChanges(width), prepared.plan.grid
     changes.add(field.truth)
     true_seams = changes.ratio(grid.cols.seams, grid.rows.seams)

@@ -1,4 +1,4 @@
-"""Networks whose map is known without tiling, to test tilings with."""
+"""Networks whose map is known without tiling, to test tilings."""
 
 import torch
 
@@ -10,7 +10,7 @@ LEVELS = (30.0, 90.0, 150.0, 210.0)
 
 
 class NearestLevel(torch.nn.Module):
-    """Each pixel's nearest of four grey levels. It sees no neighbour, so any tiling must give the same map."""
+    """The nearest of four grey levels, pixel by pixel: any tiling must give the same map."""
 
     levels: torch.Tensor
 
@@ -24,7 +24,7 @@ class NearestLevel(torch.nn.Module):
 
 
 def nearest_level() -> SegmentationModel:
-    """The pixelwise oracle for red, green, blue."""
+    """A model of `NearestLevel` for red, green, blue."""
     legend = Legend.from_names(["dark", "dim", "light", "bright"])
     return SegmentationModel(NearestLevel(), legend=legend, bands=("red", "green", "blue"), name="oracle")
 
@@ -40,10 +40,8 @@ def random_network(name: str, classes: int = 4, seed: int = 0) -> SegmentationMo
         torch.manual_seed(seed)
         patches = 4 * torch.rand(1, 3, 48, 48) - 2  # of 8 px, in the range that normalised uint8 has
         middle = network(patches.repeat_interleave(8, 2).repeat_interleave(8, 3)).median(3).values.median(2).values[0]
-    convs = [
-        layer for path, layer in network.named_modules() if isinstance(layer, torch.nn.Conv2d) and "aux" not in path
-    ]
-    last = next(layer.bias for layer in reversed(convs) if layer.bias is not None)
+    layers = reversed([layer for path, layer in network.named_modules() if "aux" not in path])
+    last = next(each.bias for each in layers if isinstance(each, torch.nn.Conv2d) and each.bias is not None)
     with torch.no_grad():
         last -= middle
     return SegmentationModel(

@@ -1,11 +1,12 @@
-"""Is this installation to be trusted? Maps whose truth is known, over the cases that break tilings.
+"""The self-test of an installation: maps whose truth is known, over the cases that break tilings.
 
-The pixelwise oracle must give exactly the per-pixel answer for any shape, nodata, overlap, margin and batch. A
+A pixelwise network must give exactly the class of each pixel for any shape, nodata, overlap, margin and batch. A
 convolutional network in exact mode must give what one untiled forward gives.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,7 @@ _TOLERATED = 1e-5  # share of pixels where an untiled forward may differ, in fp3
 
 @dataclass(frozen=True)
 class SelftestCase:
-    """A raster with known answer.
-
-    Args:
-        name: what it tests.
-        pixels: (3, H, W).
-        nodata: declared value, or None.
-    """
+    """A raster (3, H, W) and its declared nodata value."""
 
     name: str
     pixels: Pixels
@@ -51,7 +46,7 @@ class SelftestCase:
 
 @dataclass(frozen=True)
 class SelftestResult:
-    """The outcome of one run: pixels that are not what they must be, and how many may be."""
+    """The number of wrong pixels of one map, and how many are allowed."""
 
     name: str
     wrong: int
@@ -59,25 +54,19 @@ class SelftestResult:
 
     @property
     def ok(self) -> bool:
-        """Whether the run may be trusted."""
+        """Whether the map is right."""
         return self.wrong <= self.allowed
 
 
 def run_selftest(folder: Path) -> Iterator[SelftestResult]:
-    """Run all checks; each is yielded as soon as it is done.
-
-    Args:
-        folder: scratch space.
-    """
+    """Run all checks in a scratch folder; each result is yielded when it is known."""
     model = nearest_level()
     for case in _cases():
-        image = _write(folder / "case.tif", case)
-        truth = _nearest(case)
-        for name, flags in _BLENDS.items():
-            batches = (1, 3, 8) if case.name.startswith("131") else (3,)
-            for batch in batches:
-                mask = _map(image, model, folder, tile=_TILE, batch=batch, **flags)
-                yield SelftestResult(f"{case.name}, {name}, batch {batch}", _differing(mask, truth), 0)
+        image, truth = _write(folder / "case.tif", case), _nearest(case)
+        batches = (1, 3, 8) if case.name.startswith("131") else (3,)
+        for (name, flags), batch in product(_BLENDS.items(), batches):
+            mask = _map(image, model, folder, tile=_TILE, batch=batch, **flags)
+            yield SelftestResult(f"{case.name}, {name}, batch {batch}", _differing(mask, truth), 0)
     yield from _untiled(folder)
 
 
@@ -102,7 +91,7 @@ def _cases() -> Iterator[SelftestCase]:
 
 
 def _nearest(case: SelftestCase) -> Pixels:
-    """The oracle's answer, worked out with numpy over the whole raster."""
+    """The truth of `nearest_level`, computed with numpy over the whole raster."""
     grey = case.pixels.astype(np.float32).mean(0, dtype=np.float32)
     truth: Pixels = np.stack([-np.abs(grey - level) for level in LEVELS]).argmax(0).astype(np.uint8)
     if case.nodata is not None:
@@ -111,7 +100,6 @@ def _nearest(case: SelftestCase) -> Pixels:
 
 
 def _untiled(folder: Path) -> Iterator[SelftestResult]:
-    """A convolutional network in exact mode against one forward over the whole raster."""
     patches = np.random.default_rng(1).integers(0, 256, (3, 60, 50), np.uint8)
     case = SelftestCase("fcn_small", patches.repeat(7, 1).repeat(7, 2)[:, :413, :349].copy())
     model = random_network("fcn_small")

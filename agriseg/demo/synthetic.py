@@ -1,7 +1,7 @@
-"""A field that never was, with its truth: rows of crop, soil, stress, weeds, and the collar of an orthomosaic.
+"""A synthetic field with its truth: rows of crop, soil, stress, weeds, and the collar of an orthomosaic.
 
-Everything follows from a seed. The pictures are simple on purpose: they show that the tool works, not that a
-model trained on them works on a real field.
+The seed decides everything. The fields are simple: they show that the tool works, not that a model trained on them
+works on a real field.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ LEGEND = Legend.from_names(
     ["soil", "healthy crop", "stressed crop", "weed"], ["#b08d62", "#1a9850", "#fdae61", "#d7191c"]
 )
 AFFECTED = ("stressed crop", "weed")
-"""Classes that a grower walks to."""
+"""The affected classes."""
 PIXEL_M = 0.05
 _SOIL, _HEALTHY, _STRESSED, _WEED = range(4)
 _ROW_M, _ROW_WIDTH_M = 0.75, 0.35
@@ -29,12 +29,7 @@ _NOISE = 18.0  # standard deviation of a pixel, grey levels
 
 @dataclass(frozen=True)
 class SyntheticField:
-    """A synthetic field.
-
-    Args:
-        image: (4, H, W) uint8: red, green, blue, alpha.
-        truth: (H, W) uint8 class ids of `LEGEND`; 255 in the collar.
-    """
+    """Image (4, H, W) of red, green, blue, alpha, and truth (H, W): class ids of `LEGEND`, 255 in the collar."""
 
     image: NDArray[np.uint8]
     truth: NDArray[np.uint8]

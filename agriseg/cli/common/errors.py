@@ -1,4 +1,4 @@
-"""The edge of the process: whatever goes wrong becomes one line and an exit code."""
+"""Errors of commands: one line on stderr and an exit code. Warnings, and texts that are safe to print."""
 
 import io
 import logging
@@ -18,18 +18,18 @@ _LONGEST = 300
 
 
 class ProcessEdge:
-    """A context that turns every error into one line on stderr and leaves with its code.
+    """A context that prints every error as one line on stderr and exits with its code.
 
-    What libraries warn of is not printed: it names lines of their source, and nothing that a user could do.
-    With AGRISEG_DEBUG=1 in the environment it is, and the traceback of an error as well.
+    Warnings of libraries are not printed: a user cannot act on them. With AGRISEG_DEBUG=1 in the environment they are,
+    and the traceback of an error too.
     """
 
     def __enter__(self) -> None:
         if sys.stdout.isatty():
-            sys.stdout = _Shown(sys.stdout)
+            sys.stdout = _Printable(sys.stdout)
         if not os.environ.get(DEBUG):
-            warnings.showwarning = _unheard  # filters stay as they are: tests make errors of warnings
-            logging.lastResort = logging.NullHandler()  # prints what a library logs that nobody listens to
+            warnings.showwarning = _drop_warning  # filters stay: tests turn warnings into errors
+            logging.lastResort = logging.NullHandler()  # would print what libraries log
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
     def __exit__(
@@ -39,15 +39,14 @@ class ProcessEdge:
             return
         if os.environ.get(DEBUG):
             traceback.print_exception(error)
-        code, text = _verdict(error)
-        with suppress(OSError):  # the place where stderr goes may be the one that fails; the code still tells
+        code, text = _code_and_message(error)
+        with suppress(OSError):  # the disk of stderr may be full; the exit code still tells
             click.echo(one_line(f"agriseg: error: {text}"), err=True)
             sys.stderr.flush()
         raise SystemExit(code)
 
 
-def _verdict(error: BaseException) -> tuple[int, str]:
-    """Exit code and message of an error."""
+def _code_and_message(error: BaseException) -> tuple[int, str]:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return 2, "no command; choose one of those above"
@@ -58,12 +57,12 @@ def _verdict(error: BaseException) -> tuple[int, str]:
     return exit_code_and_message(error)
 
 
-def _unheard(*_: object, **__: object) -> None:
-    """A warning of a library."""
+def _drop_warning(*_: object, **__: object) -> None:
+    """Ignore a warning of a library."""
 
 
-class _Shown(io.TextIOWrapper):
-    """A terminal that shows the names of files and obeys none of them."""
+class _Printable(io.TextIOWrapper):
+    """A terminal that prints control characters in names of files escaped."""
 
     def __init__(self, terminal: TextIO) -> None:
         super().__init__(terminal.buffer, terminal.encoding, terminal.errors, line_buffering=True)
@@ -73,7 +72,7 @@ class _Shown(io.TextIOWrapper):
 
 
 def printable(text: str) -> str:
-    """Text with control characters escaped, those that end lines too."""
+    """Text with control characters escaped, line ends too."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -84,5 +83,5 @@ def one_line(text: str) -> str:
 
 
 def warn(text: str) -> None:
-    """A line on stderr that does not stop the command."""
+    """Print a warning as one line on stderr."""
     click.echo(one_line(f"agriseg: warning: {text}"), err=True)

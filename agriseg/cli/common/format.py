@@ -1,4 +1,4 @@
-"""What commands print for people."""
+"""Texts that commands print: results, plans and scores."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def show_report(report: "RunReport") -> str:
-    """The hectares, the account and the files of a run."""
+    """Hectares, pixel counts, verdict and files of a run."""
     lines = [f"  {'class':20} {'share':>7} {'pixels':>14} {'hectares':>12}"]
     predicted = max(1, report.pixels.predicted)
     for count in report.counts:
         area = "unknown" if count.hectares is None else f"{count.hectares:,.4f}"
         lines.append(f"  {count.name:20} {count.pixels / predicted:7.2%} {count.pixels:14,} {area:>12}")
-    account = ", ".join(f"{name} {pixels:,}" for name, pixels in vars(report.pixels).items())
-    lines.append(f"  pixels: {account}; {report.tiles} tiles run")
+    counts = ", ".join(f"{name} {pixels:,}" for name, pixels in vars(report.pixels).items())
+    lines.append(f"  pixels: {counts}; {report.tiles} tiles run")
     lines.append(f"  verdict: {report.verdict.colour}")
     lines += [f"    {reason}" for reason in report.verdict.reasons]
     lines += [f"    not checked: {what}" for what in report.verdict.unchecked]
@@ -62,7 +62,7 @@ def _area(hectares: float | None) -> str:
 
 
 def show_raster(info: "RasterInfo") -> list[tuple[str, str]]:
-    """Facts of a raster's header, as name and text."""
+    """Names and texts of the header of a raster."""
     from agriseg.raster.georeference import crs_name
 
     where = info.georeference
@@ -78,7 +78,7 @@ def show_raster(info: "RasterInfo") -> list[tuple[str, str]]:
 
 
 def show_prepared(prepared: "MappingJob", *, as_json: bool) -> None:
-    """Print what a run would do."""
+    """Print the plan of a run."""
     from agriseg.mapping.record import describe_network, describe_plan, describe_raster
 
     sample = prepared.model_input.sample
@@ -144,7 +144,6 @@ def show_evaluation(scores: "Scores") -> str:
 
 
 def _interval(ends: Sequence[float | None]) -> str:
-    """Of 95 %; too few blocks of ground give none."""
     return "no interval" if None in ends else " to ".join(map(_score, ends))
 
 

@@ -68,8 +68,8 @@ def run_options(command: F) -> F:
     return model(option_flags(RunOptions)(command))
 
 
-def class_names(text: str) -> tuple[str, ...]:
-    """Class names in order, from the text of `--classes`."""
+def split_commas(text: str) -> tuple[str, ...]:
+    """The parts of a list such as `soil,crop,weed`."""
     return tuple(name.strip() for name in text.split(","))
 
 

@@ -1,4 +1,4 @@
-"""What a run or a training does when it is told to end: it keeps what is done, and says how to go on."""
+"""Signals that end a process: the work that is done is kept, and a message says how to resume."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -8,24 +8,28 @@ from types import FrameType
 
 from agriseg.errors import Interrupted, Terminated
 
-_ENDS = ("SIGTERM", "SIGHUP")  # the second is not everywhere
+_SIGNALS = ("SIGTERM", "SIGHUP")  # the second is not everywhere
 
 
 def end_on_signals() -> None:
     """Let the signals that end a process raise `Terminated` in its main thread, where the network runs."""
-    _handle(_end)
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise Terminated(f"ended by {signal.Signals(number).name}")
+
+    _handle(end)
 
 
 def stop_requested() -> Callable[[], bool]:
-    """Let the signals that end a process be noted; whether one has come."""
-    asked: list[int] = []
-    _handle(lambda number, _frame: asked.append(number))
-    return lambda: bool(asked)
+    """Record the signals that end a process; the function returns whether one has come."""
+    received: list[int] = []
+    _handle(lambda number, _frame: received.append(number))
+    return lambda: bool(received)
 
 
 @contextmanager
 def resume_hint(what: Path, how: str = "resume with the same command") -> Iterator[None]:
-    """Around a run or a training: when it is stopped, the one line says how to go on."""
+    """A context that adds to the message of a stopped command how to resume it."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -35,12 +39,8 @@ def resume_hint(what: Path, how: str = "resume with the same command") -> Iterat
 
 
 def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
-    """Handle the signals that end; one that is ignored stays so: nohup means that."""
-    for name in _ENDS:
+    """Handle the signals that end a process, but not those that are ignored, as with nohup."""
+    for name in _SIGNALS:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    raise Terminated(f"told to end by {signal.Signals(number).name}")
