@@ -119,9 +119,8 @@ def _write_collection(folder: Path) -> None:
 
     if not any(folder.rglob(f"*{RECORD}")):
         return
-    records = [
-        path for path in find_records(folder) if path.relative_to(folder).parts[0] not in (QUARANTINE, WITHDRAWN)
-    ]
+    left_out = (QUARANTINE, WITHDRAWN)
+    records = [path for path in find_records(folder) if path.relative_to(folder).parts[0] not in left_out]
     for record in records:
         write_model_item(record)
     write_collection(folder, [write_item(record) for record in records])
@@ -141,7 +140,7 @@ def _show_plan(batch: "BatchRun", *, as_json: bool) -> None:
 
 
 def _run_on_done(text: str | None, log: "BatchLog") -> None:
-    """Run the user's command without a shell; its exit code is reported, and changes nothing."""
+    """Run the command of the user without a shell; a warning names its exit code if it is not 0."""
     if text is None:
         return
     variables = {"AGRISEG_SUMMARY": str(log.page.resolve()), "AGRISEG_EXIT_CODE": str(log.exit_code)}

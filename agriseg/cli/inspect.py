@@ -9,7 +9,7 @@ from agriseg.cli.common.options import chosen_model, parse, run_options
 from agriseg.options.run import RunOptions
 
 
-@click.command("inspect", short_help="Print what run would do with a raster.")
+@click.command("inspect", short_help="Print the plan of a run.")
 @click.argument("image", metavar="IMAGE")
 @run_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -27,15 +27,15 @@ def command(image: str, model: str | None, *, as_json: bool, **flags: Any) -> No
     from agriseg.raster.header import RasterInfo
 
     options = parse(RunOptions, flags)
-    file, said = chosen_model(model)
+    file, warning = chosen_model(model)
     loaded = load_model(file)
     try:
         prepared = prepare(Path(image), loaded, options)
     except DataError:
-        if not as_json:  # what is known of the raster helps to mend it
+        if not as_json:  # the header shows what does not fit
             for name, text in show_raster(RasterInfo.read(Path(image))):
                 click.echo(f"{name:>8}  {text}")
         raise
     show_prepared(prepared, as_json=as_json)
-    if said and not as_json:
-        click.echo(f"{'warning':>8}  {said}")
+    if warning and not as_json:
+        click.echo(f"{'warning':>8}  {warning}")

@@ -18,13 +18,15 @@ from agriseg.options.exports import ExportOptions
 from agriseg.options.layers import LayerOptions
 from agriseg.options.request import requested_layers
 
-_LAYERS = "Make the layers anew too: with the flags below, or else with those that they were made with."
+_LAYERS = "Also make the layers again, with the flags below or, without any, with the options of the existing layers."
 _PATTERN = "Names of fields and dates, as for 'agriseg batch': '(?P<field>[^/]+)/(?P<date>[0-9-]+)'."
 
 
-@click.command("report", short_help="The page that is read in the morning, of finished maps; several make a season.")
+@click.command("report", short_help="HTML reports of finished maps; a season page of several.")
 @click.argument("places", metavar="FOLDER|RECORD...", nargs=-1, required=True)
-@click.option("-o", "--out", metavar="FILE", help="The season's page; season.html in the folder of all if not given.")
+@click.option(
+    "-o", "--out", metavar="FILE", help="Season page of several maps; default season.html in their shared folder."
+)
 @option_flags(ExportOptions)
 @open_option
 @click.option("--pattern", metavar="REGEX", help=_PATTERN)
@@ -36,10 +38,10 @@ def command(
     places: tuple[str, ...], *, out: str | None, pattern: str | None, layers: bool, open_: bool, as_json: bool,
     quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
-    """Write the report of each finished map beside it: one file that a browser shows without network.
+    """Write the report of each finished map beside it: one HTML file that needs no network.
 
-    A trend needs an earlier map: --previous names it, and of several maps each has the one before it. Several maps
-    make one page of a season too: fields by dates.
+    A trend needs an earlier map: --previous names it; of several maps, each is compared with the one before it. Several
+    maps also make a season page: fields by dates.
 
     \b
     Example:
@@ -81,16 +83,16 @@ def command(
 
 
 def _season_page(records: Sequence[Path], out: str | None) -> Path | None:
-    """Where the page of several maps goes; None of one."""
+    """The file of the season page; None for a single map."""
     if len(records) > 1:
         return Path(out) if out else _shared_folder(records) / "season.html"
     if out:
-        raise UsageError(f"-o {out}: is for the page of several maps; the report of one lies beside it")
+        raise UsageError(f"-o {out}: names the page of several maps; the report of a single map is written beside it")
     return None
 
 
 def _shared_folder(records: Sequence[Path]) -> Path:
-    """That all maps lie in or below; as it was named, unless some were named from the root."""
+    """The deepest folder that contains all maps; absolute only if a map is named by an absolute path."""
     folders = [record.parent for record in records]
     if any(folder.is_absolute() for folder in folders):
         folders = [folder.absolute() for folder in folders]
@@ -98,7 +100,7 @@ def _shared_folder(records: Sequence[Path]) -> Path:
 
 
 def _make_layers(records: Sequence[Path], options: LayerOptions | None, *, quiet: bool) -> None:
-    """Make layers, with the options of the existing ones if there are no others."""
+    """Make layers, without options with those of the existing layers."""
     from agriseg.analysis.build import make_layers, options_of
 
     with Progress("layers", quiet=quiet, unit="maps") as progress:

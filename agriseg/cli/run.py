@@ -107,7 +107,7 @@ def _warn(path: Path, warnings: Sequence[str], *, quiet: bool) -> None:
 
 
 def _complain(path: Path, report: "RunReport", request: MappingRequest) -> bool:
-    """Print the verdict on a map that may not be published; whether it is one."""
+    """Print the verdict on a map that may not be published; whether this is such a map."""
     if not request.policy.refuses(report.verdict.colour):
         return False
     reasons = "; ".join(report.verdict.reasons)
@@ -130,7 +130,7 @@ def _show(report: "RunReport", *, as_json: bool, open_: bool) -> None:
 
 @contextmanager
 def _workers(options: WorkerOptions, device: str, *, dry_run: bool) -> "Iterator[WorkerPool | None]":
-    """The worker processes, checked; None for this process alone."""
+    """The worker processes; None if this process does everything."""
     import torch
 
     from agriseg.inference.workers import WorkerPool, gpu_count
@@ -139,7 +139,7 @@ def _workers(options: WorkerOptions, device: str, *, dry_run: bool) -> "Iterator
     gpus = gpu_count() if device in ("auto", "cuda") else 0
     workers = gpus if options.workers is None else options.workers
     if threads := options.cpu_threads or (workers and max(1, torch.get_num_threads() // workers)):
-        torch.set_num_threads(threads)  # and in each worker, since sums are made in as many parts
+        torch.set_num_threads(threads)  # as in each worker: the order of sums depends on it
     if dry_run or not (options.scheduler_address or workers):
         yield None
         return
@@ -149,7 +149,7 @@ def _workers(options: WorkerOptions, device: str, *, dry_run: bool) -> "Iterator
 
 
 def _local(image: str, out: str | None) -> Path:
-    """The name of the file on this machine; an address is downloaded into the folder of the outputs."""
+    """The path of the file on this machine; an address is downloaded into the folder of the outputs."""
     from agriseg.mapping.outputs import default_folder
     from agriseg.storage.download import is_address, local_name
 
@@ -163,9 +163,7 @@ def _download(images: Sequence[str], paths: Sequence[Path], *, quiet: bool) -> N
     """Download the images that are addresses."""
     from agriseg.storage.download import download, is_address
 
-    for image, path in zip(images, paths, strict=True):
-        if not is_address(image):
-            continue
+    for image, path in [pair for pair in zip(images, paths, strict=True) if is_address(pair[0])]:
         with Progress(image, quiet=quiet, unit="MB") as progress:
 
             def show(done: int, total: int, progress: Progress = progress) -> None:
@@ -175,7 +173,7 @@ def _download(images: Sequence[str], paths: Sequence[Path], *, quiet: bool) -> N
 
 
 def _refuse_clashes(images: Sequence[str], paths: Sequence[Path], out: str | None) -> None:
-    """Refuse inputs that would share outputs."""
+    """Refuse inputs that would have the same outputs."""
     stems: dict[str, str] = {}
     for image, path in zip(images, paths, strict=True):
         if path.stem in stems:

@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 
-@click.command("selftest", short_help="Map rasters with known answers; exit 70 if one differs.")
-@click.option("-q", "--quiet", is_flag=True, help="Only print what fails, and the count.")
+@click.command("selftest", short_help="Map rasters with known truth; exit 70 if a pixel differs.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only failures, and the number of checks.")
 def command(*, quiet: bool) -> None:
-    """Map rasters whose answer is known and compare every pixel; exit 70 if any differs.
+    """Map rasters whose truth is known and compare every pixel; exits with 70 if any differs.
 
     \b
     Example:

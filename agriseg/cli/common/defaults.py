@@ -9,7 +9,7 @@ from agriseg.options.table import find_config, read_config
 
 
 def config_option() -> click.Option:
-    """`-c FILE`, for any command."""
+    """The option `-c FILE` of each command."""
     return click.Option(
         ["-c", "--config"], metavar="FILE", is_eager=True, expose_value=False, callback=_set_defaults,
         help="TOML file with defaults; else the nearest agriseg.toml upward.",

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line per 5 % in a log."""
+"""Progress of a command: a bar on a terminal, a line per 5 % in a log."""
 
 import sys
 import time
@@ -12,13 +12,7 @@ _SHARE = 0.05
 
 
 class Progress:
-    """Shows what is done of all, with the time left. Use it as a context and call it.
-
-    Args:
-        label: what runs.
-        quiet: show nothing.
-        unit: of what is counted.
-    """
+    """Shows the number of finished `unit` of all, with the time left. Use it as a context and call it."""
 
     def __init__(self, label: str, *, quiet: bool, unit: str = "tiles") -> None:
         self._label = one_line(label)
@@ -38,7 +32,7 @@ class Progress:
             click.echo("\r\033[K", nl=False, err=True)
 
     def __call__(self, done: int, total: int) -> None:
-        """Show a state; called from the thread that runs the network."""
+        """Show a state; the thread that runs the network calls this."""
         share = done / total
         if self._quiet or (not self._terminal and share < self._next):
             return
