@@ -59,10 +59,8 @@ def _json(label_set: "LabelSet") -> str:
         }
         for each in label_set.images
     ]  # fmt: skip
-    return json_line({
-        "problems": label_set.problems, "remarks": label_set.remarks, "pixels": label_set.pixels, "ignored": label_set.ignored,
-        "files": files,
-    })  # fmt: skip
+    values = {name: getattr(label_set, name) for name in ("problems", "remarks", "pixels", "ignored")}
+    return json_line(values | {"files": files})
 
 
 def _table(label_set: "LabelSet") -> str:
