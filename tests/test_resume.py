@@ -17,7 +17,7 @@ from conftest import blocks, layer_bytes, record_of, write_raster
 
 from agriseg import SegmentationModel, segment
 from agriseg.cli import main
-from agriseg.cli.common.signals import end_on_signals
+from agriseg.cli.common.errors import end_on_signals
 from agriseg.errors import BusyError, OutputError, StorageError
 from agriseg.files import locked
 from agriseg.inference.torch_backend import TorchBackend

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.errors import one_line, warn
+from agriseg.cli.common.errors import end_on_signals, one_line, resume_hint, warn
 from agriseg.cli.common.options import chosen, chosen_model, option_flags, parse, requested, run_options
 from agriseg.cli.common.progress import Progress
-from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import ModelError, UsageError
 from agriseg.json_text import json_line
 from agriseg.options.batch import BatchOptions

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.errors import warn
-from agriseg.cli.common.signals import end_on_signals, resume_hint
+from agriseg.cli.common.errors import end_on_signals, resume_hint, warn
 from agriseg.json_text import json_line
 
 if TYPE_CHECKING:

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.errors import warn
+from agriseg.cli.common.errors import end_on_signals, resume_hint, warn
 from agriseg.cli.common.options import option_flags, parse
-from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.json_text import json_line
 from agriseg.options.index import IndexOptions
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.errors import one_line, warn
+from agriseg.cli.common.errors import end_on_signals, one_line, resume_hint, warn
 from agriseg.cli.common.options import chosen_model, open_option, open_page, option_flags, parse, requested, run_options
 from agriseg.cli.common.progress import Progress
-from agriseg.cli.common.signals import end_on_signals, resume_hint
 from agriseg.errors import UsageError
 from agriseg.json_text import json_line
 from agriseg.options.exports import ExportOptions

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.errors import warn
+from agriseg.cli.common.errors import resume_hint, stop_requested, warn
 from agriseg.cli.common.options import chosen, option_flags, parse, split_commas
-from agriseg.cli.common.signals import resume_hint, stop_requested
 from agriseg.errors import OutputError, UsageError
 from agriseg.options.labels import LabelOptions
 from agriseg.options.table import read_toml
