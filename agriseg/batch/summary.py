@@ -4,7 +4,6 @@ The summary is written when the batch begins, when ..., an eighth, a quarter and
 the end: all of these together are about twice the size of the last one.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -116,11 +115,8 @@ class BatchLog:
         head = {"ts": _now(), "level": _LEVELS.get(event, "info"), "event": event, "run_id": self._run_id}
         line = json_line({**head, **({"input": name} if name else {}), **facts}) + "\n"
         try:
-            handle = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-            try:
-                os.write(handle, line.encode())
-            finally:
-                os.close(handle)
+            with self._log.open("ab", buffering=0) as log:
+                log.write(line.encode())
         except OSError as error:
             raise files.storage_error(self._log, error) from error
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.errors import end_on_signals, resume_hint, warn
+from agriseg.cli.common.errors import end_on_signals, resume_hint, warn_about
 from agriseg.cli.common.options import option_flags, parse
 from agriseg.json_text import json_line
 from agriseg.options.index import IndexOptions
@@ -64,8 +64,7 @@ def command(
     folder = default_folder(path) if out is None else Path(out)
     with resume_hint(path, "run the same command again"):
         report = write_indices(path, names.split(","), folder, parse(IndexOptions, flags), overwrite=overwrite)
-    for text in [] if quiet else report.warnings:
-        warn(f"{path}: {text}")
+    warn_about(path, report.warnings, quiet=quiet)
     if as_json:
         layers = [layer.as_dict() for layer in report.layers]
         click.echo(json_line({"indices": layers, "warnings": list(report.warnings)}))

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from agriseg.cli.common.errors import end_on_signals, resume_hint, warn
+from agriseg.cli.common.errors import end_on_signals, resume_hint, warn_about
 from agriseg.cli.common.options import open_option, open_page, option_flags, parse
 from agriseg.json_text import json_line
 from agriseg.options.exports import ExportOptions
@@ -43,8 +43,7 @@ def command(places: tuple[str, ...], *, overwrite: bool, open_: bool, as_json: b
         with resume_hint(record, "run the same command again"):
             made = make_layers(record, options, overwrite=overwrite)
         pages = write_exports(record, exports)
-        for text in [] if quiet else made.warnings:
-            warn(f"{record}: {text}")
+        warn_about(record, made.warnings, quiet=quiet)
         if as_json:
             click.echo(json_line(made.as_dict() | {"report": [str(path) for path in pages]}))
         else:

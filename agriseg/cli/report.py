@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from agriseg.cli.common.errors import end_on_signals, resume_hint, warn
+from agriseg.cli.common.errors import end_on_signals, resume_hint, warn_about
 from agriseg.cli.common.options import chosen, open_option, open_page, option_flags, parse
 from agriseg.cli.common.progress import Progress
 from agriseg.errors import UsageError
@@ -106,8 +106,7 @@ def _make_layers(records: Sequence[Path], options: LayerOptions | None, *, quiet
         for number, record in enumerate(records, 1):
             with resume_hint(record, "run the same command again"):
                 made = make_layers(record, options or options_of(record), overwrite=True)
-            for text in [] if quiet else made.warnings:
-                warn(f"{record}: {text}")
+            warn_about(record, made.warnings, quiet=quiet)
             progress(number, len(records))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agriseg.cli.common.errors import end_on_signals, one_line, resume_hint, warn
+from agriseg.cli.common.errors import end_on_signals, one_line, resume_hint, warn, warn_about
 from agriseg.cli.common.options import chosen_model, open_option, open_page, option_flags, parse, requested, run_options
 from agriseg.cli.common.progress import Progress
 from agriseg.errors import UsageError
@@ -83,26 +83,21 @@ def command(
         execution = Execution(pool, work, resume=not no_resume)
         for path, files, request in zip(paths, outputs, requests, strict=True):
             job = prepare(path, loaded, request.run)
-            _warn(path, job.warnings, quiet=quiet)
+            warn_about(path, job.warnings, quiet=quiet)
             if dry_run:
                 show_prepared(job, as_json=as_json)
                 continue
             with Progress(path.name, quiet=quiet) as progress, resume_hint(path):
                 report = run(job, files, progress, execution, policy=request.policy)
-            _warn(path, [text for text in report.warnings if text not in job.warnings], quiet=quiet)
+            warn_about(path, [text for text in report.warnings if text not in job.warnings], quiet=quiet)
             what = "layers" if request.layers else "report"
             with resume_hint(report.record, f"the map is finished; make its {what} with 'agriseg {what}'"):
                 report = with_derived_files(report, request, overwrite=overwrite)
-            _warn(report.record, report.layers.warnings if report.layers else (), quiet=quiet)
+            warn_about(report.record, report.layers.warnings if report.layers else (), quiet=quiet)
             _show(report, as_json=as_json, open_=open_)
             failed |= _complain(path, report, request) or report.pixels.failed > 0
     if failed:
         click.get_current_context().exit(3)
-
-
-def _warn(path: Path, warnings: Sequence[str], *, quiet: bool) -> None:
-    for text in () if quiet else warnings:
-        warn(f"{path}: {text}")
 
 
 def _complain(path: Path, report: "RunReport", request: MappingRequest) -> bool:

@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -89,6 +89,12 @@ def one_line(text: str) -> str:
 def warn(text: str) -> None:
     """Print a warning as one line on stderr."""
     click.echo(one_line(f"agriseg: warning: {text}"), err=True)
+
+
+def warn_about(path: Path, texts: Iterable[str], *, quiet: bool) -> None:
+    """Print warnings about a file, unless `quiet`."""
+    for text in () if quiet else texts:
+        warn(f"{path}: {text}")
 
 
 def end_on_signals() -> None:

@@ -34,24 +34,25 @@ def show_report(report: "RunReport") -> str:
 
 
 def show_layers(made: "PublishedFiles") -> str:
-    """Hectares of each class and field, severity, zones, where to walk, and the files."""
-    facts = made.facts
+    """Areas of each class and field, the facts of all other layers, and the files."""
     lines = [f"  {'field':20} {'class':20} {'area':>14} {'by validation, 95 %':>40} {'share':>7}"]
-    for row in facts["areas"]:
+    for row in made.facts["areas"]:
         ends = [_area(row[name]) for name in ("adjusted_ha", "low_ha", "high_ha")]
         span = "" if row["adjusted_ha"] is None else "{} ({} to {})".format(*ends)
         share = "" if row["share_of_field"] is None else f"{row['share_of_field']:.2%}"
         lines.append(f"  {row['field']:20} {row['class']:20} {_area(row['hectares']):>14} {span:>40} {share:>7}")
-    if severity := facts.get("severity"):
-        told = [
-            f"{severity[f'{of}_percent']:.2f} % of the {of}" for of in ("field", "canopy") if severity[f"{of}_percent"]
-        ]
-        lines.append(f"  affected: {', '.join(told) or 'nothing'}")
-    for zone in facts.get("zones", []):
-        lines.append(f"  zone {zone['number']}: {_area(zone['hectares'])}, mean {zone['mean']:.3g}")
-    for point in facts.get("scout", []):
-        lines.append(f"  walk to {point['number']}: {point['lat']:.6f}, {point['lon']:.6f}: {point['desc']}")
+    for name, facts in made.facts.items():
+        rows = facts if isinstance(facts, list) else [facts]
+        if name not in ("areas", "run", "options", "warnings"):
+            lines += [f"  {name}: {', '.join(map(_fact, row, row.values()))}" for row in rows if row]
     return "\n".join([*lines, *(str(path) for path in made.files)])
+
+
+def _fact(name: str, value: object) -> str:
+    """A value of a layer, such as `area 2.597 m2`; degrees keep six decimals."""
+    if isinstance(value, float):
+        value = f"{value:.6f}" if name in ("lat", "lon") else f"{value:.4g}"
+    return f"{name} {value}"
 
 
 def _area(hectares: float | None) -> str:

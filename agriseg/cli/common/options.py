@@ -1,4 +1,4 @@
-"""Options and messages that several commands share."""
+"""Options that several commands share: flags from options classes, model, `--open`."""
 
 import os
 import sys
@@ -35,20 +35,12 @@ def chosen(table: type[OptionsClass], values: Mapping[str, Any]) -> dict[str, An
 
 
 def parse(table: type[T], values: Mapping[str, Any]) -> T:
-    """The options of a class from the values of a command's flags.
-
-    Raises:
-        UsageError: a value cannot be parsed, or contradicts another.
-    """
+    """The options of a class, from the values of a command's flags."""
     return parse_options(table, chosen(table, values))
 
 
 def requested(values: Mapping[str, Any], *, layers: bool) -> MappingRequest:
-    """What to make of each raster, from the values of a command's flags.
-
-    Raises:
-        UsageError: as `MappingRequest.of`.
-    """
+    """The map, layers and exports to make of each raster, from the values of a command's flags."""
     flags = {name: value for table in REQUEST_TABLES for name, value in chosen(table, values).items()}
     return MappingRequest.of(layers=layers, **flags)
 
