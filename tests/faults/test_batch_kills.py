@@ -1,4 +1,4 @@
-"""B, W: whatever happens to a night or to its workers, the next one ends with the same bytes and true summaries."""
+"""B, W: whatever happens to a batch or to its workers, the next one ends with the same bytes and true summaries."""
 
 import csv
 import json
@@ -48,13 +48,13 @@ def command(flights: Path, model: Path, out: Path, *flags: str) -> list[str]:
 
 
 def forks(nursery: Nursery, asked: list[str]) -> Ended:
-    """A night whose rasters are mapped in forks."""
+    """A batch whose rasters are mapped in forks."""
     return nursery.start(*asked, patches=[["forks"]]).ended(300)
 
 
-def workers_of(night: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """The processes that Dask has started; not those that watch over shared memory."""
-    family = psutil.Process(night.pid).children(recursive=True)
+    family = psutil.Process(process.pid).children(recursive=True)
     return [each for each in family if "spawn_main" in " ".join(each.cmdline())]
 
 
@@ -64,10 +64,10 @@ def maps_of(out: Path) -> dict[str, bytes]:
 
 
 def readable(out: Path, rasters: int = 6) -> bool:
-    """Whether every summary that is there is a whole one, the ledger, and the log to its last line."""
+    """Whether every summary that is there is a whole one, the state database, and the log to its last line."""
     if (out / "ledger.sqlite").exists():
-        with closing(sqlite3.connect(out / "ledger.sqlite")) as ledger:
-            assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        with closing(sqlite3.connect(out / "ledger.sqlite")) as database:
+            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     if (out / "summary.json").exists():
         assert len(json.loads((out / "summary.json").read_text())["rows"]) == rasters
     if (out / "summary.csv").exists():
@@ -81,7 +81,7 @@ def readable(out: Path, rasters: int = 6) -> bool:
 
 
 @pytest.mark.fault("K11", "B10")
-def test_a_night_killed_at_any_moment(
+def test_a_batch_killed_at_any_moment(
     flights: Path, model_file: Path, tmp_path: Path, tries: Tries, nursery: Nursery
 ) -> None:
     """And its workers with it, at that moment; they are forks."""
@@ -89,16 +89,16 @@ def test_a_night_killed_at_any_moment(
     assert forks(nursery, batch(flights, model_file, tmp_path / "straight")).code == 3
     whole = time.monotonic() - began
     expected, rng = maps_of(tmp_path / "straight"), np.random.default_rng(3)
-    left, nights = tries(3, 100), 0
+    left, batches = tries(3, 100), 0
     while left:
-        asked = batch(flights, model_file, out := tmp_path / f"out{nights}")
+        asked = batch(flights, model_file, out := tmp_path / f"out{batches}")
         times: dict[Path, int] = {}
         while left:
-            night = nursery.start(*asked, patches=[["forks"]])
-            if night.wait(rng.uniform(0, whole)) is not None:
+            process = nursery.start(*asked, patches=[["forks"]])
+            if process.wait(rng.uniform(0, whole)) is not None:
                 break
-            os.killpg(night.pid, signal.SIGKILL)
-            night.ended()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.ended()
             left -= 1
             assert readable(out)
             assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in times.items()), "mapped twice"
@@ -110,7 +110,7 @@ def test_a_night_killed_at_any_moment(
         assert not list(out.glob(".field*"))
         rows = json.loads((out / "summary.json").read_text())["rows"]
         assert sorted(row["status"] for row in rows) == ["done"] * 5 + ["failed"]
-        nights += 1
+        batches += 1
 
 
 REAL = (
@@ -119,7 +119,7 @@ REAL = (
 )  # fmt: skip
 
 
-def a_real_night(folder: Path, count: int) -> tuple[dict[str, Path], list[str]]:
+def real_rasters(folder: Path, count: int) -> tuple[dict[str, Path], list[str]]:
     """So many rasters, a tenth of them bad: sources of the good ones by name, and names of the bad ones."""
     with (DATA / "odd" / "INDEX.tsv").open(newline="") as lines:
         rows = [row["file"] for row in csv.DictReader(lines, delimiter="\t") if row["expect"] == "reject"]
@@ -138,9 +138,9 @@ def a_real_night(folder: Path, count: int) -> tuple[dict[str, Path], list[str]]:
 
 @pytest.mark.long
 @pytest.mark.fault("K11", "B02", "B10", "W03")
-def test_a_long_night_of_real_rasters(model_file: Path, tmp_path: Path, tries: Tries, nursery: Nursery) -> None:
-    """Killed at random: every good raster right, every bad one named once, ledger and summaries whole at each kill."""
-    good, bad = a_real_night(tmp_path / "flights", tries(10, 200))
+def test_a_long_batch_of_real_rasters(model_file: Path, tmp_path: Path, tries: Tries, nursery: Nursery) -> None:
+    """Killed at random: every good raster right, every bad one named once, state database and summaries whole at each kill."""
+    good, bad = real_rasters(tmp_path / "flights", tries(10, 200))
     flags = ["--bands", "red=1,green=2,blue=3", "--workers", "2", "--cpu-threads", "1"]
     asked = command(tmp_path / "flights", model_file, tmp_path / "out", *flags)
     asked[asked.index("--tile") + 1] = "256"
@@ -153,18 +153,18 @@ def test_a_long_night_of_real_rasters(model_file: Path, tmp_path: Path, tries: T
         ]
     out, rng, kills, longest = tmp_path / "out", np.random.default_rng(5), 0, 14.0
     while kills < tries(1, 20):
-        night = subprocess.Popen(asked, stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(asked, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
-            night.wait(rng.uniform(0, longest))
+            process.wait(rng.uniform(0, longest))
             if kills:
                 break
             shutil.rmtree(out)  # a fast machine was through before it was disturbed
             longest /= 2
             continue
         except subprocess.TimeoutExpired:
-            workers = psutil.Process(night.pid).children(recursive=True)
-            night.kill()
-            night.wait()
+            workers = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+            process.wait()
             kills += 1
         assert not psutil.wait_procs(workers, timeout=10)[1], "workers without their parent"
         assert readable(out, len(good) + len(bad))
@@ -204,21 +204,21 @@ def test_workers_that_die_and_one_that_stands_still(
     env = started_with(tmp_path, slow)
     out, rng = tmp_path / "out", np.random.default_rng(4)
     flags = ["--workers", "2", "--retry", "1000", "--timeout", "40s"]
-    night = subprocess.Popen(command(flights, model_file, out, *flags), env=env, stderr=subprocess.DEVNULL)
-    at_work(night, out)
-    stopped = workers_of(night)[0]
+    process = subprocess.Popen(command(flights, model_file, out, *flags), env=env, stderr=subprocess.DEVNULL)
+    at_work(process, out)
+    stopped = workers_of(process)[0]
     stopped.send_signal(signal.SIGSTOP)
-    family = [psutil.Process(night.pid), *psutil.Process(night.pid).children(recursive=True)]
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     places = [place for each in family for place in each.net_connections("inet") if place.status == "LISTEN"]
     assert {place.laddr.ip for place in places} == {"127.0.0.1"}
     for _ in range(tries(1, 50)):
         with suppress(subprocess.TimeoutExpired):
-            night.wait(rng.uniform(0, 1))
+            process.wait(rng.uniform(0, 1))
             break
-        others = [each for each in workers_of(night) if each.pid != stopped.pid]
+        others = [each for each in workers_of(process) if each.pid != stopped.pid]
         if others:
             others[rng.integers(len(others))].send_signal(signal.SIGKILL)
-    assert night.wait(300) == 3
+    assert process.wait(300) == 3
     rows = {row["name"]: row for row in json.loads((out / "summary.json").read_text())["rows"]}
     lost = {Path(name).stem for name, row in rows.items() if row["status"] == "failed"}
     assert lost, "that of the worker that stood still, and whatever a slow machine did not end in time"
@@ -228,14 +228,14 @@ def test_workers_that_die_and_one_that_stands_still(
     assert not psutil.pid_exists(stopped.pid) or psutil.Process(stopped.pid).status() == psutil.STATUS_ZOMBIE
 
 
-def at_work(night: "subprocess.Popen[bytes]", out: Path) -> None:
+def at_work(process: "subprocess.Popen[bytes]", out: Path) -> None:
     """Wait until a worker is seen at work."""
     while not list(out.glob(".field*.agriseg")):
-        assert night.poll() is None, "it was over before a worker was seen at work"
+        assert process.poll() is None, "it was over before a worker was seen at work"
 
 
 @pytest.mark.fault("B08")
-def test_a_second_night_in_one_folder(flights: Path, model_file: Path, tmp_path: Path, nursery: Nursery) -> None:
+def test_a_second_batch_in_one_folder(flights: Path, model_file: Path, tmp_path: Path, nursery: Nursery) -> None:
     out = tmp_path / "out"
     out.mkdir()
     with FileLock(out / ".agriseg-batch.lock"):
