@@ -44,7 +44,7 @@ def test_the_summaries_of_a_night_cost_three_times_the_last_one(
     with BatchLog(tmp_path, "", names, {}) as diary:
         diary.write()
         for place, each in enumerate(order):
-            diary.settle(a_row(names[each], "failed" if each % 5 == 3 else "done", rng))
+            diary.add(a_row(names[each], "failed" if each % 5 == 3 else "done", rng))
             if place in looks:
                 told = json.loads((tmp_path / "summary.json").read_text())
                 settled = [row for row in told["rows"] if row["status"] != "waiting"]

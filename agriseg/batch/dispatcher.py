@@ -26,7 +26,7 @@ class Dispatcher:
 
     Args:
         log: gets the row of each raster.
-        progress: called with the number of settled rasters and of all.
+        progress: called with the number of finished rasters and of all.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class Dispatcher:
                 self._stop_overdue(pool)
                 if self._options.fail_fast and self._log.failed:
                     break
-                if settled := self._log.settled:
-                    self._progress(settled, self._log.total)
+                if finished := self._log.finished:
+                    self._progress(finished, self._log.total)
 
     def _submit(self, pool: WorkerPool) -> None:
         """Give rasters to the free workers; files that may still be growing wait."""
@@ -75,10 +75,10 @@ class Dispatcher:
         return changed + self._options.settle - time.time()
 
     def _start(self, pool: WorkerPool, item: BatchItem) -> bool:
-        """Give a raster to a worker, or settle it; whether a worker has it."""
+        """Give a raster to a worker, or record why not; whether a worker has it."""
         path = item.candidate.path
         if (now := stamp(path)) not in (GONE, item.stamp):
-            self._log.settle(item.row("deferred", "it is still being written; run again later"))
+            self._log.add(item.row("deferred", "it is still being written; run again later"))
             return False
         try:
             if now == GONE:
@@ -124,16 +124,16 @@ class Dispatcher:
         if item.job.request.policy.refuses(verdict.colour):
             reason = f"{verdict.colour}: {'; '.join(verdict.reasons)}"
         row = item.row("failed" if reason else "done", reason, 3 if reason else 0)
-        self._settle(item, replace(row, map=result, own=True, seconds=result.seconds))
+        self._record(item, replace(row, map=result, own=True, seconds=result.seconds))
 
     def _fail(self, item: BatchItem, failure: TaskError, seconds: float) -> None:
         if failure.code in _RETRIED and item.tries < self._options.retry:
             self._log.event("retry", item.name, error=failure.text)
             self._pending.append(replace(item, tries=item.tries + 1))
             return
-        self._settle(item, replace(item.row("failed", failure.text, failure.code), seconds=round(seconds, 3)))
+        self._record(item, replace(item.row("failed", failure.text, failure.code), seconds=round(seconds, 3)))
 
-    def _settle(self, item: BatchItem, row: BatchRow) -> None:
+    def _record(self, item: BatchItem, row: BatchRow) -> None:
         """Keep the row of a raster: first in the database, then in the log and the summary."""
         before = self._database.find(item.name)
         own = row.own or (before is not None and before.row.own)
@@ -141,7 +141,7 @@ class Dispatcher:
             row = replace(row, reason=f"{row.reason}; the map of the raster as it was is now in {WITHDRAWN}")
         row = replace(row, own=own, image=str(item.candidate.path.resolve()))
         self._database.put(Entry(item.name, item.stamp.text, row.map.identity if row.map else "", item.key, row))
-        self._log.settle(row)
+        self._log.add(row)
 
     def _withdraw(self, item: BatchItem, before: Entry, row: BatchRow) -> bool:
         """Withdraw the published map of a raster that has changed since and failed; whether there was one."""
@@ -161,4 +161,4 @@ class Dispatcher:
                 pool.kill(name)
                 del self._running[name]
                 text = f"{item.candidate.path}: not done after {seconds:.0f} s, stopped; raise --timeout"
-                self._settle(item, replace(item.row("failed", text, 75), seconds=round(seconds, 3)))
+                self._record(item, replace(item.row("failed", text, 75), seconds=round(seconds, 3)))

@@ -24,7 +24,7 @@ class BatchJob:
     """
 
     title: str
-    found: Discovery
+    discovery: Discovery
     model: Path
     request: MappingRequest
 

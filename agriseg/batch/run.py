@@ -33,7 +33,7 @@ class BatchRun:
 
     Args:
         out: folder of the outputs, the state database, the log and the summary.
-        progress: called with the number of settled rasters and of all.
+        progress: called with the number of finished rasters and of all.
         on_failure: called with each raster that fails, and the reason.
     """
 
@@ -61,12 +61,12 @@ class BatchRun:
                 names = [*(item.name for item in items), *(row.name for row in gone)]
                 with BatchLog(self.out, self._suffix, names, passed_over, self.on_failure) as log:
                     for row in gone:
-                        log.settle(row)
+                        log.add(row)
                     self._map(items, database, log)
                 return log
 
     def _map(self, items: list[BatchItem], database: StateDatabase, log: BatchLog) -> None:
-        pending = [item for item in items if not self._settled(item, database, log)]
+        pending = [item for item in items if not self._is_finished(item, database, log)]
         if pending:
             log.write()
             from agriseg.batch.dispatcher import Dispatcher  # loads Dask, which an unchanged batch does not need
@@ -99,10 +99,12 @@ class BatchRun:
         names = cache(listing)  # a folder of 10,000 rasters is listed once
         for job in self.jobs:
             key = _key(job, self.options)
-            items += [_item(job, candidate, key, names) for candidate in job.found.rasters if self._selects(candidate)]
-            passed_over.update(job.found.passed_over)
+            items += [
+                _item(job, candidate, key, names) for candidate in job.discovery.rasters if self._selects(candidate)
+            ]
+            passed_over.update(job.discovery.passed_over)
         items = [self._checked(item) for item in _without_clashes(items)]
-        unseen = [_unseen(job, *each) for job in self.jobs for each in job.found.unseen.items()]
+        unseen = [_unseen(job, *each) for job in self.jobs for each in job.discovery.unseen.items()]
         return [item for item in items + unseen if self._in_shard(item)], passed_over
 
     def _in_shard(self, item: BatchItem) -> bool:
@@ -125,7 +127,7 @@ class BatchRun:
         why = f"{date!r} is no day, or may be two, so --since cannot be applied; write 2026-05-01"
         return replace(item, refusal=UsageError(f"{item.candidate.path}: {why}"))
 
-    def _settled(self, item: BatchItem, database: StateDatabase, log: BatchLog) -> bool:
+    def _is_finished(self, item: BatchItem, database: StateDatabase, log: BatchLog) -> bool:
         """Whether a raster needs no worker: it is mapped, or known to be bad."""
         if item.refusal:
             row = item.row("failed", str(item.refusal), item.refusal.exit_code)
@@ -134,7 +136,7 @@ class BatchRun:
             row = replace(known, unchanged=True)
         else:
             return False
-        log.settle(row)
+        log.add(row)
         return True
 
     def _known(self, item: BatchItem, database: StateDatabase) -> BatchRow | None:

@@ -28,14 +28,14 @@ class BatchRow:
 
     Args:
         name: title of the job and path below its folder.
-        status: begun: given to a worker; waiting: not yet; deferred: the file was still growing; gone: the raster was
+        status: begun: a worker has it; waiting: not yet; deferred: the file was still growing; gone: the raster was
             deleted after it was mapped.
         field, date: from the path; None if it has none.
         code: exit code of a raster that failed, or 0.
         reason: of the status, one sentence.
         tries: number of workers that have had the raster.
         seconds: None if no worker has had it.
-        unchanged: whether an earlier batch has settled the raster.
+        unchanged: whether the row is of an earlier batch.
         own: whether the files with the raster's output names are of this batch or an earlier one.
         image: absolute path of the raster.
     """

@@ -1,6 +1,6 @@
 """The log of a batch, a line of JSON per event, and its summary as CSV, JSON and HTML.
 
-The summary is written when the batch begins, when ..., an eighth, a quarter and half of the rasters are settled, and at
+The summary is written when the batch begins, when ..., an eighth, a quarter and half of the rasters are finished, and at
 the end: all of these together are about twice the size of the last one.
 """
 
@@ -47,7 +47,7 @@ class BatchLog:
         self._log = out / f"log{suffix}.jsonl"
         self._summary = out / f"summary{suffix}"
         self._names = names
-        self._rows: dict[str, BatchRow] = {}  # of the rasters that are settled
+        self._rows: dict[str, BatchRow] = {}  # of the finished rasters
         self._counts = Counter[str]()
         self._milestones = {len(names) >> halvings for halvings in range(1, len(names).bit_length())}
         self._passed_over = passed_over
@@ -70,7 +70,7 @@ class BatchLog:
         return len(self._names)
 
     @property
-    def settled(self) -> int:
+    def finished(self) -> int:
         """Number of rasters that are done, failed, deferred or gone."""
         return len(self._rows)
 
@@ -82,7 +82,7 @@ class BatchLog:
     @property
     def counts(self) -> dict[str, int]:
         """Rasters by status: done, failed, deferred, waiting, gone."""
-        waiting = self.total - self.settled
+        waiting = self.total - self.finished
         return {**self._counts, **({"waiting": waiting} if waiting else {})}
 
     @property
@@ -90,7 +90,7 @@ class BatchLog:
         """0; 3 if some failed; 65 if all failed because of their data; 75 if some are deferred and none failed."""
         if self.failed:
             data = all(row.code == 65 for row in self._rows.values() if row.status != "gone")
-            return 65 if data and self.settled == self.total else 3
+            return 65 if data and self.finished == self.total else 3
         return 75 if {"deferred", "waiting"} & set(self.counts) else 0
 
     @property
@@ -98,14 +98,14 @@ class BatchLog:
         """The summary as HTML."""
         return self._summary.with_suffix(".html")
 
-    def settle(self, row: BatchRow) -> None:
+    def add(self, row: BatchRow) -> None:
         """Add the row of a raster, once."""
         self._rows[row.name] = row
         self._counts[row.status] += 1
         if not row.unchanged:
             seconds = {} if row.seconds is None else {"seconds": row.seconds}
             self.event(row.status, row.name, code=row.code, reason=row.reason, **seconds, tries=row.tries)
-            if self.settled in self._milestones:
+            if self.finished in self._milestones:
                 self.write()
         if row.status == "failed":
             self._on_failure(row.name, row.reason)

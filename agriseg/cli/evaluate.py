@@ -50,7 +50,7 @@ def command(
         raise UsageError("give either -m with a model, or --mask with its --classes")
     _check_flags(list(run_flags), classes, confidence, finished=mask is not None)
     if out is not None and Path(out).exists() and any(Path(out).iterdir()):
-        raise OutputError(f"{out}: holds something; choose another -o")
+        raise OutputError(f"{out}: is not empty; choose another -o")
 
     from agriseg.cli.common.format import show_evaluation
     from agriseg.evaluation.evaluate import evaluate_labelled, save_evaluation
@@ -99,7 +99,7 @@ def _of_finished(
 
     if len(label_set.images) > 1:
         images = label_set.request.images
-        raise UsageError(f"--mask is of one raster, but {images} holds {len(label_set.images)}; name one")
+        raise UsageError(f"--mask is of one raster, but {images} contains {len(label_set.images)}; name one")
     origin = (options.window.col_off, options.window.row_off) if options.window else None
     return score([count_pixels(mask, confidence, label_set.images[0].labels, len(legend), origin)], legend)
 

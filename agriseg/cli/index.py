@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from agriseg.maps.index_maps import IndexLayer
 
 
-def _show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+def _show_list(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     """Print all indices and sensors, and leave."""
-    if not wanted or ctx.resilient_parsing:
+    if not value or ctx.resilient_parsing:
         return
     from agriseg.vegetation.formulas import INDICES
     from agriseg.vegetation.sensors import SENSORS

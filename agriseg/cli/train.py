@@ -194,8 +194,8 @@ def _data_tables(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Tables of the flags that name images and labels in place of a configuration file; empty without any."""
     labels = parse(LabelOptions, flags)
     data = {name: flags[name] for name in ("images", "labels", "nodata", "alpha") if flags[name] is not None}
-    given = {name: getattr(labels, name) for name in chosen(LabelOptions, flags)}
-    data |= {name: value for name, value in given.items() if name not in ("values", "rename", "reproject_labels")}
+    values = {name: getattr(labels, name) for name in chosen(LabelOptions, flags)}
+    data |= {name: value for name, value in values.items() if name not in ("values", "rename", "reproject_labels")}
     if labels.rename:
         data["rename"] = dict(labels.rename)
     classes = list(split_commas(flags["classes"])) if flags["classes"] else None

@@ -44,7 +44,7 @@ class ProcessEdge:
         if os.environ.get(DEBUG):
             traceback.print_exception(error)
         code, text = _code_and_message(error)
-        with suppress(OSError):  # the disk of stderr may be full; the exit code still tells
+        with suppress(OSError):  # the disk of stderr may be full; the exit code remains
             click.echo(one_line(f"agriseg: error: {text}"), err=True)
             sys.stderr.flush()
         raise SystemExit(code)
