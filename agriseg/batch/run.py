@@ -99,9 +99,7 @@ class BatchRun:
         names = cache(listing)  # a folder of 10,000 rasters is listed once
         for job in self.jobs:
             key = _key(job, self.options)
-            items += [
-                _item(job, candidate, key, names) for candidate in job.discovery.rasters if self._selects(candidate)
-            ]
+            items += [_item(job, each, key, names) for each in job.discovery.rasters if self._selects(each)]
             passed_over.update(job.discovery.passed_over)
         items = [self._checked(item) for item in _without_clashes(items)]
         unseen = [_unseen(job, *each) for job in self.jobs for each in job.discovery.unseen.items()]

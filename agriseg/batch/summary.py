@@ -1,6 +1,6 @@
 """The log of a batch, a line of JSON per event, and its summary as CSV, JSON and HTML.
 
-The summary is written when the batch begins, when ..., an eighth, a quarter and half of the rasters are finished, and at
+The summary is written at the beginning, when ..., an eighth, a quarter and half of the rasters are finished, and at
 the end: all of these together are about twice the size of the last one.
 """
 

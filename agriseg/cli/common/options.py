@@ -81,9 +81,9 @@ def chosen_model(path: str | None) -> tuple[Path, str | None]:
     if path is not None:
         return Path(path), None
     return bundled_model("potato_weed"), (
-        "no -m given: using the bundled model potato-weed (soil, potato, weed), which is trained on one field of potatoes "
-        "from the air, plants about 70 px wide; on anything else check it with 'agriseg evaluate', or name your own "
-        "model with -m or in agriseg.toml"
+        "no -m given: using the bundled model potato-weed (soil, potato, weed), trained on one field of potatoes from "
+        "the air, plants about 70 px wide; check it on other fields with 'agriseg evaluate', or name your own model "
+        "with -m or in agriseg.toml"
     )
 
 
