@@ -583,5 +583,5 @@ def test_the_job_file_of_the_examples(model_file: Path, tmp_path: Path) -> None:
         (tmp_path / "flights" / folder).mkdir(parents=True)
         write_raster(tmp_path / "flights" / folder / name, blocks(20, 20))
     rgb, multi = read_jobs(tmp_path / "jobs.toml", tmp_path / "maps", MappingRequest())
-    assert [(each.field, each.date) for each in rgb.found.rasters] == [("north", "2026-05-01")]
-    assert [each.name for each in multi.found.rasters] == ["b_reflectance.tif"]
+    assert [(each.field, each.date) for each in rgb.discovery.rasters] == [("north", "2026-05-01")]
+    assert [each.name for each in multi.discovery.rasters] == ["b_reflectance.tif"]
