@@ -108,8 +108,8 @@ class WorkerPool:
         Raises:
             DeviceError: a limit is lower.
         """
-        limits: dict[str, int] = self._client.run_on_scheduler(_memory_limits)
-        for address, limit in limits.items():
+        for address, worker in self._client.scheduler_info(n_workers=-1)["workers"].items():
+            limit = worker["memory_limit"] or 0
             if 0 < limit < needed:
                 raise DeviceError(
                     f"worker {address} may take {human_bytes(limit)}, the run needs {human_bytes(needed)} above the "
@@ -130,7 +130,7 @@ class WorkerPool:
     @property
     def size(self) -> int:
         """Number of running workers; on this machine, missing ones are started again."""
-        workers: int = self._client.run_on_scheduler(_count_workers)
+        workers = len(self._client.nthreads())
         if self._cluster is not None and workers < self._cluster.wanted:
             self._cluster.restart_dead()
         return workers
@@ -163,10 +163,10 @@ class WorkerPool:
     def kill(self, name: str) -> None:
         """Kill the worker that runs a call; Dask starts another."""
         future = self._running.pop(name)
-        address = self._client.run_on_scheduler(_address_of, key=future.key)
+        addresses = [address for address, keys in self._client.processing().items() if future.key in keys]
         future.cancel()
-        if address:
-            self._client.run(_kill_worker, workers=[address], nanny=True, on_error="ignore")
+        if addresses:
+            self._client.run(_kill_worker, workers=addresses, nanny=True, on_error="ignore")
 
 
 def gpu_count() -> int:
@@ -192,7 +192,7 @@ def _connected(scheduler: str) -> Client:
         raise DeviceError(f"{scheduler}: talks TLS; name the certificate in Dask's settings") from error
     except (OSError, ValueError) as error:
         raise DeviceError(f"{scheduler}: no Dask scheduler there; start one with 'dask scheduler'") from error
-    if not client.run_on_scheduler(_count_workers):
+    if not client.nthreads():
         client.close()
         raise DeviceError(f"{scheduler}: the scheduler has no workers; start some with 'dask worker {scheduler}'")
     return client
@@ -211,20 +211,6 @@ def _outcome(future: Future[Any]) -> Any:
     if isinstance(error, KilledWorker):
         return WorkerLost("its worker process died")
     return future.result() if error is None else TaskError.of(error)
-
-
-def _count_workers(dask_scheduler: Any) -> int:
-    return len(dask_scheduler.workers)
-
-
-def _memory_limits(dask_scheduler: Any) -> dict[str, int]:
-    return {address: int(worker.memory_limit or 0) for address, worker in dask_scheduler.workers.items()}
-
-
-def _address_of(dask_scheduler: Any, key: str) -> str | None:
-    """Address of the worker that runs a call."""
-    task = dask_scheduler.tasks.get(key)
-    return task.processing_on.address if task is not None and task.processing_on else None
 
 
 def _kill_worker(dask_worker: Any) -> None:

@@ -14,20 +14,14 @@ from torchvision.models.segmentation import deeplabv3_resnet50, fcn_resnet50, fc
 from agriseg.errors import ModelError
 from agriseg.networks.fcn8s import FCN8s, fcn8s_reach
 from agriseg.networks.from_torchvision import LRASPP, DilatedResNet, deeplab_reach, fcn_reach, lraspp_reach
-from agriseg.networks.network_input import (
-    DownsampledInput,
-    downsampled_reach,
-    downsampling_factor,
-    expand_first_conv,
-    without_downsampling,
-)
+from agriseg.networks.network_input import DownsampledInput, downsampling_factor, without_downsampling
 from agriseg.networks.receptive_field import ReceptiveField
 from agriseg.networks.segnet import SegNet, segnet_reach
 from agriseg.networks.small import FCNSmall, UNetSmall, small_fcn_reach, unet_reach
 
 __all__ = [
-    "ARCHITECTURES", "NAMED_STARTS", "Architecture", "architecture", "downsampling_factor", "expand_first_conv",
-    "last_bias", "plain_name", "without_downsampling",
+    "ARCHITECTURES", "NAMED_STARTS", "Architecture", "architecture", "downsampling_factor", "last_bias", "plain_name",
+    "without_downsampling",
 ]  # fmt: skip
 
 NAMED_STARTS = ("imagenet", "coco")
@@ -88,7 +82,7 @@ class Architecture:
         """The same over means of `factor` x `factor` pixels, named with `/factor` at its end."""
         return replace(
             self, name=f"{self.name}/{factor}", make=lambda *shape: DownsampledInput(self.make(*shape), factor),
-            reach=downsampled_reach(self.reach, factor), align=self.align * factor,
+            reach=self.reach.over_means(factor), align=self.align * factor,
         )  # fmt: skip
 
 

@@ -10,16 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from agriseg.networks.receptive_field import ReceptiveField
-
 RGB = ("red", "green", "blue")
 
 
 def first_conv_for(conv: nn.Conv2d, bands: int) -> nn.Conv2d:
-    """The same convolution with another number of input bands, with random weights (He et al. 2015, arXiv 1502.01852).
-
-    One that has the number already comes back itself.
-    """
+    """The convolution for another number of input bands, with random weights (He et al. 2015, arXiv 1502.01852)."""
     if conv.in_channels == bands:
         return conv
     made = nn.Conv2d(bands, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)  # type: ignore[arg-type]
@@ -27,28 +22,27 @@ def first_conv_for(conv: nn.Conv2d, bands: int) -> nn.Conv2d:
     return made
 
 
-def expand_first_conv(weight: torch.Tensor, bands: Sequence[str], given: Sequence[str] = RGB) -> torch.Tensor:
+def expand_first_conv(weight: torch.Tensor, bands: Sequence[str], trained_on: Sequence[str] = RGB) -> torch.Tensor:
     """Spread the kernels of a convolution over other bands.
 
-    A band that it was trained on keeps its own kernel; any other band starts from the mean of all.
-    All are multiplied by m / n, so that n bands of like variance excite the next layer as m did. For
-    the same bands in the same order the weights come back unchanged.
+    A band that it was trained on keeps its own kernel; any other band starts from the mean of all. All are multiplied
+    by m / n, so that n bands of like variance excite the next layer as m did.
 
     Args:
-        weight: (O, m, k, k), trained on the bands `given`.
+        weight: (O, m, k, k), trained on m bands.
         bands: n roles.
-        given: m roles.
+        trained_on: m roles.
 
     Returns:
         (O, n, k, k), same dtype.
     """
     mean = weight.mean(dim=1)
-    kernels = [weight[:, list(given).index(role)] if role in given else mean for role in bands]
-    return torch.stack(kernels, dim=1) * (len(given) / len(bands))
+    kernels = [weight[:, list(trained_on).index(role)] if role in trained_on else mean for role in bands]
+    return torch.stack(kernels, dim=1) * (len(trained_on) / len(bands))
 
 
 class DownsampledInput(nn.Module):
-    """(N, C, h, w) float32 -> the inner network's answers for (N, C, h/n, w/n)."""
+    """(N, C, h, w) float32 -> the logits of the inner network for (N, C, h/n, w/n)."""
 
     def __init__(self, inner: nn.Module, factor: int) -> None:
         super().__init__()
@@ -70,8 +64,3 @@ def without_downsampling(network: nn.Module) -> nn.Module:
 def downsampling_factor(network: nn.Module) -> int:
     """How many pixels a side it takes the mean of; 1 for a plain network."""
     return network.factor if isinstance(network, DownsampledInput) else 1
-
-
-def downsampled_reach(inner: ReceptiveField, factor: int) -> ReceptiveField:
-    """What one logit sees when each pixel of the inner network is a mean of `factor` pixels a side."""
-    return ReceptiveField(inner.stride * factor, inner.left * factor, inner.right * factor + factor - 1, inner.whole)

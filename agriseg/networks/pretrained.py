@@ -1,4 +1,4 @@
-"""Weights of a like network as a start: other bands, other classes, or the body alone."""
+"""Initial weights from a similar network: for other bands, other classes, or the backbone alone."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,29 +21,27 @@ _UNREADABLE = (
     SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError,
     ArithmeticError, AssertionError, AttributeError,
 )  # fmt: skip
-"""What torch's restricted unpickler lets out over damaged or hostile files."""
+"""What torch's restricted unpickler raises on damaged or hostile files."""
 
 State = Mapping[str, torch.Tensor]
 
 
 def load_pretrained(
-    network: nn.Module, design: Architecture, given: State, bands: Sequence[str], trained_on: Sequence[str] = RGB,
+    network: nn.Module, design: Architecture, weights: State, bands: Sequence[str], trained_on: Sequence[str] = RGB,
     *, keep_heads: bool = True,
 ) -> list[str]:  # fmt: skip
     """Start a network from other weights.
 
-    They are those of a whole network of the same architecture, or of a network that tells pictures apart, as
-    torchvision and timm name its tensors (ResNet, VGG-16-BN, MobileNetV3): that becomes the backbone, which is the
-    transplant of the article. The first convolution is widened (see `expand_first_conv`). What depends on the classes
-    keeps its random weights where their number differs.
+    They are those of a whole network of the same architecture, or of a classification network with the names of
+    torchvision or timm (ResNet, VGG-16-BN, MobileNetV3), which becomes the backbone. The first convolution is widened
+    (see `expand_first_conv`). Layers that depend on the classes keep random weights where their number differs.
 
     Args:
         network: built by `design`.
-        design: its architecture.
-        given: name to tensor.
+        weights: name to tensor.
         bands: roles of the network's input.
-        trained_on: roles of the bands that the given weights take.
-        keep_heads: whether to take over what depends on the classes, where its shape is the same.
+        trained_on: roles of the bands that the weights take.
+        keep_heads: whether to take the layers that depend on the classes, where their shape is the same.
 
     Returns:
         Names of the tensors that keep their random weights.
@@ -53,8 +51,8 @@ def load_pretrained(
     """
     network = without_downsampling(network)
     own = network.state_dict()
-    whole = _is_whole(own, given)
-    state = dict(given) if whole else _as_backbone(own, given)
+    whole = _is_whole(own, weights)
+    state = dict(weights) if whole else _as_backbone(own, weights)
     first = next(key for key, value in own.items() if value.dim() == 4)
     if first in state and state[first].dim() == 4 and state[first].shape[1] == len(trained_on):
         state[first] = expand_first_conv(state[first], bands, trained_on)
@@ -68,7 +66,7 @@ def load_pretrained(
 
 
 def _check(own: State, state: State, fresh: Sequence[str], name: str) -> None:
-    """All that is to be taken over must be there, in its shape, and nothing else."""
+    """Each tensor that does not keep random weights must be in the state, in its shape, and nothing else."""
     for key in (key for key in own if key not in fresh):
         if key not in state and not key.endswith(_COUNTER):
             raise ModelError(f"the state lacks {key}; it is not of {name}")
@@ -83,23 +81,23 @@ def _check(own: State, state: State, fresh: Sequence[str], name: str) -> None:
 
 def _heads(design: Architecture, state: State) -> tuple[str, ...]:
     """What may keep random weights; torchvision's networks are also saved without their auxiliary head."""
-    helped = any(key.startswith("aux_classifier.") for key in state)
-    return design.heads if helped else (*design.heads, "aux_classifier.")
+    has_auxiliary = any(key.startswith("aux_classifier.") for key in state)
+    return design.heads if has_auxiliary else (*design.heads, "aux_classifier.")
 
 
 def _alike(state: State, own: State, key: str) -> bool:
     return state[key].shape == own[key].shape
 
 
-def _is_whole(own: State, given: State) -> bool:
-    """Whether weights are of a whole network; those of a body lack the prefix that the backbone has."""
+def _is_whole(own: State, weights: State) -> bool:
+    """Whether weights are of a whole network; a classification network has no prefix `backbone.`."""
     has_backbone = any(key.startswith("backbone.") for key in own)
-    return not has_backbone or any(key.startswith("backbone.") for key in given)
+    return not has_backbone or any(key.startswith("backbone.") for key in weights)
 
 
-def _as_backbone(own: State, given: State) -> dict[str, torch.Tensor]:
+def _as_backbone(own: State, weights: State) -> dict[str, torch.Tensor]:
     """The weights of a classification network under the names of the backbone."""
-    body = {key: value for key, value in given.items() if not key.startswith(_CLASSIFIERS)}
+    body = {key: value for key, value in weights.items() if not key.startswith(_CLASSIFIERS)}
     if not any(key.startswith("backbone.features.") for key in own):  # torchvision takes MobileNet's features out of it
         body = {key.removeprefix("features."): value for key, value in body.items()}
     return {f"backbone.{key}": value for key, value in body.items()}

@@ -46,6 +46,10 @@ class ReceptiveField:
         """After a mean over everything."""
         return replace(self, whole=True)
 
+    def over_means(self, factor: int) -> "ReceptiveField":
+        """Where each pixel of the input is a mean of `factor` x `factor` pixels."""
+        return ReceptiveField(self.stride * factor, self.left * factor, self.right * factor + factor - 1, self.whole)
+
     @property
     def halo(self) -> int | None:
         """Receptive half-width: the least margin, a multiple of the stride, that hides a tile's edges.
