@@ -6,7 +6,7 @@ The file is safetensors, never pickle. Its metadata holds one JSON object under 
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -111,8 +111,8 @@ class SegmentationModel:
         }
         for name, value in filled.items():
             object.__setattr__(self, name, value)
-        if problems := _problems(self):
-            raise ModelError(f"model {self.name!r}: {problems[0]}")
+        for problem in _problems(self):
+            raise ModelError(f"model {self.name!r}: {problem}")
 
     @property
     def normalization(self) -> Normalization:
@@ -253,33 +253,27 @@ def _metadata(model: SegmentationModel) -> ModelMetadata:
     )
 
 
-def _problems(model: SegmentationModel) -> list[str]:
-    """What is wrong with a model's arguments; the first is shown."""
+def _problems(model: SegmentationModel) -> Iterator[str]:
+    """What is wrong with a model's arguments."""
     numbers = (model.scale, model.temperature, *model.mean, *model.std, *([model.gsd] if model.gsd else []))
-    checks = [
-        (
-            not model.bands or len(set(model.bands)) < len(model.bands),
-            f"bands {model.bands} must be one or more different roles",
-        ),
-        (
-            not len(model.bands) == len(model.mean) == len(model.std),
-            f"{len(model.bands)} bands, {len(model.mean)} means, {len(model.std)} stds; give one of each a band",
-        ),
-        (not all(math.isfinite(number) for number in numbers), "scale, mean, std, gsd and temperature must be finite"),
-        (any(std <= 0 for std in model.std), f"std {model.std} must be above 0 in every band"),
-        (model.scale == 0 or model.temperature <= 0, "scale must not be 0 and temperature must be above 0"),
-        (model.gsd is not None and model.gsd <= 0, f"gsd {model.gsd} must be metres above 0, or None"),
-        (
-            model.stride < 1 or model.step < 1 or model.step % model.stride != 0,
-            f"align {model.align} must be a multiple of stride {model.stride}",
-        ),
-        (model.halo is not None and model.halo < 0, f"halo {model.halo} must be 0 or more, or None"),
-        (
-            not all(torch.isfinite(value).all() for value in model.network.state_dict().values()),
-            "its weights hold NaN or infinity; train it again",
-        ),
-    ]
-    return [text for wrong, text in checks if wrong]
+    if not model.bands or len(set(model.bands)) < len(model.bands):
+        yield f"bands {model.bands} must be one or more different roles"
+    if not len(model.bands) == len(model.mean) == len(model.std):
+        yield f"{len(model.bands)} bands, {len(model.mean)} means, {len(model.std)} stds; give one of each a band"
+    if not all(map(math.isfinite, numbers)):
+        yield "scale, mean, std, gsd and temperature must be finite"
+    if any(std <= 0 for std in model.std):
+        yield f"std {model.std} must be above 0 in every band"
+    if model.scale == 0 or model.temperature <= 0:
+        yield "scale must not be 0 and temperature must be above 0"
+    if model.gsd is not None and model.gsd <= 0:
+        yield f"gsd {model.gsd} must be metres above 0, or None"
+    if model.stride < 1 or model.step < 1 or model.step % model.stride != 0:
+        yield f"align {model.align} must be a multiple of stride {model.stride}"
+    if model.halo is not None and model.halo < 0:
+        yield f"halo {model.halo} must be 0 or more, or None"
+    if not all(torch.isfinite(value).all() for value in model.network.state_dict().values()):
+        yield "its weights hold NaN or infinity; train it again"
 
 
 def _per_band(numbers: Sequence[float], like: torch.Tensor) -> torch.Tensor:
