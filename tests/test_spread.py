@@ -279,7 +279,12 @@ def test_workers_with_little_memory(tmp_path: Path, image: Path, model_file: Pat
         assert not list((tmp_path / "out").glob("*.tif"))
 
 
-def test_workers_share_out_cores_and_gpus() -> None:
+@pytest.mark.parametrize(("visible", "expected"), [(None, ["0", "0", "1"]), ("4,7", ["4", "4", "7"])])
+def test_workers_share_out_cores_and_gpus(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, expected: list[str]
+) -> None:
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with WorkerPool(3, gpus=2) as crew:
         crew.submit("threads", torch.get_num_threads)
         crew.submit("trim", os.getenv, "MALLOC_TRIM_THRESHOLD_")
@@ -288,7 +293,7 @@ def test_workers_share_out_cores_and_gpus() -> None:
             told |= dict(crew.as_completed(30))
         seen = crew._client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()
     assert told == {"threads": max(1, len(os.sched_getaffinity(0)) // 3), "trim": None}
-    assert sorted(seen) == ["0", "0", "1"]
+    assert sorted(seen) == expected
 
 
 def test_a_worker_of_another_version_is_named(crew: WorkerPool) -> None:

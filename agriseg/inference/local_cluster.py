@@ -97,8 +97,9 @@ class LocalWorkers(SpecCluster):
         """Settings of the next worker."""
         ((name, spec),) = super().new_worker_spec().items()  # type: ignore[no-untyped-call]
         if self._gpus:
-            visible = {"CUDA_VISIBLE_DEVICES": str(len(self.worker_spec) % self._gpus)}
-            spec = {**spec, "options": {**spec["options"], "env": visible}}
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(self._gpus)))
+            gpu = visible.split(",")[len(self.worker_spec) % self._gpus]
+            spec = {**spec, "options": {**spec["options"], "env": {"CUDA_VISIBLE_DEVICES": gpu}}}
         return {name: spec}
 
 
