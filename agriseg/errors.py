@@ -1,7 +1,7 @@
 """What can go wrong: one root, one child per exit code.
 
-Every message is one line: what was given, what was expected, what to do. The exit codes are those of
-BSD's sysexits.h where they fit; they are documented in the README and frozen.
+Every message is one line: the value, the expected value, the remedy. The exit codes are those of BSD's sysexits.h
+where they fit; they are documented in the README and frozen.
 """
 
 import errno
@@ -41,7 +41,7 @@ class InputMissing(AgrisegError, FileNotFoundError):
 
 
 class DeviceError(AgrisegError, RuntimeError):
-    """The asked-for device is not here, or its memory does not suffice. Exit code 69."""
+    """The device is not available, or its memory does not suffice. Exit code 69."""
 
     exit_code = 69
 
@@ -97,13 +97,13 @@ class ModelError(AgrisegError, ValueError):
 
 
 class Interrupted(AgrisegError):
-    """Asked to end from the keyboard; what was done is saved. Exit code 130."""
+    """The user pressed Ctrl-C; finished work is saved. Exit code 130."""
 
     exit_code = 130
 
 
 class Terminated(AgrisegError):
-    """Asked to end by SIGTERM or SIGHUP; what was done is saved. Exit code 143."""
+    """The process got SIGTERM or SIGHUP; finished work is saved. Exit code 143."""
 
     exit_code = 143
 
@@ -114,6 +114,6 @@ def exit_code_and_message(error: BaseException) -> tuple[int, str]:
         return error.exit_code, str(error)
     if isinstance(error, OSError) and error.errno in _DISK:
         return 74, f"{error.filename or 'the disk'}: {error.strerror}; check the disk, then run the same command again"
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):  # torch's own word for it
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):  # torch's text
         return 70, "out of memory; allow less with --max-memory, or give a smaller --tile"
     return 70, f"internal error, {type(error).__name__}: {error}; set {DEBUG}=1 to see where, and report it"

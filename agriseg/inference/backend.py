@@ -28,7 +28,7 @@ class Backend(Protocol):
         """Logits (B, K, h / stride, w / stride) float32 of a batch.
 
         Raises:
-            ModelError: the output of the network is not what the model says.
+            ModelError: the output of the network does not have this shape.
             torch.OutOfMemoryError: the memory of the device does not hold the batch.
         """
 

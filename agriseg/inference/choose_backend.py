@@ -10,7 +10,7 @@ from agriseg.options.run import RunOptions
 
 
 def choose_backend(model: SegmentationModel, options: RunOptions) -> Backend:
-    """The backend that runs a model as the options say.
+    """The backend for a model and the options of a run.
 
     Raises:
         DeviceError: the device is not available.

@@ -136,7 +136,7 @@ def architecture(name: str) -> Architecture:
         name: of `ARCHITECTURES`; with `/2` to `/8` at its end the network sees means of so many pixels a side.
 
     Raises:
-        ModelError: no such name; the nearest ones are given.
+        ModelError: no such name; the message has the nearest ones.
     """
     base = plain_name(name)
     if base not in ARCHITECTURES:

@@ -1,8 +1,8 @@
 """The input of a network: any number of bands, weights that were trained on other bands, means of n x n pixels.
 
-A network that sees means looks n times as far, for a square of n less work. Photographs and very fine orthomosaics have
-more pixels than what is to be told apart needs. The mean is taken inside the network, so that tiles, labels and maps
-stay on the raster's own pixels.
+Photographs and very fine orthomosaics have more pixels than the classes need. Over means of n x n pixels a network sees
+n times as far, for a square of n less work. The mean is taken inside the network, so tiles, labels and maps keep the
+raster's own pixels.
 """
 
 from collections.abc import Sequence
