@@ -14,7 +14,6 @@ class RunLayer:
         name: in file names and in the block store.
         band: name of its one band; None for a layer with a band for each class.
         style: kind of its QGIS style, see `raster.qml.run_layer_style`; a palette has the legend's colours and names.
-        resampling: of its overviews.
         scale: physical value of one count.
     """
 

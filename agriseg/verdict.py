@@ -26,9 +26,7 @@ class TrainingFacts:
     """What a model knows of its training.
 
     Args:
-        model: its name.
         scale, mean, std: see `SegmentationModel`; mean and std per band.
-        gsd: metres per pixel; None if unknown.
         card: the model card, JSON values; `correlation` is that of the bands, (C, C).
     """
 
@@ -45,11 +43,9 @@ class VerdictInput:
     """What is known of a finished map without labels.
 
     Args:
-        training: of the model.
         raster_gsd: metres per pixel along rows and columns; None if unknown.
         gsd: of the network's input: auto (that of the model), native (that of the raster), or metres per pixel.
         sample_mean: stored numbers of the pixel sample, per band of the model; None without valid pixels.
-        sample_valid: valid pixels of the sample.
         sample_enough: whether the sample says something of the whole raster.
         pixels, predicted, nodata, failed: numbers of pixels, see `PixelTotals`.
         doubtful: pixels with a confidence below 0.7.
@@ -79,7 +75,6 @@ def distance(training: TrainingFacts, mean: tuple[float, ...] | None) -> float |
     distance therefore uses the correlations of the training pixels, which the model card holds.
 
     Args:
-        training: of the model.
         mean: stored numbers, per band of the model; None without valid pixels.
 
     Returns:
@@ -176,8 +171,6 @@ class Verdict:
     """Whether a map deserves trust.
 
     Args:
-        colour: green, amber or red.
-        reasons: why it is not green, in words; the worst first.
         causes: the same as values.
         unchecked: checks that are not possible with this model.
         distance: of the raster's mean colour from that of the training pixels, in standard deviations.

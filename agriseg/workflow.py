@@ -27,10 +27,8 @@ def segment(
     """Map a raster, and make the layers and exports that are asked for.
 
     Args:
-        image: the raster.
         model: a model or its file.
         out: folder of the outputs; `<stem>_agriseg` in the current one if None.
-        overwrite: replace outputs that exist.
         progress: called with tiles done and tiles in all.
         flags: of `agriseg run`, as values or as users write them; see `MappingRequest.of`.
 
@@ -71,8 +69,6 @@ def derived_files(
     """Make the layers of a finished map, then its exports.
 
     Args:
-        record: of the run.
-        request: names both.
         overwrite: replace layers that exist; exports of the same map are always replaced.
 
     Returns:

@@ -28,10 +28,6 @@ from agriseg.storage.progress_log import ProgressLog
 class RunCheckpoint:
     """Finished bands of one run.
 
-    Args:
-        prepared: the run.
-        place: its storage.
-
     Raises:
         one of `corruption_errors`: there is no checkpoint of this run, or it is damaged.
     """

@@ -33,7 +33,6 @@ class ModelInput:
     Args:
         source: bands in the model's order, validity, working grid.
         roi: window that is mapped, in the working grid.
-        mapping: role to band number.
         factor: raster's GSD to working GSD along rows and columns; (1, 1) at native resolution.
         sample: pixels of the mapped window that were looked at.
         hints: what to know of its bands and their numbers.

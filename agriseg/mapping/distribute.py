@@ -27,17 +27,7 @@ _DEATHS_BEFORE_TILE = 4  # workers in a row that may die before their first tile
 
 @dataclass(frozen=True)
 class BandRange:
-    """Neighbouring bands, and what a worker needs to map them.
-
-    Args:
-        image: path of the raster.
-        model: path of its model.
-        options: of the run.
-        address: of the storage of the checkpoint.
-        key: of the run.
-        cpu_threads: of the network.
-        bands: their numbers.
-    """
+    """Neighbouring bands, and what a worker needs to map them."""
 
     image: Path
     model: Path

@@ -34,10 +34,7 @@ def run_local(
     """Map bands, and delete cached logits that no band needs any more.
 
     Args:
-        job: raster, model and plan.
-        checkpoint: gets the bands.
         indices: numbers of the bands, ascending.
-        worker_id: of this process.
         progress: called with each number of tiles that is done.
         observer: gets the blended logits, or None.
     """

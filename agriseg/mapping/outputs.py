@@ -26,11 +26,8 @@ class Outputs:
     """Where the map of one raster goes.
 
     Args:
-        folder: of the outputs.
         stem: first part of each name: the raster's name without its suffix.
-        probabilities: whether there is a layer of them.
         overwrite: whether what lies there already may be replaced.
-        with_pictures: whether there are quick looks.
     """
 
     folder: Path
@@ -116,9 +113,6 @@ class Outputs:
 
     def require_space(self, needed: int) -> None:
         """Refuse to begin what cannot fit on the disk.
-
-        Args:
-            needed: bytes.
 
         Raises:
             OutputError: fewer are free.

@@ -24,12 +24,8 @@ class MappingJob:
     """A raster, a model, and the plan of the run.
 
     Args:
-        info: header of the raster.
-        model: of the map.
-        options: of the user.
         model_input: how the model reads the raster.
         plan: tiles, mapped window, layers, memory.
-        backend: runs the network.
         notes: what was changed for lack of memory.
     """
 

@@ -34,7 +34,6 @@ class Products:
     Args:
         files: in the working folder; each is called as the output is, but for the stem.
         seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
-        confidence: histogram of the confidence layer.
     """
 
     files: tuple[Path, ...]
@@ -48,11 +47,7 @@ def write_products(
     """Write the layers, their legends and the quick looks of a map.
 
     Args:
-        prepared: the run.
-        store: its finished rows.
-        folder: where drafts are made.
         pixels: the account, which the layers must come to.
-        pictures: whether there are quick looks.
 
     Raises:
         StorageError: a layer does not hold what was sent.

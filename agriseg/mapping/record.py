@@ -129,14 +129,7 @@ class RunOutcome:
     """What a run came to.
 
     Args:
-        run: key of the run.
         content: of the input, read after the last tile.
-        counts: pixels and areas.
-        pixels: totals of the map.
-        verdict: on the map.
-        products: its files.
-        warnings: for the reader of the map.
-        seconds: wall-clock time.
     """
 
     run: str

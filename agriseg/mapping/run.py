@@ -40,11 +40,7 @@ class RunReport:
         classes: the mask, uint8, 255 nodata.
         confidence: uint8, steps of 0.004, 255 nodata.
         probabilities: uint8, one band per class, or None.
-        record: the JSON record.
-        pixels: totals of the map.
-        counts: pixels and hectares of each class.
         tiles: tiles that went through the network; the others held no data.
-        warnings: for the reader of the map.
         verdict: colour (green, amber, red), reasons and measurements.
         seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
         files: all files of the map, the record last.

@@ -59,7 +59,6 @@ def verify(
         folder: of the outputs of `agriseg run`, or one record in it.
         image, model: where the input and the model are now, if not where the record says.
         tiles: how many to run again; 0 reads files alone.
-        seed: of their choice.
 
     Yields:
         The result of each check, as soon as it is known.

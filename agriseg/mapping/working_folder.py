@@ -16,10 +16,8 @@ class WorkingFolder:
     """Checkpoint and drafts of a run.
 
     Args:
-        prepared: the run.
         places: folders where its record may be; drafts of the outputs are made in the first.
         name: key of the run, see `RunIdentity`.
-        place: storage of the checkpoint.
         resume: continue from the checkpoint of an earlier run with the same key.
 
     `folder` holds the drafts. `finished` is the place of the outputs if an earlier run with the same key published

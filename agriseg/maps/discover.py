@@ -24,7 +24,6 @@ class Candidate:
     """A raster that is to be mapped.
 
     Args:
-        path: of the file.
         name: its path below the folder that was searched, with `/`.
         field: what the farm calls it: the pattern's group `field`, or the file's stem.
         date: of the flight, ISO 8601: the pattern's group `date`, or the day in the nearest name; what cannot be read
@@ -55,8 +54,6 @@ class Discovery:
     """The files of a folder.
 
     Args:
-        rasters: to map, in the order of their names.
-        passed_over: how many other files there are, by kind.
         unseen: folders and links that could not be looked into: name below the folder, and why.
     """
 
@@ -71,7 +68,6 @@ def discover(
     """Search a folder and those below it, also those behind links; each once.
 
     Args:
-        folder: where to look.
         globs: names to take, in any case; one with `/` is compared with the path below the folder.
         pattern: regular expression with the groups `field` and `date`, searched in the path below the folder.
         leave_out: a folder that is not entered: that of the outputs.
@@ -98,12 +94,7 @@ def discover(
 
 
 class _Walk:
-    """All files of a folder and of those below it; folders behind links come last, each folder comes once.
-
-    Args:
-        folder: where it begins.
-        leave_out: a folder that is not entered.
-    """
+    """All files of a folder and of those below it; folders behind links come last, each folder comes once."""
 
     def __init__(self, folder: Path, leave_out: Path | None) -> None:
         self._folder = folder

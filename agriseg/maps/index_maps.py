@@ -27,15 +27,7 @@ from agriseg.vegetation.reflectance import Units
 
 @dataclass(frozen=True)
 class IndexLayer:
-    """One index on disk.
-
-    Args:
-        index: its definition.
-        path, style: the GeoTIFF and its QGIS style.
-        bands: role to band number.
-        units: of the stored numbers.
-        summary: of its numbers.
-    """
+    """One index on disk."""
 
     index: Index
     path: Path
@@ -67,13 +59,6 @@ def write_indices(
     """Write `<stem>_<index>.tif` (float32, NaN where there is no data) and `.qml` for each index; all or none.
 
     Indices of the same raster that are in the folder stay beside them.
-
-    Args:
-        image: the raster.
-        names: short names of the indices.
-        folder: of the outputs.
-        options: bands and units of the raster.
-        overwrite: replace outputs that exist.
 
     Raises:
         UsageError: an unknown or repeated index, an option that does not fit the raster, an output that is the input.

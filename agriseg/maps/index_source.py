@@ -20,11 +20,8 @@ class IndexSource:
     """A raster as the input of indices.
 
     Args:
-        info: of the raster.
         bands: role to band number.
-        rule: of its valid pixels.
         units: of the stored numbers, by name of the index.
-        warnings: remarks for the user.
     """
 
     info: RasterInfo

@@ -36,8 +36,6 @@ class Area:
         """Measure rows.
 
         Args:
-            where: georeference of the map.
-            width: pixels of a row.
             row_off: first row, in the map.
             class_pixels: (h, K) pixels of each class in each row.
         """
@@ -59,7 +57,6 @@ class PixelCounts:
     """Counts of some rows of a map, or of the whole map.
 
     Args:
-        area: pixels and ground of each class.
         tiles: tiles that went through the network.
         doubtful: pixels with a confidence below 0.7.
         lost: windows of the map whose pixels could not be read; neighbouring windows may overlap.

@@ -44,10 +44,8 @@ def publish(stem: Stem, end: str, make: Callable[[Path], Mapping[str, Any]], *, 
     """Make a set of files and publish it; see `commit_drafts`. No run replaces the map meanwhile.
 
     Args:
-        stem: of the outputs.
         end: of the record's name.
         make: writes drafts into the folder that it is given, under their final names; returns the facts.
-        overwrite: replace what exists.
 
     Raises:
         OutputError: an output exists and may not be replaced.
@@ -70,8 +68,6 @@ def draft_folder(stem: Stem, end: str, lock: Path) -> Iterator[Path]:
     """A folder for drafts on the disk of the outputs, deleted at the end with what is left in it.
 
     Args:
-        stem: of the outputs.
-        end: of their record's name.
         lock: file that is locked meanwhile.
 
     Raises:
@@ -97,10 +93,7 @@ def commit_drafts(
     of the files that the next call deletes.
 
     Args:
-        stem: of the outputs.
-        end: of the record's name.
         folder: of the drafts, see `draft_folder`.
-        facts: content of the record.
         kept: files of the former record that stay, with their hashes, by name.
 
     Returns:

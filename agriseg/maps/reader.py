@@ -77,15 +77,7 @@ class MaskSource(Protocol):
 
 @dataclass(frozen=True)
 class FinishedMap:
-    """The map of a finished run.
-
-    Args:
-        classes, confidence: the layers' files.
-        legend: of the mask.
-        georeference: of both.
-        width, height: pixels.
-        record: of the run.
-    """
+    """The map of a finished run."""
 
     classes: Path
     confidence: Path
@@ -171,11 +163,7 @@ class FinishedMap:
 
 @dataclass(frozen=True)
 class SameGrid:
-    """Base of sources on the grid of another source, with its legend.
-
-    Args:
-        source: the other source.
-    """
+    """Base of sources on the grid of another source, with its legend."""
 
     source: MaskSource
 

@@ -23,11 +23,7 @@ class RasterRecord:
     """Header of the input raster.
 
     Args:
-        path: absolute path.
-        bytes: size of the file.
         acquired: date of the flight, ISO 8601; None if no name contains one.
-        width, height, bands: size in pixels and number of bands.
-        dtype: of the stored numbers.
         crs: authority code or WKT; None without a CRS.
         transform: the six numbers of the affine transform.
         gsd_m: ground sample distance along a row and along a column, metres; None if unknown.
@@ -90,18 +86,13 @@ class RunParameters:
     """The effective parameters: what the options and the plan came to.
 
     Args:
-        bands: band number of each role.
         alpha_bands: numbers of the validity bands.
         nodata: band number and value; `nan`, `inf` and `-inf` are words.
-        file_mask: whether the file's own mask counts.
         working_size: width and height of the grid that the network sees, pixels.
         resampling_factor: raster pixels per pixel of that grid, along a row and along a column.
         window: column, row, width and height of the mapped part of that grid.
-        blend: preset.
-        tile_px, overlap_px, margin_px: of the tiles.
         exact: whether the map equals an untiled run.
         on_read_error: stop or nodata.
-        tiles: number of tiles.
         batch: tiles per forward pass.
         band_rows: tile rows per Dask task.
         device: type, or product name of a GPU.
@@ -189,24 +180,14 @@ class RunRecord:
 
     Args:
         finished: ISO 8601, UTC.
-        input: the raster.
-        model: the model.
-        parameters: what the options and the plan came to.
         options: the user's choices, as `RunOptions.of` takes them.
         run: key of the run, see `RunIdentity`.
-        pixels: totals of the map.
         classes: counts of each class, in the order of the legend.
         lost_windows: column, row, width and height of what could not be read.
         tiles_run: tiles that went through the network; the others held no data.
-        verdict: whether the map deserves trust.
         seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
-        confidence: histogram of the confidence layer.
-        warnings: for the reader of the map.
-        seconds: wall-clock time.
         outputs: SHA-256 of each file, by name.
         contents: hash of the content of those files that viewers write to, by name.
-        versions: of the packages.
-        machine: the computer.
     """
 
     finished: str

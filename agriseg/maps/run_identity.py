@@ -40,9 +40,7 @@ class RunIdentity:
 
     Args:
         model: fingerprint of the model; before it is loaded, SHA-256 of its file.
-        options: the user's choices.
         threads: of torch, since the number of partial sums depends on it; None for the default of the machine.
-        versions: of the packages.
         input: name and stamp of the raster with the files beside it; empty before a raster is opened.
         network: the other settings of the model, such as its legend; None before it is loaded.
         parameters: what the plan chose; None before a raster is planned, when all options count.

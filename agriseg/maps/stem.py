@@ -45,7 +45,6 @@ class Stem:
     """The files of one raster.
 
     Args:
-        folder: of the files.
         name: first part of their names.
     """
 
@@ -101,10 +100,6 @@ class Stem:
     def drop(self, end: str, keep: Collection[Path] = ()) -> None:
         """Delete the files of a record, the files that viewers wrote beside them, and last the record.
 
-        Args:
-            end: of the record's name.
-            keep: files that stay.
-
         Raises:
             StorageError: one of them cannot be deleted.
         """
@@ -129,7 +124,6 @@ class Stem:
         """Delete a map and everything made from it, if there is one, and indices of an older state of the raster.
 
         Args:
-            image: the raster as it is now.
             keep: files of the map that stay, because they will be replaced.
 
         Raises:

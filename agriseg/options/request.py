@@ -21,10 +21,8 @@ class MappingRequest:
     """The request of `agriseg run`, `agriseg batch` and `segment`.
 
     Args:
-        run: how the raster is mapped.
         layers: the layers to make from the map; None for none.
         exports: the report and the files for other programs; None for none.
-        policy: whether the map may be published.
     """
 
     run: RunOptions = field(default_factory=RunOptions)

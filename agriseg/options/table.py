@@ -28,10 +28,8 @@ class Flag:
 
     Args:
         help: of the flag, one sentence.
-        metavar: name of the value in the help.
         names: of the flag, if they are not the field's name with hyphens; the field's name stays the key in TOML.
         kind: of the value on the command line; bool for a switch without value.
-        choices: allowed values.
         span: least and greatest integer.
         multiple: whether the flag may be repeated.
         parse: turns text, or a value that is already parsed, into the value of the field.
@@ -116,7 +114,6 @@ def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, d
     """Read a TOML file with one table per command, such as `[run]` or `[labels.check]`.
 
     Args:
-        path: the file.
         known: command to the keys it knows.
 
     Returns:
