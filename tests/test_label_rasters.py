@@ -17,7 +17,6 @@ from agriseg.labels.label_set import LabelRequest, LabelSet
 from agriseg.labels.loading import load_labels
 from agriseg.labels.raster import LabelRaster
 from agriseg.options.labels import LabelOptions
-from agriseg.options.table import parse_options
 from agriseg.training.config import TrainConfig
 from agriseg.training.run import TrainOptions, train
 
@@ -193,14 +192,12 @@ def test_advice_about_nodata_can_be_followed(tmp_path: Path) -> None:
 def test_advice_about_numbers_and_colours_can_be_followed(tmp_path: Path) -> None:
     problem = look(tmp_path, png(painted(known())), "l.png").problems[0]
     listed = problem.split("--values ")[1].split()[0].rstrip(",")
-    assert not look(
-        tmp_path, png(painted(known())), "l.png", values=parse_options(LabelOptions, {"values": listed}).values
-    ).problems
+    assert not look(tmp_path, png(painted(known())), "l.png", values=LabelOptions.of(values=listed).values).problems
     problem = look(tmp_path, png((known() > 0) * np.uint8(255)), "l.png").problems[0]
     assert "--values" in problem
     problem = look(tmp_path, png(np.where(truth() == 255, 9, truth())), "l.png").problems[0]
     listed = problem.split("--unlabelled ")[1].split()[0]
-    unlabelled = parse_options(LabelOptions, {"unlabelled": listed}).unlabelled
+    unlabelled = LabelOptions.of(unlabelled=listed).unlabelled
     assert not look(tmp_path, png(np.where(truth() == 255, 9, truth())), "l.png", unlabelled=unlabelled).problems
 
 

@@ -142,7 +142,7 @@ def test_a_run_stopped_with_workers_goes_on_without_and_the_other_way_round(
         for wanted in ([3, 4, 9], [0, 12]):
             with monkeypatch.context() as patch:
                 patch.setattr(jobs, "run_local", only(wanted))
-                patch.setattr(spreading._Distribution, "run", lambda self: only(wanted)(  # noqa: B023
+                patch.setattr(spreading.BandDistribution, "run", lambda self: only(wanted)(  # noqa: B023
                     self.job, self.working.checkpoint, [], "x", self.progress))  # fmt: skip
                 with pytest.raises(Stop):
                     mapped(image, model_file, tmp_path / name, first)

@@ -65,7 +65,7 @@ def check_compatibility(info: RasterInfo, model: SegmentationModel, options: Run
     where = info.georeference
     if options.require_crs and not (where.crs or where.gcp_crs):
         raise DataError(f"{info.path}: no coordinate reference system, and --require-crs; assign one with gdal_edit")
-    mapping, alpha, said = _map_bands(info, model, options)
+    mapping, alpha, remarks = _map_bands(info, model, options)
     if options.nodata is not None:
         check_nodata(options.nodata, info.dtype)
     rule = ValidityRule.of(info, nodata=options.nodata, alpha=alpha)
@@ -78,7 +78,7 @@ def check_compatibility(info: RasterInfo, model: SegmentationModel, options: Run
     empty = (*validity_hints(rule, sample), *_as_trained(info, model, rule))
     return ModelInput(
         Source(info, bands, rule, width, height, salvage), roi, mapping, (info.width / width, info.height / height),
-        sample, (*said, *_tags(info, bands)), empty, (*info.notes, *warned),
+        sample, (*remarks, *_tags(info, bands)), empty, (*info.notes, *warned),
     )  # fmt: skip
 
 
@@ -100,8 +100,8 @@ def _map_bands(
         alpha = tuple(number for role, number in given.items() if role == ALPHA and ALPHA not in model.bands)
         mapping = _by_name(info, model) if set(given) == {ALPHA} and alpha else _by_flag(model, given)
     check_numbers(info, [*mapping.items(), *((ALPHA, number) for number in alpha)])
-    said = misnamed(info, model.bands) if given is None else []
-    return mapping, alpha, [*said, *_check_palette(info, mapping, explicit=given is not None)]
+    remarks = misnamed(info, model.bands) if given is None else []
+    return mapping, alpha, [*remarks, *_check_palette(info, mapping, explicit=given is not None)]
 
 
 def _by_flag(model: SegmentationModel, given: Mapping[str, int]) -> dict[str, int]:
@@ -134,8 +134,8 @@ def _by_name(info: RasterInfo, model: SegmentationModel) -> dict[str, int]:
 
 def _unnamed(info: RasterInfo, model: SegmentationModel) -> str:
     wants = f"{info.path}: model {model.name!r} wants bands {', '.join(model.bands)}; the file has {listed(info)}"
-    if said := misnamed(info, model.bands):
-        return f"{wants}. {said[0]}; say which is which with --bands, by numbers in the model's order"
+    if remarks := misnamed(info, model.bands):
+        return f"{wants}. {remarks[0]}; say which is which with --bands, by numbers in the model's order"
     if info.count < len(model.bands):
         return f"{wants}. Use a model for these bands"
     example = ",".join(f"{role}={i}" for i, role in enumerate(model.bands, 1))
@@ -144,7 +144,7 @@ def _unnamed(info: RasterInfo, model: SegmentationModel) -> str:
 
 def _check_palette(info: RasterInfo, mapping: dict[str, int], *, explicit: bool) -> list[str]:
     """A palette's numbers are no colours: refused unless the band was asked for by number."""
-    said = []
+    remarks = []
     for role, number in mapping.items():
         if info.colours[number - 1] != ColorInterp.palette:
             continue
@@ -153,31 +153,33 @@ def _check_palette(info: RasterInfo, mapping: dict[str, int], *, explicit: bool)
                 f"{info.path}: band {number} holds palette entries, not {role}; "
                 "expand it with gdal_translate -expand rgb"
             )
-        said.append(f"band {number} is paletted: the network sees the entries' numbers, not their colours")
-    return said
+        remarks.append(f"band {number} is paletted: the network sees the entries' numbers, not their colours")
+    return remarks
 
 
 def _as_trained(info: RasterInfo, model: SegmentationModel, rule: ValidityRule) -> list[str]:
     """What to say where training left out pixels that count as data here."""
-    told = model.about.get("data")
-    told = told if isinstance(told, dict) else {}
-    said = []
-    value, alpha = told.get("nodata"), told.get("alpha")
+    data = model.about.get("data")
+    data = data if isinstance(data, dict) else {}
+    remarks = []
+    value, alpha = data.get("nodata"), data.get("alpha")
     if value is not None and all(value != own for _, own in rule.nodata):
-        said.append(
+        remarks.append(
             f"the model was trained with {value:.17g} as no data, which is data here: add --nodata {value:.17g}"
         )
     if alpha is not None and alpha <= info.count and alpha not in rule.alpha:
-        said.append(f"the model was trained with band {alpha} as alpha: add alpha={alpha} to --bands if it is one here")
-    return said
+        remarks.append(
+            f"the model was trained with band {alpha} as alpha: add alpha={alpha} to --bands if it is one here"
+        )
+    return remarks
 
 
 def _tags(info: RasterInfo, bands: tuple[int, ...]) -> list[str]:
     """What to say of the file's own scale and offset: a model's scale is of stored numbers."""
     if not info.tagged(bands):
         return []
-    told = {(info.scales[band - 1], info.offsets[band - 1]) for band in bands}
-    listed = ", ".join(f"{scale:g} and {offset:g}" for scale, offset in sorted(told))
+    tags = {(info.scales[band - 1], info.offsets[band - 1]) for band in bands}
+    listed = ", ".join(f"{scale:g} and {offset:g}" for scale, offset in sorted(tags))
     return [f"the file says a scale and offset ({listed}); the network takes the stored numbers without them"]
 
 
@@ -202,7 +204,7 @@ def _too_small(info: RasterInfo, model: SegmentationModel, sample: Sample) -> bo
     white = max(*sample.highest, _EIGHT_BIT_WHITE) if info.dtype == "uint8" else max(sample.highest)
     scaled = white * model.scale
     least = _LEAST_WHITE if model.scale != 1 else -np.inf
-    return scaled < max(least, max(model.mean) / _FAR_TIMES if _told(model) else -np.inf)
+    return scaled < max(least, max(model.mean) / _FAR_TIMES if _is_normalized(model) else -np.inf)
 
 
 def _too_large(model: SegmentationModel, stored: tuple[float, ...]) -> bool:
@@ -211,10 +213,10 @@ def _too_large(model: SegmentationModel, stored: tuple[float, ...]) -> bool:
     share = model.scale != 1 and trained.max() <= 1
     times, deviations = _FAR
     far = (mean > times * trained) & (mean - trained > deviations * np.array(model.std))
-    return bool((share and mean.max() > _ALL_LIGHT) or (_told(model) and far.any()))
+    return bool((share and mean.max() > _ALL_LIGHT) or (_is_normalized(model) and far.any()))
 
 
-def _told(model: SegmentationModel) -> bool:
+def _is_normalized(model: SegmentationModel) -> bool:
     """Whether mean and deviation say something of the numbers."""
     return any(mean != 0 for mean in model.mean) or any(std != 1 for std in model.std)
 
@@ -243,13 +245,13 @@ def _working_size(info: RasterInfo, model: SegmentationModel, options: RunOption
     if all(abs(factor - 1) <= _SAME_GSD for factor in factors):
         return *native, []
     width, height = (max(1, round(length / factor)) for length, factor in zip(native, factors, strict=True))
-    said = [f"resampled from {human_metres(info.gsd[0])} to {human_metres(wanted)} per pixel"]
+    remarks = [f"resampled from {human_metres(info.gsd[0])} to {human_metres(wanted)} per pixel"]
     if max(factors) > _FAR_GSD or min(factors) < 1 / _FAR_GSD:
-        said.append(
+        remarks.append(
             f"the raster's {human_metres(info.gsd[0])} per pixel is far from {human_metres(wanted)}: "
             "expect a worse map; a factor of 2 is the most that models bear"
         )
-    return width, height, said
+    return width, height, remarks
 
 
 def _roi(info: RasterInfo, options: RunOptions, width: int, height: int) -> Window:

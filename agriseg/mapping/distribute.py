@@ -51,28 +51,16 @@ class _Deaths:
     count: int = 0
 
 
-def run_distributed(job: MappingJob, working: WorkingFolder, pool: WorkerPool, progress: Callable[[int], None]) -> int:
-    """Map the missing bands on the workers.
+@dataclass
+class BandDistribution:
+    """Maps the missing bands of a run on workers.
 
     Args:
         job: its model has a file, which the workers read.
         working: knows the missing bands, and gets the pixel counts of the others.
-        pool: the workers.
         progress: called with each number of tiles that is done.
-
-    Returns:
-        Tiles per forward: fewer than planned if the memory of the device did not hold as many.
-
-    Raises:
-        WorkerLost: workers die over one tile again and again; the message names the tile.
-        AgrisegError: of a worker.
     """
-    pool.require_memory(job.plan.memory.total)
-    return _Distribution(job, working, pool, progress).run()
 
-
-@dataclass
-class _Distribution:
     job: MappingJob
     working: WorkingFolder
     pool: WorkerPool
@@ -82,7 +70,16 @@ class _Distribution:
     _early_deaths: int = 0  # before a first tile, since the last band was done
 
     def run(self) -> int:
-        """Map all missing bands; see `run_distributed`."""
+        """Map all missing bands.
+
+        Returns:
+            Tiles per forward: fewer than planned if the memory of the device did not hold as many.
+
+        Raises:
+            WorkerLost: workers die over one tile again and again; the message names the tile.
+            AgrisegError: of a worker.
+        """
+        self.pool.require_memory(self.job.plan.memory.total)
         missing = self.working.missing
         longest = max(1, min(_LONGEST, -(-len(missing) // (_RANGES_PER_WORKER * max(1, self.pool.size)))))
         waiting = deque(self._range(part) for part in _apart(_parts(missing, longest), self.pool.size))

@@ -36,10 +36,6 @@ class Outputs:
     overwrite: bool = False
     with_pictures: bool = True
 
-    def layer(self, name: str) -> Path:
-        """The GeoTIFF of a layer."""
-        return self.named(f"{name}.tif")
-
     def named(self, name: str) -> Path:
         """The output that is called so but for the stem, such as `classes.tif`."""
         return self.folder / f"{self.stem}_{name}"
@@ -53,11 +49,6 @@ class Outputs:
     def record(self) -> Path:
         """The record of the run."""
         return self.named("run.json")
-
-    @property
-    def report(self) -> Path:
-        """The page that shows the map; made of the other files, when they are finished."""
-        return self.named("report.html")
 
     @property
     def working(self) -> Path:

@@ -12,7 +12,7 @@ from agriseg.errors import DeviceMemoryError, Terminated, WorkerLost
 from agriseg.inference.malloc import release_heap, share_heap
 from agriseg.inference.predict import LogitsObserver
 from agriseg.inference.workers import WorkerPool
-from agriseg.mapping.distribute import run_distributed
+from agriseg.mapping.distribute import BandDistribution
 from agriseg.mapping.local import run_local
 from agriseg.mapping.outputs import ALONE, Outputs
 from agriseg.mapping.prepare import MappingJob, with_less_memory
@@ -66,9 +66,9 @@ class RunReport:
     def of(cls, outputs: Outputs, record: RunRecord) -> "RunReport":
         """The result of a finished run."""
         return cls(
-            classes=outputs.layer("classes"),
-            confidence=outputs.layer("confidence"),
-            probabilities=outputs.layer("probabilities") if outputs.with_probabilities else None,
+            classes=outputs.named("classes.tif"),
+            confidence=outputs.named("confidence.tif"),
+            probabilities=outputs.named("probabilities.tif") if outputs.with_probabilities else None,
             record=outputs.record,
             pixels=record.pixels,
             counts=record.classes,
@@ -129,7 +129,7 @@ def run(
     share_heap()
     while True:
         try:
-            return _run(prepared, outputs, progress or _silent, execution, policy)
+            return _run(prepared, outputs, progress or (lambda _done, _total: None), execution, policy)
         except DeviceMemoryError as error:
             if execution.observer is not None:
                 raise
@@ -211,7 +211,7 @@ def _map(prepared: MappingJob, working: WorkingFolder, progress: Progress, execu
         for index, counts in mapped.counts.items():
             working.mark_done(index, counts)
     else:
-        batch = run_distributed(prepared, working, execution.workers, tell)
+        batch = BandDistribution(prepared, working, execution.workers, tell).run()
     return [f"the device's memory held {batch} tiles at a time instead of {plan.batch}"] if batch < plan.batch else []
 
 
@@ -241,7 +241,3 @@ def _working(
         finally:
             if through or not (stopped or working.is_publishing):
                 working.remove()
-
-
-def _silent(_done: int, _total: int) -> None:
-    pass

@@ -73,7 +73,8 @@ def verify(
         for finding in _files(path, record.outputs, record.contents):
             damaged |= finding.wrong is not None
             yield finding
-        yield from _strays(Stem.of(path))
+        unknown = "no record vouches for it, it may be of an older map; make it again, or move it away"
+        yield from (VerifyResult(str(stray), unknown) for stray in Stem.of(path).strays())
         if damaged:
             continue  # counts and tiles of damaged files say nothing
         stem = path.name.removesuffix(RECORD)
@@ -81,14 +82,6 @@ def verify(
         yield from _made_of(path, record)
         if tiles:
             yield from _tiles(path, record, image, model, tiles, seed)
-
-
-def _strays(stem: Stem) -> Iterator[VerifyResult]:
-    """Files with a name of the map that are in no record."""
-    for path in stem.strays():
-        yield VerifyResult(
-            str(path), "no record vouches for it, it may be of an older map; make it again, or move it away"
-        )
 
 
 def _made_of(run: Path, record: RunRecord) -> Iterator[VerifyResult]:

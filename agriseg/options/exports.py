@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from agriseg.options.table import check_choices, option, parse_options
+from agriseg.options.table import Options, option
 
 LANGUAGES = ("en", "zh")
 
 
 @dataclass(frozen=True)
-class ExportOptions:
+class ExportOptions(Options):
     """What is made of a finished map beside its layers; the fields are flags of `agriseg report`.
 
     `previous` is the folder or the record of an earlier map of the field.
@@ -22,13 +21,4 @@ class ExportOptions:
     zarr: bool = option(False, "Also write the map as zarr, for xarray.", kind=bool)
 
     def __post_init__(self) -> None:
-        check_choices(self)
-
-    @classmethod
-    def of(cls, **flags: Any) -> "ExportOptions":
-        """Options from flags as users write them.
-
-        Raises:
-            UsageError: a flag is unknown or cannot be parsed.
-        """
-        return parse_options(cls, flags)
+        self.check_choices()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from agriseg import units
 from agriseg.errors import UsageError
-from agriseg.options.table import option
+from agriseg.options.table import Options, option
 
 _ALPHA = "alpha"  # the role of a validity band
 
@@ -18,7 +18,7 @@ def _bands(text: str | Mapping[str, int]) -> Mapping[str, int]:
 
 
 @dataclass(frozen=True)
-class IndexOptions:
+class IndexOptions(Options):
     """Bands and units of a raster; the fields are flags of `agriseg index`.
 
     Raises:

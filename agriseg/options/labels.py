@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from agriseg.errors import UsageError
-from agriseg.options.table import option
+from agriseg.options.table import Options, option
 
 Value = float | tuple[int, int, int]
 """What a label raster stores for a class: a number, or red, green and blue."""
@@ -38,7 +38,7 @@ def _renamed(text: str | tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], 
 
 
 @dataclass(frozen=True)
-class LabelOptions:
+class LabelOptions(Options):
     """How labels are matched with images and what they mean; the fields are flags of the commands that read labels.
 
     `values` None means 0, 1, 2, ...; 255 is unlabelled in any case. Everything is labelled within `area`, or with

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agriseg import units
 from agriseg.errors import UsageError
-from agriseg.options.table import option, parse_options
+from agriseg.options.table import Options, option
 
 FORMATS = ("geojson", "fgb", "parquet")
 
@@ -37,7 +36,7 @@ def _heading(value: float | str) -> float | str:
 
 
 @dataclass(frozen=True)
-class LayerOptions:
+class LayerOptions(Options):
     """Which layers are made, and how; the fields are the flags of `agriseg layers`.
 
     Lengths are in metres, `mmu` in square metres. `affected` maps a class to its weight in severity and scouting, in
@@ -112,12 +111,3 @@ class LayerOptions:
             ("--zones", bool(self.zones) and not (affected or self.zones_by), "--affected CLASS or --zones-by RASTER"),
             ("--zones-by", self.zones_by is not None and not self.zones, "--zones; say how many zones"),
         ]
-
-    @classmethod
-    def of(cls, **flags: Any) -> "LayerOptions":
-        """Options from flags as users write them: `mmu="0.25m2"`, `cell="2m"`, `affected="weed,rust=30%"`.
-
-        Raises:
-            UsageError: a flag is unknown or cannot be parsed.
-        """
-        return parse_options(cls, flags)

@@ -9,7 +9,7 @@ from agriseg.errors import UsageError
 from agriseg.options.exports import ExportOptions
 from agriseg.options.layers import LayerOptions
 from agriseg.options.run import RunOptions
-from agriseg.options.table import flags_of, nearest, parse_options
+from agriseg.options.table import flags_of, nearest
 from agriseg.options.verdict import PublishPolicy
 
 REQUEST_TABLES = (RunOptions, LayerOptions, ExportOptions, PublishPolicy)
@@ -47,7 +47,7 @@ class MappingRequest:
         )
         return cls(
             RunOptions.of(**run), requested_layers(layer, layers=layers),
-            ExportOptions.of(**exports) if exports else None, parse_options(PublishPolicy, policy),
+            ExportOptions.of(**exports) if exports else None, PublishPolicy.of(**policy),
         )  # fmt: skip
 
     def with_report(self) -> "MappingRequest":

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from agriseg import units
 from agriseg.errors import UsageError
 from agriseg.grid import PRESETS, Window
-from agriseg.options.table import check_choices, option, parse_options
+from agriseg.options.table import Options, option
 
 BLENDS = tuple(PRESETS)
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -19,7 +18,7 @@ def _gsd(value: float | str) -> float | str:
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(Options):
     """How to map one raster; the fields are the flags of `agriseg run`. None means: chosen automatically.
 
     `bands` maps roles to band numbers, or holds the numbers in the model's order; the role `alpha` marks a validity
@@ -71,15 +70,6 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} {value}, expected 1 or more")
-        check_choices(self)
+        self.check_choices()
         if not isinstance(self.gsd, str) and not self.gsd > 0:
             raise UsageError(f"gsd {self.gsd!r}, expected auto, native, or metres per pixel above 0")
-
-    @classmethod
-    def of(cls, **flags: Any) -> "RunOptions":
-        """Options from flags as users write them: `gsd="5cm"`, `overlap="25%"`, `bands="red=3,green=2,blue=1"`.
-
-        Raises:
-            UsageError: a flag is unknown or cannot be parsed.
-        """
-        return parse_options(cls, flags)

@@ -8,18 +8,9 @@ import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Self
 
 from agriseg.errors import ModelError, UsageError
-
-
-class OptionsClass(Protocol):
-    """A dataclass with fields made by `option`."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-
-T = TypeVar("T", bound=OptionsClass)
 
 
 @dataclass(frozen=True)
@@ -50,38 +41,44 @@ def option(default: Any, text: str, metavar: str | None = None, **flag: Any) -> 
     return field(default=default, metadata={"flag": Flag(text, metavar, **flag)})
 
 
-def flags_of(table: type[OptionsClass]) -> dict[str, Flag]:
+def flags_of(table: type["Options"]) -> dict[str, Flag]:
     """Field name to flag, in the order of the fields."""
     return {each.name: each.metadata["flag"] for each in fields(table) if "flag" in each.metadata}
 
 
-def parse_options(table: type[T], values: Mapping[str, Any]) -> T:
-    """Options from values as users write them, such as `gsd="5cm"`; None means the default.
+class Options:
+    """Base of the options classes: dataclasses with fields made by `option`."""
 
-    Raises:
-        UsageError: an option is unknown, or its value cannot be parsed.
-    """
-    flags = flags_of(table)
-    for name in values:
-        if name not in flags:
-            raise UsageError(f"unknown option {name!r}; {nearest(name, flags)}")
-    parsed = {
-        name: parse(value) if (parse := flags[name].parse) else value
-        for name, value in values.items()
-        if value is not None
-    }
-    return table(**parsed)
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """Options from values as users write them, such as `gsd="5cm"`; None means the default.
 
-def check_choices(options: OptionsClass) -> None:
-    """Refuse a value that is not among the choices of its field.
+        Raises:
+            UsageError: an option is unknown, or its value cannot be parsed.
+        """
+        flags = flags_of(cls)
+        for name in values:
+            if name not in flags:
+                raise UsageError(f"unknown option {name!r}; {nearest(name, flags)}")
+        return cls(
+            **{
+                name: parse(value) if (parse := flags[name].parse) else value
+                for name, value in values.items()
+                if value is not None
+            }
+        )
 
-    Raises:
-        UsageError: it is not.
-    """
-    for name, flag in flags_of(type(options)).items():
-        if flag.choices and (value := getattr(options, name)) not in flag.choices:
-            raise UsageError(f"{name} {value!r}, expected {', '.join(flag.choices)}")
+    def check_choices(self) -> None:
+        """Refuse a value that is not among the choices of its field.
+
+        Raises:
+            UsageError: it is not.
+        """
+        for name, flag in flags_of(type(self)).items():
+            if flag.choices and (value := getattr(self, name)) not in flag.choices:
+                raise UsageError(f"{name} {value!r}, expected {', '.join(flag.choices)}")
 
 
 def nearest(word: str, words: Collection[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agriseg import units
 from agriseg.errors import UsageError
-from agriseg.options.table import option
+from agriseg.options.table import Options, option
 from agriseg.verdict import CRITERIA, AmberRed, Criterion
 
 NOT_JUDGED = (1.0, 1.0)
@@ -90,7 +90,7 @@ def _colours(fail_on: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class PublishPolicy:
+class PublishPolicy(Options):
     """Which maps may be published.
 
     `fail_on` holds the colours of maps that count as failed and go to the folder `quarantine`, if there is one.

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from agriseg.errors import UsageError
-from agriseg.options.table import option
+from agriseg.options.table import Options, option
 
 
 @dataclass(frozen=True)
-class WorkerOptions:
+class WorkerOptions(Options):
     """Which processes run the network; the fields are flags of `agriseg run` and `agriseg batch`.
 
     `workers` is the number of processes on this machine. With the address of a Dask scheduler, or the file that it

@@ -52,7 +52,7 @@ class Validator:
         scene = max(self.held, key=lambda scene: _variety(scene, len(model.legend)))
         self._count(model, scene)
         outputs = Outputs(self.maps, scene.source.info.path.stem, with_probabilities=False)
-        layers = outputs.layer("classes"), outputs.layer("confidence")
+        layers = outputs.named("classes.tif"), outputs.named("confidence.tif")
         save_picture(path, scene.source, *layers, model.legend, _thinned_labels(scene))
 
     def _count(

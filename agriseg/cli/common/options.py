@@ -12,13 +12,13 @@ import click
 from agriseg.cli.common.errors import warn
 from agriseg.options.request import REQUEST_TABLES, MappingRequest
 from agriseg.options.run import RunOptions
-from agriseg.options.table import Flag, OptionsClass, flags_of, parse_options
+from agriseg.options.table import Flag, Options, flags_of
 
 F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T", bound=OptionsClass)
+T = TypeVar("T", bound=Options)
 
 
-def option_flags(*tables: type[OptionsClass]) -> Callable[[F], F]:
+def option_flags(*tables: type[Options]) -> Callable[[F], F]:
     """Decorate a command with a flag for each option of these classes, in the order of their fields."""
 
     def decorate(command: F) -> F:
@@ -29,14 +29,14 @@ def option_flags(*tables: type[OptionsClass]) -> Callable[[F], F]:
     return decorate
 
 
-def chosen(table: type[OptionsClass], values: Mapping[str, Any]) -> dict[str, Any]:
+def chosen(table: type[Options], values: Mapping[str, Any]) -> dict[str, Any]:
     """Those values of a command's flags that are options of a class and differ from the default of the flag."""
     return {name: values[name] for name in flags_of(table) if values.get(name) not in (None, ())}
 
 
 def parse(table: type[T], values: Mapping[str, Any]) -> T:
     """The options of a class, from the values of a command's flags."""
-    return parse_options(table, chosen(table, values))
+    return table.of(**chosen(table, values))
 
 
 def requested(values: Mapping[str, Any], *, layers: bool) -> MappingRequest:
