@@ -19,7 +19,7 @@ def read_coco(tree: Any) -> list[AnnotatedImage]:
     Raises:
         Malformed: a member that is missing or makes no sense, or an annotation with a box alone.
     """
-    names = _names(member(tree, "categories", list))
+    names = {member(each, "id", (int, str)): member(each, "name", str) for each in member(tree, "categories", list)}
     images = _images(member(tree, "images", list))
     shapes: dict[Any, list[Shape]] = {key: [] for key in images}
     boxes = 0
@@ -66,10 +66,6 @@ def from_text(text: str) -> list[int]:
     return lengths
 
 
-def _names(categories: Sequence[Any]) -> dict[Any, str]:
-    return {member(each, "id", (int, str)): member(each, "name", str) for each in categories}
-
-
 def _images(images: Sequence[Any]) -> dict[Any, tuple[str, tuple[int, int] | None]]:
     found: dict[Any, tuple[str, tuple[int, int] | None]] = {}
     for position, each in enumerate(images, 1):
@@ -96,7 +92,10 @@ def _known(owner: Any, name: str, known: dict[Any, Any]) -> Any:
 def _forms(outline: Any, size: tuple[int, int] | None) -> Iterator[Any]:
     """Polygons, or one mask."""
     if isinstance(outline, dict):
-        height, width = _pair(member(outline, "size", list))
+        pair = member(outline, "size", list)
+        if len(pair) != 2:
+            raise Malformed(f"'size' has {len(pair)} numbers, expected height and width")
+        height, width = whole(pair[0], "height", 1), whole(pair[1], "width", 1)
         if size not in (None, (width, height)):
             raise Malformed(f"a mask of {width} x {height} px on an image of {size[0]} x {size[1]}" if size else "")
         runs = member(outline, "counts", (list, str))
@@ -110,9 +109,3 @@ def _forms(outline: Any, size: tuple[int, int] | None) -> Iterator[Any]:
             raise Malformed(f"{len(ring)} coordinates, expected pairs")
         xy = [number(value, "a coordinate") for value in ring]
         yield polygon(list(zip(xy[::2], xy[1::2], strict=True)))
-
-
-def _pair(size: Sequence[Any]) -> tuple[int, int]:
-    if len(size) != 2:
-        raise Malformed(f"'size' has {len(size)} numbers, expected height and width")
-    return whole(size[0], "height", 1), whole(size[1], "width", 1)

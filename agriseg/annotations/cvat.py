@@ -16,11 +16,7 @@ _OTHERS = ("cuboid", "skeleton")
 
 
 def read_cvat(root: Element) -> list[AnnotatedImage]:
-    """All images of the file, also those without annotations; shapes in z-order.
-
-    Raises:
-        Malformed: tracks of a video, or a member that is missing or makes no sense.
-    """
+    """All images of the file, also those without annotations, shapes in z-order; raises `Malformed`."""
     if root.find("track") is not None:
         raise Malformed("tracks of a video; export as CVAT for images 1.1")
     images = []

@@ -76,11 +76,7 @@ _GEOJSON = ("FeatureCollection", "Feature", "GeometryCollection", "Topology", *S
 
 
 def is_annotations(path: Path) -> bool:
-    """Whether a file has annotations rather than features, by its suffix or its JSON.
-
-    Raises:
-        DataError: the JSON is damaged.
-    """
+    """Whether a file has annotations rather than features, by suffix or JSON; raises `DataError` if it is damaged."""
     if path.suffix.lower() != ".json" or not path.is_file():
         return path.suffix.lower() == ".xml"
     try:

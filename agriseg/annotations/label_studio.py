@@ -126,11 +126,7 @@ class _Bits:
 
 
 def unpacked(packed: Sequence[Any], pixels: int) -> tuple[int, ...]:
-    """Runs of the alpha channel of packed RGBA bytes: outside and inside in turn.
-
-    Raises:
-        Malformed: no bytes, cut off, or not of this number of pixels.
-    """
+    """Runs of the alpha channel of packed RGBA bytes, outside and inside in turn; raises `Malformed` if damaged."""
     if not all(isinstance(each, int) and 0 <= each < 256 for each in packed):
         raise Malformed("run lengths that are no bytes")
     bits = _Bits(bytes(packed))

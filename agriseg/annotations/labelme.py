@@ -21,11 +21,7 @@ _PIXELS = 100_000_000  # of a mask
 
 
 def read_labelme(tree: Any, path: Path) -> list[AnnotatedImage]:
-    """The one image; its names are the one in the file, and that of the file.
-
-    Raises:
-        Malformed: a member that is missing or makes no sense.
-    """
+    """The one image, named in the file or by that of the file; raises `Malformed`."""
     size = None
     if tree.get("imageWidth") is not None or tree.get("imageHeight") is not None:
         size = whole(tree.get("imageWidth"), "imageWidth", 1), whole(tree.get("imageHeight"), "imageHeight", 1)
@@ -41,12 +37,13 @@ def read_labelme(tree: Any, path: Path) -> list[AnnotatedImage]:
 
 def _forms(each: Any) -> Iterator[shapely.Geometry | Runs]:
     xy, kind = points(member(each, "points", list)), each.get("shape_type") or "polygon"
-    if kind in ("polygon", "rotation"):
+    if kind in ("polygon", "rotation") or (kind == "rectangle" and len(xy) == 4):
         yield polygon(xy)
     elif kind == "rectangle":
-        yield polygon(xy) if len(xy) == 4 else _rectangle(xy)
+        (left, top), (right, bottom) = _two(xy, kind)
+        yield box(left, top, right - left, bottom - top)
     elif kind == "circle":
-        (x, y), edge = _two(xy, "circle")
+        (x, y), edge = _two(xy, kind)
         radius = math.dist((x, y), edge)
         yield ellipse(x, y, radius, radius)
     elif kind in ("line", "linestrip"):
@@ -54,7 +51,7 @@ def _forms(each: Any) -> Iterator[shapely.Geometry | Runs]:
     elif kind in ("point", "points"):
         yield from (point(*place) for place in xy)
     elif kind == "mask":
-        yield _mask(member(each, "mask", str), _two(xy, "mask"))
+        yield _mask(member(each, "mask", str), _two(xy, kind))
     else:
         raise Malformed(f"shape_type {str(kind)[:30]!r} is not known")
 
@@ -63,11 +60,6 @@ def _two(xy: list[tuple[float, float]], kind: str) -> list[tuple[float, float]]:
     if len(xy) != 2:
         raise Malformed(f"a {kind} of {len(xy)} points, expected 2")
     return xy
-
-
-def _rectangle(xy: list[tuple[float, float]]) -> shapely.Polygon:
-    (left, top), (right, bottom) = _two(xy, "rectangle")
-    return box(left, top, right - left, bottom - top)
 
 
 def _mask(text: str, corners: list[tuple[float, float]]) -> Runs:

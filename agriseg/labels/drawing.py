@@ -152,19 +152,15 @@ def _class_ids(shapes: Sequence[Polygon], path: Path, request: LabelRequest) -> 
     known = {name: number for number, name in enumerate(request.classes)}
     known |= {value_text(value): number for number, value in enumerate(request.options.values or ())}
     known |= {value_text(value): NODATA for value in request.options.unlabelled}
-    known |= {old: known[new] if new else NODATA for old, new in _renamed(request)}
+    for old, new in request.options.rename:
+        if new and new not in request.classes:
+            raise UsageError(f"--rename {old}={new}: {new} is no class; expected one of {', '.join(request.classes)}")
+    known |= {old: known[new] if new else NODATA for old, new in request.options.rename}
     labels = [(each.label or "").strip() for each in shapes]
     unknown = Counter(label for label in labels if label not in known)
     if unknown:
         raise DataError(f"{path}: {_unknown_classes(unknown, request)}")
     return np.array([known[label] for label in labels], np.uint8)
-
-
-def _renamed(request: LabelRequest) -> list[tuple[str, str]]:
-    for old, new in request.options.rename:
-        if new and new not in request.classes:
-            raise UsageError(f"--rename {old}={new}: {new} is no class; expected one of {', '.join(request.classes)}")
-    return list(request.options.rename)
 
 
 def _unknown_classes(unknown: Counter[str], request: LabelRequest) -> str:

@@ -19,9 +19,8 @@ class LabelRequest:
 
     Args:
         images: a raster, or a folder of rasters.
-        labels: label raster, polygons or annotations, or the folder of them.
+        labels: a label raster, polygons or annotations, or a folder of them.
         classes: names in order.
-        options: how the labels are found and what they mean.
         least: number of classes that must have pixels; a training needs two.
     """
 
@@ -42,10 +41,8 @@ class LabelledImage:
     """An image with its label raster, checked.
 
     Args:
-        pair: files of the image and its labels.
         info: header of the image.
         labels: on the grid of the image, unless there is a problem.
-        survey: pixel counts of the labels.
         problems: errors that stop a training or an evaluation.
         remarks: warnings.
     """
@@ -63,10 +60,8 @@ class LabelSet:
     """All images with their labels, checked.
 
     Args:
-        request: images, labels and options.
         images: in the order of their names.
-        bad_images: errors of images that cannot be read.
-        bad_labels: errors of labels that cannot be read.
+        bad_images, bad_labels: errors of images and of labels that cannot be read.
         unmatched: warnings about images without annotations, and annotations without images.
     """
 
@@ -97,8 +92,7 @@ class LabelSet:
     @property
     def pixels(self) -> dict[str, int]:
         """Labelled pixels by class name."""
-        counts = np.sum([each.survey.pixels for each in self.images], axis=0, initial=0, dtype=np.int64)
-        counts = np.broadcast_to(counts, len(self.request.classes))
+        counts = sum((each.survey.pixels for each in self.images), np.zeros(len(self.request.classes), np.int64))
         return dict(zip(self.request.classes, counts.tolist(), strict=True))
 
     @property

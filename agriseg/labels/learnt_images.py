@@ -88,11 +88,7 @@ class LearntImages:
 
     @classmethod
     def of_card(cls, about: Mapping[str, Any]) -> "LearntImages":
-        """Read the record of a model file; a file without one is incomplete.
-
-        Raises:
-            ModelError: the card is damaged.
-        """
+        """Read the record of a model file, which may have none; raises `ModelError` if it is damaged."""
         if about.get("ground") is None:
             return cls(complete="split" not in about)
         try:
@@ -111,9 +107,7 @@ class LearntImages:
 def learnt_share(ground: Sequence[LearntGround], scenes: Sequence[tuple[Scene, Callable[[], str]]]) -> float:
     """Share of labelled pixels on learnt ground, 0 to 1, estimated from a sample.
 
-    Args:
-        ground: parts of images.
-        scenes: each with a function that returns its `pixel_digest`, called only where sizes agree.
+    Each scene has a function that returns its `pixel_digest`, called only where sizes agree.
     """
     learnt = total = 0.0
     for scene, digest in scenes if ground else ():

@@ -20,11 +20,7 @@ _UNLABELLED = "nothing of it is labelled; --rest CLASS says what it is"
 
 
 def load_labels(request: LabelRequest, folder: Path) -> LabelSet:
-    """Match images with labels, rasterize polygons and annotations, and check every pixel.
-
-    Args:
-        request: images, labels and options.
-        folder: for new label rasters; created if needed.
+    """Match images with labels, rasterize polygons and annotations into a folder, and check every pixel.
 
     Raises:
         UsageError: options that contradict the labels or each other.
@@ -51,13 +47,7 @@ def load_labels(request: LabelRequest, folder: Path) -> LabelSet:
 
 
 def label_raster(image: Path, labels: Path, request: LabelRequest, out: Path) -> Drawn:
-    """Rasterize polygons or annotations on the grid of an image.
-
-    Args:
-        image: has the grid.
-        labels: polygons, or an annotation file that names the image.
-        request: classes and options.
-        out: the GeoTIFF to write: class ids, 255 for unlabelled.
+    """Rasterize polygons, or annotations that name an image, on its grid: class ids, 255 for unlabelled.
 
     Raises:
         UsageError: labels that are a raster, or options of another kind of labels.
@@ -73,12 +63,12 @@ def label_raster(image: Path, labels: Path, request: LabelRequest, out: Path) ->
 def _matched(request: LabelRequest) -> MatchedLabels:
     """Match images with label files; options of another kind of labels are refused."""
     if annotations := annotation_files(request.images, request.labels, request.options.label_suffix):
-        _check_drawn(request)
+        _check_no_raster_options(request)
         if request.options.column is not None:
             raise UsageError(f"{request.labels}: annotations, which name their classes; leave --column out")
         return match_annotations(request.images, annotations)
     if is_vector(request.labels):
-        _check_drawn(request)
+        _check_no_raster_options(request)
         if request.options.column is None:
             raise UsageError(f"{request.labels}: polygons; name the column that holds the class")
         return MatchedLabels([Pair(request.images, request.labels, request.labels)], drawn=True)
@@ -89,8 +79,7 @@ def _matched(request: LabelRequest) -> MatchedLabels:
     return MatchedLabels(find_pairs(request.images, request.labels, request.options.label_suffix))
 
 
-def _check_drawn(request: LabelRequest) -> None:
-    """Refuse options of label rasters."""
+def _check_no_raster_options(request: LabelRequest) -> None:
     if request.options.reproject_labels:
         raise UsageError(f"{request.labels}: shapes, which are laid on the image anyway; leave --reproject-labels out")
     if any(isinstance(value, tuple) for value in (*request.stored, *request.options.unlabelled)):
@@ -100,7 +89,6 @@ def _check_drawn(request: LabelRequest) -> None:
 def _checked(
     pair: Pair, image: RasterInfo, request: LabelRequest, matched: MatchedLabels, folder: Path
 ) -> LabelledImage:
-    """Check one image and its labels."""
     pair, remarks = _on_grid(pair, image, request, matched, folder)
     if matched.drawn:
         labels = LabelRaster.of(pair.labels, range(len(request.classes)))

@@ -44,11 +44,7 @@ def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]
     """One image with its labels, or two folders whose names match, in the order of their names.
 
     Folders are searched recursively. Both may be the same folder if a suffix distinguishes labels from images, and
-    one may be inside the other.
-
-    Args:
-        images, labels: two rasters, or two folders of rasters.
-        label_suffix: end of a label's stem behind the image's stem, such as `_mask`.
+    one may be inside the other. The suffix ends a label's stem behind the image's stem, such as `_mask`.
 
     Raises:
         InputMissing: a path that does not exist, or a folder without rasters.
@@ -66,9 +62,9 @@ def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]
     alone = [f"{path} has no labels" for stem, path in by_stem.items() if stem not in labelled]
     alone += [f"{path} has no image" for stem, path in labelled.items() if stem not in by_stem]
     if alone:
-        raise DataError(
-            f"{len(alone)} without a partner: {'; '.join(alone[:_SHOWN])}{_advice(by_stem, labelled, label_suffix)}"
-        )
+        more = _common_suffix(by_stem.keys() - labelled.keys(), labelled.keys() - by_stem.keys())
+        advice = f"; if these belong together, add --label-suffix {more}{label_suffix}" if more else ""
+        raise DataError(f"{len(alone)} without a partner: {'; '.join(alone[:_SHOWN])}{advice}")
     return [Pair(path, labelled[stem], labelled[stem]) for stem, path in by_stem.items()]
 
 
@@ -85,10 +81,9 @@ def _sides(images: Path, labels: Path, suffix: str) -> tuple[dict[str, Path], di
         raise InputMissing(f"{images}: no rasters in this folder; expected {', '.join(sorted(_RASTERS))}")
     if one:
         if not suffix:
-            found = _common_suffix({path.stem for path in everything}, {path.stem for path in everything})
-            raise UsageError(
-                f"{images}: images and labels in one folder; tell the labels by --label-suffix {found or '_mask'}"
-            )
+            stems = {path.stem for path in everything}
+            flag = f"--label-suffix {_common_suffix(stems, stems) or '_mask'}"
+            raise UsageError(f"{images}: images and labels in one folder; tell the labels by {flag}")
         masks = [path for path in everything if path.stem.endswith(suffix)]
         pictures = [path for path in everything if not path.stem.endswith(suffix)]
     else:
@@ -124,12 +119,6 @@ def _named(paths: Collection[Path], suffix: str, by_name: dict[str, str] | None 
     return found
 
 
-def _advice(images: Collection[str], labels: Collection[str], suffix: str) -> str:
-    """The suffix that would pair them."""
-    found = _common_suffix(set(images) - set(labels), set(labels) - set(images))
-    return f"; if these belong together, add --label-suffix {found}{suffix}" if found else ""
-
-
 def _common_suffix(images: Collection[str], labels: Collection[str]) -> str:
     """The end of labels' stems behind the stem of their image; empty if labels have different ends."""
     for stem in sorted(images)[:_SHOWN]:
@@ -141,11 +130,7 @@ def _common_suffix(images: Collection[str], labels: Collection[str]) -> str:
 
 
 def annotation_files(images: Path, labels: Path, label_suffix: str) -> list[Path]:
-    """Annotation files: the labels file itself, or those in a folder without label rasters.
-
-    Raises:
-        DataError: one is damaged.
-    """
+    """The labels file itself, or the files in a folder without label rasters; raises `DataError` for a damaged one."""
     if not labels.is_dir():
         return [labels] if is_annotations(labels) else []
     if label_suffix or (not labels.samefile(images) and rasters_of(labels)):

@@ -67,9 +67,7 @@ class LabelRaster:
     unlabelled: tuple[Value, ...] = ()
 
     @classmethod
-    def of(
-        cls, path: Path, values: Sequence[Value], keep: Keep | None = None, unlabelled: Sequence[Value] = ()
-    ) -> "LabelRaster":
+    def of(cls, path: Path, values: Sequence[Value], unlabelled: Sequence[Value] = ()) -> "LabelRaster":
         """Open a label raster.
 
         Raises:
@@ -79,7 +77,7 @@ class LabelRaster:
         check_values(values, unlabelled)
         info = RasterInfo.read(path)
         _check_bands(info, coloured=_coloured(values))
-        return cls(info, tuple(values), keep, tuple(unlabelled))
+        return cls(info, tuple(values), unlabelled=tuple(unlabelled))
 
     def read(self, window: Window) -> NDArray[np.uint8]:
         """Class ids (h, w) of a window; 255 for unlabelled pixels and those outside `keep`.
@@ -114,7 +112,9 @@ class LabelRaster:
             reserved += 0 if declared else int(np.count_nonzero((stored[0] == NODATA) & valid))
             invalid = stored[:, ~valid]
             hidden += [np.count_nonzero(_equals(invalid, value)) for value in self.values]
-            unknown = _commonest(unknown + _value_counts(stored[:, strange]))
+            unknown += _value_counts(stored[:, strange])
+            if len(unknown) > _KEPT:  # a photograph in place of labels has millions of values
+                unknown = Counter(dict(unknown.most_common(_KEPT)))
         return Survey(pixels, hidden, ignored, reserved, unknown)
 
     def _decode(
@@ -205,11 +205,6 @@ def _value_counts(stored: NDArray[np.generic]) -> Counter[Value]:
     values, counts = np.unique(stored, axis=1, return_counts=True)
     keys = [value[0] if len(value) == 1 else tuple(value) for value in values.T.tolist()]
     return Counter(dict(zip(keys, counts.tolist(), strict=True)))
-
-
-def _commonest(found: Counter[Value]) -> Counter[Value]:
-    """At most the thousand commonest, since a photograph taken for labels has millions of values."""
-    return found if len(found) <= _KEPT else Counter(dict(found.most_common(_KEPT)))
 
 
 def misfit(image: RasterInfo, labels: RasterInfo) -> str | None:

@@ -39,14 +39,7 @@ def rasterize_polygons(info: RasterInfo, drawing: Drawing, legend: Legend, out: 
     """Write a label raster on an image's grid.
 
     A pixel belongs to the shape that contains its centre; of overlapping shapes the later wins. Other pixels are 255,
-    unlabelled, or the class `rest` where everything is labelled.
-
-    Args:
-        info: header of the image.
-        drawing: the labels.
-        legend: the classes.
-        out: the GeoTIFF to write.
-        alone: no other image is labelled, so each class needs pixels here.
+    unlabelled, or the class `rest` where everything is labelled. If the image is `alone`, each class needs pixels here.
 
     Raises:
         DataError: if alone, a class entirely under later shapes, or no shape on the image.
@@ -144,10 +137,7 @@ def _check_hidden(drawing: Drawing, legend: Legend, visible: _Visible, hidden: M
 def reproject_labels(image: Path, labels: Path, out: Path) -> None:
     """Resample a label raster of any CRS and resolution to the grid of an image, nearest neighbour.
 
-    Args:
-        image: has the grid.
-        labels: class numbers or colours, with a CRS.
-        out: the GeoTIFF to write; beyond the labels it is 255, or transparent if they are colours.
+    Beyond the labels the result is 255, or transparent if they are colours.
 
     Raises:
         DataError: image or labels have no coordinate reference system, or cannot be read.

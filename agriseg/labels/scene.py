@@ -61,11 +61,7 @@ class Scene:
         self._stored = vars(self.all())
 
     def cache_on_disk(self, folder: Path, identity: str) -> None:
-        """Read the scene once and keep it on disk in small blocks.
-
-        Args:
-            folder: of the zarr store.
-            identity: fingerprint of the training; its cache is reused, that of another training is replaced.
+        """Read the scene once and keep it in a zarr store of small blocks; one of this identity is reused.
 
         Raises:
             StorageError: it cannot be written.

@@ -113,13 +113,7 @@ class BlockCounts:
     def of(
         cls, scene: Scene, classes: int, side: int, buffer: int, on_strip: Callable[[bytes], None] | None = None
     ) -> "BlockCounts":
-        """Read a scene once.
-
-        Args:
-            scene: an image with labels.
-            classes: their number, K.
-            side, buffer: of the blocks.
-            on_strip: called with the bytes of the pixels of each strip.
+        """Read a scene of K classes once; `on_strip` is called with the bytes of the pixels of each strip.
 
         Raises:
             DataError: the scene cannot be read.

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
@@ -103,7 +102,10 @@ def _shape(path: Path, number: int, geometry: Any) -> shapely.Geometry | None:
 
 def write_geojson(path: Path, features: Features) -> None:
     """Write features in longitude and latitude, one a line; raises `ValueError` for an infinite number."""
-    columns = {name: _values(values) for name, values in features.columns.items()}
+    columns = {  # NaN is null
+        name: [None if value != value else value for value in values.tolist()]
+        for name, values in features.columns.items()
+    }
     with path.open("x", encoding="utf-8") as file:
         name = json.dumps(features.name, ensure_ascii=False)
         file.write(f'{{"type": "FeatureCollection", "name": {name}, "features": [')
@@ -113,10 +115,3 @@ def write_geojson(path: Path, features: Features) -> None:
             separator = ",\n" if index else "\n"
             file.write(f'{separator}{{"type": "Feature", "properties": {properties}, "geometry": {shape}}}')
         file.write("\n]}\n")
-
-
-def _values(values: NDArray[Any]) -> list[Any]:
-    """As JSON values; NaN is null."""
-    if values.dtype.kind == "f":
-        return [None if np.isnan(value) else value for value in values.tolist()]
-    return list(values.tolist())

@@ -20,9 +20,10 @@ _GEOMETRY = "geometry"
 
 def write_geoparquet(path: Path, features: Features) -> None:
     """Write a file, zstd; raises `pa.ArrowException` if a column is neither numbers nor text."""
-    columns = {
-        name: pa.array(values, from_pandas=True, type=_type(values)) for name, values in features.columns.items()
-    }
+    columns = {}
+    for name, values in features.columns.items():
+        kind = pa.string() if values.dtype == object else pa.from_numpy_dtype(values.dtype)
+        columns[name] = pa.array(values, from_pandas=True, type=kind)
     columns[_GEOMETRY] = pa.array(shapely.to_wkb(features.shapes).tolist(), pa.binary())
     kinds = {shape.geom_type for shape in features.shapes} or {features.geometry_type} - {"Unknown"}
     geometry = {"encoding": "WKB", "geometry_types": sorted(kinds), "crs": features.crs.to_dict(projjson=True) or None}
@@ -41,7 +42,3 @@ def read_geoparquet(path: Path) -> Features:
     shapes = shapely.from_wkb(np.array(table[_GEOMETRY].to_pylist(), object))
     crs = CRS.from_user_input(json_line(meta["crs"])) if meta["crs"] else CRS()
     return Features(path.stem, shapes, columns, crs, "Unknown")
-
-
-def _type(values: np.ndarray) -> pa.DataType:
-    return pa.string() if values.dtype == object else pa.from_numpy_dtype(values.dtype)

@@ -52,13 +52,9 @@ def chosen_layer(path: Path, wanted: str | None) -> str:
 
 
 def read_layer(path: Path, layer: str | int = 0, part: slice | None = None, *, encoding: str | None = None) -> Features:
-    """Read a layer without heights.
+    """Read a layer, by name or number from 0, without heights: a part of its features, or all.
 
-    Args:
-        path: of a format that this GDAL knows.
-        layer: its name, or its number from 0; GDAL lists tables without shapes last.
-        part: of its features; None for all.
-        encoding: of its texts; None for what the file names.
+    GDAL lists tables without shapes last. The default encoding of texts is the one that the file names.
 
     Raises:
         OGR_ERRORS: it cannot be read.

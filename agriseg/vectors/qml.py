@@ -46,7 +46,6 @@ def outline_style(column: str = "name") -> str:
 
 
 def _style(renderer: str, geometry: int, **attributes: str) -> tuple[Xml.Element, Xml.Element]:
-    """The document and its renderer."""
     root = Xml.Element("qgis", version="3.22.0", styleCategories="Symbology|Labeling", labelsEnabled="0")
     plain = {"type": renderer, "forceraster": "0", "symbollevels": "0", "enableorderby": "0"}
     found = Xml.SubElement(root, "renderer-v2", plain | attributes)
@@ -55,7 +54,6 @@ def _style(renderer: str, geometry: int, **attributes: str) -> tuple[Xml.Element
 
 
 def _fill(symbols: Xml.Element, name: str, colour: str) -> None:
-    """A filled polygon with a thin dark line."""
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     properties = {
         "color": f"{red},{green},{blue},255", "style": "solid", "outline_color": _DARK, "outline_style": "solid",

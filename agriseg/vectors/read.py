@@ -114,7 +114,6 @@ def read_fields(path: Path, crs: CRS, column: str | None = None) -> list[Field]:
 
 
 def _features(path: Path) -> Features:
-    """All features of a file, at least one."""
     file, layer = layered(path)
     check_regular(file)
     features = _read(file, layer)

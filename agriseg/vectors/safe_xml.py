@@ -12,11 +12,7 @@ class _Builder(Xml.TreeBuilder):
 
 
 def parsed_xml(path: Path, what: str) -> Xml.Element:
-    """The root element of a file that should be `what`.
-
-    Raises:
-        DataError: damaged, or with a document type.
-    """
+    """The root element of a file that should be `what`; raises `DataError` if damaged or with a document type."""
     try:
         return Xml.parse(path, Xml.XMLParser(target=_Builder())).getroot()  # noqa: S314 (no document types)
     except (Xml.ParseError, ValueError, LookupError) as error:

@@ -65,10 +65,7 @@ _FORMATS = {
 def write_geopackage(path: Path, layers: Sequence[Features], styles: Mapping[str, str]) -> None:
     """Write or replace a GeoPackage 1.2 (later versions make QGIS 3.22 warn); an empty layer keeps its columns.
 
-    Args:
-        path: to write.
-        layers: of different names.
-        styles: QML by name of a layer; styles of other layers are left out.
+    Styles are QML by name of a layer; styles of other layers are left out.
 
     Raises:
         DataError: a shape or a text that cannot be written.
@@ -178,7 +175,6 @@ def _promoted(features: Features) -> Features:
 
 
 def _as_format(path: Path, kind: _Format, features: Features) -> Features:
-    """The features as a format can hold them."""
     if kind.columns is not None:
         fits = set(features.columns) <= set(kind.columns)
         if not fits or any(values.dtype != object for values in features.columns.values()):
@@ -197,7 +193,6 @@ def _as_format(path: Path, kind: _Format, features: Features) -> Features:
 
 
 def _write(path: Path, features: Features, driver: str, **options: Any) -> None:
-    """Write one layer, beside others if the format has layers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'crs' was not provided")  # it is unknown
         pyogrio.raw.write(
