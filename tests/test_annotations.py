@@ -346,7 +346,7 @@ PAIR: Drawn = [("crop", SQUARE), ("weed", [(20, 4), (30, 4), (30, 20), (20, 20)]
 def test_points_need_a_radius_and_photographs_pixels(photo: Path) -> None:
     with pytest.raises(DataError, match="feature 1 is a Point, expected polygons; --point-radius 8px"):
         mask_of(photo, "a.json", lm("point", [15, 12]))
-    with pytest.raises(UsageError, match="--point-radius 5cm, but nobody knows"):
+    with pytest.raises(UsageError, match="--point-radius 5cm, but the pixel size"):
         mask_of(photo, "a.json", lm("point", [15, 12]), point_radius="5cm")
 
 

@@ -51,7 +51,7 @@ def test_masks_beside_their_images(tmp_path: Path, suffix: str) -> None:
     assert [(pair.image.name, pair.labels.name) for pair in pairs] == [
         ("a.jpg", f"a{suffix}.png"), ("b.JPG", f"b{suffix}.PNG"),
     ]  # fmt: skip
-    with pytest.raises(UsageError, match=f"one folder; tell the labels by --label-suffix {suffix}$"):
+    with pytest.raises(UsageError, match=f"one folder; distinguish the labels by --label-suffix {suffix}$"):
         find_pairs(tmp_path, tmp_path)
 
 

@@ -67,19 +67,19 @@ def from_text(text: str) -> list[int]:
 
 
 def _images(images: Sequence[Any]) -> dict[Any, tuple[str, tuple[int, int] | None]]:
-    found: dict[Any, tuple[str, tuple[int, int] | None]] = {}
+    by_id: dict[Any, tuple[str, tuple[int, int] | None]] = {}
     for position, each in enumerate(images, 1):
         try:
             key = member(each, "id", (int, str))
-            if key in found:
-                raise Malformed(f"its id {brief(key)} is there twice")
+            if key in by_id:
+                raise Malformed(f"its id {brief(key)} occurs twice")
             size = None
             if each.get("width") is not None or each.get("height") is not None:
                 size = whole(each.get("width"), "width", 1), whole(each.get("height"), "height", 1)
-            found[key] = base_name(each.get("file_name")), size
+            by_id[key] = base_name(each.get("file_name")), size
         except Malformed as error:
             raise Malformed(f"image {position}: {error}") from error
-    return found
+    return by_id
 
 
 def _known(owner: Any, name: str, known: dict[Any, Any]) -> Any:

@@ -61,8 +61,8 @@ class Runs:
         """The mask as polygons along the edges of its pixels, in pixels of the image."""
         inside = self.decoded().astype(np.uint8)
         place = rasterio.Affine.translation(self.left, self.top)
-        found = outlines(inside, mask=inside > 0, transform=place)
-        return shapely.MultiPolygon([shapely.geometry.shape(each) for each, _ in found])
+        polygons = outlines(inside, mask=inside > 0, transform=place)
+        return shapely.MultiPolygon([shapely.geometry.shape(each) for each, _ in polygons])
 
 
 @dataclass(frozen=True)

@@ -32,24 +32,24 @@ def transparent_classes(surveys: Sequence[Survey], classes: Sequence[str]) -> li
     """Problems of classes whose pixels are all transparent; none without surveys."""
     if not surveys:
         return []
-    seen = np.sum([each.pixels for each in surveys], axis=0)
+    pixels = np.sum([each.pixels for each in surveys], axis=0)
     hidden = np.sum([each.hidden for each in surveys], axis=0)
     return [
         f"all {count:,} px of class {name} are transparent (alpha or mask), so they count as unlabelled; save the "
         f"labels without transparency, or leave {name} out"
-        for name, there, count in zip(classes, seen, hidden, strict=True)
-        if count and not there
+        for name, labelled, count in zip(classes, pixels, hidden, strict=True)
+        if count and not labelled
     ]
 
 
 def too_few_classes(pixels: Mapping[str, int], least: int, hint: str) -> list[str]:
     """The problem of fewer than `least` classes with pixels."""
-    there = [name for name, count in pixels.items() if count]
-    if len(there) >= least:
+    labelled = [name for name, count in pixels.items() if count]
+    if len(labelled) >= least:
         return []
-    if not there:
+    if not labelled:
         return [f"no labelled pixel{hint}"]
-    return [f"only one class, {there[0]}, is labelled; a training needs at least two{hint}"]
+    return [f"only one class, {labelled[0]}, is labelled; a training needs at least two{hint}"]
 
 
 def missing_classes(pixels: Mapping[str, int], hint: str) -> list[str]:
@@ -87,7 +87,7 @@ def _unknown_values(labels: LabelRaster, survey: Survey) -> list[str]:
     if any(isinstance(value, float) and not value.is_integer() for value in survey.unknown):
         return [f"{fault}; classes are whole numbers: export the labels as such"]
     unlabelled = ",".join(value_text(value) for value, _ in common)
-    return [f"{fault}; give each class its --values, or what nobody labelled with --unlabelled {unlabelled}"]
+    return [f"{fault}; give each class its --values, or name unlabelled ones with --unlabelled {unlabelled}"]
 
 
 def _declared_nodata(labels: LabelRaster, survey: Survey, classes: Sequence[str]) -> list[str]:

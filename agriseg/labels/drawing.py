@@ -141,9 +141,7 @@ def _radii(info: RasterInfo, radius: str) -> tuple[float, float]:
     if in_pixels:
         return length, length
     if info.gsd is None:
-        raise UsageError(
-            f"--point-radius {radius}, but nobody knows how large a pixel of {info.path} is; write it as 8px"
-        )
+        raise UsageError(f"--point-radius {radius}, but the pixel size of {info.path} is unknown; write it as 8px")
     return length / info.gsd[0], length / info.gsd[1]
 
 

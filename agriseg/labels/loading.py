@@ -56,7 +56,7 @@ def label_raster(image: Path, labels: Path, request: LabelRequest, out: Path) ->
     request = replace(request, images=image, labels=labels)
     matched = _matched(request)
     if not matched.drawn:
-        raise UsageError(f"{labels}: a label raster already; agriseg labels check looks at it")
+        raise UsageError(f"{labels}: a label raster already; agriseg labels check checks it")
     return _rasterized(matched.pairs[0], RasterInfo.read(image), request, matched, out)
 
 

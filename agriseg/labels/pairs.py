@@ -59,12 +59,12 @@ def find_pairs(images: Path, labels: Path, label_suffix: str = "") -> list[Pair]
     if images.is_file() != labels.is_file():
         raise DataError(f"{images} and {labels}: one is a file, the other a folder; give two of a kind")
     by_stem, labelled = _sides(images, labels, label_suffix)
-    alone = [f"{path} has no labels" for stem, path in by_stem.items() if stem not in labelled]
-    alone += [f"{path} has no image" for stem, path in labelled.items() if stem not in by_stem]
-    if alone:
+    unpaired = [f"{path} has no labels" for stem, path in by_stem.items() if stem not in labelled]
+    unpaired += [f"{path} has no image" for stem, path in labelled.items() if stem not in by_stem]
+    if unpaired:
         more = _common_suffix(by_stem.keys() - labelled.keys(), labelled.keys() - by_stem.keys())
         advice = f"; if these belong together, add --label-suffix {more}{label_suffix}" if more else ""
-        raise DataError(f"{len(alone)} without a partner: {'; '.join(alone[:_SHOWN])}{advice}")
+        raise DataError(f"{len(unpaired)} without a partner: {'; '.join(unpaired[:_SHOWN])}{advice}")
     return [Pair(path, labelled[stem], labelled[stem]) for stem, path in by_stem.items()]
 
 
@@ -83,7 +83,7 @@ def _sides(images: Path, labels: Path, suffix: str) -> tuple[dict[str, Path], di
         if not suffix:
             stems = {path.stem for path in everything}
             flag = f"--label-suffix {_common_suffix(stems, stems) or '_mask'}"
-            raise UsageError(f"{images}: images and labels in one folder; tell the labels by {flag}")
+            raise UsageError(f"{images}: images and labels in one folder; distinguish the labels by {flag}")
         masks = [path for path in everything if path.stem.endswith(suffix)]
         pictures = [path for path in everything if not path.stem.endswith(suffix)]
     else:
@@ -95,7 +95,7 @@ def _sides(images: Path, labels: Path, suffix: str) -> tuple[dict[str, Path], di
 
 def _rasters(folder: Path, other: Path | None) -> list[Path]:
     """Rasters in a folder and below it, but not in the other folder, in order; without hidden ones."""
-    found = []
+    rasters = []
     for place, below, names in os.walk(folder):
         here = Path(place)
         below[:] = sorted(
@@ -103,20 +103,22 @@ def _rasters(folder: Path, other: Path | None) -> list[Path]:
             if not name.startswith((".", "@", "__")) and not (other and (here / name).samefile(other))
         )  # fmt: skip
         paths = [here / name for name in sorted(names) if not name.startswith(".")]
-        found += [path for path in paths if path.suffix.lower() in _RASTERS and path.is_file()]
-    return found
+        rasters += [path for path in paths if path.suffix.lower() in _RASTERS and path.is_file()]
+    return rasters
 
 
 def _named(paths: Collection[Path], suffix: str, by_name: dict[str, str] | None = None) -> dict[str, Path]:
     """Paths by stem without the suffix; `x.tif.png` labels `x.tif`."""
-    found: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
     for path in paths:
         stem = path.stem.removesuffix(suffix)
         stem = (by_name or {}).get(stem, stem)
-        if stem in found:
-            raise DataError(f"{found[stem]} and {path} share a stem; labels could belong to either: rename or move one")
-        found[stem] = path
-    return found
+        if stem in by_stem:
+            raise DataError(
+                f"{by_stem[stem]} and {path} share a stem; labels could belong to either: rename or move one"
+            )
+        by_stem[stem] = path
+    return by_stem
 
 
 def _common_suffix(images: Collection[str], labels: Collection[str]) -> str:
@@ -142,11 +144,11 @@ def match_annotations(images: Path, files: Sequence[Path]) -> MatchedLabels:
     """Match an image, or a folder of images, with annotations: by the name in a file, or else by its stem.
 
     Raises:
-        InputMissing: a file that is not there.
+        InputMissing: no such file.
         DataError: a file that cannot be read, no annotated image, or an image annotated twice.
     """
-    there = list(rasters_of(images).values()) if images.is_dir() else [images]
-    by_name, by_stem = {path.name: path for path in there}, {path.stem: path for path in there}
+    rasters = list(rasters_of(images).values()) if images.is_dir() else [images]
+    by_name, by_stem = {path.name: path for path in rasters}, {path.stem: path for path in rasters}
     drawn: dict[Path, tuple[Path, AnnotatedImage]] = {}
     absent: list[str] = []
     for file in files:
@@ -163,10 +165,10 @@ def match_annotations(images: Path, files: Sequence[Path]) -> MatchedLabels:
         raise DataError(
             f"{files[0]}: annotates {listed} {images.name}; give the images that it names, as it names them"
         )
-    alone = [path.name for path in there if path not in drawn]
+    plain = [path.name for path in rasters if path not in drawn]
     remarks = []
-    if alone:
-        remarks.append(f"{len(alone)} images without annotations are left out: {_listed(alone)}")
+    if plain:
+        remarks.append(f"{len(plain)} images without annotations are left out: {_listed(plain)}")
     if absent and images.is_dir():
         remarks.append(f"{len(absent)} annotated images are not in {images}: {_listed(absent)}")
     pairs = [Pair(image, file, file) for image, (file, _) in sorted(drawn.items())]

@@ -52,7 +52,7 @@ def rasterize_polygons(info: RasterInfo, drawing: Drawing, legend: Legend, out: 
             if features and not visible.features.any():
                 raise DataError(f"{drawing.path}: no polygon meets {info.path.name}; are they of another field?")
             _check_hidden(drawing, legend, visible, hidden)
-    remarks = _odd(features) + [
+    remarks = _remarks_on_shapes(features) + [
         f"feature {features[i].number} ({features[i].label}) lies under later ones: none of its {count:,} px is left"
         for i, count in hidden.items()
     ]
@@ -168,30 +168,30 @@ def reproject_labels(image: Path, labels: Path, out: Path) -> None:
         )  # fmt: skip
 
 
-def _odd(features: Sequence[Polygon]) -> list[str]:
-    """What is odd about polygons: invalid, empty or smaller than a pixel, overlapping with another class."""
-    found = []
+def _remarks_on_shapes(features: Sequence[Polygon]) -> list[str]:
+    """Remarks on polygons that are invalid, empty or smaller than a pixel, or overlap with another class."""
+    remarks = []
     for each in features:
         if each.shape.is_empty:
-            found.append(f"feature {each.number} is empty")
+            remarks.append(f"feature {each.number} is empty")
         elif not each.shape.is_valid:
-            found.append(f"feature {each.number}: {shapely.is_valid_reason(each.shape)}")
+            remarks.append(f"feature {each.number}: {shapely.is_valid_reason(each.shape)}")
         elif each.shape.area < 1:
-            found.append(f"feature {each.number} is smaller than a pixel")
-    return found + _overlaps([each for each in features if each.shape.is_valid and not each.shape.is_empty])
+            remarks.append(f"feature {each.number} is smaller than a pixel")
+    return remarks + _overlaps([each for each in features if each.shape.is_valid and not each.shape.is_empty])
 
 
 def _overlaps(features: Sequence[Polygon]) -> list[str]:
-    """Pairs of different classes that share more than a pixel."""
+    """Remarks on pairs of different classes that share more than a pixel."""
     shapes = np.array([each.shape for each in features], object)
-    found = []
+    remarks = []
     for first, second in sorted(shapely.STRtree(shapes).query(shapes, predicate="intersects").T.tolist()):
         one, other = features[first], features[second]
         if first < second and one.label != other.label:
             shared = one.shape.intersection(other.shape).area
             if shared > 1:
-                found.append(
+                remarks.append(
                     f"features {one.number} ({one.label}) and {other.number} ({other.label}) overlap by "
                     f"{shared:,.0f} px; the later one wins"
                 )
-    return found
+    return remarks

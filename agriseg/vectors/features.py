@@ -63,7 +63,7 @@ class Features:
         """
         if not self.crs:
             raise DataError(
-                f"{path}: no coordinate reference system, so nobody knows where the shapes are; set it first"
+                f"{path}: no coordinate reference system, so the place of the shapes is unknown; set it first"
             )
         if self.crs == crs:
             return self

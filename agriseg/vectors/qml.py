@@ -48,9 +48,9 @@ def outline_style(column: str = "name") -> str:
 def _style(renderer: str, geometry: int, **attributes: str) -> tuple[Xml.Element, Xml.Element]:
     root = Xml.Element("qgis", version="3.22.0", styleCategories="Symbology|Labeling", labelsEnabled="0")
     plain = {"type": renderer, "forceraster": "0", "symbollevels": "0", "enableorderby": "0"}
-    found = Xml.SubElement(root, "renderer-v2", plain | attributes)
+    element = Xml.SubElement(root, "renderer-v2", plain | attributes)
     Xml.SubElement(root, "layerGeometryType").text = str(geometry)
-    return root, found
+    return root, element
 
 
 def _fill(symbols: Xml.Element, name: str, colour: str) -> None:

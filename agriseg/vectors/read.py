@@ -206,8 +206,8 @@ def _check_valid(path: Path, shapes: NDArray[np.object_]) -> None:
 def _texts(path: Path, features: Features, column: str) -> list[str | None]:
     """A column as text; None for no value."""
     if column not in features.columns:
-        there = ", ".join(list(features.columns)[:12]) or "none"
-        raise DataError(f"{path}: no column {column!r}; it has {there}")
+        columns = ", ".join(list(features.columns)[:12]) or "none"
+        raise DataError(f"{path}: no column {column!r}; it has {columns}")
     return [_text(value) for value in features.columns[column]]
 
 

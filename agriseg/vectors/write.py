@@ -152,9 +152,7 @@ def _check(path: Path, features: Features) -> None:
     names = [*_RESERVED, *(name.lower() for name in features.columns)]
     for name in features.columns:
         if names.count(name.lower()) > 1:
-            raise OutputError(
-                f"{path}: column {name!r} of {features.name} is there twice, or has a name that files need"
-            )
+            raise OutputError(f"{path}: column {name!r} of {features.name} occurs twice, or has a reserved name")
     holds = _HOLDS.get(features.geometry_type)
     for number, shape in enumerate(features.shapes, 1):
         if shape is None or shape.is_empty or (holds and shape.geom_type not in holds):
