@@ -20,11 +20,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def commit(draft: Path, final: Path) -> None:
-    """Rename a finished draft, a file or a folder, durably: flush it, rename it, flush its folder.
-
-    Raises:
-        StorageError: the disk did not take it.
-    """
+    """Flush a finished draft, a file or a folder, rename it, and flush its folder; StorageError if that fails."""
     try:
         for path in (*draft.rglob("*"), draft) if draft.is_dir() else (draft,):
             _flush(path)
@@ -39,10 +35,7 @@ def draft_of(final: Path) -> Iterator[Path]:
     """A path beside `final` for its draft, a file or a folder.
 
     When the block ends, the draft replaces `final`; when it fails, the draft is deleted. A kill leaves a hidden draft,
-    which the next one replaces.
-
-    Raises:
-        StorageError: the disk did not take it.
+    which the next one replaces. StorageError if the disk fails.
     """
     draft, old = (final.with_name(f".{final.stem}.{word}{final.suffix}") for word in ("part", "old"))
     try:
@@ -60,11 +53,7 @@ def draft_of(final: Path) -> Iterator[Path]:
 
 @contextmanager
 def output_folder(folder: Path) -> Iterator[None]:
-    """A folder for outputs, created with its parents; deleted at the end if it is new and still empty.
-
-    Raises:
-        OutputError, AccessError, StorageError: see `make_folder`.
-    """
+    """`make_folder`, and at the end delete the folder if it is new and still empty."""
     is_new = not folder.exists()
     make_folder(folder)
     try:
@@ -89,8 +78,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> str:
     """A table as CSV for spreadsheets; None is an empty cell.
 
-    It begins with a byte order mark: without it Excel takes UTF-8 for the code page of its Windows. Text that a
-    spreadsheet would take for a formula gets an apostrophe before it (OWASP, "CSV Injection").
+    It begins with a byte order mark, without which Excel does not read UTF-8. Text that a spreadsheet would take for a
+    formula gets an apostrophe before it (OWASP, "CSV Injection").
     """
     text = io.StringIO()
     writer = csv.writer(text)
@@ -122,11 +111,7 @@ def make_folder(path: Path) -> None:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        StorageError: the file cannot be read.
-    """
+    """SHA-256 of a file; StorageError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -136,10 +121,9 @@ def file_hash(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, which is deleted at the end. The system releases the lock when its owner is killed.
+    """Hold a lock file, which is deleted at the end; BusyError if another process holds it.
 
-    Raises:
-        BusyError: another process holds it.
+    The system releases the lock when its owner is killed.
     """
     lock = FileLock(path)
     try:
@@ -158,11 +142,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Delete the files and folders that exist.
-
-    Raises:
-        StorageError: one cannot be deleted.
-    """
+    """Delete the files and folders that exist; StorageError if one cannot be deleted."""
     for path in paths:
         try:
             if path.is_dir() and not path.is_symlink():

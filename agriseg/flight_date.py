@@ -25,7 +25,7 @@ DATE = re.compile(
 
 
 def flight_date(path: Path) -> str | None:
-    """The day of a flight, ISO 8601, in the file's name or those of the two folders above; or of folders 2026/05/01."""
+    """The day of a flight, ISO 8601, in the names of the file or of the two folders above; or of folders 2026/05/01."""
     return _nearest_day([path.name, path.parent.name, path.parent.parent.name, "/".join(path.parts[-4:])])
 
 
@@ -58,11 +58,7 @@ def _iso(year: str, month: str, day: str) -> str | None:
 
 
 def expression_of(pattern: str | None) -> re.Pattern[str] | None:
-    """A pattern with the groups `field` and `date`, compiled.
-
-    Raises:
-        UsageError: no regular expression, or it has neither group.
-    """
+    """A compiled pattern; UsageError if it is no regular expression or has neither of the groups `field` and `date`."""
     if pattern is None:
         return None
     try:
@@ -75,12 +71,12 @@ def expression_of(pattern: str | None) -> re.Pattern[str] | None:
 
 
 def field_and_date(name: str, expression: re.Pattern[str] | None) -> tuple[str, str | None]:
-    """What a path below a folder tells: the field, and the date of the flight; see `Candidate`."""
-    found = expression.search(name) if expression else None
-    groups = found.groupdict() if found else {}
+    """The field and the date of the flight by a path below a folder; a date is ISO 8601 if it is a day."""
+    match = expression.search(name) if expression else None
+    groups = match.groupdict() if match else {}
     field = groups.get("field") or Path(name).stem
-    if told := groups.get("date"):
-        return field, first_day(told) or told
+    if date := groups.get("date"):
+        return field, first_day(date) or date
     names = [*reversed(Path(name).parts), name]  # the file's own first; the whole path has days such as 2026/05/01
     odd = next(filter(None, map(DATE.search, names)), None)
     return field, _nearest_day(names) or (odd[0] if odd else None)

@@ -24,7 +24,8 @@ from agriseg.legend import Legend
 from agriseg.maps.index_maps import write_indices
 from agriseg.options.index import IndexOptions
 from agriseg.options.layers import LayerOptions
-from agriseg.raster.qml import confidence_style, probability_style
+from agriseg.raster.qml import run_layer_style
+from agriseg.run_layers import CONFIDENCE, PROBABILITIES
 
 PYTHON = Path("/usr/bin/python3")
 """Debian's own; its package python3-qgis is for it alone."""
@@ -47,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = LayerOptions.of(fields=fields, plots=plots, affected="${weed}", ground="soil", zones=2, cell="2m")
     make_layers(run.record, options)
     write_indices(image, ["gli"], out, IndexOptions(bands={"red": 1, "green": 2, "blue": 3}))
-    (out / "field_probabilities.qml").write_text(probability_style())
+    (out / "field_probabilities.qml").write_text(run_layer_style(PROBABILITIES, LEGEND))
     return out
 
 
@@ -183,7 +184,7 @@ def test_qgis_draws_confidence_between_the_colours_of_its_entries(shown: Shown, 
 
 def test_confidence_and_probability_get_brighter_for_any_eye() -> None:
     """Relative luminance of WCAG 2.1, which no kind of colour blindness takes away."""
-    for style in (confidence_style(), probability_style()):
+    for style in (run_layer_style(layer, LEGEND) for layer in (CONFIDENCE, PROBABILITIES)):
         rgb = np.array([list(bytes.fromhex(colour[1:])) for _, colour, _ in ramp(style)]) / 255
         luminance = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
         assert (np.diff(luminance) > 0.05).all()

@@ -1,4 +1,4 @@
-"""Which band of a raster is which, as its tags or a user say it, and what looks like no data in them."""
+"""Which band of a raster has which role, by its tags or by the user, and what looks like no data in them."""
 
 import re
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ _SYNONYMS = {
 }  # fmt: skip
 _ROLES = {*_COLOURS.values(), *_SYNONYMS.values()}
 _NOISE = re.compile(r"\d+(nm)?|nm|band|b\d+|channel|reflectance")
-"""Words of a description that say nothing of the role beside others: Band 4, B8, 842 nm."""
+"""Words of a description that do not name the role: Band 4, B8, 842 nm."""
 _NUMBER = re.compile(r"b[1-9]\d*")
 
 
@@ -32,9 +32,9 @@ def role_name(text: str) -> str:
     Other words stay, in small letters and joined by underscores.
     """
     words = [word for word in re.split(r"[\W_]+", text.lower()) if word]
-    telling = "_".join(word for word in words if not _NOISE.fullmatch(word))
-    telling = _SYNONYMS.get(telling, telling)
-    return telling if telling in _ROLES else "_".join(words)
+    role = "_".join(word for word in words if not _NOISE.fullmatch(word))
+    role = _SYNONYMS.get(role, role)
+    return role if role in _ROLES else "_".join(words)
 
 
 def is_number(role: str) -> bool:
@@ -45,14 +45,13 @@ def is_number(role: str) -> bool:
 def known_bands(info: RasterInfo) -> dict[str, tuple[int, ...]]:
     """Name to the numbers of the bands that have it.
 
-    `b1`, `b2`, ... are numbers always, whatever is described so. Descriptions count more than colour interpretations,
-    which count where a band's description tells no role.
+    `b1`, `b2`, ... are always numbers. Colour interpretations count where a band's description names no role.
     """
     described: dict[str, tuple[int, ...]] = {}
     coloured: dict[str, tuple[int, ...]] = {}
     for number, (text, colour) in enumerate(zip(info.descriptions, info.colours, strict=True), 1):
         name, role = role_name(text or ""), _COLOURS.get(colour.name)
-        if name and number not in info.alpha:  # one that is both is asked for
+        if name and number not in info.alpha:  # the user is asked for a band that is both
             described[name] = (*described.get(name, ()), number)
         if role and name not in _ROLES:
             coloured[role] = (*coloured.get(role, ()), number)
@@ -60,36 +59,29 @@ def known_bands(info: RasterInfo) -> dict[str, tuple[int, ...]]:
 
 
 def find_bands(info: RasterInfo, roles: Iterable[str]) -> dict[str, int]:
-    """Role to band number, of the roles that the file's tags tell.
-
-    Raises:
-        DataError: several bands have one of the roles.
-    """
+    """Role to band number, of the roles in the file's tags; DataError if several bands have one of them."""
     known = known_bands(info)
-    found: dict[str, int] = {}
+    bands: dict[str, int] = {}
     for role in roles:
         numbers = known.get(role_name(role), ())
         if len(numbers) > 1:
-            told = " and ".join(map(str, numbers))
+            both = " and ".join(map(str, numbers))
             raise DataError(
-                f"{info.path}: bands {told} are both called {role}; say with --bands which one is meant, of all roles"
+                f"{info.path}: bands {both} are both called {role}; say with --bands which one is meant, of all roles"
             )
         if numbers:
-            found[role] = numbers[0]
-    return found
+            bands[role] = numbers[0]
+    return bands
 
 
 def misnamed(info: RasterInfo, roles: Iterable[str]) -> list[str]:
-    """What to say of roles that are numbers, where the file describes another band so."""
-    said = []
-    for role in roles:
-        others = [
-            number
-            for number, text in enumerate(info.descriptions, 1)
-            if is_number(role) and (text or "").strip().lower() == role.lower() != f"b{number}"
-        ]
-        said += [f"{role} is band {role[1:]} by its number; the file describes band {number} so" for number in others]
-    return said
+    """Warnings of roles that are numbers, where the file describes another band so."""
+    return [
+        f"{role} is band {role[1:]} by its number; the file describes band {number} so"
+        for role in filter(is_number, roles)
+        for number, text in enumerate(info.descriptions, 1)
+        if (text or "").strip().lower() == role.lower() != f"b{number}"
+    ]
 
 
 def listed(info: RasterInfo) -> str:
@@ -98,14 +90,10 @@ def listed(info: RasterInfo) -> str:
     return f"{info.count} bands ({', '.join(names)})" if info.count > 1 else f"1 band ({names[0]})"
 
 
-def check_numbers(info: RasterInfo, given: Iterable[tuple[str, int]]) -> None:
-    """Refuse numbers that no band has, and a band in two roles.
-
-    Raises:
-        UsageError: the first one.
-    """
+def check_numbers(info: RasterInfo, bands: Iterable[tuple[str, int]]) -> None:
+    """Raise UsageError for a number that no band has, and for a band in two roles."""
     roles: dict[int, str] = {}
-    for role, number in given:
+    for role, number in bands:
         if not 1 <= number <= info.count:
             raise UsageError(f"--bands {role}={number}, but {info.path.name} has bands 1 to {info.count}")
         if number in roles:
@@ -114,7 +102,7 @@ def check_numbers(info: RasterInfo, given: Iterable[tuple[str, int]]) -> None:
 
 
 def validity_hints(rule: ValidityRule, sample: Sample) -> list[str]:
-    """Pixels that look like no data although nothing says so, with the flag that says it."""
+    """Warnings of pixels that look like no data but are not declared, with the flag that declares them."""
     hints = []
     if sample.mask_like and sample.mask_like not in rule.alpha:
         hints.append(

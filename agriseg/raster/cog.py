@@ -1,7 +1,7 @@
-"""Layers as Cloud-Optimised GeoTIFFs that have been read back and compared before they get their name.
+"""Layers as Cloud-Optimised GeoTIFFs that are read back and compared before they get their name.
 
-GDAL can lose data without an error: on a full disk `close()` returns as if nothing had happened. So a file is
-believed only after every pixel and every overview of it was compared with what was sent.
+GDAL can lose data without an error: on a full disk `close()` returns as if nothing had happened. So every pixel and
+every overview of a file is compared with what was written.
 """
 
 import math
@@ -35,7 +35,7 @@ _GHOST = re.compile(rb"GDAL_STRUCTURAL_METADATA_SIZE=(\d{6}) bytes\n")
 
 
 class RowSource(Protocol):
-    """Where a layer's pixels come from; they are asked for twice, to be written and to be compared."""
+    """Where a layer's pixels come from; they are read twice, to be written and to be compared."""
 
     @property
     def height(self) -> int:
@@ -51,7 +51,7 @@ class RowSource(Protocol):
 
     @property
     def dtype(self) -> str:
-        """Name of the type as numpy has it: uint8 or float32."""
+        """Numpy name of the type: uint8 or float32."""
 
     @property
     def nodata(self) -> float:
@@ -67,7 +67,6 @@ class Layer:
 
     Args:
         name: of the file while it is made.
-        georeference: of the map.
         descriptions: one per band.
         resampling: of the overviews: mode for classes, average for shares.
         colormap: value to red, green, blue, alpha; for a single band.
@@ -86,23 +85,17 @@ class Layer:
 
 
 def write_cog(rows: RowSource, layer: Layer, folder: Path, threads: int) -> tuple[Path, int]:
-    """Build the file in a folder, on the disk where it is to stay, and verify it.
-
-    Args:
-        rows: its pixels.
-        layer: what else is in the file.
-        folder: where it is made.
-        threads: that compress.
+    """Write the file in a folder, on the disk where it stays, with as many threads, and verify it.
 
     Returns:
-        Its path there, and how many of its pixels are nodata (in band 1).
+        Its path there, and the number of nodata pixels in band 1.
 
     Raises:
-        StorageError: it could not be written, or it does not hold what was sent.
+        StorageError: it could not be written, or it does not hold what was written.
     """
     draft, final = folder / f"{layer.name}.draft.tif", folder / f"{layer.name}.tif"
     failure = f"{final}: cannot be written, is the disk full?"
-    for left in (draft, final, beside(draft)):  # torn by a kill: GDAL would open it before it replaces it, and complain
+    for left in (draft, final, beside(draft)):  # of a killed run: GDAL would open it before it replaces it, and fail
         left.unlink(missing_ok=True)
     with gdal_calls(failure, StorageError) as heard:
         _write_draft(draft, rows, layer)
@@ -122,31 +115,26 @@ def write_cog(rows: RowSource, layer: Layer, folder: Path, threads: int) -> tupl
 
 
 def beside(path: Path) -> Path:
-    """The `.aux.xml` of a file. Few files have one: only where their CRS is none that GeoTIFF has keys for."""
+    """The `.aux.xml` of a file; only a file whose CRS has no GeoTIFF keys has one."""
     return path.with_name(f"{path.name}{PAM}")
 
 
 def _keep_place(final: Path, where: Georeference) -> None:
-    """Write a CRS that the file does not hold beside it; GDAL would keep more there, and not the CRS of points."""
+    """Write a CRS that the file cannot hold beside it; GDAL would write more there, but not the CRS of points."""
     beside(final).unlink(missing_ok=True)
     with rasterio.open(final, driver="GTiff") as written:
-        kept = _same_crs(written, where)
-    if not kept:
+        is_kept = _same_crs(written, where)
+    if not is_kept:
         beside(final).write_text(where_it_lies(where), "utf-8")
 
 
 def _same_crs(written: rasterio.DatasetReader, where: Georeference) -> bool:
-    found, meant = (written.gcps[1], where.gcp_crs) if where.gcps else (written.crs, where.crs)
-    return bool((found or CRS()) == (meant or CRS()))
-
-
-def _same_points(written: rasterio.DatasetReader, where: Georeference) -> bool:
-    one, two = ([(p.row, p.col, p.x, p.y, p.z or 0.0) for p in points] for points in (written.gcps[0], where.gcps))
-    return one == two
+    crs, expected = (written.gcps[1], where.gcp_crs) if where.gcps else (written.crs, where.crs)
+    return bool((crs or CRS()) == (expected or CRS()))
 
 
 def _write_draft(path: Path, rows: RowSource, layer: Layer) -> None:
-    """A plain GeoTIFF with overviews, streamed from where the rows come from."""
+    """A plain GeoTIFF with overviews, written row by row."""
     where = layer.georeference
     profile = {
         "driver": "GTiff", "dtype": rows.dtype, "count": rows.bands, "nodata": rows.nodata,
@@ -252,14 +240,15 @@ def _blocks(dataset: rasterio.DatasetReader) -> Iterator[tuple[int, int]]:
 
 def _same_header(written: rasterio.DatasetReader, rows: RowSource, layer: Layer) -> None:
     where = layer.georeference
-    expected = [rows.width, rows.height, rows.bands, rows.nodata]
-    if not np.array_equal([written.width, written.height, written.count, written.nodata], expected, equal_nan=True):
+    header = [rows.width, rows.height, rows.bands, rows.nodata]
+    if not np.array_equal([written.width, written.height, written.count, written.nodata], header, equal_nan=True):
         raise StorageError(f"{written.name}: size, bands or nodata are not what was written; check the disk")
     if not where.gcps and written.transform != where.transform:
         raise StorageError(f"{written.name}: transform {written.transform} is not what was written")
     if not _same_crs(written, where):
         raise StorageError(f"{written.name}: its CRS is not what was written; give the raster one that has a code")
-    if where.gcps and not _same_points(written, where):
+    points, expected = ([(p.row, p.col, p.x, p.y, p.z or 0.0) for p in each] for each in (written.gcps[0], where.gcps))
+    if where.gcps and points != expected:
         raise StorageError(f"{written.name}: its ground control points are not what was written; check the disk")
 
 

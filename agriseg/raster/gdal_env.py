@@ -1,4 +1,4 @@
-"""GDAL as agriseg uses it: what it may do, and what becomes of what it says."""
+"""GDAL as agriseg uses it: what it may do, and what its warnings and errors become."""
 
 import logging
 import os
@@ -37,11 +37,11 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 _log = logging.getLogger("rasterio")
 _log.addHandler(logging.NullHandler())
 with rasterio.Env():
-    pass  # registers the drivers now, so that nobody hears of those on the skip list that this GDAL lacks
+    pass  # registers the drivers now: no warning of those on the skip list that this GDAL lacks
 
 
 def _hear(unraisable: "sys.UnraisableHookArgs") -> None:
-    """A damaged file can make GDAL say what is no UTF-8; rasterio loses that, so that it must be said anew."""
+    """A damaged file can make GDAL write a message that is not UTF-8; rasterio loses it, so log one in its place."""
     if unraisable.object == _LOSES:
         _log.warning("a message that is no text")
     else:
@@ -64,14 +64,11 @@ def gdal_calls(failure: str, kind: type[AgrisegError] = DataError) -> Iterator[l
     """Around calls of GDAL: it prints nothing, its warnings are collected, its errors become one line.
 
     Args:
-        failure: what to say when a call fails; GDAL's reason is added.
-        kind: of the error.
+        failure: message of the error when a call fails; GDAL's reason is added.
+        kind: of that error.
 
     Yields:
-        What GDAL has warned about in this thread, each text once.
-
-    Raises:
-        AgrisegError: of that kind; a call failed.
+        GDAL's warnings in this thread, each text once.
     """
     heard: list[str] = []
     thread = threading.get_ident()
@@ -87,7 +84,7 @@ def gdal_calls(failure: str, kind: type[AgrisegError] = DataError) -> Iterator[l
     try:
         with rasterio.Env():
             yield heard
-    except (*GDAL_ERRORS, UnicodeError) as error:  # names that GDAL takes or gives are not always UTF-8
+    except (*GDAL_ERRORS, UnicodeError) as error:  # names in GDAL are not always UTF-8
         raise kind(f"{failure} ({error.__cause__ or error})") from error
     finally:
         _log.removeHandler(listener)

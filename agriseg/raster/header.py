@@ -1,4 +1,4 @@
-"""What a raster says about itself, read once from its header."""
+"""The header of a raster, read once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,21 +24,16 @@ class RasterInfo:
     """The header of a raster.
 
     Args:
-        path: the file.
-        stamp: its state, and that of the files beside it, when the header was read.
+        stamp: state of the file and of those beside it when the header was read.
         driver: GDAL's name of the format.
-        width, height: pixels.
         count: bands.
         dtype: numpy name of the pixels' type.
-        georeference: CRS and transform.
-        descriptions: per band, may be None.
-        colours: colour interpretation per band.
-        nodata: declared value per band, may be None.
-        scales, offsets: per band, as the file says them: value = stored * scale + offset. 1 and 0 say nothing.
+        descriptions, colours, nodata: per band; colours are GDAL's colour interpretations.
+        scales, offsets: per band: value = stored * scale + offset; 1 and 0 where the file has none.
         file_mask: whether an internal mask or a .msk file says which pixels are valid.
         block: rows and columns of a stored block.
-        orientation: how the file wants to be turned, 1 as stored, 2 to 8 otherwise; nothing here turns it.
-        notes: what GDAL warned about, and oddities of the file.
+        orientation: how viewers turn the file, 1 as stored, 2 to 8 otherwise; agriseg does not turn it.
+        notes: GDAL's warnings, and oddities of the file.
     """
 
     path: Path
@@ -61,18 +56,14 @@ class RasterInfo:
 
     @classmethod
     def read(cls, path: Path) -> "RasterInfo":
-        """Open the file through the door and read its header.
-
-        Raises:
-            AgrisegError: as `door.open_raster`; DataError also for pixels that are no real numbers.
-        """
+        """Read the header of a file; errors as of `open_raster`, DataError also for bands of several types."""
         failure = f"{path}: damaged, its header cannot be read; copy it again"
         paths = raster_files(path)
-        for each in (path, *paths):  # GDAL would leave out what it may not read, without a word
+        for each in (path, *paths):  # GDAL leaves out what it may not read, without a warning
             check_regular(each)
-        stamp = FileStamp.of_files(paths)  # first: what is written from now on makes another of it
+        stamp = FileStamp.of_files(paths)  # first: a later change of a file changes it
         with gdal_calls(failure) as heard, open_raster(path) as dataset:
-            # First: whatever GDAL grumbled about before, rasterio raises here.
+            # First: rasterio raises here what GDAL has warned about before.
             colours = dataset.colorinterp
             flags = dataset.mask_flag_enums[0]
             points, gcp_crs = dataset.gcps
@@ -97,11 +88,7 @@ class RasterInfo:
             )
 
     def check_unchanged(self) -> None:
-        """Refuse a raster that was written while it was read, or a file beside it that GDAL opens for it.
-
-        Raises:
-            DataError: it is not what it was when its header was read, or is gone.
-        """
+        """Raise DataError if the raster, or a file that GDAL opens with it, has changed since the header was read."""
         if not self.path.exists() or FileStamp.of(self.path) != self.stamp:
             raise DataError(f"{self.path}: changed while it was read; run again when it is complete")
 
@@ -111,7 +98,7 @@ class RasterInfo:
         return tuple(i for i, colour in enumerate(self.colours, 1) if colour == ColorInterp.alpha)
 
     def tagged(self, bands: Iterable[int]) -> bool:
-        """Whether the file says a scale or an offset of one of these bands."""
+        """Whether one of these bands has a scale or an offset."""
         return any((self.scales[band - 1], self.offsets[band - 1]) != (1, 0) for band in bands)
 
     @property
@@ -121,7 +108,7 @@ class RasterInfo:
 
     @property
     def cache_bytes(self) -> int:
-        """What GDAL should keep of decoded blocks, so that overlapping reads do not decode tall ones again."""
+        """Cache of decoded blocks with which overlapping reads do not decode tall ones again."""
         if self.block[0] <= _TALL_BLOCK:
             return BLOCK_CACHE_BYTES
         across = -(-self.width // self.block[1]) * self.block[1]

@@ -1,13 +1,13 @@
 """What an input is: a raster together with all files beside it that GDAL opens for it.
 
-A mask, a world file, overviews or a `.aux.xml` change what a raster says as much as its own bytes do. So all of them
-belong to its identity, and one that appears or vanishes counts as one that changes. Files that only describe a
-picture (`.imd`, `.pvl`, `.xml`) change no pixel, place or mask, and do not count.
+A mask, a world file, overviews or a `.aux.xml` change a raster as much as its own bytes do. So all of them belong to
+its identity, and a new or a missing one is a change. Files that only describe a picture (`.imd`, `.pvl`, `.xml`)
+change no pixel, place or mask, and do not count.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -165,15 +165,15 @@ class InputIdentity:
     @classmethod
     def of(cls, path: Path) -> "InputIdentity":
         """Read a raster and the files beside it; StorageError if one cannot be read to its end."""
-        return cls.of_files(raster_files(path), hash_of)
+        return cls.of_files(raster_files(path))
 
     @classmethod
-    def of_files(cls, paths: Sequence[Path], hashed: Callable[[Path], str | None]) -> "InputIdentity":
+    def of_files(cls, paths: Sequence[Path]) -> "InputIdentity":
         """Read a file, the first, and those that belong to it."""
         files = []
         for path in paths:
             try:
-                sha256, size = hashed(path), path.stat().st_size
+                sha256, size = hash_of(path), path.stat().st_size
             except OSError as error:
                 raise reading_error(path, error) from error
             files += [] if sha256 is None else [InputFile(path.name, size, sha256)]

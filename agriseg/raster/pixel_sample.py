@@ -1,4 +1,4 @@
-"""A look at a raster without reading all of it."""
+"""A sample of the pixels of a raster, for checks that need not read all of it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -10,9 +10,9 @@ from agriseg.grid import Window
 from agriseg.raster.reader import Reader, Source
 
 ENOUGH = 32_768
-"""Valid pixels from which a sample tells of the numbers of a raster."""
+"""Valid pixels from which a sample stands for the numbers of a raster."""
 _ALL_PIXELS = 4_000_000  # windows up to this size are read whole
-_LATTICES = (8, 16, 32, 64)  # patches a side, each tried where the one before it has met too little of the field
+_LATTICES = (8, 16, 32, 64)  # patches a side, tried in turn until enough of the field is sampled
 _PATCH = 64  # px
 _CORNER = 4  # px
 _JPEG = 3  # grey levels by which a lossy collar differs from its colour
@@ -23,8 +23,8 @@ class Collar:
     """A plain margin that counts as data.
 
     Args:
-        value: of all used bands, in two or more corners, as text that is read back as just this number.
-        exact: whether all pixels there have just that; else a few grey levels more or less, as JPEG leaves them.
+        value: of all used bands, in two or more corners, as text that `float` reads back.
+        exact: whether all pixels there have this value; else a few grey levels more or less, as JPEG leaves them.
     """
 
     value: str
@@ -33,15 +33,15 @@ class Collar:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a sample of pixels shows.
+    """Statistics of a sample of pixels.
 
     Args:
-        valid: valid pixels that were seen.
+        valid: number of valid pixels.
         valid_share: share of valid pixels, 0 to 1.
-        complete: whether the whole window was looked at.
+        complete: whether the whole window was read.
         highest: largest valid number per used band; 0 without one.
         mean: of the valid pixels, per used band; None without one.
-        mask_like: number of the last band if it holds just 0 and one other value and nothing says what it is.
+        mask_like: number of the last band if it holds only 0 and one other value and no tag names it.
         collar: of the window; None without one.
     """
 
@@ -55,18 +55,15 @@ class Sample:
 
     @property
     def enough(self) -> bool:
-        """Whether it tells of the numbers of the raster, wherever in it the field lies."""
+        """Whether it stands for the numbers of the raster, wherever in it the field lies."""
         return self.complete or self.valid >= ENOUGH
 
 
 def take_sample(source: Source, window: Window | None = None) -> Sample:
-    """Look at a raster, or a window of it, on its own grid: whole if small, else at patches on a lattice.
+    """Read a raster, or a window of it, on its own grid: whole if small, else patches on a lattice.
 
-    Where the lattice meets little that is valid, a finer one is tried, so that a field is met wherever it lies: one of
-    a 64th of a side is, in all but its share of a patch. What is smaller may be missed, and `Sample.enough` tells it.
-
-    Raises:
-        DataError: a patch cannot be read; the window is named.
+    If few pixels of the lattice are valid, a finer one is tried: the finest has patches at every 64th of a side. A
+    smaller field may be missed, see `Sample.enough`. DataError if a patch cannot be read.
     """
     info = source.info
     window = window or Window(0, 0, info.width, info.height)
@@ -89,7 +86,7 @@ def take_sample(source: Source, window: Window | None = None) -> Sample:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What some patches hold: pixels, valid ones, and of these the largest number and the sum per band."""
+    """Pixels of some patches: how many, how many valid, and of these the largest number and the sum per band."""
 
     pixels: int
     valid: int
@@ -110,7 +107,7 @@ def _look(reader: Reader, patches: Iterable[Window]) -> _Seen:
 
 
 def _mask_like(source: Source, patches: Iterable[Window]) -> int | None:
-    """The last band, if it looks like an untagged mask."""
+    """Number of the last band, if it looks like an untagged mask."""
     last = source.info.count
     named = source.info.descriptions[-1] or source.info.colours[-1].name not in ("undefined", "gray")
     if last == 1 or named:
@@ -140,16 +137,16 @@ def _spread(start: int, length: int, count: int) -> list[tuple[int, int]]:
 
 def _collar(reader: Reader, window: Window) -> Collar | None:
     """The one value that two corners or more hold in all used bands, if they hold nothing else."""
-    corners = [found for corner in _corners(window) if (found := _plain(reader, corner))]
-    values = [found.value for found in corners]
+    corners = [plain for corner in _corners(window) if (plain := _plain(reader, corner))]
+    values = [plain.value for plain in corners]
     for value in values:
         if values.count(value) > 1:
-            return Collar(value, all(found.exact for found in corners if found.value == value))
+            return Collar(value, all(plain.exact for plain in corners if plain.value == value))
     return None
 
 
 def _plain(reader: Reader, corner: Window) -> Collar | None:
-    """A corner's colour, if it is one: valid, alike in all bands, and of 8 bits nearly black or white at least."""
+    """A corner's one colour: valid and the same in all bands, or of 8 bits and nearly black or white; else None."""
     strip = reader.read(corner)
     low, high = float(strip.pixels.min()), float(strip.pixels.max())
     if not strip.valid.all():

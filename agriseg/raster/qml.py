@@ -17,7 +17,7 @@ QML = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 
 # Brewer 2003, ColorBrewer 2.0: the brown of BrBG, the yellow and the greens of RdYlGn.
 _RAMP = ("#8c510a", "#d8b365", "#ffffbf", "#a6d96a", "#1a9641")
-_GLOW = ("#7a0440", "#fff4be")  # the quick looks' guess and certainty; ever brighter, so told apart by any eye
+_GLOW = ("#7a0440", "#fff4be")  # as in the quick looks: the brighter the higher, for any colour vision
 _SHARES = {0.0: "0", 0.25: "0.25", 0.5: "0.5", 0.75: "0.75", 1.0: "1"}
 _CONFIDENCE = {
     0.0: "0", 0.25: "0.25", 0.5: "0.5", DOUBTFUL: f"{DOUBTFUL:g}, less is doubtful", 0.85: "0.85", 1.0: "1, certain",
@@ -25,25 +25,20 @@ _CONFIDENCE = {
 
 
 def where_it_lies(place: Georeference) -> str:
-    """GDAL's .aux.xml, goes to NAME.tif.aux.xml: a CRS that no key of a GeoTIFF stands for, with points that use it."""
+    """GDAL's .aux.xml, goes to NAME.tif.aux.xml: a CRS that has no GeoTIFF key, with points that use it."""
     root, crs = Xml.Element("PAMDataset"), (place.gcp_crs if place.gcps else place.crs) or CRS()
     wkt = crs.to_wkt(version="WKT2_2019")
     if not place.gcps:
         Xml.SubElement(root, "SRS").text = wkt
     points = Xml.SubElement(root, "GCPList", Projection=wkt) if place.gcps else root
     for point in place.gcps:
-        told = {"Pixel": point.col, "Line": point.row, "X": point.x, "Y": point.y, "Z": point.z or 0.0}
-        Xml.SubElement(points, "GCP", {"Id": point.id or "", **{name: repr(float(v)) for name, v in told.items()}})
+        numbers = {"Pixel": point.col, "Line": point.row, "X": point.x, "Y": point.y, "Z": point.z or 0.0}
+        Xml.SubElement(points, "GCP", {"Id": point.id or "", **{name: repr(float(v)) for name, v in numbers.items()}})
     return Xml.tostring(root, encoding="unicode") + "\n"
 
 
 def category_names(legend: Legend, raster: Path) -> str:
-    """GDAL's .aux.xml, goes to NAME.tif.aux.xml: class names for gdalinfo, ArcGIS and QGIS.
-
-    Args:
-        legend: the classes.
-        raster: that it is of; what its .aux.xml says already is kept.
-    """
+    """GDAL's .aux.xml, goes to NAME.tif.aux.xml: class names for gdalinfo, ArcGIS and QGIS, after what is there."""
     there = raster.with_name(f"{raster.name}{PAM}")
     root = Xml.fromstring(there.read_bytes()) if there.exists() else Xml.Element("PAMDataset")  # noqa: S314 (our own)
     names = Xml.SubElement(Xml.SubElement(root, "PAMRasterBand", band="1"), "CategoryNames")
@@ -61,24 +56,15 @@ def qgis_style(legend: Legend) -> str:
     return _document(root)
 
 
-def confidence_style() -> str:
-    """QGIS's layer style of the confidence layer, goes to NAME.qml: the darker, the less certain.
-
-    Its numbers are confidence, 0 to 1, not the counts that are stored: QGIS multiplies those by the file's scale.
-    """
-    return _ramp(list(_CONFIDENCE), _mixed(_GLOW, list(_CONFIDENCE)), list(_CONFIDENCE.values()))
-
-
-def probability_style() -> str:
-    """QGIS's layer style of the probabilities, goes to NAME.qml: band 1, that is the first class, 0 to 1."""
-    return _ramp(list(_SHARES), _mixed(_GLOW, list(_SHARES)), list(_SHARES.values()))
-
-
 def run_layer_style(layer: RunLayer, legend: Legend) -> str:
-    """QGIS's layer style of a layer of a run, goes to NAME.qml."""
+    """QGIS's layer style of a layer of a run, goes to NAME.qml; of the probabilities, for band 1, the first class.
+
+    Confidence and probability are 0 to 1, dark to bright, not the counts stored: QGIS multiplies by the file's scale.
+    """
     if layer.style == "palette":
         return qgis_style(legend)
-    return confidence_style() if layer.style == "confidence" else probability_style()
+    labels = _CONFIDENCE if layer.style == "confidence" else _SHARES
+    return _ramp(list(labels), _mixed(_GLOW, list(labels)), list(labels.values()))
 
 
 def ramp_style(low: float, high: float, *, greener: bool = True) -> str:

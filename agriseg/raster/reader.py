@@ -1,7 +1,6 @@
 """Windows of a raster, with their validity, on the grid that the engine works on.
 
-Overviews are never read: whether one is a mean of the raster as it is now, of its mask too, is not known without
-reading the raster.
+Overviews are never read: without reading the raster nothing shows whether they are means of it, and of its mask.
 """
 
 import math
@@ -31,11 +30,10 @@ class Source:
     """What to read: a raster, the bands in the model's order, the rule of validity, the working grid.
 
     Args:
-        info: the raster's header.
-        bands: band numbers from 1.
+        bands: numbers from 1.
         rule: which pixels are data.
         width, height: pixels of the working grid; it covers the same ground as the raster.
-        salvage: whether a stored block that cannot be decoded is left out, instead of ending it all.
+        salvage: whether a stored block that cannot be decoded counts as lost, instead of raising an error.
     """
 
     info: RasterInfo
@@ -57,7 +55,7 @@ class Source:
 
     @property
     def georeference(self) -> Georeference:
-        """Of the working grid."""
+        """The georeference of the working grid."""
         return self.info.georeference.shifted(0, 0, self.info.width / self.width, self.info.height / self.height)
 
 
@@ -79,12 +77,12 @@ class PixelStrip:
 
 
 class Reader:
-    """Reads windows of a source; one open file, one reading thread at a time. Use it as a context."""
+    """Reads windows of a source, one thread at a time; a context manager of the open file."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._lock = threading.Lock()
-        self._dataset = self._opened()
+        self._dataset = open_raster(source.info.path)
         grow_block_cache(source.info.cache_bytes)
 
     def __enter__(self) -> "Reader":
@@ -94,11 +92,7 @@ class Reader:
         self._dataset.close()
 
     def read(self, window: Window) -> PixelStrip:
-        """Read a window of the working grid, validity with it.
-
-        Raises:
-            DataError: a stored block cannot be decoded, and the source does not salvage; the window is named.
-        """
+        """Read a window of the working grid; DataError if a block cannot be decoded and the source does not salvage."""
         source = self._source
         if source.native:
             pixels, valid, lost = self._stored(window)
@@ -112,7 +106,8 @@ class Reader:
             stop = min(start + at_once, window.row_stop)
             rows = ResampleWeights(self._dataset.height, source.height, start, stop)
             part = slice(start - window.row_off, stop - window.row_off)
-            pixels, valid, lost = self._stored(_spanned(rows, cols))
+            (top, bottom), (left, right) = rows.span, cols.span
+            pixels, valid, lost = self._stored(Window(left, top, right - left, bottom - top))
             resampled[:, part], known[part] = resample(pixels, valid, rows, cols)
             holes += [hole for each in lost if (hole := intersection(self._worked(each), window))]
         for hole in holes:
@@ -132,20 +127,20 @@ class Reader:
     def _salvaged(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_], tuple[Window, ...]]:
         """The same block by block, without those that cannot be decoded.
 
-        A file that has failed may answer a second read with garbage, so each block is read from one opened anew.
+        After an error a second read of an open file may return garbage, so each block opens the file again.
         """
         pixels = np.zeros((len(self._source.bands), window.height, window.width), self._source.info.dtype)
         valid, lost = np.zeros((window.height, window.width), bool), []
         for block in _blocks(self._dataset.block_shapes[0], window):
             self._dataset.close()
-            self._dataset = self._opened()
+            self._dataset = open_raster(self._source.info.path)
             place = block.within(window)
             try:
                 pixels[(slice(None), *place)], valid[place] = self._decoded(block)
             except DataError:
                 lost.append(block)
         self._dataset.close()
-        self._dataset = self._opened()
+        self._dataset = open_raster(self._source.info.path)
         return pixels, valid, tuple(lost)
 
     def _decoded(self, window: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
@@ -158,16 +153,13 @@ class Reader:
             stored = _own_pages((len(wanted), window.height, window.width), source.info.dtype)
             self._dataset.read(wanted, window=box, out=stored)
             mask = self._dataset.read_masks(1, window=box) if rule.file_mask else None
-        # A JPEG block cut short decodes to grey, with no more than a warning. What the header had is said again.
+        # A JPEG block cut short decodes to grey, with only a warning. Warnings of the header come again.
         if damage := [text for text in heard if text not in source.info.notes]:
             raise DataError(f"{failure} ({'; '.join(damage)})")
         by_number = dict(zip(wanted, stored, strict=True))
         valid = rule(by_number, source.bands, mask)
         same = list(source.bands) == wanted
         return stored if same else np.stack([by_number[band] for band in source.bands]), valid
-
-    def _opened(self) -> rasterio.DatasetReader:
-        return open_raster(self._source.info.path)
 
     def _worked(self, stored: Window) -> Window:
         """The working grid's pixels that a window of the opened file touches."""
@@ -185,7 +177,7 @@ class Reader:
 
 
 def _own_pages(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
-    """An array that goes back to the system as a whole, instead of leaving holes in the heap of a thread."""
+    """An array whose memory goes back to the system, instead of leaving holes in the heap of a thread."""
     count = int(np.prod(shape))
     pages = mmap.mmap(-1, max(1, count * np.dtype(dtype).itemsize))
     return np.frombuffer(pages, dtype, count).reshape(shape)
@@ -197,8 +189,3 @@ def _blocks(shape: tuple[int, int], window: Window) -> Iterator[Window]:
         for left in range(window.col_off // shape[1] * shape[1], window.col_stop, shape[1]):
             if part := intersection(Window(left, top, shape[1], shape[0]), window):
                 yield part
-
-
-def _spanned(rows: ResampleWeights, cols: ResampleWeights) -> Window:
-    (top, bottom), (left, right) = rows.span, cols.span
-    return Window(left, top, right - left, bottom - top)

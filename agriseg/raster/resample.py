@@ -1,8 +1,7 @@
-"""Resampling along one axis, the same whichever window is asked for.
+"""Resampling along one axis, the same for every window.
 
-GDAL's own resampling depends on the window in the last bits, and so would the map. Here each output pixel is a
-sum over a fixed list of source pixels in a fixed order: the area average when pixels grow, bilinear when they
-shrink. Both count valid pixels only.
+GDAL's own resampling depends on the window in the last bits. Here each output pixel is a sum over a fixed list of
+source pixels in a fixed order: the area average when pixels grow, bilinear when they shrink, of valid pixels only.
 """
 
 from dataclasses import dataclass
@@ -35,11 +34,7 @@ class ResampleWeights:
         return self.source_size / self.size
 
     def table(self) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Source index and weight of each tap.
-
-        Returns:
-            index (n, taps) within the source, weight (n, taps) float64 with rows that sum to one.
-        """
+        """Source index (n, taps), and weight (n, taps) float64 with rows that sum to one."""
         pixels = np.arange(self.start, self.stop, dtype=np.float64)
         if self.ratio >= 1:
             left, right = pixels * self.ratio, (pixels + 1) * self.ratio
@@ -63,11 +58,7 @@ class ResampleWeights:
 def resample(
     pixels: NDArray[np.generic], valid: NDArray[np.bool_], rows: ResampleWeights, cols: ResampleWeights
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Resample the source window that `rows.span` and `cols.span` name.
-
-    Args:
-        pixels: (C, h, w) of that window.
-        valid: (h, w), True is data.
+    """Resample a source window, pixels (C, h, w) and valid (h, w), whose place is `rows.span` and `cols.span`.
 
     Returns:
         (C, n, m) float32, the mean over valid pixels, and (n, m) bool, True where they cover half or more.

@@ -1,9 +1,9 @@
-"""The only door to raster files: nothing else in agriseg calls `rasterio.open` for reading.
+"""The only code that opens raster files of others: nothing else calls `rasterio.open` to read an input.
 
 A raster may come from anyone. A text file named `field.tif` can make GDAL fetch a URL or return another file's
 bytes as pixels; a sidecar beside a clean TIFF can do the same; 400 kB can declare a block of gigabytes. So
-drivers are on an allow-list, drivers that follow references are switched off for the process, and sizes pass a
-gate before the first read.
+drivers are on an allow-list, drivers that follow references are switched off for the process, and sizes are
+checked before the first read.
 """
 
 import os
@@ -34,11 +34,7 @@ MAX_BLOCK_BYTES = 512 * 2**20
 
 
 def open_raster(path: Path, **options: Any) -> rasterio.DatasetReader:
-    """Open a raster for reading, after checks that need no pixel.
-
-    Args:
-        path: a regular file of this machine.
-        options: GDAL open options, such as `overview_level`.
+    """Open a regular file for reading, with GDAL's open options, after checks that need no pixel.
 
     Raises:
         InputMissing: no such file, or no regular file.
@@ -50,7 +46,7 @@ def open_raster(path: Path, **options: Any) -> rasterio.DatasetReader:
     with gdal_calls(f"{path}: damaged, {driver} cannot open it; copy it again"):
         dataset = rasterio.open(path.resolve(), driver=driver, sharing=False, **options)
         try:
-            _gate(path, dataset)
+            _check_size(path, dataset)
         except DataError:
             dataset.close()
             raise
@@ -76,8 +72,8 @@ def check_regular(path: Path) -> None:
         raise AccessError(f"{path}: may not be read; change its permissions")
 
 
-def _gate(path: Path, dataset: rasterio.DatasetReader) -> None:
-    """Refuse sizes that no field raster has. Looks at the header alone."""
+def _check_size(path: Path, dataset: rasterio.DatasetReader) -> None:
+    """Refuse, by the header, sizes that no field raster has."""
     if not 1 <= dataset.count <= MAX_BANDS:
         raise DataError(f"{path}: {dataset.count} bands, expected 1 to {MAX_BANDS}; take the needed ones out first")
     pixels = dataset.width * dataset.height
@@ -96,7 +92,7 @@ def _gate(path: Path, dataset: rasterio.DatasetReader) -> None:
 
 
 def _driver(path: Path) -> str:
-    """The driver for this file by its first bytes, or what to tell a person who expected a raster."""
+    """The driver for this file by its first bytes."""
     try:
         with path.open("rb") as file:
             head = file.read(64)

@@ -1,4 +1,4 @@
-"""Tags that are read without GDAL: it keeps the orientation of most pictures to itself, and opens TIFFs slowly."""
+"""Tags that are read without GDAL, which does not return the orientation of most pictures and opens TIFFs slowly."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ _ORIENTATION, _METADATA = 274, 42112
 _CLASSIC = (2, 12, 8)  # bytes of the number of entries, of an entry, and before an entry's value (TIFF 6.0, page 14)
 _BIG = (8, 20, 12)
 _BIG_VERSION = 43
-_MOST = 4096  # entries; a forged number is not believed
+_MOST = 4096  # entries; a higher number is forged
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_BYTES = 2**20  # of a text
 _UPRIGHT, _LAST = 1, 8  # orientations
@@ -20,52 +20,38 @@ _EXIF, _SCAN = 0xE1, 0xDA  # markers of a JPEG: what may hold EXIF, and where it
 
 
 def orientation(path: Path) -> int:
-    """How the first page wants to be turned: 1 as stored, 2 to 8 otherwise (TIFF 6.0, page 36).
+    """How the first page is to be turned: 1 as stored, 2 to 8 otherwise (TIFF 6.0, page 36).
 
-    Args:
-        path: of a TIFF, JPEG or PNG that GDAL has opened; the last two say it in EXIF.
-
-    Raises:
-        StorageError: it cannot be read.
+    The file is a TIFF, JPEG or PNG that GDAL has opened; the last two have EXIF. StorageError if it is unreadable.
     """
     try:
         with path.open("rb") as file:
             start = _start(file)
-            found = None if start is None else _entry(file, _ORIENTATION, start)
+            entry = None if start is None else _entry(file, _ORIENTATION, start)
     except OSError as error:
         raise reading_error(path, error) from error
-    number = _UPRIGHT if found is None else found.number(2)
+    number = _UPRIGHT if entry is None else entry.number(2)
     return number if _UPRIGHT <= number <= _LAST else _UPRIGHT
 
 
 def metadata(path: Path) -> bytes:
-    """The XML of GDAL's metadata tags of the first page; empty if there is none, or the file is no TIFF.
-
-    Raises:
-        StorageError: it cannot be read.
-    """
+    """The XML of GDAL's metadata tags of the first page, empty if there is none; StorageError if unreadable."""
     try:
         with path.open("rb") as file:
             if file.read(4) not in _MAGIC:
                 return b""
-            found = _entry(file, _METADATA)
-            if found is None:
+            entry = _entry(file, _METADATA)
+            if entry is None:
                 return b""
-            file.seek(found.number(len(found.value)))
-            return file.read(min(found.count, _MOST_BYTES))
+            file.seek(entry.number(len(entry.value)))
+            return file.read(min(entry.count, _MOST_BYTES))
     except OSError as error:
         raise reading_error(path, error) from error
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """Of a directory.
-
-    Args:
-        order: of the bytes.
-        count: values.
-        value: the value itself, or where in the file it is.
-    """
+    """Of a directory: the order of bytes, the number of values, and the value itself or its place in the file."""
 
     order: Literal["little", "big"]
     count: int

@@ -1,12 +1,11 @@
-"""The one rule that says which pixels are data, for what they are used for.
+"""The one rule that says which pixels are data, for each use of them.
 
-A pixel is data unless the file or the user says otherwise, of the bands that are used: by a declared nodata value,
-by an alpha of 0, by an internal mask or a .msk file, or by a number that is none (NaN, infinity). Bands that are not
-used say nothing. A zero that nobody has declared says nothing either: black is data.
+A pixel is data unless one of the used bands has a declared nodata value, NaN or infinity there, or an alpha of 0, an
+internal mask or a .msk file excludes it. Bands that are not used do not count. An undeclared zero is data: black.
 
-One band with its declared value is enough, with one exception: the numbers of 8-bit colours are so few that a leaf has
-a blue of 0, and a cloud a red of 255, in a mosaic that declares just these. A network still sees what it was trained
-on there, so such a pixel has no data only where all bands hold their value. An index has no such use of it.
+One band with its declared value is enough, with one exception: 8-bit colours have so few numbers that a leaf has a
+blue of 0, and a cloud a red of 255, in a mosaic that declares these values. A network was trained on such pixels, so
+for it a pixel has no data only where all bands hold their value. An index cannot use them.
 """
 
 from collections.abc import Mapping
@@ -37,7 +36,6 @@ class ValidityRule:
         nodata: band number and a value that is declared for it; a band may have several.
         alpha: numbers of the bands whose 0 means no data.
         file_mask: whether an internal or sidecar mask is read as well.
-        use: what the pixels are read for.
     """
 
     nodata: tuple[tuple[int, float], ...]
@@ -52,10 +50,8 @@ class ValidityRule:
         """The rule for a raster.
 
         Args:
-            info: its header.
-            nodata: a value that the user declares beside the file's own, for all bands that are not alpha.
-            alpha: bands the user declares to be alpha, beside those that are tagged.
-            use: what the pixels are read for.
+            nodata: the user's value beside the file's own, for all bands that are not alpha.
+            alpha: the user's alpha bands, beside those that are tagged.
         """
         alphas = tuple(sorted({*info.alpha, *alpha}))
         values = [(band, value) for band, own in enumerate(info.nodata, 1) for value in (own, nodata)]
@@ -68,15 +64,12 @@ class ValidityRule:
         used: tuple[int, ...],
         file_mask: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.bool_]:
-        """Apply the rule.
+        """Apply the rule; returns (h, w) bool, True is data.
 
         Args:
             stored: band number to (h, w) array; holds `self.alpha` and `used`.
             used: numbers of the bands that are used.
             file_mask: (h, w) uint8, 0 is no data; needed when `self.file_mask`.
-
-        Returns:
-            (h, w) bool, True is data.
         """
         first = stored[used[0]]
         valid = ~self._declared(stored, used)

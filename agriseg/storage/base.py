@@ -95,7 +95,7 @@ class FolderStorage:
 
 
 def storage_at(address: str) -> Storage:
-    """The storage of an address: a path, or `s3://BUCKET/PREFIX`.
+    """The storage at a path or at `s3://BUCKET/PREFIX`.
 
     Raises:
         UsageError: the address names no bucket, or the extra `s3` is not installed.

@@ -21,7 +21,7 @@ class BlockStore:
     Args:
         place: its storage, under the name `blocks`.
         layers: names of its arrays, (bands, block_offset + height, width).
-        block_offset: rows by which the first block boundary lies before row 0.
+        block_offset: rows from the first block boundary to row 0.
 
     Raises:
         ValueError, KeyError, `errors` of the storage: there is no store, or it is damaged.
@@ -39,14 +39,7 @@ class BlockStore:
     def create(
         cls, place: Storage, layers: Mapping[str, int], height: int, width: int, *, block_rows: int, block_offset: int
     ) -> "BlockStore":
-        """An empty store; replaces an older one.
-
-        Args:
-            place, block_offset: see the class.
-            layers: name to number of bands.
-            height, width: pixels of the map.
-            block_rows: rows of a block.
-        """
+        """An empty store that replaces an older one; `layers` is name to number of bands."""
         place.delete(_NAME)
         group = zarr.create_group(place.zarr_store(_NAME))
         for name, bands in layers.items():
@@ -69,7 +62,7 @@ class BlockStore:
         return np.asarray(self._layers[layer][:, start + self._block_offset : stop + self._block_offset])
 
     def layer(self, name: str) -> "BlockLayer":
-        """One layer, to be published."""
+        """One layer, for `write_cog`."""
         return BlockLayer(self, name, int(self._layers[name].shape[0]), self.height, self.width)
 
 

@@ -84,11 +84,7 @@ class BucketStorage:
 
 
 def open_object(address: str) -> tuple[int, str, Iterator[bytes]]:
-    """Length in bytes, ETag (empty if unknown) and bytes of `s3://BUCKET/KEY`.
-
-    Raises:
-        InputMissing: the server does not send them.
-    """
+    """Length in bytes, ETag (empty if unknown) and bytes of `s3://BUCKET/KEY`; InputMissing if it cannot be read."""
     bucket, key = _parts(address, "KEY")
     try:
         answer = obstore.get(_bucket(bucket), key)

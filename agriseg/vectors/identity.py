@@ -33,7 +33,7 @@ def vector_stamp(path: Path) -> str:
         return tables
     path = Path(os.path.realpath(path))
     names = {".shp": [f"{path.stem}{end}" for end in _SHAPEFILE], ".gpkg": [f"{path.name}{end}" for end in _PACKAGE]}
-    return InputIdentity.of_files([path, *existing(path, names.get(path.suffix.lower(), ()))], hash_of).digest
+    return InputIdentity.of_files([path, *existing(path, names.get(path.suffix.lower(), ()))]).digest
 
 
 def file_content(path: Path) -> str | None:
