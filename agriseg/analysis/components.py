@@ -7,7 +7,6 @@ pieces that touch across blocks are one patch.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,24 +91,24 @@ class Components:
         Raises:
             DataError: more than `MAX_PATCHES`, or a block cannot be decoded.
         """
-        tables, links, known = [_NONE], [np.empty((0, 2), np.int64)], True
+        tables, links, known = [np.empty(0, _COLUMNS)], [np.empty((0, 2), np.int64)], True
         for part in run_blocks(source, rows):
             areas = source.areas(part.strip.rows)
             known = known and areas is not None
             if part.pieces:
                 tables.append(_pieces(part, np.zeros(len(part.strip.mask)) if areas is None else areas))
             links.append(part.links)
-        table = _Table.joined(tables)
-        count, group = _components(np.concatenate(links).T, len(table.first))
-        table = table.merged(group, count)
-        order = np.argsort(table.first)
+        table = np.concatenate(tables)
+        count, group = _components(np.concatenate(links).T, len(table))
+        table = _merged(table, group, count)
+        order = np.argsort(table["first"])
         place = np.empty_like(order)
         place[order] = np.arange(count)
-        table = table.at(order)
-        row, col = np.divmod(table.first, source.width)
+        table = table[order]
+        pixels = np.ascontiguousarray(table["pixels"])
         return cls(
-            table.class_id, table.pixels, table.square_metres if known else None,
-            table.confidence * CONFIDENCE_STEP / np.maximum(table.pixels, 1), row, col,
+            table["class_id"].copy(), pixels, table["square_metres"].copy() if known else None,
+            table["confidence"] * CONFIDENCE_STEP / np.maximum(pixels, 1), *np.divmod(table["first"], source.width),
             place[group],
         )  # fmt: skip
 
@@ -170,53 +169,32 @@ def _components(edges: Ints, nodes: int) -> tuple[int, Ints]:
     return count, component.astype(np.int64)
 
 
-class _Table(NamedTuple):
-    """Columns of runs, pieces or patches; confidence in counts."""
-
-    class_id: NDArray[np.uint8]
-    pixels: Ints
-    square_metres: NDArray[np.float64]
-    confidence: Ints
-    first: Ints
-
-    @classmethod
-    def joined(cls, tables: list["_Table"]) -> "_Table":
-        """One below the other."""
-        columns: list[NDArray[Any]] = [np.concatenate(column) for column in zip(*tables, strict=True)]
-        return cls(*columns)
-
-    def at(self, rows: Ints) -> "_Table":
-        """Some rows."""
-        columns: list[NDArray[Any]] = [column[rows] for column in self]
-        return _Table(*columns)
-
-    def merged(self, group: Ints, count: int) -> "_Table":
-        """One row for each group."""
-        class_id = np.zeros(count, np.uint8)
-        class_id[group] = self.class_id
-        areas = np.bincount(group, self.square_metres, count).astype(np.float64)
-        pixels, confidence = (  # sums of integers below 2^53 are exact in float64
-            np.bincount(group, column, count).astype(np.int64) for column in (self.pixels, self.confidence)
-        )
-        first = np.full(count, np.iinfo(np.int64).max)
-        np.minimum.at(first, group, self.first)
-        return _Table(class_id, pixels, areas, confidence, first)
+_COLUMNS = np.dtype(
+    [("class_id", "u1"), ("pixels", "i8"), ("square_metres", "f8"), ("confidence", "i8"), ("first", "i8")]
+)
+"""Of a table of runs, pieces or patches; confidence in counts, `first` is the place of the first pixel."""
+Table = NDArray[np.void]
 
 
-_NO_INTS: Ints = np.empty(0, np.int64)
-_NONE = _Table(np.empty(0, np.uint8), _NO_INTS, np.empty(0), _NO_INTS, _NO_INTS)
+def _merged(table: Table, group: Ints, count: int) -> Table:
+    """One row for each group."""
+    merged = np.zeros(count, _COLUMNS)
+    merged["class_id"][group] = table["class_id"]
+    for name in ("pixels", "square_metres", "confidence"):  # sums of integers below 2^53 are exact in float64
+        merged[name] = np.bincount(group, table[name], count)
+    merged["first"] = np.iinfo(np.int64).max
+    np.minimum.at(merged["first"], group, table["first"])
+    return merged
 
 
-def _pieces(part: RunBlock, areas: NDArray[np.float64]) -> _Table:
+def _pieces(part: RunBlock, areas: NDArray[np.float64]) -> Table:
     """What the pieces of a part are of, from their runs; areas (h,) in square metres of a pixel."""
     start = part.start[part.first_run :]
     offset = part.strip.row_off * part.width
-    length = np.diff(start, append=part.strip.rows.stop * part.width)
-    sure = np.add.reduceat(part.strip.confidence.ravel(), start - offset, dtype=np.int64)
+    runs = np.empty(len(start), _COLUMNS)
+    runs["first"], runs["pixels"] = start, np.diff(start, append=part.strip.rows.stop * part.width)
+    runs["class_id"] = part.strip.mask.ravel()[start - offset]
+    runs["square_metres"] = areas[start // part.width - part.strip.row_off] * runs["pixels"]
+    runs["confidence"] = np.add.reduceat(part.strip.confidence.ravel(), start - offset, dtype=np.int64)
     piece = part.piece[part.first_run :]
-    own = piece >= 0
-    start, length, sure = start[own], length[own], sure[own]
-    row = start // part.width
-    class_id = part.strip.mask.ravel()[start - offset]
-    runs = _Table(class_id, length, areas[row - part.strip.row_off] * length, sure, start)
-    return runs.merged(piece[own] - part.pieces.start, len(part.pieces))
+    return _merged(runs[piece >= 0], piece[piece >= 0] - part.pieces.start, len(part.pieces))

@@ -57,11 +57,7 @@ class Severity:
 
     @classmethod
     def of(
-        cls,
-        source: MaskSource,
-        grid: CellGrid,
-        weights: Mapping[str, float],
-        ground: Collection[int],
+        cls, source: MaskSource, grid: CellGrid, weights: Mapping[str, float], ground: Collection[int]
     ) -> "Severity":
         """Measure it.
 

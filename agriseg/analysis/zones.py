@@ -62,11 +62,7 @@ class Zones:
 
     @classmethod
     def of(
-        cls,
-        grid: CellGrid,
-        values: NDArray[np.floating],
-        square_metres: NDArray[np.float64],
-        count: int = 3,
+        cls, grid: CellGrid, values: NDArray[np.floating], square_metres: NDArray[np.float64], count: int = 3
     ) -> "Zones":
         """Group cells, so that the values in each zone lie as near to their mean as they can.
 
