@@ -124,14 +124,9 @@ class ErrorMatrix:
 
 
 def other_making(record: RunRecord, gsd: tuple[float, float] | None, *, cleaned: bool) -> str | None:
-    """Why the validation does not apply to a map; None if it does.
+    """Why the validation does not apply to a map with this GSD in metres and, maybe, clean-up; None if it does.
 
     `agriseg train` validates maps with the default blend, at the GSD of the images, without clean-up.
-
-    Args:
-        record: of the run.
-        gsd: of the map (m), along a row and along a column; None where unknown.
-        cleaned: whether patches were removed, or edges smoothed.
     """
     if cleaned:
         return "the mask is cleaned up, with other errors than the network's own"

@@ -160,11 +160,7 @@ def total_hectares(rows: Sequence[AreaRow]) -> float | None:
 
 
 def ground_classes(legend: Legend, named: Collection[str] | None) -> frozenset[int]:
-    """Ids of the classes that are no plants.
-
-    Args:
-        legend: of the map.
-        named: by the user; None takes those whose names say it.
+    """Ids of the classes that are no plants: those that the user names, or for None those whose names say it.
 
     Raises:
         UsageError: no such class.
@@ -190,12 +186,8 @@ def area_rows(
 ) -> list[AreaRow]:
     """The rows of one field, a class each.
 
-    Args:
-        field: its name.
-        stats: of its pixels.
-        legend: of the map.
-        ground: ids of classes that are no plants.
-        agreement: of the map's model with its labels; None leaves the adjusted areas out.
+    `ground` are the classes that are no plants; without an agreement of the model with its labels there are no adjusted
+    areas.
     """
     known = stats.square_metres
     extent = stats.pixels.astype(np.float64) if known is None else known  # shares need no metres

@@ -57,12 +57,7 @@ def options_of(run_record: Path) -> LayerOptions:
 
 
 def make_layers(record: Path, options: LayerOptions, *, overwrite: bool = False) -> PublishedFiles:
-    """Make the layers of a map that a run has finished.
-
-    Args:
-        record: of the run.
-        options: which layers, and how.
-        overwrite: replace those that exist.
+    """Make the layers of a map from the record of its run; `overwrite` replaces those that exist.
 
     Raises:
         AgrisegError: its children tell what went wrong; no layer is published then.

@@ -143,13 +143,9 @@ class MapLayer:
 
 
 def read_polygons(run: FinishedMap, flag: str, path: Path, name_column: str | None) -> tuple[list[Field], list[str]]:
-    """Polygons in the map's CRS, and warnings.
+    """Polygons of a file in the map's CRS, and warnings.
 
-    Args:
-        run: the map.
-        flag: `--fields` or `--plots`, for errors.
-        path: file of the polygons.
-        name_column: column with their names; None takes the usual ones.
+    `flag` is `--fields` or `--plots`, for errors. Without a column of names the usual ones are taken.
 
     Raises:
         DataError: the map has no CRS, or no polygon is on the map.

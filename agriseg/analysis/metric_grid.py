@@ -100,11 +100,11 @@ class CellGrid:
     def sums(
         self, rows: range, cols: range, kind: Ints, kinds: int, weight: NDArray[np.float64]
     ) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
-        """Sum weights over the pixels of each kind in each cell.
+        """Sum weights over the pixels of each kind in each cell, in some rows and columns of the map.
 
         Args:
-            rows, cols: of a part of the map.
-            kind: (h, w) of each of its pixels, below `kinds`.
+            rows, cols: the part.
+            kind: (h, w) of each pixel, below `kinds`.
             kinds: number of kinds.
             weight: of each pixel, broadcasts to (h, w).
 
@@ -142,7 +142,7 @@ def metric_transform(source: MaskSource) -> rasterio.Affine:
 
 
 def row_pixel_areas(source: MaskSource, rows: range) -> NDArray[np.float64]:
-    """(len(rows),) square metres of one pixel of each of these rows.
+    """(len(rows),) square metres of one pixel of each row.
 
     Raises:
         DataError: the ground is unknown.

@@ -57,15 +57,10 @@ _CORNERS = _corner_table()
 
 
 def _corners(part: RunBlock, polygon: Ints, height: int) -> Ints:
-    """Corners on the lines above a part's rows, and below the last row of the map.
+    """Corners on the lines above a part's rows, and below the last row of a map of some height.
 
-    Args:
-        part: of the map.
-        polygon: (N,) that each run is of, -1 for none.
-        height: rows of the map.
-
-    Returns:
-        (C,) ((polygon * (height + 1) + row) * (width + 1) + col) * 8 + code.
+    (C,) ((polygon * (height + 1) + row) * (width + 1) + col) * 8 + code; `polygon` (N,) is that of each run, -1 for
+    none.
     """
     last = part.strip.rows.stop == height
     mask = np.pad(part.mask, ((0, int(last)), (1, 1)), constant_values=NODATA)

@@ -56,7 +56,7 @@ def polygonize(source: MaskSource, patches: Components, simplify_m: float = 0, r
 
     Args:
         source: the map.
-        patches: all of it, found with the same `rows`.
+        patches: all of it, read with the same `rows`.
         simplify_m: metres; corners that stand out by less than a triangle of its square are cut, and neighbours keep
             one border (Visvalingam and Whyatt 1993, as `shapely.coverage_simplify` has it). The areas in the columns
             stay those of the pixels.
@@ -159,14 +159,10 @@ def _across(corners: Ints, source: MaskSource) -> NDArray[np.int32]:
 
 
 def _followed(departing: NDArray[np.int32], across: NDArray[np.int32]) -> tuple[NDArray[np.int32], Ints]:
-    """Follow the sides of outlines.
+    """Follow the sides of outlines: corners in the order of the rings, closed; (R + 1,) where each ring begins.
 
-    Args:
-        departing: corners that are left horizontally, to the neighbour in the list; ascending.
-        across: (C,) the corner at the other end of each one's vertical side.
-
-    Returns:
-        Corners in the order of the rings, closed; (R + 1,) where each ring begins.
+    `departing` are the corners that are left horizontally, to the neighbour in the list, ascending; `across` see
+    `_across`.
     """
     if not len(departing):
         return departing, np.zeros(1, np.int64)

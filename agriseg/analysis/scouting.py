@@ -74,11 +74,6 @@ def recorded_points(record: LayersRecord) -> tuple[ScoutPoint, ...]:
     return record.fact("scout", tuple[ScoutPoint, ...]) or ()
 
 
-def recorded_largest(record: LayersRecord) -> ScoutPoint | None:
-    """The largest affected patch; None without any."""
-    return record.fact("largest", ScoutPoint)
-
-
 def scout(
     source: MaskSource, polygons: Polygons, affected: Collection[int], count: int = 5, distance: float | None = None
 ) -> tuple[tuple[ScoutPoint, ...], NDArray[np.float64]]:
@@ -88,8 +83,7 @@ def scout(
     than asked for. Distances are metres by the GSD in the middle of the map.
 
     Args:
-        source: the map.
-        polygons: of its patches.
+        polygons: of the map's patches.
         affected: ids of the classes that are looked for.
         count: points at most.
         distance: metres that they lie apart at least; None is 5 % of the map's diagonal.

@@ -6,7 +6,7 @@ pixels shows severity. Bare soil is not tissue, so both denominators are given: 
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from agriseg import files
 from agriseg.analysis.area_table import class_id
 from agriseg.analysis.layer import LayerContext, LayerResult
 from agriseg.analysis.metric_grid import CellGrid, blocks, row_pixel_areas
-from agriseg.analysis.record import LayersRecord
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.legend import NODATA, Legend
@@ -59,13 +58,12 @@ class Severity:
     def of(
         cls, source: MaskSource, grid: CellGrid, weights: Mapping[str, float], ground: Collection[int]
     ) -> "Severity":
-        """Measure it.
+        """Measure it in the cells of a map.
 
         Args:
-            source: the map.
-            grid: cells over it.
             weights: class to percent of its area that counts as affected; a class that is not named counts 0.
-            ground: ids of the classes that are no plants; all others are the canopy.
+            ground: ids of the classes that are no plants; all others are the canopy. Without any, the shares of the
+                canopy are NaN.
 
         Raises:
             UsageError: no such class, a weight outside 0 to 100, no weight, or one of a class that is no plant.
@@ -87,13 +85,9 @@ class Severity:
             percent = np.stack([by_cell[..., 2] / by_cell[..., whole] for whole in (0, 1)])
             field, canopy = total[2] / total[:2]
         percent[:, few] = math.nan
+        if not ground:
+            percent[1] = canopy = math.nan
         return cls(grid, percent.astype(np.float32), by_cell[..., 0].copy(), float(field), float(canopy))
-
-    def of_field_alone(self) -> "Severity":
-        """The same without shares of a canopy, where nobody knows what is ground."""
-        return replace(
-            self, percent=np.stack([self.percent[0], np.full_like(self.percent[1], math.nan)]), canopy=math.nan
-        )
 
     @property
     def height(self) -> int:
@@ -115,17 +109,14 @@ def build(context: LayerContext) -> LayerResult | None:
     if not context.weights:
         return None
     grid = CellGrid.over(context.source, context.options.cell)
-    warnings: tuple[str, ...] = ()
     severity = Severity.of(context.source, grid, context.weights, context.ground)
-    if not context.ground:
-        warnings = ("no class is named soil, ground or background: no shares of the canopy; say --ground",)
-        severity = severity.of_field_alone()
+    no_ground = "no class is named soil, ground or background: no shares of the canopy; say --ground"
     bands = ("affected share of the field, %", "affected share of the canopy, %")
     context.write_raster(Layer("severity", grid.georeference, bands, Resampling.average), severity)
     worst = np.nanmax(severity.percent[0], initial=0)
     files.write_text(context.path("_severity.qml"), ramp_style(0.0, float(worst), greener=False))
-    percent = SeverityPercent(_known(severity.field), _known(severity.canopy))
-    return LayerResult({"severity": percent}, warnings=warnings)
+    known = (None if math.isnan(percent) else percent for percent in (severity.field, severity.canopy))
+    return LayerResult({"severity": SeverityPercent(*known)}, warnings=() if context.ground else (no_ground,))
 
 
 @dataclass(frozen=True)
@@ -136,25 +127,16 @@ class SeverityPercent:
     canopy_percent: float | None
 
 
-def recorded_severity(record: LayersRecord) -> SeverityPercent | None:
-    """From the layers' record; None if no class is affected."""
-    return record.fact("severity", SeverityPercent)
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
 def mean_of(path: Path, source: MaskSource, grid: CellGrid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean of a raster of numbers, such as an index, in each cell of a map.
 
     Args:
         path: of the raster; its first band counts. It covers the ground of the map, in pixels of any size.
-        source: the map; only its valid pixels count.
-        grid: cells over it.
+        source: only its valid pixels count.
+        grid: cells over the map.
 
     Returns:
-        (rows, cols) means over the ground, NaN is no data; (rows, cols) square metres they are taken over.
+        (rows, cols) means over the ground, NaN is no data; (rows, cols) square metres that they are of.
 
     Raises:
         DataError: the raster does not cover the same ground or cannot be read, or the map's ground is unknown.

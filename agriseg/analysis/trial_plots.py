@@ -44,10 +44,7 @@ def build(context: LayerContext) -> LayerResult | None:
 def buffer_plots(plots: Sequence[Field], metres: float, source: MaskSource) -> list[Field]:
     """Plots grown by some metres on the ground, with square corners; below 0 their borders are taken off.
 
-    Args:
-        plots: in the map's CRS.
-        metres: by the GSD in the middle of the map.
-        source: the map.
+    The metres are by the GSD in the middle of the map; the plots are in its CRS.
 
     Raises:
         DataError: nothing is left of a plot, or the map's ground is unknown.
@@ -67,7 +64,7 @@ def buffer_plots(plots: Sequence[Field], metres: float, source: MaskSource) -> l
 def plot_table(
     name: str, stats: ZonalStats, legend: Legend, ground: Collection[int], weights: Mapping[str, float]
 ) -> Iterator[tuple[str, str, float | None, str]]:
-    """Rows of the tidy table for one plot; a value that cannot be known is None.
+    """Rows of the tidy table for one plot: plot, trait, value or None where unknown, unit.
 
     Args:
         name: of the plot.
@@ -75,9 +72,6 @@ def plot_table(
         legend: of the map.
         ground: ids of classes that are no plants.
         weights: class to the percent that it counts as affected.
-
-    Yields:
-        Plot, trait, value, unit.
     """
     pixels = stats.pixels.astype(np.float64)
     valid, canopy = pixels.sum(), sum(pixels[k] for k in range(len(legend)) if k not in ground)

@@ -150,7 +150,7 @@ def natural_breaks(values: NDArray[np.float64], weights: NDArray[np.float64], co
     Args:
         values: (N,) finite.
         weights: (N,) above 0.
-        count: classes.
+        count: number of classes.
 
     Returns:
         (count - 1,) highest value of each class but the last, ascending.
@@ -171,12 +171,7 @@ def natural_breaks(values: NDArray[np.float64], weights: NDArray[np.float64], co
 
 
 def _least_squares(sums: NDArray[np.float64], count: int) -> list[int]:
-    """Where classes begin, but the first.
-
-    Args:
-        sums: (3, N + 1) of weight, weighted value and weighted square over the first 0 to N.
-        count: classes.
-    """
+    """Where classes begin, but the first; `sums` (3, N + 1) are of weight, value and square over the first 0 to N."""
     n = sums.shape[1] - 1
     best = np.array([_squares(sums, slice(0, 1), stop)[0] for stop in range(1, n + 1)])  # of one class up to each
     begins = np.zeros((count, n), np.intp)

@@ -41,7 +41,7 @@ class IndexLayer:
         return {
             "index": self.index.name, "formula": self.index.formula, "path": str(self.path), "style": str(self.style),
             "bands": dict(self.bands), "scale": dict(zip(self.bands, self.units.scale, strict=True)),
-            "offset": dict(zip(self.bands, self.units.offset, strict=True)), **self.summary.as_dict(),
+            "offset": dict(zip(self.bands, self.units.offset, strict=True)), **asdict(self.summary),
         }  # fmt: skip
 
 

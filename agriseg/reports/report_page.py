@@ -9,8 +9,8 @@ from agriseg.analysis import build
 from agriseg.analysis.area_table import AreaRow
 from agriseg.analysis.layer import ReportTable, TableColumn
 from agriseg.analysis.record import LayersRecord
-from agriseg.analysis.scouting import recorded_largest, recorded_points
-from agriseg.analysis.severity import recorded_severity
+from agriseg.analysis.scouting import ScoutPoint, recorded_points
+from agriseg.analysis.severity import SeverityPercent
 from agriseg.maps.record import RunRecord
 from agriseg.reports.html import Table, render
 from agriseg.reports.map_figure import ClassPicture, MapPicture
@@ -71,8 +71,8 @@ def report_page(story: ReportData, words: Translator) -> str:
         trend=_trend(story),
         classes=_classes(story),
         tables=_tables(story, words),
-        severity=None if story.layers is None else recorded_severity(story.layers),
-        largest=None if story.layers is None else recorded_largest(story.layers),
+        severity=None if story.layers is None else story.layers.fact("severity", SeverityPercent),
+        largest=None if story.layers is None else story.layers.fact("largest", ScoutPoint),
         points=() if story.layers is None else recorded_points(story.layers),
         causes=_causes(story, words),
         bins=_bins(story),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +111,6 @@ class Summary:
         spread = np.concatenate(sample)
         low, median, high = np.quantile(spread if spread.size else ends, _QUANTILES, method="inverted_cdf").tolist()
         return cls((pixels - count) / pixels, ends[0], low, median, high, ends[1])
-
-    def as_dict(self) -> dict[str, float]:
-        """As JSON values."""
-        return asdict(self)
 
 
 def _strips(dataset: rasterio.DatasetReader) -> Iterator[tuple[int, NDArray[np.float32]]]:

@@ -40,10 +40,10 @@ class Units:
         """By the user, else the file's own tags, else the camera, else the type of the numbers.
 
         Args:
-            index: that will be made of them.
+            index: that will be computed from them.
             info: of the raster.
             bands: numbers of the index's bands.
-            given: scale by the user; it is believed.
+            given: scale by the user, taken as it is.
             sensor: the user's camera, whose scale is of 16-bit numbers.
 
         Raises:
@@ -98,13 +98,7 @@ def _by_type(index: Index, dtype: str, sensor: Sensor | None) -> float:
 
 
 def doubts(index: Index, info: RasterInfo, sample: Sample, units: Units) -> list[str]:
-    """What a reader should know before trusting an index of these numbers.
-
-    Args:
-        index: that will be made.
-        info: of the raster.
-        sample: of the index's bands.
-        units: of their numbers.
+    """Warnings for a reader of an index of these numbers; `sample` and `units` are of its bands.
 
     Raises:
         DataError: the numbers are no reflectance, the index needs such, and the user has not said the scale.

@@ -56,8 +56,8 @@ _BY_FILE = (
 _BGR = ("blue", "green", "red")
 
 SENSORS: Mapping[str, Sensor] = {
-    get_sensor.name: get_sensor
-    for get_sensor in (
+    sensor.name: sensor
+    for sensor in (
         Sensor("rgb", "any colour camera", ("red", "green", "blue"), None, "the order of colour images in GeoTIFF"),
         Sensor("rgbn", "any camera with near infrared last", ("red", "green", "blue", "nir"), None, "by its name"),
         Sensor("rededge", "MicaSense RedEdge, RedEdge-M, RedEdge-MX", (*_BGR, "red_edge", "nir"), _ATLAS_SCALE,
