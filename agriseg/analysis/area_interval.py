@@ -78,14 +78,9 @@ class ErrorMatrix:
         return cls(share, covariance, int(total.sum()), count)
 
     def adjust(self, mapped: NDArray[np.float64], pixels: int) -> AreaEstimate | None:
-        """Correct mapped areas.
+        """Correct the mapped area (K,) of each class; None if the map shows a class that the validation never did.
 
-        Args:
-            mapped: (K,) area of each class of the map.
-            pixels: of the map, valid ones: how much ground it is.
-
-        Returns:
-            None where the map shows a class that the validation never did.
+        `pixels` are the valid ones of the map: a smaller field has a larger variance.
         """
         shown = mapped > 0
         total = mapped.sum()

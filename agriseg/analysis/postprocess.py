@@ -67,7 +67,7 @@ def clean(source: MaskSource, folder: Path, mmu_m2: float = 0, smooth_px: int = 
 
     Args:
         source: the map.
-        folder: which is there, and holds the mask while it is in use, of no other `clean`; up to three bytes a pixel.
+        folder: exists, and holds the mask while it is in use, of no other `clean`; up to three bytes a pixel.
         mmu_m2: minimum mapping unit in square metres on the ground; 0 for none.
         smooth_px: from the middle of the window to its edge, so 1 is a window of 3 x 3; 0 for none.
         rows: read at a time.

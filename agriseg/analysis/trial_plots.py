@@ -66,12 +66,7 @@ def plot_table(
 ) -> Iterator[tuple[str, str, float | None, str]]:
     """Rows of the tidy table for one plot: plot, trait, value or None where unknown, unit.
 
-    Args:
-        name: of the plot.
-        stats: of its pixels.
-        legend: of the map.
-        ground: ids of classes that are no plants.
-        weights: class to the percent that it counts as affected.
+    `ground` are the classes that are no plants, `weights` the percent by which a class counts as affected.
     """
     pixels = stats.pixels.astype(np.float64)
     valid, canopy = pixels.sum(), sum(pixels[k] for k in range(len(legend)) if k not in ground)

@@ -1,6 +1,5 @@
 """The layer of management zones: cells grouped by their values, for one rate of application in each zone."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,10 +68,8 @@ class Zones:
         Values are rounded to a 2000th of their range for it, and their means count by ground.
 
         Args:
-            grid: the cells.
             values: (rows, cols) of any unit, NaN for cells without.
-            square_metres: (rows, cols) valid ground that each stands for.
-            count: zones to make.
+            square_metres: (rows, cols) valid ground of each cell.
 
         Raises:
             UsageError: fewer than 2 zones, or more than `MAX_ZONES`.
@@ -92,15 +89,10 @@ class Zones:
     def shapes(self) -> NDArray[np.object_]:
         """(zones,) multipolygons in the map's CRS: the squares of each zone's cells, dissolved."""
         pieces: list[list[shapely.Polygon]] = [[] for _ in self.table]
-        for zone, piece in self._pieces():
-            pieces[zone - 1].append(piece)
+        for piece, zone in rasterio.features.shapes(self.number, self.number > 0, connectivity=4):
+            pieces[int(zone) - 1].append(shapely.geometry.shape(piece))
         shapes = np.array([shapely.MultiPolygon(each) for each in pieces], object)
         return moved(shapes, self.grid.georeference.transform)
-
-    def _pieces(self) -> Iterator[tuple[int, shapely.Polygon]]:
-        """Connected cells of one zone, in columns and rows of cells."""
-        for piece, zone in rasterio.features.shapes(self.number, self.number > 0, connectivity=4):
-            yield int(zone), shapely.geometry.shape(piece)
 
 
 def build(context: LayerContext) -> LayerResult | None:
@@ -144,13 +136,9 @@ def report_table(record: LayersRecord) -> ReportTable | None:
 def natural_breaks(values: NDArray[np.float64], weights: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """Classes of numbers with the least squared distance to their means, known as Jenks' natural breaks.
 
-    By dynamic programming, which finds the best there are (Fisher 1958, "On grouping for maximum homogeneity", JASA
-    53). It takes some 0.1 s for 2,000 distinct values and three classes, and grows with their square.
-
-    Args:
-        values: (N,) finite.
-        weights: (N,) above 0.
-        count: number of classes.
+    Values and weights are (N,), finite; the weights are above 0. Dynamic programming finds the best classes (Fisher
+    1958, "On grouping for maximum homogeneity", JASA 53). It takes some 0.1 s for 2,000 distinct values and three
+    classes, and grows with their square.
 
     Returns:
         (count - 1,) highest value of each class but the last, ascending.

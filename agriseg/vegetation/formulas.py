@@ -162,11 +162,9 @@ def get_index(name: str) -> Index:
 
 
 def compute(index: Index, bands: Mapping[str, ArrayLike]) -> NDArray[np.float32]:
-    """An index of some pixels, worked out in float64.
+    """An index of some pixels, computed in float64; `bands` maps a role to an array, all of one shape.
 
-    Args:
-        index: which.
-        bands: role to array, all of one shape; reflectances 0 to 1 unless the index is a ratio.
+    They are reflectances 0 to 1 unless the index is a ratio.
 
     Returns:
         float32 of that shape; NaN where a denominator is zero but for rounding (a millionth of what it is summed of),

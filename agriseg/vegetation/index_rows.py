@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -31,9 +30,8 @@ class IndexRows:
     Args:
         reader: of the source.
         source: the raster's own grid, with the bands of the index in its order.
-        thread: in which is read. GDAL's warnings are told apart by threads, and what it says of the raster is no
-            failure of the file that is written meanwhile.
-        index: which.
+        thread: reads the raster. GDAL's warnings belong to a thread, and a warning about the raster is no failure of
+            the file that is written meanwhile.
         units: of the stored numbers.
     """
 
@@ -68,11 +66,9 @@ class IndexRows:
         for top in range(0, stop - start, at_once):
             rows = slice(top, top + at_once)
             if (valid := strip.valid[rows]).any():
-                values[0, rows] = np.where(valid, self._computed(strip.pixels[:, rows]), np.nan)
+                bands = zip(self.index.roles, self.units(strip.pixels[:, rows]), strict=True)
+                values[0, rows] = np.where(valid, compute(self.index, dict(bands)), np.nan)
         return values
-
-    def _computed(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        return compute(self.index, dict(zip(self.index.roles, self.units(pixels), strict=True)))
 
 
 @dataclass(frozen=True)

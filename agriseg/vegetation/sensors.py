@@ -29,10 +29,7 @@ class Sensor:
     caution: str = ""
 
     def mapping(self, data_bands: Sequence[int]) -> dict[str, int]:
-        """Role to band number.
-
-        Args:
-            data_bands: numbers of the file's bands that are not alpha.
+        """Role to band number, from the numbers of the file's bands that are not alpha.
 
         Raises:
             DataError: these are too few to be this camera's.
