@@ -311,7 +311,7 @@ def test_the_files_own_scale_and_offset_are_applied(tmp_path: Path, kind: str) -
     for layer in made.layers:
         expected = by_spyndex(layer.index.name, roles_of(known, FIVE))
         np.testing.assert_allclose(read(layer.path)[0], expected, rtol=1e-4, atol=1e-5)
-        assert layer.units.tagged
+        assert layer.units.by_tags
     told = made.layers[0].as_dict()
     assert list(told["offset"].values()) == [offsets[4], offsets[2]]
 

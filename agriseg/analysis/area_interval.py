@@ -128,9 +128,9 @@ def other_making(record: RunRecord, gsd: tuple[float, float] | None, *, cleaned:
     blend = record.parameters.blend
     if blend != _BLEND:
         return f"the map is made with --blend {blend}, the validation's with {_BLEND}"
-    asked, own = record.run_options.gsd, record.model.gsd_m
+    wanted, own = record.run_options.gsd, record.model.gsd_m
     if own is None:
-        return None if isinstance(asked, str) else "the map is resampled, the validation's resolution is unknown"
+        return None if isinstance(wanted, str) else "the map is resampled, the validation's resolution is unknown"
     if gsd is not None and max(max(gsd) / own, own / min(gsd)) > _GSD_RATIO:
         return f"the map has pixels of {max(gsd):.3g} m, the validation's had {own:.3g} m"
     return None

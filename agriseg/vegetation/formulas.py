@@ -149,7 +149,7 @@ def get_index(name: str) -> Index:
     """The index of this short name, in capitals or not; NDRE is NDREI.
 
     Raises:
-        UsageError: there is none; the nearest name is given.
+        UsageError: there is none; the message has the nearest name.
     """
     known = {short.upper(): short for short in (*INDICES, *_ALIASES)}
     wanted = name.strip().upper()

@@ -24,18 +24,18 @@ class Units:
 
     Args:
         scale, offset: per band.
-        given: whether the user has said the scale.
-        tagged: whether the file says scale and offset.
+        by_user: whether the scale is the user's.
+        by_tags: whether scale and offset are the file's own tags.
     """
 
     scale: tuple[float, ...]
     offset: tuple[float, ...]
-    given: bool = False
-    tagged: bool = False
+    by_user: bool = False
+    by_tags: bool = False
 
     @classmethod
     def of(
-        cls, index: Index, info: RasterInfo, bands: Sequence[int], given: float | None, sensor: Sensor | None
+        cls, index: Index, info: RasterInfo, bands: Sequence[int], user_scale: float | None, sensor: Sensor | None
     ) -> "Units":
         """By the user, else the file's own tags, else the camera, else the type of the numbers.
 
@@ -43,18 +43,18 @@ class Units:
             index: that will be computed from them.
             info: of the raster.
             bands: numbers of the index's bands.
-            given: scale by the user, taken as it is.
+            user_scale: taken as it is.
             sensor: the user's camera, whose scale is of 16-bit numbers.
 
         Raises:
             DataError: the index needs reflectance, and nothing says how to get it.
         """
         count = len(bands)
-        if given is not None:
-            return cls((given,) * count, (0.0,) * count, given=True)
+        if user_scale is not None:
+            return cls((user_scale,) * count, (0.0,) * count, by_user=True)
         if info.tagged(bands):
             scale, offset = (tuple(each[band - 1] for band in bands) for each in (info.scales, info.offsets))
-            return cls(scale, offset, tagged=True)
+            return cls(scale, offset, by_tags=True)
         return cls((_by_type(index, info.dtype, sensor),) * count, (0.0,) * count)
 
     def __call__(self, stored: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -81,7 +81,7 @@ def _plain(numbers: Sequence[float]) -> str:
 
 
 def _by_type(index: Index, dtype: str, sensor: Sensor | None) -> float:
-    """Reflectance of one count, where nobody says it."""
+    """Reflectance of one count, where neither the user nor the file defines it."""
     kind = np.dtype(dtype)
     if kind.kind == "f":
         return 1.0
@@ -101,10 +101,10 @@ def doubts(index: Index, info: RasterInfo, sample: Sample, units: Units) -> list
     """Warnings for a reader of an index of these numbers; `sample` and `units` are of its bands.
 
     Raises:
-        DataError: the numbers are no reflectance, the index needs such, and the user has not said the scale.
+        DataError: the numbers are no reflectance, the index needs such, and the scale is not the user's.
     """
     infrared = {"nir", "red_edge"} & {*index.roles}
-    if info.dtype == "uint8" and not (units.given or units.tagged) and (index.kind == "additive" or infrared):
+    if info.dtype == "uint8" and not (units.by_user or units.by_tags) and (index.kind == "additive" or infrared):
         return [
             f"{index.name} is made for reflectance, and 8-bit numbers are mostly stretched for display: "
             "compare within this image only, not with other days or thresholds"
@@ -112,7 +112,7 @@ def doubts(index: Index, info: RasterInfo, sample: Sample, units: Units) -> list
     if sample.mean is None or (index.kind == "ratio" and units.cancels):
         return []
     highest, mean = (units(np.reshape(each, (-1, 1, 1))).ravel() for each in (sample.highest, sample.mean))
-    if units.tagged:
+    if units.by_tags:
         _check_tags(index, units, mean, _step(sample))
     if highest.max() <= _BRIGHTEST or index.kind == "ratio":
         return []
@@ -120,7 +120,7 @@ def doubts(index: Index, info: RasterInfo, sample: Sample, units: Units) -> list
         f"{index.name} needs reflectances 0 to 1, the numbers go up to {max(sample.highest):g}, and with {units.text} "
         f"that is {highest.max():g}"
     )
-    if not units.given:
+    if not units.by_user:
         raise DataError(f"{text}; {_step(sample)}")
     return [text]
 

@@ -17,7 +17,7 @@ class Sensor:
         roles: of the bands, in their order.
         scale: reflectance of one count of 16-bit numbers; None where it depends on who made the mosaic. Numbers with
             a point are reflectance already.
-        source: title and address of the document that says so.
+        source: title and address of the document that defines it.
         caution: what may be otherwise in a mosaic of another maker; empty if nothing is known.
     """
 
@@ -46,7 +46,7 @@ _ATLAS = (
     "MicaSense, What are the units of the Atlas GeoTIFF output?, "
     "https://support.micasense.com/hc/en-us/articles/215460518"
 )
-_ATLAS_SCALE = 1 / 32768  # 32768 is 100 % reflectance, says the same page
+_ATLAS_SCALE = 1 / 32768  # the same page: 32768 is 100 % reflectance
 _BY_FILE = (
     "in mosaics stacked by the numbers of the camera's files near infrared comes before red edge; then use --bands"
 )
@@ -74,14 +74,14 @@ SENSORS: Mapping[str, Sensor] = {
                "gdal_translate -scale 1000 11000 0 10000"),
     )
 }  # fmt: skip
-"""Name to camera. The bands of mosaics are the makers'; another order is said with `--bands`."""
+"""Name to camera. The bands of mosaics are the makers'; `--bands` sets another order."""
 
 
 def get_sensor(name: str) -> Sensor:
     """The camera of this name, in capitals or not.
 
     Raises:
-        UsageError: there is none; the nearest name is given.
+        UsageError: there is none; the message has the nearest name.
     """
     wanted = name.strip().lower()
     if wanted not in SENSORS:
