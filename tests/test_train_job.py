@@ -38,7 +38,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def test_a_cache_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = fitted(tmp_path, "straight")
     monkeypatch.setattr(agriseg.training.dataset, "_HELD_BYTES", 0)
-    monkeypatch.setattr(agriseg.training.dataset, "_DEAR", 0)
+    monkeypatch.setattr(agriseg.training.dataset, "_CACHE_ABOVE", 0)
     cached = fitted(tmp_path, "cached")
     assert (cached / "cache" / "1" / "zarr.json").exists()
     assert weights(cached) == weights(straight)

@@ -1,5 +1,6 @@
 """The configuration of a training, read from a TOML file and checked."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +28,7 @@ RENAMED_KEYS = {
     "recipe.augmentation.colour": "channel_jitter",
     "recipe.augmentation.paste": "copy_paste",
 }
-"""Former names of keys, which are refused, and the present name of each."""
+"""Former names of keys, which are refused, with the present name of each."""
 
 
 class Data(BaseModel):
@@ -38,15 +39,15 @@ class Data(BaseModel):
         labels: the label raster, the folder of them, polygons (GeoJSON, KML, GeoPackage, Shapefile) on one raster, or
             annotations (COCO, LabelMe, Label Studio, CVAT), also of many images.
         label_suffix: what a label's name adds to its image's.
-        unlabelled: numbers or colours of label rasters for unlabelled, beside 255.
+        unlabelled: numbers or colours of label rasters that mean unlabelled, beside 255.
         column: of the polygons, with the class.
         area: polygons within which everything is labelled; the rest there is `rest`, or the first class.
         rest: class of the ground under no shape where everything is labelled: within `area`, or on whole images.
         rename: classes of names in annotations or polygons; an empty class means unlabelled.
         point_radius: radius of the discs that points become, such as `8px` or `5cm`.
-        reproject_labels: resample label rasters of another grid or CRS to that of their image, nearest neighbour.
-        nodata: nodata value of the images, beside the declared one.
-        alpha: number of the band of the images whose 0 means nodata, if it is not tagged so.
+        reproject_labels: resample label rasters to the grid and CRS of their image, nearest neighbour.
+        nodata: value of the images, beside the declared one.
+        alpha: number of the band of the images whose 0 means nodata, if its tag does not say so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,7 +66,7 @@ class Data(BaseModel):
     alpha: int | None = Field(default=None, ge=1)
 
     def under(self, folder: Path) -> "Data":
-        """The same with paths relative to a folder."""
+        """The same with paths inside a folder, unless they are absolute."""
         area = None if self.area is None else folder / self.area
         return self.model_copy(update={"images": folder / self.images, "labels": folder / self.labels, "area": area})
 
@@ -73,19 +74,17 @@ class Data(BaseModel):
 class Validation(BaseModel):
     """The held-back labels that score the model.
 
-    Other images with their labels; else a random share of the images (`by = "file"`), or of square blocks of each
-    image, with an unused buffer around them (px). `by = "random"` holds back squares of the size of a chip without a
+    They are those of other images; else of a random share of the images (`by = "file"`), or of square blocks of each
+    image, with an unused buffer around them. `by = "random"` holds back squares of the size of a chip without a
     buffer, as tools do that cut chips first: it overstates the scores, which is recorded.
 
     Args:
         images, labels: other images.
-        by: unit of the draw.
-        block: side of a block (px).
-        buffer: width of the buffer (px).
+        block, buffer: side of a block, and width of its buffer (px).
         share: held-back share, 0 to 1.
         folds: number of parts to hold back in turn, instead of one share.
         fold: the held-back part, from 0.
-        allow_learnt: also hold back ground that the initial model has learnt, which is recorded.
+        allow_learnt: also hold back training data of the initial model, which is recorded.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -102,7 +101,7 @@ class Validation(BaseModel):
 
 
 class Recipe(BaseModel):
-    """The loop's numbers.
+    """Settings of the training loop.
 
     Args:
         steps: optimiser steps; None when `minutes` is given.
@@ -110,21 +109,18 @@ class Recipe(BaseModel):
         chip: side of a sample (px); a multiple of the network's step.
         batch: samples per forward.
         accumulation_steps: batches per optimiser step.
-        optimiser: adamw, adam or sgd (momentum 0.9).
+        optimiser: sgd has a momentum of 0.9.
         lr: largest learning rate, reached after warm-up; a cosine schedule lowers it to 0.
         warmup: share of the training in which the learning rate rises, 0 to 1.
-        weight_decay: of the optimiser.
         loss: names of losses and their weights, see `losses.build_loss`.
         class_weights: weigh the cross-entropy by 1 / sqrt(class share).
-        aux_loss_weight: weight of the auxiliary head's loss, where the network has one.
+        aux_loss_weight: of the auxiliary head, where the network has one.
         rare_class_share: share of samples drawn by class (all but the commonest alike) instead of by pixel.
         logit_adjustment: add an offset to the logits of each class, fitted on training pixels for the mean IoU.
         ema_decay: decay of the exponential moving average of the weights, which is saved; 0 saves the last weights.
         validate_every: steps from one validation to the next.
-        patience: validations without a better one after which it ends; 0 never.
-        precision: auto, fp32 or bf16.
-        seed: of everything random.
-        augmentation: how samples vary.
+        patience: validations without a better score after which the training ends; 0 for no limit.
+        seed: of the initial weights, the held-back part, the samples and dropout.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -161,17 +157,14 @@ class TrainConfig(BaseModel):
     """A training; paths are relative to its TOML file.
 
     Args:
-        classes: names in order.
-        values: for each class its number in the label rasters, or its red, green and blue; 0, 1, 2, ... if not given.
+        values: for each class its number in the label rasters, or its red, green and blue; None for 0, 1, 2, ...
         colours: of the classes on the map, `#rrggbb`.
         bands: roles of the bands to use.
         band_numbers: the bands' numbers in the files, where the files do not name them.
-        arch: network; with `/2` to `/8` at its end over means of so many pixels a side.
+        arch: network; `/2` to `/8` at its end means that it sees means of 2 to 8 pixels a side.
         init: weights to start from: imagenet or coco, an http(s) address, or a file of torchvision's or timm's
-            weights or of a model of agriseg; random ones if not given.
-        name: of the model.
+            weights or of a model of agriseg; None for random ones.
         licence: of the training data.
-        data, validation, recipe: see there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -200,16 +193,18 @@ class TrainConfig(BaseModel):
             config = cls.model_validate(tables)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "configuration"
-            said = f"this key is now {RENAMED_KEYS[where]}" if where in RENAMED_KEYS else first["msg"]
-            raise ModelError(f"training configuration: {where}: {said}") from error
+            key = ".".join(str(part) for part in first["loc"]) or "configuration"
+            problem = f"this key is now {RENAMED_KEYS[key]}" if key in RENAMED_KEYS else first["msg"]
+            raise ModelError(f"training configuration: {key}: {problem}") from error
         for problem in _contradictions(config):
             raise ModelError(problem)
-        held, parts = config.validation, {"data": config.data.under(folder), "init": _under(folder, config.init)}
-        if held.images is None or held.labels is None:
-            return config.model_copy(update=parts)
-        moved = {"images": folder / held.images, "labels": folder / held.labels}
-        return config.model_copy(update={**parts, "validation": held.model_copy(update=moved)})
+        held = config.validation
+        if held.images is not None and held.labels is not None:
+            held = held.model_copy(update={"images": folder / held.images, "labels": folder / held.labels})
+        init = config.init
+        if init is not None and init not in NAMED_STARTS and not init.startswith(("http://", "https://")):
+            init = str(folder / init)
+        return config.model_copy(update={"data": config.data.under(folder), "init": init, "validation": held})
 
     @property
     def stored(self) -> list[Value]:
@@ -218,7 +213,7 @@ class TrainConfig(BaseModel):
 
     @property
     def reading(self) -> RunOptions:
-        """How images are read for training and validation: at their own resolution."""
+        """Options to read images for training and validation: at their own resolution."""
         numbers = tuple(self.band_numbers) if self.band_numbers else None
         options = RunOptions(gsd="native", bands=numbers, nodata=self.data.nodata)
         if self.data.alpha is None:
@@ -245,40 +240,22 @@ class TrainConfig(BaseModel):
         return self.model_copy(update={"validation": held})
 
 
-def _under(folder: Path, init: str | None) -> str | None:
-    """A file to start from seen from a folder; names and addresses stay."""
-    if init is None or init in NAMED_STARTS or init.startswith(("http://", "https://")):
-        return init
-    return str(folder / init)
-
-
-def _contradictions(config: TrainConfig) -> list[str]:
+def _contradictions(config: TrainConfig) -> Iterator[str]:
     """Messages about contradictions; the first is shown."""
-    values, held = config.values, config.validation
-    numbers = config.band_numbers or config.bands
-    checks = [
-        (len(set(config.bands)) < len(config.bands), f"bands {', '.join(config.bands)}: each role once"),
-        (
-            len(numbers) != len(config.bands),
-            f"{len(numbers)} band_numbers for {len(config.bands)} bands; one each",
-        ),
-        (len(set(numbers)) < len(numbers), f"band_numbers {numbers}: one band in two roles; each has its own"),
-        (
-            values is not None and len(values) != len(config.classes),
-            f"{len(values or ())} values for {len(config.classes)} classes; give one a class",
-        ),
-        (
-            (held.images is None) != (held.labels is None),
-            "validation: images without labels, or labels without images; give both or neither",
-        ),
-        (
-            held.images is not None and "by" in held.model_fields_set,
-            f"validation: split by {held.by}, but also images of its own; leave one out",
-        ),
-        (
-            held.folds is not None and held.images is not None,
-            "validation: folds, but also images of its own; leave one out",
-        ),
-        (held.folds is not None and held.fold >= held.folds, f"fold {held.fold}, expected 0 to {held.folds} less 1"),
-    ]
-    return [text for wrong, text in checks if wrong]
+    bands, numbers, held = config.bands, config.band_numbers or config.bands, config.validation
+    if len(set(bands)) < len(bands):
+        yield f"bands {', '.join(bands)}: each role once"
+    if len(numbers) != len(bands):
+        yield f"{len(numbers)} band_numbers for {len(bands)} bands; one each"
+    if len(set(numbers)) < len(numbers):
+        yield f"band_numbers {numbers}: one band in two roles; each has its own"
+    if len(config.stored) != len(config.classes):
+        yield f"{len(config.stored)} values for {len(config.classes)} classes; give one a class"
+    if (held.images is None) != (held.labels is None):
+        yield "validation: images without labels, or labels without images; give both or neither"
+    if held.images is not None and "by" in held.model_fields_set:
+        yield f"validation: split by {held.by}, but also images of its own; leave one out"
+    if held.images is not None and held.folds is not None:
+        yield "validation: folds, but also images of its own; leave one out"
+    if held.folds is not None and held.fold >= held.folds:
+        yield f"fold {held.fold}, expected 0 to {held.folds} less 1"

@@ -1,8 +1,8 @@
-"""The data set of a training: images, their labels, the part held back, band statistics."""
+"""The data set of a training: images, their labels, the held-back part, band statistics."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -35,7 +35,7 @@ from agriseg.vectors.identity import vector_stamp
 from agriseg.vectors.read import is_vector, layered
 
 _HELD_BYTES = 2 * 10**9  # of decoded scenes in memory at most
-_DEAR = 8.0  # decoded pixels per pixel of a chip above which a cache on disk pays off
+_CACHE_ABOVE = 8.0  # decoded pixels per pixel of a chip, above which a cache on disk pays off
 _WINDOWS, _WINDOW = 16, 256  # per scene, and their side (px), for mean and deviation
 _FEW = 4096  # valid pixels; with fewer in these windows the whole scene is read
 _SPREAD = 1.25  # largest ratio of the coarsest to the finest GSD; the zoom of a chip varies as much
@@ -56,12 +56,12 @@ class Dataset:
         held: scenes to score the model on.
         correlation: (C, C) correlation between bands of the training pixels.
         identity: fingerprint of configuration and files; a state is resumed only with the same one.
-        skipped: images that could not be read, and why; empty unless `skip_bad`.
+        skipped: one message for each image that could not be read; empty unless `skip_bad`.
         remarks: warnings about images and labels.
         start: the initial weights.
         division: training and held-back parts of the labelled pixels.
-        learnt: ground that the trained model will have learnt.
-        learnt_share: share of the held-back labels on that ground.
+        learnt: all training data of the model, those of its initial model included.
+        learnt_share: share of the held-back labels inside them.
     """
 
     model: SegmentationModel
@@ -88,124 +88,117 @@ def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -
     Raises:
         DataError: labels on another grid, or numbers that are no class, all at once; an image that cannot be read.
     """
-    readable_only = _SkipUnreadable(skip_bad)
-    own = _labelled(config, config.data, folder, readable_only)
+    images = _Images(skip_bad)
+    sets = [images.labelled(config, config.data, folder)]
     design = architecture(config.arch)
-    began = initial_network(design, config.bands, config.classes, config.recipe.seed, config.init)
-    sets = [own]
+    start = initial_network(design, config.bands, config.classes, config.recipe.seed, config.init)
     if config.held_back is not None:
-        sets.append(_labelled(config, config.held_back, folder / "held_back", readable_only, least=1))
-    infos = [each.info for found in sets for each in found.images]
-    model = _blank(config, design, began.network, infos)
-    hints: dict[str, list[str]] = {}
-    parts = _divided(config, [_opened(config, model, found, readable_only, hints) for found in sets], readable_only)
-    learnt = learnt_by_training(parts, began, allowed=config.validation.allow_learnt)
-    identity = _identity(config, began.origin, [each.pair for found in sets for each in found.images])
-    training = _kept(config, parts.training, readable_only, folder / "cache", identity)
+        sets.append(images.labelled(config, config.held_back, folder / "held_back", least=1))
+    labelled = [each for label_set in sets for each in label_set.images]
+    infos = [each.info for each in labelled]
+    model = _untrained(config, design, start.network, infos)
+    parts = _divided(config, [images.opened(config, model, label_set) for label_set in sets], images)
+    learnt, learnt_share = learnt_by_training(parts, start, allowed=config.validation.allow_learnt)
+    identity = _identity(config, start.origin, [each.pair for each in labelled])
+    training = _cached(config, parts.training, images, folder / "cache", identity)
     mean, std, correlation = _statistics(training, model.scale, config.bands)
-    model = replace(model, mean=mean, std=std)
-    remarks = [*(text for found in sets for text in found.remarks), *_said(hints)]
-    remarks += [*parts.remarks(config.classes), *_without_gsd(infos), *([learnt[1].doubt] if learnt[1].doubt else [])]
-    skipped = readable_only.bad
-    return Dataset(model, training, parts.held, correlation, identity, skipped, remarks, began, parts, *learnt)
+    remarks = [*(text for label_set in sets for text in label_set.remarks), *images.warnings()]
+    remarks += [*parts.remarks(config.classes), *_without_gsd(infos), *filter(None, [learnt_share.doubt])]
+    return Dataset(
+        replace(model, mean=mean, std=std), training, parts.held, correlation, identity, images.bad, remarks, start,
+        parts, learnt, learnt_share,
+    )  # fmt: skip
 
 
-class _SkipUnreadable:
-    """Applies a function to each image; an unreadable one is an error, or is skipped."""
+class _Images:
+    """Reads images; an unreadable one is an error, or is skipped.
+
+    Attributes:
+        bad: one message for each skipped image.
+    """
 
     def __init__(self, skip_bad: bool) -> None:
         self._skip_bad = skip_bad
         self.bad: list[str] = []
+        self._hints: dict[str, list[str]] = {}  # names of the images with each warning
 
-    def __call__(self, items: Sequence[Item], take: Callable[[Item], Made]) -> list[Made]:
+    def each(self, items: Iterable[Item], read: Callable[[Item], Made]) -> list[Made]:
+        """The results of a function for each readable image."""
         good = []
         for item in items:
             try:
-                good.append(take(item))
+                good.append(read(item))
             except DataError as error:
                 if not self._skip_bad:
                     raise
                 self.bad.append(str(error))
         return good
 
-    def readable(self, found: LabelSet) -> LabelSet:
-        """The label set without unreadable images, if these may be skipped."""
-        if not self._skip_bad:
-            return found
-        self.bad += found.bad_images
-        if found.bad_images and not found.images:
-            raise DataError(f"no image can be read; {'; '.join(self.bad)}")
-        return replace(found, bad_images=())
+    def labelled(self, config: TrainConfig, data: Data, folder: Path, least: int = 2) -> LabelSet:
+        """At least so many images with checked label rasters."""
+        label_set = _labels(config, data, folder, least)
+        if self._skip_bad:
+            self.bad += label_set.bad_images
+            if label_set.bad_images and not label_set.images:
+                raise DataError(f"no image can be read; {'; '.join(self.bad)}")
+            label_set = replace(label_set, bad_images=())
+        label_set.refuse()
+        return label_set
+
+    def opened(self, config: TrainConfig, model: SegmentationModel, label_set: LabelSet) -> list[Scene]:
+        """Scenes with the bands of the model."""
+
+        def scene(image: LabelledImage) -> Scene:
+            model_input = check_compatibility(image.info, model, config.reading)
+            empty = [f"{text} (in a configuration, under [data])" for text in model_input.empty]
+            for text in (*model_input.hints, *empty):
+                self._hints.setdefault(text, []).append(image.info.path.name)
+            return Scene(model_input.source, image.labels)
+
+        return self.each(label_set.images, scene)
+
+    def warnings(self) -> list[str]:
+        """Each warning about opened images once, with its image, or the first of its images."""
+        return [
+            f"{names[0]}: {text}" if len(names) == 1 else f"{len(names)} images, such as {names[0]}: {text}"
+            for text, names in self._hints.items()
+        ]
 
 
-def _labelled(
-    config: TrainConfig, data: Data, folder: Path, readable_only: _SkipUnreadable, least: int = 2
-) -> LabelSet:
-    """Images with checked label rasters."""
+def _labels(config: TrainConfig, data: Data, folder: Path, least: int) -> LabelSet:
     options = LabelOptions(
         data.label_suffix, None if config.values is None else tuple(config.values), tuple(data.unlabelled),
         data.column, data.area, data.rest, tuple(data.rename.items()), data.point_radius, data.reproject_labels,
     )  # fmt: skip
     request = LabelRequest(data.images, data.labels, tuple(config.classes), options, least)
-    found = readable_only.readable(load_labels(request, folder))
-    found.refuse()
-    return found
+    return load_labels(request, folder)
 
 
-def _opened(
-    config: TrainConfig,
-    model: SegmentationModel,
-    found: LabelSet,
-    readable_only: _SkipUnreadable,
-    hints: dict[str, list[str]],
-) -> list[Scene]:
-    """Scenes with the bands of the model; `hints` gets each warning with the names of its images."""
-
-    def opened(each: LabelledImage) -> Scene:
-        model_input = check_compatibility(each.info, model, config.reading)
-        empty = [f"{text} (in a configuration, under [data])" for text in model_input.empty]
-        for text in (*model_input.hints, *empty):
-            hints.setdefault(text, []).append(each.info.path.name)
-        return Scene(model_input.source, each.labels)
-
-    return readable_only(found.images, opened)
-
-
-def _said(hints: Mapping[str, Sequence[str]]) -> list[str]:
-    """Each warning once, with its image, or the first of its images."""
-    return [
-        f"{names[0]}: {text}" if len(names) == 1 else f"{len(names)} images, such as {names[0]}: {text}"
-        for text, names in hints.items()
-    ]
-
-
-def _divided(config: TrainConfig, sets: Sequence[Sequence[Scene]], readable_only: _SkipUnreadable) -> Division:
+def _divided(config: TrainConfig, sets: Sequence[Sequence[Scene]], images: _Images) -> Division:
     """Read every scene once, so that damage shows before the first step, and divide them."""
-    counted = [readable_only(scenes, lambda scene: Counted.of(scene, config)) for scenes in sets]
+    counted = [images.each(scenes, lambda scene: Counted.of(scene, config)) for scenes in sets]
     for task, scenes in zip(("train", "validate"), counted, strict=False):
         if not scenes:
-            raise DataError(f"no image left to {task} on; {'; '.join(readable_only.bad)}")
+            raise DataError(f"no image left to {task} on; {'; '.join(images.bad)}")
     return divide(config, *counted)
 
 
-def _kept(
-    config: TrainConfig, scenes: Sequence[Scene], readable_only: _SkipUnreadable, cache: Path, identity: str
-) -> list[Scene]:
+def _cached(config: TrainConfig, scenes: Sequence[Scene], images: _Images, cache: Path, identity: str) -> list[Scene]:
     """Load all scenes into memory if they fit; else cache on disk those that are slow to decode."""
     all_fit = sum(scene.bytes for scene in scenes) <= _HELD_BYTES
 
-    def kept(numbered: tuple[int, Scene]) -> Scene:
+    def cached(numbered: tuple[int, Scene]) -> Scene:
         number, scene = numbered
         if all_fit:
             scene.load_into_memory()
-        elif scene.decode_cost(config.recipe.chip) > _DEAR:
+        elif scene.decode_cost(config.recipe.chip) > _CACHE_ABOVE:
             scene.cache_on_disk(cache / str(number), identity)
         return scene
 
-    return readable_only(list(enumerate(scenes, 1)), kept)
+    return images.each(enumerate(scenes, 1), cached)
 
 
-def _blank(
+def _untrained(
     config: TrainConfig, design: Architecture, network: nn.Module, infos: Sequence[RasterInfo]
 ) -> SegmentationModel:
     """The model before training; its bands, scale and GSD come from the images."""
@@ -247,13 +240,14 @@ def _statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...], list[list[float]]]:
     """Mean and standard deviation of each scaled band, and the correlation between bands.
 
-    Over valid pixels that are not held back, in random windows of each scene.
+    They are those of the valid pixels that are not held back, in random windows of each scene.
     """
     bands = len(roles)
     count, sums, products = 0, np.zeros(bands), np.zeros((bands, bands))
     for number, scene in enumerate(scenes):
-        parts: Iterable[NDArray[np.generic]] = [_training_pixels(scene, window) for window in _draw(scene, number)]
-        if sum(part.shape[1] for part in parts) < _FEW:  # the field lies elsewhere in it
+        windows = _random_windows(scene, number)
+        parts: Iterable[NDArray[np.generic]] = [_training_pixels(scene, window) for window in windows]
+        if sum(part.shape[1] for part in parts) < _FEW:  # the field lies elsewhere in the scene
             parts = (_training_pixels(scene, window) for window in scene.windows())
         for part in parts:
             values = part.astype(np.float64) * scale
@@ -270,8 +264,7 @@ def _statistics(
     return tuple(mean.tolist()), tuple(std.tolist()), correlation.round(6).tolist()
 
 
-def _draw(scene: Scene, seed: int) -> list[Window]:
-    """Random windows of a scene."""
+def _random_windows(scene: Scene, seed: int) -> list[Window]:
     rng, source = np.random.default_rng(seed), scene.source
     height, width = min(_WINDOW, source.height), min(_WINDOW, source.width)
     corners = [
@@ -289,10 +282,10 @@ def _training_pixels(scene: Scene, window: Window) -> NDArray[np.generic]:
 
 def _identity(config: TrainConfig, origin: str, pairs: Sequence[Pair]) -> str:
     """Fingerprint of a training: configuration, initial weights and input files."""
-    given = [path for pair in pairs for path in (pair.image, pair.source)]
-    given += [config.data.area] if config.data.area else []
+    paths = [path for pair in pairs for path in (pair.image, pair.source)]
+    paths += [config.data.area] if config.data.area else []
     stamps = [
-        [path.name, vector_stamp(layered(path)[0]) if is_vector(path) else FileStamp.of(path).text] for path in given
+        [path.name, vector_stamp(layered(path)[0]) if is_vector(path) else FileStamp.of(path).text] for path in paths
     ]
     parts = {"images", "labels", "area"}
     plain = config.model_dump(mode="json", exclude={"data": parts, "validation": {"images", "labels"}, "init": True})

@@ -1,14 +1,14 @@
-"""The held-back part of labelled scenes: drawn at random, again until each class is in both parts.
+"""The held-back part of labelled scenes: random draws are repeated until each class is in both parts.
 
-Only the labels decide which draw is taken, so the scores stay unbiased. Ground that the initial model was trained on is
-not held back.
+Only the labels decide which draw is used, so the scores stay unbiased. Training data of the initial model are not held
+back.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +22,13 @@ from agriseg.labels.spatial_split import BlockCounts, HoldoutDraw, SpatialSplit
 from agriseg.training.config import TrainConfig
 from agriseg.training.initial_weights import InitialWeights
 
-_CELL = 64  # px at least, and cells a side at most, of the learnt ground of an image that is not split by blocks
-_DRAWS = 100  # that are tried at most
+_CELL = 64  # least side of a cell (px), and most cells a side, of the training data of an image without blocks
+_DRAWS = 100  # tried at most
 
 
 @dataclass(frozen=True)
 class Counted:
-    """A scene with the labelled pixels of its blocks.
-
-    Args:
-        scene: the image with its labels.
-        counts: labelled pixels of its blocks.
-        digest: of its pixels, see `pixel_digest`.
-    """
+    """A scene with the labelled pixels of its blocks; `digest` is that of `pixel_digest`."""
 
     scene: Scene
     counts: BlockCounts
@@ -53,7 +47,7 @@ class Counted:
         return cls(scene, counts, digest.hexdigest())
 
     def learnt(self, held: NDArray[np.bool_] | None = None) -> LearntGround:
-        """The training part of the scene if these blocks (R, C) are held back; None for no block."""
+        """The training part of the scene if these blocks (R, C) are held back; None means no block."""
         blocks = self.counts.pixels.shape[:4:2]
         cells = self.counts.cells(np.zeros(blocks, bool) if held is None else held)
         return LearntGround.of(self.scene, self.counts.side, cells, self.digest)
@@ -64,11 +58,10 @@ class Division:
     """Scenes in two parts.
 
     Args:
-        training: scenes to train on.
-        held: scenes to score a model on.
+        training, held: scenes to train on, and to score a model on.
         pixels: (2, K) int64 labelled pixels of each class in the two parts.
         ground: the training part of each scene.
-        digests: of the pixels of each held-back scene.
+        digests: see `pixel_digest`; of each held-back scene.
         draws: number of draws.
     """
 
@@ -85,7 +78,7 @@ class Division:
         return learnt_share(ground, [(scene, partial(str, digest)) for scene, digest in pairs])
 
     def notes(self, classes: Sequence[str]) -> list[str]:
-        """Labelled pixels of each class in both parts, for people."""
+        """Labelled pixels of each class in both parts, as text."""
         each = zip(classes, *self.pixels.tolist(), strict=True)
         listed = "; ".join(f"{name} {trained:,} and {held:,}" for name, trained, held in each)
         return [f"labelled pixels to train on and held back: {listed}"]
@@ -99,78 +92,74 @@ class Division:
         ]
 
 
-def learnt_by_training(parts: Division, began: InitialWeights, *, allowed: bool) -> tuple[LearntImages, LearntShare]:
-    """Ground that the trained model will have learnt, and the share of the held-back labels on it.
+def learnt_by_training(parts: Division, start: InitialWeights, *, allowed: bool) -> tuple[LearntImages, LearntShare]:
+    """All training data of the trained model, and the share of the held-back labels inside them.
 
     Args:
         parts: scenes to train on and to score on.
-        began: initial weights.
-        allowed: whether the held-back labels may be on ground that the initial model has learnt.
+        start: initial weights.
+        allowed: whether training data of the initial model may be held back.
 
     Raises:
-        DataError: the initial model has learnt held-back ground, and that is not allowed.
+        DataError: training data of the initial model are held back, and that is not allowed.
     """
-    before = LearntImages(complete=True) if began.model is None else LearntImages.of_card(began.model.about)
+    before = LearntImages(complete=True) if start.model is None else LearntImages.of_card(start.model.about)
     own, earlier = parts.learnt_share(parts.ground), parts.learnt_share(before.images)
     if earlier > NEGLIGIBLE and not allowed:
         raise DataError(
-            f"{began.origin} has learnt {earlier:.0%} of what is held back; hold back what it has not (its seed and "
+            f"{start.origin} has learnt {earlier:.0%} of what is held back; hold back what it has not (its seed and "
             "[validation], or other images), or set allow_learnt = true under [validation] to have it marked"
         )
     learnt = before.with_more(parts.ground)
     return learnt, LearntShare.of(max(own, earlier), learnt)
 
 
-class _Lot(Protocol):
-    """Divisions of scenes, by draw and by held-back fold."""
-
-    @property
-    def totals(self) -> NDArray[np.int64]:
-        """(K,) labelled pixels of each class."""
-
-    def pixels(self, draw: int, fold: int) -> NDArray[np.int64]:
-        """(2, K) of them to train on, and held back."""
-
-    def division(self, draw: int, fold: int) -> Division:
-        """The parts."""
-
-
 def divide(config: TrainConfig, scenes: Sequence[Counted], others: Sequence[Counted] = ()) -> Division:
     """Hold back a part of the scenes, or other scenes.
 
     Args:
-        config: how; one draw serves all folds.
+        config: names the classes and the split; one draw serves all folds.
         scenes: labelled.
-        others: scenes to hold back that the user named.
+        others: scenes to hold back, where the configuration names them.
 
     Raises:
         DataError: a class has no pixel to train on, or nothing is held back; in any of the folds.
         UsageError: there is too little to divide.
     """
     if config.split == "list":
-        pixels = np.stack([_totals(scenes, len(config.classes)), _totals(others, len(config.classes))])
+        pixels = np.stack([_totals(config, scenes), _totals(config, others)])
         _check(config, pixels, "")
         return _of_files(scenes, others, pixels, 1)
+    if config.split == "file" and len(scenes) < 2:
+        raise UsageError("one image cannot be split by file; leave by out to split it by blocks")
     held = config.validation
-    lot: _Lot = _Files(config, scenes) if config.split == "file" else _Blocks(config, scenes)
-    folds = range(held.folds) if held.folds else range(1)
-    draw = _best_draw(lot, folds)
+    folds = range(held.folds or 1)
+    draw = _best_draw(config, scenes, folds)
     for fold in folds:
-        _check(config, lot.pixels(draw, fold), f" in part {fold + 1} of {held.folds}" if held.folds else "")
-    return lot.division(draw, held.fold)
+        _check(
+            config, _pixels(config, scenes, draw, fold), f" in part {fold + 1} of {held.folds}" if held.folds else ""
+        )
+    pixels = _pixels(config, scenes, draw, held.fold)
+    if config.split == "file":
+        return _of_files(*_file_parts(config, scenes, draw, held.fold), pixels, draw + 1)
+    pairs = list(zip(scenes, _splits(config, scenes, draw, held.fold), strict=True))
+    training = [_part(each.scene, split.training) for each, split in pairs]
+    validation = [_part(each.scene, split.validation) for each, split in pairs]
+    ground = [each.learnt(split.held) for each, split in pairs]
+    return Division(training, validation, pixels, ground, [each.digest for each in scenes], draw + 1)
 
 
-def _best_draw(lot: _Lot, folds: Sequence[int]) -> int:
+def _best_draw(config: TrainConfig, scenes: Sequence[Counted], folds: Sequence[int]) -> int:
     """The first draw with every labelled class in both parts; else that with the fewest missing, in training first."""
-    best, least = 0, (len(lot.totals) * len(folds) + 1, 0)
+    labelled = _totals(config, scenes) > 0
+    incomplete = []
     for draw in range(_DRAWS):
-        lacks = sum(((lot.pixels(draw, fold) == 0) & (lot.totals > 0)).sum(1) for fold in folds)
-        found = (int(lacks[0]), int(lacks[1]))
-        if found < least:
-            best, least = draw, found
-        if not any(found):
-            break
-    return best
+        pixels = np.stack([_pixels(config, scenes, draw, fold) for fold in folds])
+        missing = ((pixels == 0) & labelled).sum((0, 2)).tolist()
+        if not any(missing):
+            return draw
+        incomplete.append((missing, draw))
+    return min(incomplete)[1]
 
 
 def _check(config: TrainConfig, pixels: NDArray[np.int64], where: str) -> None:
@@ -196,97 +185,57 @@ def _advice(config: TrainConfig, *, somewhere: bool) -> str:
     return "label it in more places, or set a smaller block or buffer under [validation]"
 
 
-@dataclass(frozen=True)
-class _Files:
-    """Whole scenes are held back."""
-
-    config: TrainConfig
-    scenes: Sequence[Counted]
-
-    def __post_init__(self) -> None:
-        if len(self.scenes) < 2:
-            raise UsageError("one image cannot be split by file; leave by out to split it by blocks")
-
-    @property
-    def totals(self) -> NDArray[np.int64]:
-        return _totals(self.scenes, len(self.config.classes))
-
-    def pixels(self, draw: int, fold: int) -> NDArray[np.int64]:
-        return np.stack([_totals(part, len(self.config.classes)) for part in self._parts(draw, fold)])
-
-    def division(self, draw: int, fold: int) -> Division:
-        training, held = self._parts(draw, fold)
-        return _of_files(training, held, self.pixels(draw, fold), draw + 1)
-
-    def _parts(self, draw: int, fold: int) -> list[list[Counted]]:
-        back = _draw(self.config, 0, draw, fold)(len(self.scenes))
-        return [[each for each, is_back in zip(self.scenes, back, strict=True) if is_back == part] for part in (0, 1)]
+def _pixels(config: TrainConfig, scenes: Sequence[Counted], draw: int, fold: int) -> NDArray[np.int64]:
+    """(2, K) labelled pixels to train on, and held back."""
+    if config.split == "file":
+        return np.stack([_totals(config, part) for part in _file_parts(config, scenes, draw, fold)])
+    splits = _splits(config, scenes, draw, fold)
+    parts = [each.counts.parts(split.held) for each, split in zip(scenes, splits, strict=True)]
+    return np.asarray(np.sum(parts, axis=0), np.int64)
 
 
-@dataclass(frozen=True)
-class _Blocks:
-    """Blocks of each scene are held back."""
+def _file_parts(
+    config: TrainConfig, scenes: Sequence[Counted], draw: int, fold: int
+) -> tuple[list[Counted], list[Counted]]:
+    """Scenes to train on, and held back."""
+    held = _holdout_draw(config, 0, draw, fold)(len(scenes))
+    return list(compress(scenes, ~held)), list(compress(scenes, held))
 
-    config: TrainConfig
-    scenes: Sequence[Counted]
 
-    @property
-    def totals(self) -> NDArray[np.int64]:
-        return _totals(self.scenes, len(self.config.classes))
-
-    def pixels(self, draw: int, fold: int) -> NDArray[np.int64]:
-        splits = self._splits(draw, fold)
-        parts = [each.counts.parts(split.held) for each, split in zip(self.scenes, splits, strict=True)]
-        return np.asarray(np.sum(parts, axis=0), np.int64)
-
-    def division(self, draw: int, fold: int) -> Division:
-        pairs = list(zip(self.scenes, self._splits(draw, fold), strict=True))
-        training = [_kept(each.scene, split.training) for each, split in pairs]
-        held = [_kept(each.scene, split.validation) for each, split in pairs]
-        ground = [each.learnt(split.held) for each, split in pairs]
-        return Division(
-            training, held, self.pixels(draw, fold), ground, [each.digest for each in self.scenes], draw + 1
-        )
-
-    def _splits(self, draw: int, fold: int) -> list[SpatialSplit]:
-        side, buffer = _block(self.config) or (0, 0)
-        return [
-            SpatialSplit.draw(
-                each.scene.source.height, each.scene.source.width, _draw(self.config, number, draw, fold), side=side,
-                buffer=buffer,
-            )
-            for number, each in enumerate(self.scenes)
-        ]  # fmt: skip
+def _splits(config: TrainConfig, scenes: Sequence[Counted], draw: int, fold: int) -> list[SpatialSplit]:
+    """The held-back blocks of each scene."""
+    side, buffer = _block(config) or (0, 0)
+    sizes = [(each.scene.source.height, each.scene.source.width) for each in scenes]
+    return [
+        SpatialSplit.draw(*size, _holdout_draw(config, number, draw, fold), side=side, buffer=buffer)
+        for number, size in enumerate(sizes)
+    ]
 
 
 def _of_files(training: Sequence[Counted], held: Sequence[Counted], pixels: NDArray[np.int64], draws: int) -> Division:
     """Whole images in each part."""
     scenes = [[each.scene for each in part] for part in (training, held)]
-    return Division(
-        scenes[0], scenes[1], pixels, [each.learnt() for each in training], [each.digest for each in held], draws
-    )
+    ground, digests = [each.learnt() for each in training], [each.digest for each in held]
+    return Division(scenes[0], scenes[1], pixels, ground, digests, draws)
 
 
-def _kept(scene: Scene, keep: Keep) -> Scene:
-    """The part of a scene whose labels are kept."""
+def _part(scene: Scene, keep: Keep) -> Scene:
     return Scene(scene.source, replace(scene.labels, keep=keep))
 
 
 def _block(config: TrainConfig) -> tuple[int, int] | None:
-    """Side of a block and width of the belt around a held-back one (px); None where whole images are held back."""
+    """Side of a block and width of the buffer around a held-back one (px); None where whole images are held back."""
     if config.split == "block":
         return config.validation.block, config.validation.buffer
     return (config.recipe.chip, 0) if config.split == "random" else None
 
 
-def _draw(config: TrainConfig, number: int, draw: int, fold: int) -> HoldoutDraw:
-    """Of scene `number`."""
+def _holdout_draw(config: TrainConfig, number: int, draw: int, fold: int) -> HoldoutDraw:
+    """The draw of scene `number`."""
     held = config.validation
     return HoldoutDraw(config.recipe.seed + number, held.share, held.folds, fold, draw)
 
 
-def _totals(scenes: Sequence[Counted], classes: int) -> NDArray[np.int64]:
+def _totals(config: TrainConfig, scenes: Sequence[Counted]) -> NDArray[np.int64]:
     """(K,) labelled pixels of each class."""
-    return np.asarray(np.sum([each.counts.totals for each in scenes], axis=0, initial=0), np.int64) + np.zeros(
-        classes, np.int64
-    )
+    return sum((each.counts.totals for each in scenes), np.zeros(len(config.classes), np.int64))

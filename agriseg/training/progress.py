@@ -13,7 +13,7 @@ class Note:
 
 @dataclass(frozen=True)
 class DataWarning:
-    """Something in the images or labels that a person should look at."""
+    """Something in the images or labels to check by eye."""
 
     text: str
 
@@ -28,14 +28,7 @@ class FoldStarted:
 
 @dataclass(frozen=True)
 class StepDone:
-    """An optimiser step is done.
-
-    Args:
-        step: its number, from 1.
-        done: share of the training, 0 to 1.
-        loss: mean over the batches of the step.
-        lr: learning rate.
-    """
+    """An optimiser step, counted from 1, is done; `done` is the finished share of the training, 0 to 1."""
 
     step: int
     done: float
@@ -48,7 +41,7 @@ class ValidationScores:
     """Scores of a model on the held-back labels.
 
     Args:
-        miou: mean IoU, which decides which model is the best.
+        miou: mean IoU; the model with the highest one is the best.
         iou: by class name; None for a class without pixels.
     """
 
@@ -58,14 +51,11 @@ class ValidationScores:
 
 @dataclass(frozen=True)
 class ValidationDone:
-    """A validation is done; the fields are the keys of a line of `metrics.jsonl`.
+    """A validation is done; the fields are the keys of a line of `metrics.jsonl`, see also `ValidationScores`.
 
     Args:
-        step: optimiser steps so far.
         seconds: of training so far, over all sessions.
         loss: mean training loss since the last validation.
-        best: whether this model is the best so far.
-        miou, iou: as `ValidationScores`.
     """
 
     step: int

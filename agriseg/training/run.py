@@ -23,22 +23,14 @@ from agriseg.training.dataset import load_dataset
 from agriseg.training.distributed import Ranks, ranks, world_size
 from agriseg.training.loop import TrainingRun, fit
 from agriseg.training.model_card import describe_training, write_card
-from agriseg.training.progress import DataWarning, FoldStarted, Note, Progress, Report
+from agriseg.training.progress import DataWarning, FoldStarted, Note, Report
 from agriseg.training.sampling import index_labels
 from agriseg.training.validation import Validator
 
 
-def _ignore(_progress: Progress) -> None:
-    pass
-
-
-def _never() -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class TrainOptions:
-    """How a training runs; nothing of it belongs to the configuration.
+    """How a training runs, beside its configuration.
 
     Args:
         device: as in `agriseg run`.
@@ -49,8 +41,8 @@ class TrainOptions:
 
     device: str = "auto"
     skip_bad: bool = False
-    report: Report = _ignore
-    stopped: Callable[[], bool] = _never
+    report: Report = lambda _progress: None
+    stopped: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,7 @@ class Trained:
         model: file of the best model; its card is beside it.
         evaluation: of that model on the held-back labels.
         pictures: curves, confusion matrix, and the map of a held-back image beside its labels.
-        skipped: images that could not be read, and why.
+        skipped: one message for each image that could not be read.
     """
 
     model: Path
@@ -71,12 +63,7 @@ class Trained:
 
 
 def train(config: TrainConfig, folder: Path, options: TrainOptions = TrainOptions()) -> Trained:
-    """Train a model; resume if the folder has a state.
-
-    Args:
-        config: the training.
-        folder: for `best.safetensors` with its card, `metrics.jsonl`, `evaluation.json`, pictures and the state.
-        options: device, progress, stop.
+    """Train a model into a folder; resume if the folder has a state.
 
     Raises:
         AgrisegError: labels that do not fit, all at once; a loss that is not finite; a state of another training;
@@ -91,7 +78,7 @@ def train(config: TrainConfig, folder: Path, options: TrainOptions = TrainOption
 def train_rank(config: TrainConfig, folder: Path, options: TrainOptions) -> None:
     """Train in a process that torchrun started beside the first, which calls `train` with the same arguments."""
     with ranks(choose_device, options.device) as group:
-        _fit(config, folder, group, replace(options, report=_ignore))
+        _fit(config, folder, group, replace(options, report=TrainOptions.report))
 
 
 def _fit(config: TrainConfig, folder: Path, group: Ranks, options: TrainOptions) -> tuple[Validator, Sequence[str]]:
@@ -111,11 +98,10 @@ def _fit(config: TrainConfig, folder: Path, group: Ranks, options: TrainOptions)
     )  # fmt: skip
     reading = replace(config.reading, device=options.device)
     validator = Validator(data.held, data.learnt_share, folder / "maps", reading)
-    fit(
-        TrainingRun(
-            model, samples, recipe, validator.scores, folder, data.identity, group, options.report, options.stopped
-        )
+    training = TrainingRun(
+        model, samples, recipe, validator.scores, folder, data.identity, group, options.report, options.stopped
     )
+    fit(training)
     return validator, data.skipped
 
 
@@ -134,7 +120,7 @@ def cross_validate(
 
     Returns:
         The outcome of each training, in the folders `fold1`, `fold2`, ..., and one evaluation over all parts: every
-        labelled pixel mapped by a model that was not trained on it. `folds.json` also has the mean IoU of each part
+        labelled pixel is mapped by a model that was not trained on it. `folds.json` also has the mean IoU of each part
         with their mean and standard deviation.
     """
     if world_size() > 1:
@@ -147,17 +133,13 @@ def cross_validate(
         trained.append(train(config.of_fold(fold, folds), folder / f"fold{fold + 1}", options))
     pooled = score([each.evaluation.counts for each in trained], trained[0].evaluation.legend)
     pooled = replace(pooled, learnt=largest_share([each.evaluation.learnt for each in trained]))
-    _save_folds(folder / "folds.json", trained, pooled)
-    return trained, pooled
-
-
-def _save_folds(path: Path, trained: Sequence[Trained], pooled: Evaluation) -> None:
     scores = [each.evaluation.miou for each in trained]
     record = {
         "miou": scores, "miou_classes": [len(pooled.legend) - len(each.evaluation.absent) for each in trained],
         "mean": float(np.mean(scores)), "deviation": float(np.std(scores, ddof=1)), "pooled": asdict(pooled.scores()),
     }  # fmt: skip
-    files.write_text(path, json_document(record))
+    files.write_text(folder / "folds.json", json_document(record))
+    return trained, pooled
 
 
 def _finish(folder: Path, validator: Validator, skipped: Sequence[str]) -> Trained:
