@@ -13,7 +13,7 @@ from torch.nn import functional
 from agriseg.labels.scene import Scene
 from agriseg.legend import NODATA
 from agriseg.model import Normalization
-from agriseg.training.sampling import ClassIndex, PixelPosition, draw_rarest, sample_pixel
+from agriseg.training.sampling import ClassIndex, PixelPosition, sample_pixel
 
 Sample = tuple[torch.Tensor, torch.Tensor]
 
@@ -22,9 +22,9 @@ class Augmentation(BaseModel):
     """Strength of the augmentation; 0 or false turns a part off.
 
     Args:
-        mirror: left and right swapped in half of them.
-        rotate: by quarter turns, which move pixels and change none; or by any angle. A field has no up.
-        zoom: largest factor of scale, up or down; 1 leaves it.
+        mirror: swap left and right in half of the samples.
+        rotate: by quarter turns, which need no interpolation, or by any angle.
+        zoom: largest factor of scale, up or down; 1 for none.
         brightness: standard deviation of one gain and offset for all bands.
         channel_jitter: standard deviation of the gain and offset of each band.
         copy_paste: share of samples onto which the rarest class's pixels of another sample are pasted (Ghiasi et al.
@@ -46,13 +46,13 @@ class TrainingSamples:
     """Training samples by number.
 
     Args:
-        scenes: their source.
+        scenes: to cut the samples from.
         class_index: of the labels of the scenes.
-        normalization: the model's.
+        normalization: that of the model.
         side: of a sample (px of the raster).
         rare_class_share: see `sample_pixel`.
-        augmentation: of the samples.
-        seed: of everything random.
+        augmentation: random changes of each sample.
+        seed: of each random number.
         reduce: a pixel of a sample is the mean of `reduce` x `reduce` pixels, with the label in their middle.
     """
 
@@ -70,32 +70,32 @@ class TrainingSamples:
         rng = np.random.default_rng([self.seed, number])
         x, ids = self._cut(sample_pixel(self.class_index, self.rare_class_share, rng), rng)
         if rng.random() < self.augmentation.copy_paste:
-            other, other_ids = self._cut(draw_rarest(self.class_index, rng), rng)
-            pasted = other_ids == self.class_index.rarest
+            rarest = self.class_index.rarest
+            other, other_ids = self._cut(self.class_index.draw(rarest, rng), rng)
+            pasted = other_ids == rarest
             x, ids = torch.where(pasted, other, x), torch.where(pasted, other_ids, ids)
-        return _lit(x, self.augmentation, rng), ids
+        return _brightened(x, self.augmentation, rng), ids
 
     def _cut(self, place: PixelPosition, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Image (C, n, n) and ids uint8 (n, n) around a pixel, rotated and scaled."""
-        scene, row, col = place
-        turn = _Geometry.draw(self.augmentation, rng)
-        reach = turn.reach(self.side)
-        jitter = rng.integers(-(self.side // 4), self.side // 4 + 1, 2)
-        whole = self.scenes[scene].source
-        top = _inside(row + int(jitter[0]) - reach // 2, reach, whole.height)
-        left = _inside(col + int(jitter[1]) - reach // 2, reach, whole.width)
-        chip = self.scenes[scene].read(top, left, reach, reach)
+        scene, (row, col) = self.scenes[place[0]], place[1:]
+        geometry = _Geometry.draw(self.augmentation, rng)
+        reach = geometry.reach(self.side)
+        down, across = rng.integers(-(self.side // 4), self.side // 4 + 1, 2).tolist()
+        top = _inside(row + down - reach // 2, reach, scene.source.height)
+        left = _inside(col + across - reach // 2, reach, scene.source.width)
+        chip = scene.read(top, left, reach, reach)
         x = self.normalization(torch.from_numpy(chip.pixels), torch.from_numpy(chip.valid))
-        return turn(*_means(x, torch.from_numpy(chip.ids), self.reduce), self.side // self.reduce)
+        return geometry(*_means(x, torch.from_numpy(chip.ids), self.reduce), self.side // self.reduce)
 
 
 def stacked(samples: Sequence[Sample]) -> Sample:
     """Samples as one batch (N, C, side, side), channels last, and its ids (N, side, side) int64."""
     shape = (len(samples), *samples[0][0].shape)
-    pictures = torch.empty(shape, memory_format=torch.channels_last)
-    for place, (picture, _) in zip(pictures, samples, strict=True):
-        place.copy_(picture)
-    return pictures, torch.stack([ids for _, ids in samples]).long()
+    images = torch.empty(shape, memory_format=torch.channels_last)
+    for image, (sample, _) in zip(images, samples, strict=True):
+        image.copy_(sample)
+    return images, torch.stack([ids for _, ids in samples]).long()
 
 
 @dataclass(frozen=True)
@@ -131,13 +131,13 @@ class _Geometry:
         theta = torch.tensor([[[cos, -sin, 0.0], [sin, cos, 0.0]]])
         grid = functional.affine_grid(theta, [1, 1, side, side], align_corners=False)
         turned = functional.grid_sample(x[None], grid, mode="bilinear", align_corners=False)[0]
-        known = (NODATA - ids.float())[None, None]  # beyond the window is 0, which is then 255
-        found = functional.grid_sample(known, grid, mode="nearest", align_corners=False)[0, 0]
-        return turned, (NODATA - found.round()).to(torch.uint8)
+        inverse = (NODATA - ids.float())[None, None]  # grid_sample fills with 0, which becomes 255
+        sampled = functional.grid_sample(inverse, grid, mode="nearest", align_corners=False)[0, 0]
+        return turned, (NODATA - sampled.round()).to(torch.uint8)
 
 
 def _means(x: torch.Tensor, ids: torch.Tensor, factor: int) -> Sample:
-    """Means of `factor` x `factor` pixels, with the label in the middle of each; what is left over is dropped."""
+    """Means of `factor` x `factor` pixels, with the label in the middle of each; incomplete ones are dropped."""
     if factor == 1:
         return x, ids
     middle, (rows, cols) = factor // 2, (side // factor for side in ids.shape)
@@ -145,7 +145,7 @@ def _means(x: torch.Tensor, ids: torch.Tensor, factor: int) -> Sample:
 
 
 def _resized(x: torch.Tensor, ids: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A window to a sample of `side`; twice as fast with the channels last."""
+    """A window resized to a sample of `side`; with the channels last, this takes half the time."""
     if x.shape[1] == side:
         return x, ids
     last = x[None].contiguous(memory_format=torch.channels_last)
@@ -153,7 +153,7 @@ def _resized(x: torch.Tensor, ids: torch.Tensor, side: int) -> tuple[torch.Tenso
     return smooth, functional.interpolate(ids[None, None], size=(side, side), mode="nearest-exact")[0, 0]
 
 
-def _lit(x: torch.Tensor, how: Augmentation, rng: np.random.Generator) -> torch.Tensor:
+def _brightened(x: torch.Tensor, how: Augmentation, rng: np.random.Generator) -> torch.Tensor:
     """Random gain and offset, in standard deviations of the training data: one for all bands, and one for each."""
     bands = (len(x), 1, 1)
     gain = 1 + how.brightness * rng.standard_normal() + how.channel_jitter * rng.standard_normal(bands)
@@ -162,5 +162,5 @@ def _lit(x: torch.Tensor, how: Augmentation, rng: np.random.Generator) -> torch.
 
 
 def _inside(start: int, length: int, size: int) -> int:
-    """The start moved so that the window stays inside, where there is room."""
+    """The start of a window, moved so that the window lies inside the raster if it is not larger."""
     return min(max(start, 0), size - length) if length <= size else start

@@ -22,15 +22,12 @@ class State:
     """A training between two steps. Sampling and dropout follow from seed and step, so they are not part of it.
 
     Args:
-        network: being trained.
-        optimiser: of its parameters.
         average: running average of the network's state.
         step: optimiser steps done.
         seconds: of training so far, over all sessions.
         best: highest mean IoU of a validation so far.
         stale: number of validations since then.
-        losses: sum of the training losses since the last validation.
-        counted: number of these losses.
+        losses, counted: sum and number of the training losses since the last validation.
         processes: number of processes; another number changes the order of sums, and so the bytes.
     """
 
@@ -58,12 +55,7 @@ class State:
         return loss
 
     def save(self, path: Path, run: str) -> None:
-        """Write the state atomically.
-
-        Args:
-            path: the file.
-            run: fingerprint of recipe, classes and data; only a training with the same one may resume.
-        """
+        """Write the state atomically; `run` is the fingerprint of recipe, classes and data, see `load`."""
         tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
         tensors |= {f"average.{key}": value for key, value in self.average.items()}
         for index, slots in self.optimiser.state_dict()["state"].items():
@@ -73,7 +65,7 @@ class State:
         files.write_bytes(path, safetensors_torch.save(plain, {_KEY: json_line(numbers)}))
 
     def load(self, path: Path, run: str) -> None:
-        """Read the state from a file.
+        """Read the state of a training with the same fingerprint.
 
         Raises:
             ModelError: damaged, or of another recipe, other classes or other data.

@@ -19,21 +19,16 @@ from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
 from agriseg.errors import UsageError
+from agriseg.inference.choose_backend import choose_device
 
-_PATIENCE = timedelta(days=1)  # the others wait while the first scores a model
+_TIMEOUT = timedelta(days=1)  # the others wait while the first scores a model
 
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process and the number of processes that train together.
-
-    Args:
-        rank: its number; the first, 0, validates and writes.
-        world: number of processes.
-        device: of this process.
-    """
+    """This process among the `world` processes that train together; the first, rank 0, validates and writes."""
 
     device: torch.device
     rank: int = 0
@@ -41,7 +36,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process validates and writes."""
+        """Whether this process validates and writes files."""
         return self.rank == 0
 
     def local_batch(self, batch: int) -> int:
@@ -76,12 +71,12 @@ class Ranks:
         """The largest number of all processes."""
         if self.world == 1:
             return number
-        given = torch.tensor(number, dtype=torch.float64, device=self.device)
-        dist.all_reduce(given, dist.ReduceOp.MAX)
-        return float(given)
+        largest = torch.tensor(number, dtype=torch.float64, device=self.device)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return float(largest)
 
     def first_before_others(self, do: Callable[[], Made]) -> Made:
-        """Call a function in every process, in the first before the others, which then find its files."""
+        """Call a function in every process; the first one writes files that the others then read."""
         if self.first:
             made = do()
         if self.world > 1:
@@ -100,17 +95,13 @@ def is_helper_rank() -> bool:
 
 
 @contextmanager
-def ranks(choose: Callable[[str], torch.device], device: str) -> Iterator[Ranks]:
-    """The processes that torchrun started, or this one alone.
-
-    Args:
-        choose: device by name.
-        device: its name; with GPUs, each process uses that of its number.
+def ranks(device: str) -> Iterator[Ranks]:
+    """The processes that torchrun started, or this one alone; with GPUs, each process uses that of its number.
 
     Raises:
-        UsageError: more processes than GPUs on this machine.
+        UsageError: no such device, or more processes than GPUs on this machine.
     """
-    chosen = choose(device)
+    chosen = choose_device(device)
     if world_size() == 1:
         yield Ranks(chosen)
         return
@@ -120,7 +111,7 @@ def ranks(choose: Callable[[str], torch.device], device: str) -> Iterator[Ranks]
             raise UsageError(f"process {local + 1} on a machine of {torch.cuda.device_count()} GPUs; start fewer")
         chosen = torch.device("cuda", local)
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield Ranks(chosen, dist.get_rank(), dist.get_world_size())
     finally:
@@ -128,13 +119,10 @@ def ranks(choose: Callable[[str], torch.device], device: str) -> Iterator[Ranks]
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation with moments over all processes.
-
-    `torch.nn.SyncBatchNorm` needs GPUs; this runs on any device.
-    """
+    """Batch normalisation with moments over all processes; unlike `torch.nn.SyncBatchNorm` it needs no GPUs."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, h, w) to the same."""
+        """(N, C, h, w) to the same shape."""
         if not self.training:
             return super().forward(x)
         wide, count = x.float(), x.numel() // x.shape[1] * dist.get_world_size()
@@ -142,12 +130,12 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         centred = wide - mean.view(1, -1, 1, 1)
         variance = _sum(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
-            self._follow(mean, variance * count / (count - 1))
+            self._update_running_moments(mean, variance * count / (count - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(x.dtype)
 
-    def _follow(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
-        """Move the running moments, as BatchNorm2d does."""
+    def _update_running_moments(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
+        """As BatchNorm2d does."""
         momentum = 0.1 if self.momentum is None else self.momentum
         for running, now in ((self.running_mean, mean), (self.running_var, variance)):
             if running is not None:
@@ -157,13 +145,13 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 
 
 def _sum(part: torch.Tensor) -> torch.Tensor:
-    """Over all processes; so is the gradient."""
+    """Sum over all processes; the gradient is summed too."""
     total: torch.Tensor = all_reduce(part)  # type: ignore[no-untyped-call]
     return total
 
 
 def _synced(network: nn.Module) -> nn.Module:
-    """Every BatchNorm2d in place replaced by one over all processes, with its tensors."""
+    """Replaces each BatchNorm2d, in place, by one over all processes with the same tensors."""
     for name, child in network.named_children():
         if isinstance(child, nn.BatchNorm2d):
             made = SyncedBatchNorm(child.num_features, child.eps, child.momentum)

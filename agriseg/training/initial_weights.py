@@ -27,7 +27,7 @@ class InitialWeights:
     Args:
         network: with its initial weights.
         origin: their source, for the record.
-        fresh: names of tensors that keep random weights although a source was given.
+        fresh: names of tensors that are not in the source and keep random weights.
         model: the agriseg model that they come from, or None.
     """
 
@@ -38,7 +38,7 @@ class InitialWeights:
 
     @property
     def note(self) -> str | None:
-        """The layers that keep random weights although a source was given; None without any."""
+        """The layers that keep random weights although there is a source; None without any."""
         if not self.fresh:
             return None
         layers = dict.fromkeys(key.rpartition(".")[0] for key in self.fresh)
@@ -48,16 +48,15 @@ class InitialWeights:
 def initial_network(
     design: Architecture, bands: Sequence[str], classes: Sequence[str], seed: int, source: str | None = None
 ) -> InitialWeights:
-    """Build a network and give it its first weights.
+    """Build a network with its initial weights.
 
     Args:
-        design: which network.
+        design: the architecture.
         bands: roles of its input.
         classes: names, in channel order.
         seed: of random weights.
-        source: `imagenet` or `coco` (torchvision's weights, from the folder where torch keeps them), an http(s)
-            address of such a file, a file of torchvision's or timm's weights, or a model file of agriseg; None
-            for random weights.
+        source: `imagenet` or `coco` (torchvision's weights, from the cache of torch), an http(s) address of such a
+            file, a file of torchvision's or timm's weights, or a model file of agriseg; None for random weights.
 
     Raises:
         ModelError: no such weights, or they do not fit.
@@ -93,7 +92,7 @@ def _file(design: Architecture, source: str) -> tuple[Path, str]:
             raise ModelError(f"{design.name} has no weights by the name {source}; start from {known}, or from none")
         name = design.pretrained[source]
         url = get_weight(name).url
-        path = _kept(url)
+        path = _cache_path(url)
         if not path.exists():
             raise ModelError(
                 f"{source} weights of {design.name} are not on this machine; fetch {url} to {path}, "
@@ -101,23 +100,22 @@ def _file(design: Architecture, source: str) -> tuple[Path, str]:
             )
         return path, name
     if source.startswith(("http://", "https://")):
-        return _fetched(source), urlsplit(source)._replace(query="", fragment="").geturl()
+        return _downloaded(source), urlsplit(source)._replace(query="", fragment="").geturl()
     return Path(source), Path(source).name
 
 
-def _kept(url: str) -> Path:
-    """Path of a file of weights in the cache of torch."""
+def _cache_path(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
 
 
-def _fetched(url: str) -> Path:
-    """The downloaded file of a URL; downloaded again if it has changed on the server."""
-    path = _kept(url)
+def _downloaded(url: str) -> Path:
+    """The file of a URL in the cache of torch; it is downloaded again if it has changed on the server."""
+    path = _cache_path(url)
     digits = _HASH.search(path.name)
-    if digits is None:  # two addresses may end in one name
+    if digits is None:  # two addresses may end in the same name
         path = path.with_name(f"{hashlib.sha256(url.encode()).hexdigest()[:12]}_{path.name}")
     elif path.exists() and _sha256(path).startswith(digits.group(1)):
-        return path  # its name says what it is
+        return path
     try:
         download(url, path, lambda _done, _all: None)
     except AgrisegError as error:

@@ -25,11 +25,11 @@ _STILL = Augmentation(mirror=False, rotate="none", zoom=1, brightness=0, channel
 
 @torch.no_grad()
 def fit_logit_offsets(network: torch.nn.Module, samples: TrainingSamples, device: torch.device) -> list[float]:
-    """Offset of the logits of each class, fitted on training chips.
+    """Offset of the logits of each class, fitted on training chips without augmentation.
 
     Args:
         network: in evaluation mode, on `device`, without downsampling of its input.
-        samples: of the training; its scenes, seed and size of chips are used, not its augmentation.
+        samples: of the training.
         device: of the network.
     """
     still = replace(samples, rare_class_share=0.0, augmentation=_STILL, seed=samples.seed + 1)
@@ -46,12 +46,7 @@ def fit_logit_offsets(network: torch.nn.Module, samples: TrainingSamples, device
 
 
 def best_offsets(logits: NDArray[np.float32], truth: NDArray[np.uint8]) -> list[float]:
-    """Offsets with the highest mean IoU, by coordinate search in steps of 0.25.
-
-    Args:
-        logits: (N, K).
-        truth: (N,) class ids.
-    """
+    """Offsets of logits (N, K) with the highest mean IoU, by coordinate search in steps of 0.25."""
     classes = logits.shape[1]
     offsets = np.zeros(classes)
     for k in np.tile(np.arange(classes), _ROUNDS):

@@ -42,12 +42,9 @@ class TrainingRun:
 
     Args:
         model: untrained; its network is trained in place.
-        samples: training samples.
-        recipe: numbers of the loop.
-        validate: scores a model; the mean IoU decides which is the best.
+        validate: scores a model; the one with the highest mean IoU is the best.
         folder: for `best.safetensors`, `state.safetensors` and `metrics.jsonl`.
         identity: fingerprint of recipe, classes and data.
-        ranks: this process, its device, and the processes that train with it.
         report: called with each step and each validation.
         stopped: called before each step; True saves the state and stops.
     """
@@ -79,7 +76,7 @@ def fit(run: TrainingRun) -> SegmentationModel:
     began = time.monotonic() - state.seconds
     batches = _batches(run, state.step * recipe.accumulation_steps)
     ended = state.stale >= recipe.patience > 0
-    while not ended and (done := _progress(state, recipe)) < 1:
+    while not ended and (done := _done(state, recipe)) < 1:
         if ranks.all_max(run.stopped()):
             _save(run, state)
             raise Terminated(f"stopped after step {state.step}, the state is saved")
@@ -87,14 +84,14 @@ def fit(run: TrainingRun) -> SegmentationModel:
         for group in state.optimiser.param_groups:
             group["lr"] = lr
         torch.manual_seed(hash((recipe.seed, state.step)) + ranks.rank)  # dropout
-        loss = _step(network.train(), state.optimiser, loss_of, batches, run, precision)
+        loss = _step(state, loss_of, batches, run, precision)
         if not math.isfinite(loss):
             raise PredictionError(f"the loss is {loss} at step {state.step}; lower lr (now {lr:.2g}), then start anew")
         state.add_loss(loss)
         _average(state, recipe.ema_decay)
         state.seconds = ranks.all_max(time.monotonic() - began)
-        run.report(StepDone(state.step, _progress(state, recipe), loss, lr))
-        if state.step % recipe.validate_every == 0 or _progress(state, recipe) >= 1:
+        run.report(StepDone(state.step, _done(state, recipe), loss, lr))
+        if state.step % recipe.validate_every == 0 or _done(state, recipe) >= 1:
             ended = bool(ranks.all_max(ranks.first and _validate(run, state)))
             state.seconds = ranks.all_max(time.monotonic() - began)
             _save(run, state)
@@ -117,23 +114,18 @@ def _save(run: TrainingRun, state: State) -> None:
         state.save(run.folder / _STATE, run.identity)
 
 
-def _step(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    loss_of: Loss,
-    batches: Iterator[Batch],
-    run: TrainingRun,
-    precision: str,
-) -> float:
+def _step(state: State, loss_of: Loss, batches: Iterator[Batch], run: TrainingRun, precision: str) -> float:
     """One optimiser step over `accumulation_steps` batches; returns the mean loss."""
-    total = 0.0
+    network, optimiser, total = state.network.train(), state.optimiser, 0.0
     for _ in range(run.recipe.accumulation_steps):
         x, ids = (part.to(run.ranks.device, non_blocking=True) for part in next(batches))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
             outputs = _heads(network, x, run.recipe.aux_loss_weight)
-        ids = run.ranks.gather_batch(ids)
-        wholes = [(share, run.ranks.gather_batch(logits.float())) for share, logits in outputs]
-        losses = [share * loss_of(_at_full_size(logits, ids), ids) for share, logits in wholes]
+        ids, losses = run.ranks.gather_batch(ids), []
+        for weight, part in outputs:
+            logits = run.ranks.gather_batch(part.float())
+            full = functional.interpolate(logits, size=ids.shape[1:], mode="bilinear", align_corners=False)
+            losses.append(weight * loss_of(full, ids))
         loss = torch.stack(losses).sum() / run.recipe.accumulation_steps
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
@@ -144,17 +136,12 @@ def _step(
 
 
 def _heads(network: nn.Module, x: torch.Tensor, auxiliary: float) -> list[tuple[float, torch.Tensor]]:
-    """Logits of each head with the share of its loss, for samples that are means already."""
+    """Logits of each head with the weight of its loss; samples are means of pixels already."""
     network = without_downsampling(network)
-    both = getattr(network, "forward_with_auxiliary", None)
-    if both is None or not auxiliary:
+    forward_both = getattr(network, "forward_with_auxiliary", None)
+    if forward_both is None or not auxiliary:
         return [(1.0, network(x))]
-    main, helper = both(x)
-    return [(1.0, main), (auxiliary, helper)]
-
-
-def _at_full_size(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    return functional.interpolate(logits, size=ids.shape[1:], mode="bilinear", align_corners=False)
+    return list(zip((1.0, auxiliary), forward_both(x), strict=True))
 
 
 def _validate(run: TrainingRun, state: State) -> bool:
@@ -183,11 +170,11 @@ def _batches(run: TrainingRun, first: int) -> Iterator[Batch]:
     share = run.ranks.local_batch(size)
     waiting: deque[list[Future[Sample]]] = deque()
     threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads, "agriseg-samples", initializer=torch.set_num_threads, initargs=(1,)) as makers:
+    with ThreadPoolExecutor(threads, "agriseg-samples", initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             for number in count(first):
                 begin = number * size + run.ranks.rank * share
-                waiting.append([makers.submit(run.samples.__getitem__, begin + k) for k in range(share)])
+                waiting.append([pool.submit(run.samples.__getitem__, begin + k) for k in range(share)])
                 if len(waiting) > ahead:
                     yield stacked([sample.result() for sample in waiting.popleft()])
         finally:
@@ -202,7 +189,7 @@ def _drop_later_lines(log: Path, step: int) -> None:
         files.write_text(log, "".join(f"{line}\n" for line in lines))
 
 
-def _progress(state: State, recipe: Recipe) -> float:
+def _done(state: State, recipe: Recipe) -> float:
     """Share of the training that is done, 0 to 1 and beyond."""
     return state.step / recipe.steps if recipe.steps else state.seconds / (60 * (recipe.minutes or 1))
 

@@ -1,6 +1,7 @@
 """Losses over logits and class ids, without pixels of 255, and weighted sums of them."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch.nn import functional
@@ -10,8 +11,8 @@ from agriseg.legend import NODATA
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-_FOCUS = 2.0  # gamma of Lin et al. 2017, arXiv 1708.02002
-_HARD = 0.25  # share of the pixels that OHEM keeps
+_FOCAL_GAMMA = 2.0  # of Lin et al. 2017, arXiv 1708.02002
+_OHEM_SHARE = 0.25  # of the pixels that OHEM keeps
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
@@ -41,30 +42,28 @@ def dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def focal(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy with less weight on well-classified pixels (Lin et al. 2017)."""
     losses = functional.cross_entropy(logits, labels, ignore_index=NODATA, reduction="none")
-    return ((1 - torch.exp(-losses)) ** _FOCUS * losses).sum() / (labels != NODATA).sum().clamp(min=1)
+    return ((1 - torch.exp(-losses)) ** _FOCAL_GAMMA * losses).sum() / (labels != NODATA).sum().clamp(min=1)
 
 
 def ohem(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of the hardest quarter of the labelled pixels (Shrivastava et al. 2016, arXiv 1604.03540)."""
     losses = functional.cross_entropy(logits, labels, ignore_index=NODATA, reduction="none")[labels != NODATA]
-    return losses.topk(max(1, round(_HARD * losses.numel()))).values.mean() if losses.numel() else logits.sum() * 0
+    return (
+        losses.topk(max(1, round(_OHEM_SHARE * losses.numel()))).values.mean() if losses.numel() else logits.sum() * 0
+    )
 
 
 def build_loss(parts: Mapping[str, float], class_weights: torch.Tensor | None = None) -> Loss:
-    """The loss that a configuration names, such as `{"ce": 1, "dice": 1}`.
+    """The weighted sum of the losses that a configuration names, such as `{"ce": 1, "dice": 1}`.
 
     Raises:
         ModelError: an unknown name.
     """
-    known: dict[str, Loss] = {
-        "ce": lambda logits, labels: cross_entropy(logits, labels, class_weights),
-        "dice": dice,
-        "focal": focal,
-        "ohem": ohem,
-    }
-    strange = [name for name in parts if name not in known]
-    if strange or not parts:
-        raise ModelError(f"loss {', '.join(strange) or 'without a part'}; known are {', '.join(known)}")
+    known: dict[str, Loss] = {"ce": partial(cross_entropy, weights=class_weights)}
+    known |= {"dice": dice, "focal": focal, "ohem": ohem}
+    unknown = [name for name in parts if name not in known]
+    if unknown or not parts:
+        raise ModelError(f"loss {', '.join(unknown) or 'without a part'}; known are {', '.join(known)}")
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return torch.stack([share * known[name](logits, labels) for name, share in parts.items()]).sum()

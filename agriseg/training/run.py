@@ -13,7 +13,6 @@ from agriseg.evaluation.calibrate import CalibrationSampler
 from agriseg.evaluation.evaluate import save_evaluation
 from agriseg.evaluation.scores import Evaluation, largest_share, score
 from agriseg.figures.charts import CurvePoint, save_curves
-from agriseg.inference.choose_backend import choose_device
 from agriseg.json_text import from_json, json_document
 from agriseg.model import SegmentationModel, load_model
 from agriseg.networks import downsampling_factor
@@ -70,14 +69,14 @@ def train(config: TrainConfig, folder: Path, options: TrainOptions = TrainOption
             another process that trains in the folder.
     """
     files.make_folder(folder)
-    with files.locked(folder / ".agriseg.lock"), ranks(choose_device, options.device) as group:
+    with files.locked(folder / ".agriseg.lock"), ranks(options.device) as group:
         validator, skipped = _fit(config, folder, group, options)
         return _finish(folder, validator, skipped)
 
 
 def train_rank(config: TrainConfig, folder: Path, options: TrainOptions) -> None:
     """Train in a process that torchrun started beside the first, which calls `train` with the same arguments."""
-    with ranks(choose_device, options.device) as group:
+    with ranks(options.device) as group:
         _fit(config, folder, group, replace(options, report=TrainOptions.report))
 
 

@@ -16,7 +16,7 @@ from agriseg.legend import NODATA
 PixelPosition = tuple[int, int, int]
 """Scene, row and column."""
 
-_PLACES = 4000  # remembered per scene and class
+_PIXELS = 4000  # kept per scene and class
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ClassIndex:
     Args:
         counts: (scenes, K) labelled pixels.
         pixels: per class (N, 3) int32: scene, row, column of sampled pixels.
-        cumulative_weight: per class (N,) float64, up to 1: cumulative share of the pixels that each represents.
+        cumulative_weight: per class (N,) float64, up to 1: running sum of the share of pixels that each represents.
     """
 
     counts: NDArray[np.int64]
@@ -44,6 +44,12 @@ class ClassIndex:
         """The labelled class with the fewest pixels."""
         shares = self.shares
         return int(np.where(shares > 0, shares, np.inf).argmin())
+
+    def draw(self, k: int, rng: np.random.Generator) -> PixelPosition:
+        """A random pixel of class `k`."""
+        number = self.cumulative_weight[k].searchsorted(rng.random(), side="right")
+        scene, row, col = self.pixels[k][number].tolist()
+        return scene, row, col
 
 
 def index_labels(scenes: Sequence[Scene], classes: int, seed: int) -> ClassIndex:
@@ -71,7 +77,7 @@ def index_labels(scenes: Sequence[Scene], classes: int, seed: int) -> ClassIndex
 
 
 def _sampled_pixels(scene: Scene, classes: int, rng: np.random.Generator) -> list[tuple[int, NDArray[np.int64]]]:
-    """Per class its pixels' number, and the flat indices of some of them, drawn without a preference.
+    """Per class the number of its pixels, and the flat indices of a uniform sample of them.
 
     Each pixel gets a random key and those with the lowest are kept, so the raster is read once, strip by strip.
     """
@@ -80,38 +86,27 @@ def _sampled_pixels(scene: Scene, classes: int, rng: np.random.Generator) -> lis
     for window in scene.windows():
         ids = scene.read(window.row_off, window.col_off, window.height, window.width).ids
         for k in range(classes):
-            found = np.flatnonzero(ids == k) + window.row_off * scene.source.width
-            keys, all_found = np.concatenate([kept[k][0], rng.random(len(found))]), np.concatenate([kept[k][1], found])
-            lowest = np.argpartition(keys, _PLACES)[:_PLACES] if len(keys) > _PLACES else np.arange(len(keys))
+            new = np.flatnonzero(ids == k) + window.row_off * scene.source.width
+            keys, pixels = np.concatenate([kept[k][0], rng.random(len(new))]), np.concatenate([kept[k][1], new])
+            lowest = np.argpartition(keys, _PIXELS)[:_PIXELS] if len(keys) > _PIXELS else np.arange(len(keys))
             lowest = lowest[np.argsort(keys[lowest])]
-            counts[k], kept[k] = counts[k] + len(found), (keys[lowest], all_found[lowest])
+            counts[k], kept[k] = counts[k] + len(new), (keys[lowest], pixels[lowest])
     return [(counts[k], kept[k][1]) for k in range(classes)]
 
 
 def sample_pixel(class_index: ClassIndex, rare_class_share: float, rng: np.random.Generator) -> PixelPosition:
-    """A labelled pixel.
+    """A random labelled pixel.
 
     Args:
         class_index: of the scenes.
-        rare_class_share: share of draws that take a class at random, all but the commonest alike; the others take a
-            labelled pixel at random.
+        rare_class_share: share of draws that first draw a class, all but the commonest with equal chance.
         rng: of this sample.
     """
     shares = class_index.shares
     present = np.flatnonzero(shares)
     uncommon = present[present != shares.argmax()]
     by_class = len(uncommon) > 0 and rng.random() < rare_class_share
-    return _of_class(class_index, rng.choice(uncommon) if by_class else rng.choice(len(shares), p=shares), rng)
-
-
-def draw_rarest(class_index: ClassIndex, rng: np.random.Generator) -> PixelPosition:
-    """A pixel of the rarest class."""
-    return _of_class(class_index, class_index.rarest, rng)
-
-
-def _of_class(class_index: ClassIndex, k: int, rng: np.random.Generator) -> PixelPosition:
-    scene, row, col = class_index.pixels[k][class_index.cumulative_weight[k].searchsorted(rng.random(), side="right")]
-    return int(scene), int(row), int(col)
+    return class_index.draw(rng.choice(uncommon) if by_class else rng.choice(len(shares), p=shares), rng)
 
 
 def _cumulative_weight(numbers: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ class Validator:
 
     Args:
         held: the scenes.
-        learnt: share of their labels on learnt ground.
+        learnt: share of their labels inside the training data.
         maps: folder for the maps.
         options: how the scenes are mapped.
     """
@@ -43,7 +43,7 @@ class Validator:
         return replace(score(counts, model.legend, sampler), learnt=self.learnt)
 
     def scores(self, model: SegmentationModel) -> ValidationScores:
-        """Mean IoU, and IoU by class name."""
+        """As `evaluate`, without calibration and intervals."""
         evaluation = self.evaluate(model)
         return ValidationScores(evaluation.miou, evaluation.iou)
 
