@@ -23,7 +23,7 @@ class Calibration:
 
     Args:
         temperature: divides the logits; the fewer pixels, the closer to 1.
-        error: expected calibration error at this temperature, over the pixels it was fitted on.
+        error: expected calibration error at this temperature, over the fitted pixels.
         pixels: number of these pixels.
     """
 
@@ -91,7 +91,6 @@ class CalibrationSampler:
         return Calibration.of(logits, truth)
 
     def _thin(self) -> None:
-        """Keep the pixels with the lowest keys."""
         logits, truth, keys = map(np.concatenate, zip(*self._parts, strict=True))
         kept = np.sort(keys.argpartition(self._kept)[: self._kept]) if len(keys) > self._kept else np.arange(len(keys))
         self._parts = [(logits[kept], truth[kept], keys[kept])]

@@ -87,9 +87,6 @@ def count_model(
     """Map a raster with a model, as `agriseg run` does, and count the map against labels.
 
     Args:
-        model: to map it with.
-        image: the raster.
-        labels: on its grid.
         folder: for the map; the map of an earlier call is replaced.
         options: how it is mapped; always at its own resolution, which is that of the labels.
         sampler: collects logits for a calibration.

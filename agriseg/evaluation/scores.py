@@ -177,7 +177,6 @@ class Evaluation:
         )  # fmt: skip
 
     def _classes(self, interval: NDArray[np.float64]) -> list[ClassEvaluation]:
-        """The classes, the rarest first; `interval` is (2, K)."""
         scores, boundary_iou = ClassScores.of(self.matrix), quotient(*self.counts.boundary.T)
         return [
             ClassEvaluation(
@@ -219,7 +218,6 @@ def _intervals(blocks: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[
 
 
 def _number(value: float | np.floating[Any]) -> float | None:
-    """NaN becomes None."""
     return None if np.isnan(value) else float(value)
 
 

@@ -43,14 +43,9 @@ def save_picture(
     path: Path, image: Source, classes: Path, confidence: Path, legend: Legend,
     labels: NDArray[np.uint8] | None = None,
 ) -> None:  # fmt: skip
-    """Write a PNG: the image, the labels if there are any, the classes and the confidence.
+    """Write a PNG: the mapped raster, the labels if there are any, the classes and the confidence.
 
-    Args:
-        path: the PNG.
-        image: the raster that was mapped; its first three bands are shown as red, green, blue.
-        classes, confidence: layers of the run.
-        legend: of the classes.
-        labels: (H, W) true class ids; 255 where unknown.
+    The first three bands of the raster are red, green and blue. Labels are (H, W) class ids, 255 where unknown.
     """
     roi = Window(0, 0, image.width, image.height)
     panels = {"Image": _pixels(image_quicklook(image, roi, ("",) * len(image.bands)))}
@@ -76,7 +71,6 @@ def _pixels(png: bytes) -> NDArray[np.uint8]:
 
 
 def _key(legend: Legend) -> list[Patch]:
-    """Entries of the legend, and the ends of the confidence scale."""
     entries = [Patch(color=entry.colour, label=shown_name(entry.name, entry.id)) for entry in legend]
     guess, certain = confidence_colours(np.array([0, 250], np.uint8), 2) / 255
     return [*entries, Patch(color=guess.tolist(), label="a guess"), Patch(color=certain.tolist(), label="certain")]

@@ -74,7 +74,7 @@ def image_quicklook(source: Source, roi: Window, roles: tuple[str, ...]) -> byte
 
     Args:
         source: the image as the model reads it.
-        roi: what is mapped of it, in its working grid.
+        roi: the mapped window of its working grid.
         roles: of the source's bands.
     """
     shown = replace(source, bands=tuple(source.bands[index] for index in shown_roles(roles)))

@@ -46,13 +46,9 @@ class TrainingSamples:
     """Training samples by number.
 
     Args:
-        scenes: to cut the samples from.
         class_index: of the labels of the scenes.
-        normalization: that of the model.
         side: of a sample (px of the raster).
         rare_class_share: see `sample_pixel`.
-        augmentation: random changes of each sample.
-        seed: of each random number.
         reduce: a pixel of a sample is the mean of `reduce` x `reduce` pixels, with the label in their middle.
     """
 

@@ -1,7 +1,6 @@
 """The configuration of a training, read from a TOML file and checked."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -214,12 +213,11 @@ class TrainConfig(BaseModel):
     @property
     def reading(self) -> RunOptions:
         """Options to read images for training and validation: at their own resolution."""
-        numbers = tuple(self.band_numbers) if self.band_numbers else None
-        options = RunOptions(gsd="native", bands=numbers, nodata=self.data.nodata)
+        numbers = tuple(self.band_numbers or ())
         if self.data.alpha is None:
-            return options
-        named = dict(zip(self.bands, numbers or (), strict=False))
-        return replace(options, bands={**named, "alpha": self.data.alpha})
+            return RunOptions(gsd="native", bands=numbers or None, nodata=self.data.nodata)
+        bands = {**dict(zip(self.bands, numbers, strict=False)), "alpha": self.data.alpha}
+        return RunOptions(gsd="native", bands=bands, nodata=self.data.nodata)
 
     @property
     def split(self) -> Split:
@@ -241,7 +239,6 @@ class TrainConfig(BaseModel):
 
 
 def _contradictions(config: TrainConfig) -> Iterator[str]:
-    """Messages about contradictions; the first is shown."""
     bands, numbers, held = config.bands, config.band_numbers or config.bands, config.validation
     if len(set(bands)) < len(bands):
         yield f"bands {', '.join(bands)}: each role once"

@@ -81,7 +81,7 @@ def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -
     """Open and check all data before the first step.
 
     Args:
-        config: images, labels and split.
+        config: names the data.
         folder: of the training; for label rasters made of polygons, and a cache of images that are slow to decode.
         skip_bad: skip images that cannot be read.
 
@@ -111,11 +111,7 @@ def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -
 
 
 class _Images:
-    """Reads images; an unreadable one is an error, or is skipped.
-
-    Attributes:
-        bad: one message for each skipped image.
-    """
+    """Reads images; an unreadable one is an error, or is skipped with a message in `bad`."""
 
     def __init__(self, skip_bad: bool) -> None:
         self._skip_bad = skip_bad
@@ -136,7 +132,12 @@ class _Images:
 
     def labelled(self, config: TrainConfig, data: Data, folder: Path, least: int = 2) -> LabelSet:
         """At least so many images with checked label rasters."""
-        label_set = _labels(config, data, folder, least)
+        options = LabelOptions(
+            data.label_suffix, None if config.values is None else tuple(config.values), tuple(data.unlabelled),
+            data.column, data.area, data.rest, tuple(data.rename.items()), data.point_radius, data.reproject_labels,
+        )  # fmt: skip
+        request = LabelRequest(data.images, data.labels, tuple(config.classes), options, least)
+        label_set = load_labels(request, folder)
         if self._skip_bad:
             self.bad += label_set.bad_images
             if label_set.bad_images and not label_set.images:
@@ -163,15 +164,6 @@ class _Images:
             f"{names[0]}: {text}" if len(names) == 1 else f"{len(names)} images, such as {names[0]}: {text}"
             for text, names in self._hints.items()
         ]
-
-
-def _labels(config: TrainConfig, data: Data, folder: Path, least: int) -> LabelSet:
-    options = LabelOptions(
-        data.label_suffix, None if config.values is None else tuple(config.values), tuple(data.unlabelled),
-        data.column, data.area, data.rest, tuple(data.rename.items()), data.point_radius, data.reproject_labels,
-    )  # fmt: skip
-    request = LabelRequest(data.images, data.labels, tuple(config.classes), options, least)
-    return load_labels(request, folder)
 
 
 def _divided(config: TrainConfig, sets: Sequence[Sequence[Scene]], images: _Images) -> Division:
@@ -228,7 +220,6 @@ def _gsd(infos: Sequence[RasterInfo]) -> float | None:
 
 
 def _without_gsd(infos: Sequence[RasterInfo]) -> list[str]:
-    """A warning where some images have a GSD and others do not."""
     unknown = sum(info.gsd is None for info in infos)
     if unknown in (0, len(infos)):
         return []

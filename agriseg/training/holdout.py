@@ -36,11 +36,7 @@ class Counted:
 
     @classmethod
     def of(cls, scene: Scene, config: TrainConfig) -> "Counted":
-        """Read a scene once.
-
-        Raises:
-            DataError: it cannot be read.
-        """
+        """Read a scene once; a scene that cannot be read raises DataError."""
         side, buffer = _block(config) or (max(_CELL, -(-max(scene.source.height, scene.source.width) // _CELL)), 0)
         digest = hashlib.sha256()
         counts = BlockCounts.of(scene, len(config.classes), side, buffer, digest.update)
@@ -95,11 +91,6 @@ class Division:
 def learnt_by_training(parts: Division, start: InitialWeights, *, allowed: bool) -> tuple[LearntImages, LearntShare]:
     """All training data of the trained model, and the share of the held-back labels inside them.
 
-    Args:
-        parts: scenes to train on and to score on.
-        start: initial weights.
-        allowed: whether training data of the initial model may be held back.
-
     Raises:
         DataError: training data of the initial model are held back, and that is not allowed.
     """
@@ -115,12 +106,7 @@ def learnt_by_training(parts: Division, start: InitialWeights, *, allowed: bool)
 
 
 def divide(config: TrainConfig, scenes: Sequence[Counted], others: Sequence[Counted] = ()) -> Division:
-    """Hold back a part of the scenes, or other scenes.
-
-    Args:
-        config: names the classes and the split; one draw serves all folds.
-        scenes: labelled.
-        others: scenes to hold back, where the configuration names them.
+    """Hold back a part of the scenes, or `others` where the configuration names them; one draw serves all folds.
 
     Raises:
         DataError: a class has no pixel to train on, or nothing is held back; in any of the folds.
@@ -175,7 +161,6 @@ def _check(config: TrainConfig, pixels: NDArray[np.int64], where: str) -> None:
 
 
 def _advice(config: TrainConfig, *, somewhere: bool) -> str:
-    """How to get training pixels for a class."""
     if not somewhere:
         return "label some, or take it out of classes, with values for the others"
     if config.validation.folds:
@@ -197,7 +182,6 @@ def _pixels(config: TrainConfig, scenes: Sequence[Counted], draw: int, fold: int
 def _file_parts(
     config: TrainConfig, scenes: Sequence[Counted], draw: int, fold: int
 ) -> tuple[list[Counted], list[Counted]]:
-    """Scenes to train on, and held back."""
     held = _holdout_draw(config, 0, draw, fold)(len(scenes))
     return list(compress(scenes, ~held)), list(compress(scenes, held))
 
@@ -231,11 +215,9 @@ def _block(config: TrainConfig) -> tuple[int, int] | None:
 
 
 def _holdout_draw(config: TrainConfig, number: int, draw: int, fold: int) -> HoldoutDraw:
-    """The draw of scene `number`."""
     held = config.validation
     return HoldoutDraw(config.recipe.seed + number, held.share, held.folds, fold, draw)
 
 
 def _totals(config: TrainConfig, scenes: Sequence[Counted]) -> NDArray[np.int64]:
-    """(K,) labelled pixels of each class."""
     return sum((each.counts.totals for each in scenes), np.zeros(len(config.classes), np.int64))

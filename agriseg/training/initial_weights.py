@@ -25,8 +25,7 @@ class InitialWeights:
     """A network before training.
 
     Args:
-        network: with its initial weights.
-        origin: their source, for the record.
+        origin: source of the weights, for the record.
         fresh: names of tensors that are not in the source and keep random weights.
         model: the agriseg model that they come from, or None.
     """

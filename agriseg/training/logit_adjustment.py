@@ -27,10 +27,7 @@ _STILL = Augmentation(mirror=False, rotate="none", zoom=1, brightness=0, channel
 def fit_logit_offsets(network: torch.nn.Module, samples: TrainingSamples, device: torch.device) -> list[float]:
     """Offset of the logits of each class, fitted on training chips without augmentation.
 
-    Args:
-        network: in evaluation mode, on `device`, without downsampling of its input.
-        samples: of the training.
-        device: of the network.
+    The network is in evaluation mode, on `device`, and does not downsample its input.
     """
     still = replace(samples, rare_class_share=0.0, augmentation=_STILL, seed=samples.seed + 1)
     scores, truth = [], []

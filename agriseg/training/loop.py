@@ -99,13 +99,14 @@ def fit(run: TrainingRun) -> SegmentationModel:
 
 
 def _load_state(run: TrainingRun, network: nn.Module) -> State:
-    """The saved state, or that before the first step."""
     optimiser, weights = _optimiser(network, run.recipe), copy.deepcopy(network.state_dict())
     state = State(network, optimiser, weights, processes=run.ranks.world)
     if (run.folder / _STATE).exists():
         state.load(run.folder / _STATE, run.identity)
-    if run.ranks.first:
-        _drop_later_lines(run.folder / "metrics.jsonl", state.step)
+    log = run.folder / "metrics.jsonl"
+    if run.ranks.first and log.exists():  # a killed training may have written lines after its last saved state
+        lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= state.step]
+        files.write_text(log, "".join(f"{line}\n" for line in lines))
     return state
 
 
@@ -182,13 +183,6 @@ def _batches(run: TrainingRun, first: int) -> Iterator[Batch]:
                 sample.cancel()
 
 
-def _drop_later_lines(log: Path, step: int) -> None:
-    """Drop lines that a killed training wrote after its last saved state; they will be written again."""
-    if log.exists():
-        lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
-        files.write_text(log, "".join(f"{line}\n" for line in lines))
-
-
 def _done(state: State, recipe: Recipe) -> float:
     """Share of the training that is done, 0 to 1 and beyond."""
     return state.step / recipe.steps if recipe.steps else state.seconds / (60 * (recipe.minutes or 1))
@@ -238,7 +232,6 @@ def _logit_adjusted(model: SegmentationModel, run: TrainingRun) -> SegmentationM
 
 
 def _averaged(model: SegmentationModel, state: State) -> SegmentationModel:
-    """The model with the averaged weights, a copy."""
     network = copy.deepcopy(state.network)
     network.load_state_dict(state.average)
     return replace(model, network=network.eval())

@@ -150,7 +150,6 @@ def _cell(text: str) -> str:
 
 
 def _interval(ends: Sequence[float | None]) -> str:
-    """A 95 % interval, which needs two blocks of ground or more."""
     return "no interval" if None in ends else " to ".join(map(_number, ends))
 
 

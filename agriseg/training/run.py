@@ -105,7 +105,6 @@ def _fit(config: TrainConfig, folder: Path, group: Ranks, options: TrainOptions)
 
 
 def _check_fits(recipe: Recipe, model: SegmentationModel, group: Ranks) -> None:
-    """Refuse chips and batches that the network cannot take."""
     if recipe.chip % model.step:
         raise UsageError(f"chip {recipe.chip}, expected a multiple of {model.step}, the step of {model.architecture}")
     if group.local_batch(recipe.batch) * group.world == 1 and model.halo is None:

@@ -72,7 +72,7 @@ def index_labels(scenes: Sequence[Scene], classes: int, seed: int) -> ClassIndex
     return ClassIndex(
         counts,
         tuple(np.concatenate(each) for each in pixels),
-        tuple(_cumulative_weight(np.concatenate(each)) for each in weights),
+        tuple(sums / max(sums[-1:].sum(), 1) for sums in (np.concatenate(each).cumsum() for each in weights)),
     )
 
 
@@ -107,9 +107,3 @@ def sample_pixel(class_index: ClassIndex, rare_class_share: float, rng: np.rando
     uncommon = present[present != shares.argmax()]
     by_class = len(uncommon) > 0 and rng.random() < rare_class_share
     return class_index.draw(rng.choice(uncommon) if by_class else rng.choice(len(shares), p=shares), rng)
-
-
-def _cumulative_weight(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Running sum, as a share of the whole."""
-    sums = numbers.cumsum()
-    return np.asarray(sums / max(sums[-1:].sum(), 1), np.float64)

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agriseg.evaluation.calibrate import CalibrationSampler
-from agriseg.evaluation.counts import EvaluationCounts
 from agriseg.evaluation.evaluate import count_model
 from agriseg.evaluation.scores import Evaluation, LearntShare, score
 from agriseg.figures.charts import save_picture
@@ -26,10 +25,8 @@ class Validator:
     """Scores models on held-back scenes, by maps as `agriseg run` makes them.
 
     Args:
-        held: the scenes.
-        learnt: share of their labels inside the training data.
+        learnt: share of the held-back labels inside the training data.
         maps: folder for the maps.
-        options: how the scenes are mapped.
     """
 
     held: Sequence[Scene]
@@ -39,7 +36,10 @@ class Validator:
 
     def evaluate(self, model: SegmentationModel, sampler: CalibrationSampler | None = None) -> Evaluation:
         """Map all scenes and score the maps; with a calibration if there is a sampler."""
-        counts = [self._count(model, scene, sampler) for scene in self.held]
+        folder, options = self.maps, self.options
+        counts = [
+            count_model(model, scene.source.info.path, scene.labels, folder, options, sampler) for scene in self.held
+        ]
         return replace(score(counts, model.legend, sampler), learnt=self.learnt)
 
     def scores(self, model: SegmentationModel) -> ValidationScores:
@@ -50,15 +50,10 @@ class Validator:
     def draw(self, path: Path, model: SegmentationModel) -> None:
         """Draw the map and the labels of the scene with the most varied labels."""
         scene = max(self.held, key=lambda scene: _variety(scene, len(model.legend)))
-        self._count(model, scene)
+        count_model(model, scene.source.info.path, scene.labels, self.maps, self.options)
         outputs = Outputs(self.maps, scene.source.info.path.stem, with_probabilities=False)
         layers = outputs.named("classes.tif"), outputs.named("confidence.tif")
         save_picture(path, scene.source, *layers, model.legend, _thinned_labels(scene))
-
-    def _count(
-        self, model: SegmentationModel, scene: Scene, sampler: CalibrationSampler | None = None
-    ) -> EvaluationCounts:
-        return count_model(model, scene.source.info.path, scene.labels, self.maps, self.options, sampler)
 
 
 def _variety(scene: Scene, classes: int) -> float:
