@@ -200,7 +200,7 @@ def test_a_model_has_the_resolution_of_its_images(tmp_path: Path) -> None:
         load_dataset(sized(tmp_path / "held", [0.05, 0.05], [0.1]), tmp_path)
     some = load_dataset(sized(tmp_path / "some", [0.05, None, 0.05]), tmp_path)
     assert some.model.gsd is None
-    assert "1 of 3 images do not tell their ground resolution, so the model does not know its own" in some.remarks
+    assert "1 of 3 images have no record of their ground resolution, so the model has none" in some.remarks
     none = load_dataset(sized(tmp_path / "none", [None, None]), tmp_path)
     assert (none.model.gsd, [text for text in none.remarks if "resolution" in text]) == (None, [])
 

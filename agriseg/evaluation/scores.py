@@ -48,8 +48,8 @@ class LearntShare:
 
 def largest_share(shares: Sequence[LearntShare | None]) -> LearntShare:
     """The largest of several shares; unknown where one of them is unknown."""
-    known = [each.share for each in shares if each is not None]
-    return LearntShare(None if None in known else max([share for share in known if share is not None], default=0.0))
+    values = [each.share if each else 0.0 for each in shares]
+    return LearntShare(None if None in values else max(filter(None, values), default=0.0))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +13,7 @@ from agriseg.errors import ModelError
 from agriseg.json_text import json_line
 
 _KEY = "agriseg_training"
+_REMEDY = "start anew in another folder"
 _NUMBERS = ("step", "seconds", "best", "stale", "losses", "counted", "processes")
 
 
@@ -72,16 +72,12 @@ class State:
         """
         try:
             with safe_open(path, "pt") as file:
-                numbers: dict[str, Any] = json.loads((file.metadata() or {})[_KEY])
+                numbers = json.loads((file.metadata() or {})[_KEY])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (no mapping)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise ModelError(
-                f"{path}: no training state, or damaged ({error}); start anew in another folder"
-            ) from error
+            raise ModelError(f"{path}: no training state, or damaged ({error}); {_REMEDY}") from error
         if numbers["run"] != run:
-            raise ModelError(
-                f"{path}: another recipe, other classes or other data made this state; start anew in another folder"
-            )
+            raise ModelError(f"{path}: another recipe, other classes or other data made this state; {_REMEDY}")
         if numbers["processes"] != self.processes:
             raise ModelError(
                 f"{path}: {numbers['processes']} processes made this state, now {self.processes}; start as many, "

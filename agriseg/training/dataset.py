@@ -220,10 +220,9 @@ def _gsd(infos: Sequence[RasterInfo]) -> float | None:
 
 
 def _without_gsd(infos: Sequence[RasterInfo]) -> list[str]:
-    unknown = sum(info.gsd is None for info in infos)
-    if unknown in (0, len(infos)):
-        return []
-    return [f"{unknown} of {len(infos)} images do not tell their ground resolution, so the model does not know its own"]
+    unknown, images = sum(info.gsd is None for info in infos), len(infos)
+    text = f"{unknown} of {images} images have no record of their ground resolution, so the model has none"
+    return [text] if 0 < unknown < images else []
 
 
 def _statistics(

@@ -197,7 +197,6 @@ def _splits(config: TrainConfig, scenes: Sequence[Counted], draw: int, fold: int
 
 
 def _of_files(training: Sequence[Counted], held: Sequence[Counted], pixels: NDArray[np.int64], draws: int) -> Division:
-    """Whole images in each part."""
     scenes = [[each.scene for each in part] for part in (training, held)]
     ground, digests = [each.learnt() for each in training], [each.digest for each in held]
     return Division(scenes[0], scenes[1], pixels, ground, digests, draws)

@@ -60,8 +60,8 @@ class TrainingRun:
     stopped: Callable[[], bool]
 
 
-def fit(run: TrainingRun) -> SegmentationModel:
-    """Train from the state in the folder if there is one, else from the start; returns the last averaged model.
+def fit(run: TrainingRun) -> None:
+    """Train from the state in the folder if there is one, else from the start.
 
     Raises:
         PredictionError: the loss is not finite; the best model so far is kept.
@@ -95,7 +95,6 @@ def fit(run: TrainingRun) -> SegmentationModel:
             ended = bool(ranks.all_max(ranks.first and _validate(run, state)))
             state.seconds = ranks.all_max(time.monotonic() - began)
             _save(run, state)
-    return _averaged(run.model, state)
 
 
 def _load_state(run: TrainingRun, network: nn.Module) -> State:

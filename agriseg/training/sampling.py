@@ -95,13 +95,7 @@ def _sampled_pixels(scene: Scene, classes: int, rng: np.random.Generator) -> lis
 
 
 def sample_pixel(class_index: ClassIndex, rare_class_share: float, rng: np.random.Generator) -> PixelPosition:
-    """A random labelled pixel.
-
-    Args:
-        class_index: of the scenes.
-        rare_class_share: share of draws that first draw a class, all but the commonest with equal chance.
-        rng: of this sample.
-    """
+    """A random labelled pixel; `rare_class_share` of the draws first draw a class other than the commonest."""
     shares = class_index.shares
     present = np.flatnonzero(shares)
     uncommon = present[present != shares.argmax()]

@@ -36,10 +36,8 @@ class Validator:
 
     def evaluate(self, model: SegmentationModel, sampler: CalibrationSampler | None = None) -> Evaluation:
         """Map all scenes and score the maps; with a calibration if there is a sampler."""
-        folder, options = self.maps, self.options
-        counts = [
-            count_model(model, scene.source.info.path, scene.labels, folder, options, sampler) for scene in self.held
-        ]
+        pairs = [(scene.source.info.path, scene.labels) for scene in self.held]
+        counts = [count_model(model, *pair, self.maps, self.options, sampler) for pair in pairs]
         return replace(score(counts, model.legend, sampler), learnt=self.learnt)
 
     def scores(self, model: SegmentationModel) -> ValidationScores:
