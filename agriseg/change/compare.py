@@ -1,10 +1,11 @@
 """Change detection: two finished maps of one field are compared after the shift between their images is corrected."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rasterio.enums import Resampling
 
@@ -13,7 +14,7 @@ from agriseg.change.coregister import NoCommonGround, Shift, measure_shift
 from agriseg.change.pair import DatedMap, comparability_warnings, shared_window
 from agriseg.change.transitions import MapPair, Transitions, transition_legend
 from agriseg.errors import DataError, UsageError
-from agriseg.files import csv_text, exists_error
+from agriseg.files import csv_text, exists_error, file_hash
 from agriseg.maps.publish import PublishedFiles, publish
 from agriseg.maps.stem import CHANGE, Stem
 from agriseg.raster.cog import Layer, beside, write_cog
@@ -25,6 +26,7 @@ MOST_METRES, MOST_PIXELS = 3.0, 30.0
 _SMALL = 0.5  # px of shift that nearest pixels cannot show
 _DISTORTED = 1.0  # px of spread
 _EDGES = 0.1  # share of the changed pixels, above which a warning is given
+_AREAS = ("earlier_ha", "later_ha", "gain_ha", "loss_ha", "net_ha")  # of a class, in the record
 
 
 @dataclass(frozen=True)
@@ -67,20 +69,17 @@ def make_change(
         raise exists_error(record)  # before the work
     warnings = [*before.map.doubts, *after.map.doubts, *comparability_warnings(before.map, after.map)]
     shift = _measured(before, after, warnings, align=options.align)
-    corrected = shift is not None and options.align
-    if shift is not None and corrected:
+    offset = (0.0, 0.0)
+    if shift is not None and options.align:
         _refuse_far(shift, options.max_shift, before, after)
-    offset = (shift.rows, shift.cols) if shift is not None and corrected else (0.0, 0.0)
+        offset = shift.rows, shift.cols
     with MapPair(before.map, after.map, offset) as pair:
         transitions = _counted(pair, before, after, warnings)
+        facts = _record((before, after), shift, options, transitions, warnings)
 
         def make(folder: Path) -> Mapping[str, Any]:
-            _write(folder, record.stem, pair, transitions)
-            return {
-                "earlier": before.as_dict(), "later": after.as_dict(),
-                "shift": None if shift is None else {**asdict(shift), "taken_out": options.align},
-                **transitions.as_dict(), "warnings": warnings,
-            }  # fmt: skip
+            _write_files(folder, record.stem, pair, transitions)
+            return facts
 
         return publish(stem, CHANGE, make, overwrite=overwrite)
 
@@ -111,7 +110,7 @@ def _counted(pair: MapPair, before: DatedMap, after: DatedMap, warnings: list[st
 def _measured(before: DatedMap, after: DatedMap, warnings: list[str], *, align: bool) -> Shift | None:
     """The shift between the images; None if it cannot be measured and need not be corrected."""
     window = shared_window(before.map, after.map)
-    roles = [role for role in before.bands if role in after.bands]
+    roles = [role for role in before.map.record.parameters.bands if role in after.map.record.parameters.bands]
     sources = before.source(roles), after.source(roles)
     try:
         shift = measure_shift(*sources, before.map.georeference, window)
@@ -151,7 +150,40 @@ def _length(shift: Shift) -> str:
     return pixels if shift.metres is None else f"{shift.metres:.2f} m ({pixels})"
 
 
-def _write(folder: Path, stem: str, pair: MapPair, transitions: Transitions) -> None:
+def _record(
+    dates: Sequence[DatedMap],
+    shift: Shift | None,
+    options: ChangeOptions,
+    transitions: Transitions,
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """JSON values of the record."""
+    images = [
+        {"record": str(each.record.resolve()), "sha256": file_hash(each.record), "image": str(each.image.resolve())}
+        for each in dates
+    ]
+    names, metres = transitions.legend.names, transitions.square_metres
+    one_date = {"earlier": transitions.total(np.s_[:-1], -1), "later": transitions.total(-1, np.s_[:-1])}
+    return {
+        "earlier": images[0],
+        "later": images[1],
+        "shift": None if shift is None else {**asdict(shift), "taken_out": options.align},
+        "classes": [
+            {"class": name, **dict(zip(_AREAS, hectares, strict=True))}
+            for name, hectares in zip(names, transitions.class_hectares(), strict=True)
+        ],
+        "class_names": names,
+        "matrix_px": transitions.pixels[:-1, :-1].tolist(),
+        "matrix_m2": None if metres is None else metres[:-1, :-1].round(4).tolist(),
+        "unchanged_share": round(transitions.unchanged_share, 8),
+        "changed_pixels": transitions.changed_pixels,
+        "edge_pixels": transitions.edge_pixels,
+        "one_date_only": {name: {"pixels": pixels, "ha": hectares} for name, (pixels, hectares) in one_date.items()},
+        "warnings": warnings,
+    }
+
+
+def _write_files(folder: Path, stem: str, pair: MapPair, transitions: Transitions) -> None:
     """The layer of transitions with its legend, and the table."""
     legend = transition_legend(transitions.legend)
     names = {f"CLASS_{entry.id}": entry.name for entry in legend}

@@ -40,7 +40,6 @@ _LEAST_VALID = 0.5  # of a patch, in both pictures
 _FINE = 20  # parts of a pixel
 _FAINT = 1e-6  # of the strongest frequency; what is fainter is rounding
 
-_NOT_AHEAD = np.zeros(2)
 Spectrum = NDArray[np.complex64]
 
 
@@ -101,10 +100,11 @@ def measure_shift(earlier: Source, later: Source, grid: Georeference, window: Wi
             f"{both}: share {window.width} x {window.height} px, expected {LEAST_SIDE} each way to measure how they "
             "lie; --no-align takes them as they lie"
         )
-    pair = _Pair(earlier, later, grid, window)
     coarse = min(_COARSE, short // LEAST_SIDE)
-    rough = coarse * _rough(pair.spectra(coarse))
-    shifts = rough + np.array([_peak(each, _RADIUS) for each in pair.spectra(1, rough)]).reshape(-1, 2)
+    stacked = sum(_spectra(earlier, later, grid, window, coarse), start=np.zeros((1, 1), np.complex64))
+    rough = coarse * np.rint(_peak(stacked, len(stacked) // 3))  # of all patches together, whole pixels of a patch
+    spectra = _spectra(earlier, later, grid, window, 1, rough)
+    shifts = rough + np.array([_peak(each, _RADIUS) for each in spectra]).reshape(-1, 2)
     agreeing = _agreeing(shifts)
     if agreeing.sum() < max(LEAST_PATCHES, LEAST_AGREEMENT * len(shifts)):
         raise NoCommonGround(
@@ -117,30 +117,34 @@ def measure_shift(earlier: Source, later: Source, grid: Georeference, window: Wi
     return Shift(cols, rows, east, north, float(agreeing.mean()), len(shifts), spread)
 
 
-class _Pair:
-    """Two pictures on one grid, patch by patch."""
+def _spectra(
+    earlier: Source,
+    later: Source,
+    grid: Georeference,
+    window: Window,
+    factor: int,
+    ahead: NDArray[np.float64] | None = None,
+) -> Iterator[Spectrum]:
+    """Cross-power spectra of all patches in which both images show enough.
 
-    def __init__(self, earlier: Source, later: Source, grid: Georeference, window: Window) -> None:
-        self._earlier, self._later, self._grid, self._window = earlier, later, grid, window
-
-    def spectra(self, factor: int, ahead: NDArray[np.float64] = _NOT_AHEAD) -> Iterator[Spectrum]:
-        """Cross-power spectra of all patches that show enough.
-
-        Args:
-            factor: pixels of the grid that are one of a patch.
-            ahead: rows and columns of the grid by which the later picture is read further on.
-        """
-        window, grid = self._window, self._grid.shifted(0, 0, factor, factor)
-        top, left, height, width = (n // factor for n in (window.row_off, window.col_off, window.height, window.width))
-        side = min(_PATCH, max(min(height, width) // 3, _SMALL_PATCH))
-        middle = top + height / 2, left + width / 2
-        with RegriddedGray(self._earlier, grid, middle) as one, RegriddedGray(self._later, grid, middle) as two:
-            for row, col in product(_starts(top, height, side), _starts(left, width, side)):
-                rows, cols = row + np.arange(side, dtype=np.float64), col + np.arange(side, dtype=np.float64)
-                first = _edges(*one.read(rows, cols))
-                second = _edges(*two.read(rows + ahead[0] / factor, cols + ahead[1] / factor))
-                if first is not None and second is not None:
-                    yield _spectrum(first, second)
+    Args:
+        earlier, later: the images.
+        grid: on which they are compared.
+        window: of the grid.
+        factor: pixels of the grid that are one of a patch.
+        ahead: rows and columns of the grid that are added to the places at which the later image is read.
+    """
+    grid, ahead = grid.shifted(0, 0, factor, factor), np.zeros(2) if ahead is None else ahead
+    top, left, height, width = (n // factor for n in (window.row_off, window.col_off, window.height, window.width))
+    side = min(_PATCH, max(min(height, width) // 3, _SMALL_PATCH))
+    middle = top + height / 2, left + width / 2
+    with RegriddedGray(earlier, grid, middle) as one, RegriddedGray(later, grid, middle) as two:
+        for row, col in product(_starts(top, height, side), _starts(left, width, side)):
+            rows, cols = row + np.arange(side, dtype=np.float64), col + np.arange(side, dtype=np.float64)
+            first = _edges(*one.read(rows, cols))
+            second = _edges(*two.read(rows + ahead[0] / factor, cols + ahead[1] / factor))
+            if first is not None and second is not None:
+                yield _spectrum(first, second)
 
 
 def _starts(start: int, length: int, side: int) -> list[int]:
@@ -168,12 +172,6 @@ def _spectrum(one: NDArray[np.float32], two: NDArray[np.float32]) -> Spectrum:
     power = np.conj(scipy.fft.fft2(one)) * scipy.fft.fft2(two)
     length = np.abs(power)
     return np.asarray(power / (length + _FAINT * length.max()), np.complex64)
-
-
-def _rough(spectra: Iterator[Spectrum]) -> NDArray[np.float64]:
-    """Where the patches together are most alike; in whole pixels of theirs."""
-    stacked = sum(spectra, start=np.zeros((1, 1), np.complex64))
-    return np.rint(_peak(stacked, len(stacked) // 3))
 
 
 def _peak(spectrum: Spectrum, radius: int) -> NDArray[np.float64]:

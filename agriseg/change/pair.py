@@ -1,14 +1,12 @@
 """The two maps of a change detection with their images, and whether they can be compared."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from agriseg.change.regrid import overlap
 from agriseg.errors import DataError, InputMissing, UsageError
-from agriseg.files import file_hash
 from agriseg.grid import Window
 from agriseg.maps.reader import FinishedMap, find_records
 from agriseg.raster.georeference import Georeference
@@ -57,11 +55,6 @@ class DatedMap:
             raise InputMissing(f"{image}: the image of {records[0]} is not there; say where it is with --{name}-image")
         return cls(records[0], map_, image)
 
-    @property
-    def bands(self) -> Mapping[str, int]:
-        """Band of each role that the run used."""
-        return self.map.record.parameters.bands
-
     def source(self, roles: Sequence[str]) -> Source:
         """The image, in the bands of some roles; without any, in all that the run used, or has.
 
@@ -80,18 +73,10 @@ class DatedMap:
                 f"{self.image}: it or its map has a CRS, the other has none; name the image that was mapped"
             )
         parameters = self.map.record.parameters
+        bands = [parameters.bands[role] for role in roles] or list(parameters.bands.values())
         rule = ValidityRule.of(info, alpha=parameters.alpha_bands)
         rule = replace(rule, nodata=tuple((band, float(value)) for band, value in parameters.nodata))
-        bands = [self.bands[role] for role in roles] or list(self.bands.values())
         return Source(info, tuple(bands), rule, info.width, info.height)
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "record": str(self.record.resolve()),
-            "sha256": file_hash(self.record),
-            "image": str(self.image.resolve()),
-        }
 
 
 def shared_window(before: FinishedMap, after: FinishedMap) -> Window:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -71,51 +70,23 @@ class Transitions:
         both = (self.pixels if self.square_metres is None else self.square_metres)[:-1, :-1]
         return float(both.trace() / both.sum())
 
+    def total(self, earlier: int | slice, later: int | slice) -> tuple[int, float | None]:
+        """Pixels and hectares of a part of the matrix."""
+        pixels, metres = int(self.pixels[earlier, later].sum()), self.square_metres
+        return pixels, None if metres is None else _rounded((metres[earlier, later] / HECTARE).sum())
+
     def pairs(self) -> list[tuple[str, str, int, float | None]]:
         """From class, to class, pixels and hectares, for any two classes in the order of the legend."""
-        return [
-            (one.name, two.name, int(self.pixels[one.id, two.id]), self._area(np.s_[one.id, two.id]))
-            for one, two in product(self.legend, self.legend)
-        ]
+        return [(one.name, two.name, *self.total(one.id, two.id)) for one, two in product(self.legend, self.legend)]
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON values of the record: classes, matrices, and what has data at one date only."""
-        metres = self.square_metres
-        one_date: dict[str, tuple[int | slice, int | slice]] = {"earlier": np.s_[:-1, -1], "later": np.s_[-1, :-1]}
-        return {
-            "classes": self._classes(),
-            "class_names": list(self.legend.names),
-            "matrix_px": self.pixels[:-1, :-1].tolist(),
-            "matrix_m2": None if metres is None else metres[:-1, :-1].round(4).tolist(),
-            "unchanged_share": round(self.unchanged_share, 8),
-            "changed_pixels": self.changed_pixels,
-            "edge_pixels": self.edge_pixels,
-            "one_date_only": {
-                name: {"pixels": int(self.pixels[part].sum()), "ha": self._area(part)}
-                for name, part in one_date.items()
-            },
-        }
-
-    def _classes(self) -> list[dict[str, Any]]:
+    def class_hectares(self) -> list[tuple[float | None, ...]]:
         """Hectares of each class at each date, gained, lost, and gained less lost; where both dates have data."""
-        names = ("earlier_ha", "later_ha", "gain_ha", "loss_ha", "net_ha")
-        if self._hectares is None:
-            return [{"class": entry.name, **dict.fromkeys(names)} for entry in self.legend]
-        both = self._hectares[:-1, :-1]
+        if self.square_metres is None:
+            return [(None,) * 5] * len(self.legend)
+        both = self.square_metres[:-1, :-1] / HECTARE
         before, after, same = both.sum(1), both.sum(0), both.diagonal()
         table = np.stack([before, after, after - same, before - same, after - before], axis=1)
-        return [
-            {"class": entry.name, **dict(zip(names, map(_rounded, row), strict=True))}
-            for entry, row in zip(self.legend, table, strict=True)
-        ]
-
-    def _area(self, part: tuple[int | slice, int | slice]) -> float | None:
-        """Hectares of a part of the matrix."""
-        return None if self._hectares is None else _rounded(self._hectares[part].sum())
-
-    @property
-    def _hectares(self) -> NDArray[np.float64] | None:
-        return None if self.square_metres is None else self.square_metres / HECTARE
+        return [tuple(map(_rounded, row)) for row in table]
 
 
 class MapPair:
@@ -249,11 +220,9 @@ class MapPair:
         before, after = np.divmod(pair, np.uint8(self._size + 1))
         was, became = before[1:-1, 1:-1], after[1:-1, 1:-1]
         changed = (was != became) & (was < self._size) & (became < self._size)
-        return (
-            int((changed & (_beside(after) == was).any(0) & (_beside(before) == became).any(0)).sum())
-            if changed.any()
-            else 0
-        )
+        if not changed.any():
+            return 0
+        return int((changed & (_beside(after) == was).any(0) & (_beside(before) == became).any(0)).sum())
 
 
 def _beside(around: NDArray[np.uint8]) -> NDArray[np.uint8]:
