@@ -359,6 +359,7 @@ def test_the_answer_comes_from_the_layers(run: Path) -> None:
     assert f"That is {words.percent(rows[name]['share_of_field'])} of what is mapped." in text
     assert words.area(layers["largest"]["area_m2"] / 10_000) in text
     assert "Flown 2026-05-01" in text
+    assert f"affected {name}; cell 2 m; zones 2; scout 5" in text, "options as a user writes them"
 
 
 def test_a_trend_is_told_and_its_doubts_too(oracle: SegmentationModel, tmp_path: Path) -> None:
@@ -422,6 +423,8 @@ def test_each_sentence_has_its_languages(lang: str) -> None:
     for english, chinese in catalogue().items():
         assert set(re.findall(r"{(\w+)", english)) == set(re.findall(r"{(\w+)", chinese)), english
     assert Translator(lang).area(0.02) in {"200 m²", "200 平方米"}
+    assert Translator(lang).area(0, 0.02) in {"0 m²", "0 平方米"}, "both ends of an interval have one unit"
+    assert Translator(lang).area(0.02, 0.5) in {"0.020 ha", "0.020 公顷"}
     with pytest.raises(UsageError, match="expected en or zh"):
         Translator("de")
 

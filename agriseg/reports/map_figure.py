@@ -8,7 +8,6 @@ import math
 from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -67,11 +66,6 @@ class GroundPosition:
     crs: str | None
     lon: tuple[tuple[float, ...], ...] = ()
     lat: tuple[tuple[float, ...], ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        nodes = {"nodes": len(self.lon), "lon": self.lon, "lat": self.lat} if self.lon else {"nodes": None}
-        return {"transform": self.transform, "crs": self.crs, **nodes}
 
 
 @dataclass(frozen=True)

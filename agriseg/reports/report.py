@@ -45,7 +45,8 @@ def write_report(record: Path, lang: str = "en", previous: Path | None = None) -
     page = run.folder / f"{run.stem}_report.html"
     if page.exists() and not is_page(page):
         raise OutputError(f"{page}: exists and is no report of agriseg's; move it away")
-    picture = MapPicture.of(run, _mask(run, layers), _photo(run))
+    photo = run.folder / f"{run.stem}_image.png"
+    picture = MapPicture.of(run, _mask(run, layers), photo if photo.is_file() else None)
     points = () if layers is None else recorded_points(layers)
     story = ReportData(
         MapSummary.of(run, layers), run.record, layers, picture,
@@ -83,11 +84,6 @@ def _mask(run: FinishedMap, layers: LayersRecord | None) -> Path:
     """The mask that the layers are made of, else that of the run."""
     cleaned = f"{run.stem}_clean.tif"
     return run.folder / cleaned if layers and cleaned in layers.outputs else run.classes
-
-
-def _photo(run: FinishedMap) -> Path | None:
-    path = run.folder / f"{run.stem}_image.png"
-    return path if path.is_file() else None
 
 
 def _earlier(previous: Path | None, record: Path, now: FinishedMap, warnings: list[str]) -> MapSummary | None:

@@ -1,9 +1,8 @@
 """The report of a map: what is affected, where, how reliable the map is, and how it was made."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from agriseg.analysis import build
 from agriseg.analysis.area_table import AreaRow
@@ -12,11 +11,14 @@ from agriseg.analysis.record import LayersRecord
 from agriseg.analysis.scouting import ScoutPoint, recorded_points
 from agriseg.analysis.severity import SeverityPercent
 from agriseg.maps.record import RunRecord
+from agriseg.options.layers import LayerOptions
+from agriseg.options.table import flags_of
 from agriseg.reports.html import Table, render
 from agriseg.reports.map_figure import ClassPicture, MapPicture
 from agriseg.reports.map_summary import MapSummary
 from agriseg.reports.translations import NOTHING, Translator
 
+_UNITS = {"LENGTH": " m", "AREA": " m2"}  # of options, by the name of their value
 _SMALL_CHANGE = 0.02  # share of the mapped ground by which two maps may differ and still be of one field
 
 
@@ -78,7 +80,7 @@ def report_page(story: ReportData, words: Translator) -> str:
         bins=_bins(story),
         scores=(story.record.model.evaluation or {}).get("classes", ()),
         making=_making(story, words),
-        data=_data(story, words),
+        class_names={str(each.entry.id): each.entry.name for each in story.picture.classes},
     )
 
 
@@ -165,13 +167,12 @@ def _tables(story: ReportData, words: Translator) -> list[Table]:
 
 
 def _translated(table: ReportTable, words: Translator) -> Table:
-    """A layer's table in a language."""
     head = tuple(words.label(column.title) for column in table.columns)
-    rows = tuple(
+    rows = [
         tuple((value, _cell(value, column, words)) for value, column in zip(row, table.columns, strict=True))
         for row in table.rows
-    )
-    return Table(words.label(table.title), head, rows)
+    ]
+    return Table(words.label(table.title), head, tuple(rows))
 
 
 def _cell(value: str | float | None, column: TableColumn, words: Translator) -> str:
@@ -232,24 +233,23 @@ def _making(story: ReportData, words: Translator) -> list[tuple[str, str]]:
         ("Finished", record.finished),
         ("Seconds", f"{record.seconds.total:,.0f}"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
-        ("Layers' options", _chosen(story.layers)),
+        ("Layers' options", _options(story.layers)),
     ]
     return [(words(name), str(text)) for name, text in rows if text]
 
 
-def _chosen(layers: LayersRecord | None) -> str:
-    """The options of the layers that are set."""
-    return "" if layers is None else ", ".join(f"{name} {value}" for name, value in layers.options.items() if value)
+def _options(layers: LayersRecord | None) -> str:
+    """The options of the layers that are set, as a user writes them."""
+    if layers is None:
+        return ""
+    named = [(name, layers.options.get(name), flag.metavar or "") for name, flag in flags_of(LayerOptions).items()]
+    return "; ".join(f"{name.replace('_', ' ')} {_option(value, metavar)}" for name, value, metavar in named if value)
 
 
-def _data(story: ReportData, words: Translator) -> dict[str, Any]:
-    """JSON values for the script."""
-    picture = story.picture
-    return {
-        "width": picture.width, "height": picture.height, "columns": picture.columns, "rows": picture.rows,
-        "gsd": picture.gsd and picture.gsd[0], **picture.position.as_dict(),
-        "classes": {str(each.entry.id): each.entry.name for each in picture.classes},
-        "words": {
-            "none": words("no data"), "doubtful": words("doubtful"), "column": words("column"), "row": words("row"),
-        },
-    }  # fmt: skip
+def _option(value: object, metavar: str) -> str:
+    if isinstance(value, Mapping):  # classes with the percent of their area that counts
+        return ", ".join(name if percent == 100 else f"{name}={percent:g}%" for name, percent in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    number = f"{value:g}" if isinstance(value, float) else "yes" if value is True else str(value)
+    return number + _UNITS.get(metavar, "")

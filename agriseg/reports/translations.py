@@ -5,9 +5,9 @@ from functools import cache
 from importlib.resources import files as package_files
 
 from agriseg.errors import UsageError
+from agriseg.options.exports import LANGUAGES
 from agriseg.units import HECTARE
 
-LANGUAGES = ("en", "zh")
 NOTHING = "\u2013"
 """In place of a number that is not known."""
 _SMALL_HA = 0.1  # smaller areas are written in square metres
@@ -43,11 +43,12 @@ class Translator:
         before, _, after = self(text, **values, **{name: "\0"}).partition("\0")
         return before, after
 
-    def area(self, hectares: float | None) -> str:
-        """Hectares, or square metres where these are few."""
+    def area(self, hectares: float | None, upper: float | None = None) -> str:
+        """Hectares, or square metres where these are few; `upper` is the upper end of an interval: it sets the unit."""
         if hectares is None:
             return self("unknown")
-        if hectares == 0 or hectares >= _SMALL_HA:
+        largest = hectares if upper is None else upper
+        if largest == 0 or largest >= _SMALL_HA:
             return self("{number} ha", number=f"{hectares:,.{2 if hectares >= 10 else 3}f}" if hectares else "0")
         metres = hectares * HECTARE
         return self("{number} m²", number=f"{metres:,.0f}" if metres >= 10 else f"{metres:.2g}")
