@@ -26,8 +26,7 @@ from agriseg.export.exports import check_exports
 from agriseg.figures.quicklook import quicklook_size
 from agriseg.options.exports import ExportOptions
 from agriseg.options.layers import LayerOptions
-from agriseg.reports.map_figure import MapPicture
-from agriseg.reports.patterns import pattern
+from agriseg.reports.map_figure import MapPicture, pattern
 from agriseg.reports.report import write_report
 from agriseg.reports.translations import Translator, catalogue
 

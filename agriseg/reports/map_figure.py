@@ -6,6 +6,7 @@ All pictures have one size, that of the quick looks, and are small enough for a 
 import io
 import math
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from agriseg.figures.quicklook import overview
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL, NODATA, LegendClass
 from agriseg.maps.reader import FinishedMap
 from agriseg.raster.georeference import Georeference
-from agriseg.reports.patterns import TILE, line_colour, pattern
 from agriseg.vectors.features import moved
 
 MOST_BYTES = 1_900_000
@@ -30,8 +30,26 @@ _QUALITIES = (84, 72, 60, 45)  # of the image, WebP
 _HATCH = 6  # px between the lines over what is doubtful
 _NODES = (3, 5, 9, 17, 33)  # a side of the grid of longitudes and latitudes
 _STANDS_OUT = 0.7  # px by which outlines are simplified
+TILE = 8
+"""Side of a pattern (px), which repeats."""
+_BRIGHT = 0.4  # luminance above which the lines are darker than the ground, below it lighter
+_MIXED = 0.5  # share of black or white in the lines
+
 _SWATCH = 3 * TILE, 2 * TILE  # columns and rows of the legend's samples (px)
 _BAR_SHARE = 0.2  # of the map's width that a scale bar takes, about
+
+
+Grid = NDArray[np.intp]
+_KINDS: tuple[Callable[[Grid, Grid], NDArray[np.bool_]], ...] = (
+    lambda row, col: np.zeros(np.broadcast_shapes(row.shape, col.shape), bool),  # plain
+    lambda row, col: (row + col) % TILE < 2,  # rising
+    lambda row, col: (row - col) % TILE < 2,  # falling
+    lambda row, col: (row % 4 < 2) & (col % 4 < 2),  # dots
+    lambda row, col: (row % TILE < 2) | np.zeros_like(col, bool),  # lying
+    lambda row, col: (col % TILE < 2) | np.zeros_like(row, bool),  # standing
+    lambda row, col: (row % TILE < 1) | (col % TILE < 1),  # grid
+    lambda row, col: ((row + col) % TILE < 1) | ((row - col) % TILE < 1),  # crossed
+)
 
 
 @dataclass(frozen=True)
@@ -150,6 +168,20 @@ def outline(run: FinishedMap, shape: shapely.Geometry, width: int, height: int) 
     return " ".join(
         "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in shapely.get_coordinates(ring)[:-1]) + "Z" for ring in rings
     )
+
+
+def pattern(entry: LegendClass, height: int, width: int) -> NDArray[np.bool_]:
+    """(height, width), True on the lines of a class's pattern; every eighth class has the same."""
+    return _KINDS[entry.id % len(_KINDS)](np.arange(height)[:, None], np.arange(width)[None])
+
+
+def line_colour(entry: LegendClass) -> tuple[int, int, int]:
+    """Colour of the lines: the class's own, darker if it is bright, lighter if it is dark."""
+    red, green, blue = (channel / 255 for channel in entry.rgb)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue  # of ITU-R BT.709; not linearised, as it only sorts
+    end = 0 if luminance > _BRIGHT else 255
+    mixed = [round(channel * (1 - _MIXED) + end * _MIXED) for channel in entry.rgb]
+    return mixed[0], mixed[1], mixed[2]
 
 
 def _drawn(ids: NDArray[np.uint8], doubtful: NDArray[np.bool_], present: list[LegendClass]) -> list[bytes]:
