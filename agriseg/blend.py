@@ -51,12 +51,7 @@ def profile(axis: Axis, index: int) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class LogitsAccumulator:
-    """Sums of weighted logits over a rectangle of cells.
-
-    Args:
-        row, col: the first cell, counted over the whole raster.
-        sums: (K, h, w) float32.
-    """
+    """Sums of weighted logits, (K, h, w) float32, over cells of the raster; `row` and `col` are the first cell."""
 
     row: int
     col: int
@@ -73,7 +68,7 @@ class LogitsAccumulator:
         return self.col, self.col + self.sums.shape[2]
 
     def view(self, rows: tuple[int, int], cols: tuple[int, int]) -> "LogitsAccumulator":
-        """The cells that lie in these rows and columns; shares memory."""
+        """The cells in these rows and columns; shares memory."""
         top, bottom = _overlap(self.rows, rows)
         left, right = _overlap(self.cols, cols)
         part = self.sums[:, top - self.row : bottom - self.row, left - self.col : right - self.col]
@@ -85,12 +80,7 @@ class LogitsAccumulator:
         mine.sums.copy_(theirs.sums)
 
     def add(self, logits: "LogitsAccumulator", weights: torch.Tensor) -> None:
-        """Add the weighted logits of a tile, where both have cells.
-
-        Args:
-            logits: the tile's (K, p, q).
-            weights: (p, q), the tile's.
-        """
+        """Add the logits of a tile (K, p, q), times its weights (p, q), in the cells that both have."""
         mine, theirs = self.view(logits.rows, logits.cols), logits.view(self.rows, self.cols)
         weighted = LogitsAccumulator(logits.row, logits.col, weights[None]).view(self.rows, self.cols)
         mine.sums.addcmul_(theirs.sums, weighted.sums)

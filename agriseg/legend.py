@@ -16,21 +16,15 @@ CONFIDENCE_STEP = 0.004
 DOUBTFUL = 0.7
 """Confidence below which a pixel counts as doubtful."""
 
-# Okabe and Ito 2008, "Color Universal Design", told apart by colour-blind readers; black left out.
+# Okabe and Ito 2008, "Color Universal Design": colour-blind readers can distinguish them; without black.
 _PALETTE = ("#e69f00", "#009e73", "#d55e00", "#56b4e9", "#f0e442", "#cc79a7", "#0072b2")
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # no XML, and no terminal, shows these
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # XML and terminals cannot show these
 
 
 @dataclass(frozen=True)
 class LegendClass:
-    """One class of a map: what the network's channel `id` means.
-
-    Args:
-        id: value in the mask, 0 to 254.
-        name: what a reader sees.
-        colour: `#rrggbb`.
-    """
+    """One class of a map: `id` is its value in the mask (0 to 254) and the network's channel, `colour` is `#rrggbb`."""
 
     id: int
     name: str
@@ -72,7 +66,7 @@ class Legend:
 
     @classmethod
     def from_names(cls, names: Sequence[str], colours: Sequence[str] | None = None) -> "Legend":
-        """A legend from class names in channel order, with colours of a safe palette unless given."""
+        """A legend from class names in channel order; None takes the colours of a safe palette."""
         chosen = [_colour(i) for i in range(len(names))] if colours is None else list(colours)
         if len(chosen) != len(names):
             raise ModelError(f"{len(names)} class names but {len(chosen)} colours; give one colour a class")

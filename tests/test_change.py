@@ -546,7 +546,7 @@ def rust(fields: Callable, folder: Path) -> list[Any]:
 
 
 REFUSED: list[tuple[Callable[..., list[Any]], int, str]] = [
-    (far, 65, "more than 3 m or 30 px"), (near, 65, "more than 2 m"), (twice, 2, "given as both dates"),
+    (far, 65, "more than 3 m or 30 px"), (near, 65, "more than 2 m"), (twice, 2, "named for both dates"),
     (several, 2, "holds 2 maps"), (nothing, 66, "no record"), (imageless, 66, "--later-image"),
     (wrong_image, 65, "bands 1, the image that was mapped had 3"), (apart, 65, "share no ground"), (barely, 65, "share 100 x 600 px"),
     (one_crs, 65, "one has a CRS"), (sizes, 65, "no CRS"), (blank, 65, "no pixel has data"), (rust, 65, "rust"),

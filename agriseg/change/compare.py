@@ -21,9 +21,9 @@ from agriseg.raster.cog import Layer, beside, write_cog
 from agriseg.raster.qml import category_names, qgis_style
 
 MOST_METRES, MOST_PIXELS = 3.0, 30.0
-"""A shift that is taken out unasked is at most one of these; a receiver without corrections errs by so much."""
+"""Longest shift that is corrected without --max-shift, either of them; receivers without corrections err so much."""
 
-_SMALL = 0.5  # px of shift that nearest pixels cannot show
+_SMALL = 0.5  # px; a smaller shift moves no class to another pixel
 _DISTORTED = 1.0  # px of spread
 _EDGES = 0.1  # share of the changed pixels, above which a warning is given
 _AREAS = ("earlier_ha", "later_ha", "gain_ha", "loss_ha", "net_ha")  # of a class, in the record
@@ -59,7 +59,7 @@ def make_change(
         overwrite: replace what exists.
 
     Raises:
-        AgrisegError: its children tell what went wrong; nothing is published then.
+        AgrisegError: its subclasses say what went wrong; nothing is published then.
     """
     options = options or ChangeOptions()
     before, after = _dated_maps(earlier, later, options)
@@ -88,7 +88,7 @@ def _dated_maps(earlier: Path, later: Path, options: ChangeOptions) -> tuple[Dat
     before = DatedMap.of(earlier, options.earlier_image, "earlier")
     after = DatedMap.of(later, options.later_image, "later")
     if before.record.samefile(after.record):
-        raise UsageError(f"{after.record}: given as both dates; name the map of another date as LATER")
+        raise UsageError(f"{after.record}: is named for both dates; name the map of another date as LATER")
     return before, after
 
 

@@ -1,9 +1,8 @@
 """Co-registration: the shift between two images of a field, from the position errors of two flights.
 
 Image patches are compared by phase correlation (Kuglin and Hines 1975), which depends on structure and not on
-brightness. Its input is the gradient magnitude, since the edges of a crop stay where they are when the crop turns from
-darker to brighter than its soil. Patches must agree: images of different ground give a shift for each patch
-too, but a different one.
+brightness. Its input is the gradient magnitude: the edges of a crop keep their place when the crop turns from darker to
+brighter than its soil. Patches must agree: images of different ground give each patch another shift.
 """
 
 import math
@@ -23,7 +22,7 @@ from agriseg.raster.georeference import Georeference
 from agriseg.raster.reader import Source
 
 LEAST_SIDE = 128
-"""Pixels that two pictures must share along each side."""
+"""Pixels that two images must share along each side."""
 LEAST_PATCHES = 5
 LEAST_AGREEMENT = 0.5
 """Patches that must agree, and their share; of different ground one in eight does at most."""
@@ -32,11 +31,11 @@ AGREE_PX = 2.0
 
 _PER_SIDE = 6  # patches; 36 at most are read of a raster of any size
 _PATCH, _SMALL_PATCH = 512, 64  # px
-_COARSE = 4  # px that are one in the first look, which finds shifts up to a third of a patch of these
-_RADIUS = 16  # px around what the first look has found
+_COARSE = 4  # px of the grid per pixel of the first comparison, which finds shifts up to a third of its patch
+_RADIUS = 16  # px around the shift of the first comparison
 _SIGMA = 1.0  # px of the Gaussian under the gradient
-_EDGE = 4  # px from nodata within which a gradient shows the border of the picture
-_LEAST_VALID = 0.5  # of a patch, in both pictures
+_EDGE = 4  # px from nodata within which a gradient shows the border of the image
+_LEAST_VALID = 0.5  # of a patch, in both images
 _FINE = 20  # parts of a pixel
 _FAINT = 1e-6  # of the strongest frequency; what is fainter is rounding
 
@@ -49,15 +48,14 @@ class NoCommonGround(DataError):
 
 @dataclass(frozen=True)
 class Shift:
-    """Offset of the later image from the earlier one: positive to the right and downwards.
+    """Offset of the later image from the earlier one.
 
     Args:
         cols, rows: pixels of the grid, rightwards and downwards.
         metres_east, metres_north: the same on the ground; None where that is unknown.
-        agreement: share of the patches that show it, within 2 px of each other.
-        patches: that were compared.
-        spread: median distance of their shifts from this one, pixels: how well it is known, and how distorted the
-            pictures are.
+        agreement: share of the compared patches that show it, within 2 px of each other.
+        patches: number of compared patches.
+        spread: median distance (px) of their shifts from this one: its uncertainty, and the images' distortion.
     """
 
     cols: float
@@ -70,24 +68,24 @@ class Shift:
 
     @property
     def pixels(self) -> float:
-        """Its length."""
+        """Length (px)."""
         return math.hypot(self.cols, self.rows)
 
     @property
     def metres(self) -> float | None:
-        """Its length on the ground."""
+        """Length on the ground."""
         if self.metres_east is None or self.metres_north is None:
             return None
         return math.hypot(self.metres_east, self.metres_north)
 
 
 def measure_shift(earlier: Source, later: Source, grid: Georeference, window: Window) -> Shift:
-    """Compare two pictures.
+    """Compare two images.
 
     Args:
-        earlier, later: the pictures, of any grid; their bands are averaged.
-        grid: in whose pixels the shift is told.
-        window: of that grid, which both pictures cover, at least partly.
+        earlier, later: the images, on any grid; their bands are averaged.
+        grid: the shift is in its pixels.
+        window: the part of the grid that both images cover, at least partly.
 
     Raises:
         NoCommonGround: the window is too small, or too few patches agree.
@@ -125,14 +123,12 @@ def _spectra(
     factor: int,
     ahead: NDArray[np.float64] | None = None,
 ) -> Iterator[Spectrum]:
-    """Cross-power spectra of all patches in which both images show enough.
+    """Cross-power spectra of all patches that are valid enough in both images.
 
     Args:
-        earlier, later: the images.
-        grid: on which they are compared.
-        window: of the grid.
-        factor: pixels of the grid that are one of a patch.
-        ahead: rows and columns of the grid that are added to the places at which the later image is read.
+        earlier, later, grid, window: as `measure_shift` has them.
+        factor: pixels of the grid per pixel of a patch.
+        ahead: rows and columns (px of the grid) to add to the positions at which the later image is read.
     """
     grid, ahead = grid.shifted(0, 0, factor, factor), np.zeros(2) if ahead is None else ahead
     top, left, height, width = (n // factor for n in (window.row_off, window.col_off, window.height, window.width))
@@ -148,15 +144,15 @@ def _spectra(
 
 
 def _starts(start: int, length: int, side: int) -> list[int]:
-    """Where patches begin along an axis; neighbours share half of each at most."""
+    """First pixel of each patch along an axis; neighbours share at most half."""
     count = min(_PER_SIDE, 1 + (length - side) // (side // 2))
     return [start + int(place) for place in np.linspace(0, length - side, count)]
 
 
 def _edges(grey: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32] | None:
-    """Strength of edges, around 0 and fading to the border; None where too little is to be seen.
+    """Strength of edges, with mean 0 and fading to the border; None if too little is valid.
 
-    The square root keeps a few strong edges, such as shadows and roofs, from drowning the many weak ones.
+    The square root keeps a few strong edges, such as shadows and roofs, from outweighing the many weak ones.
     """
     inner = binary_erosion(valid, iterations=_EDGE, border_value=1)
     if inner.mean() < _LEAST_VALID:
@@ -168,17 +164,17 @@ def _edges(grey: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.fl
 
 
 def _spectrum(one: NDArray[np.float32], two: NDArray[np.float32]) -> Spectrum:
-    """(n, n) cross-power spectrum, each frequency of length 1: only its phase counts."""
+    """(n, n) cross-power spectrum; each frequency has length 1, so only its phase counts."""
     power = np.conj(scipy.fft.fft2(one)) * scipy.fft.fft2(two)
     length = np.abs(power)
     return np.asarray(power / (length + _FAINT * length.max()), np.complex64)
 
 
 def _peak(spectrum: Spectrum, radius: int) -> NDArray[np.float64]:
-    """Row and column by which the second picture lies further on, to a twentieth of a pixel.
+    """Rows and columns by which the second image is shifted, to a twentieth of a pixel.
 
-    Around the highest whole pixel within the radius the correlation is summed up anew in finer steps, as Fourier
-    series (Guizar-Sicairos, Thurman and Fienup 2008, "Efficient subpixel image registration algorithms").
+    The highest whole pixel within the radius is refined by a Fourier series in finer steps around it (Guizar-Sicairos,
+    Thurman and Fienup 2008, "Efficient subpixel image registration algorithms").
     """
     around = np.roll(scipy.fft.ifft2(spectrum).real, (radius, radius), (0, 1))[: 2 * radius + 1, : 2 * radius + 1]
     highest = np.array(np.unravel_index(around.argmax(), around.shape)) - radius

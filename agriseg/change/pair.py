@@ -20,13 +20,7 @@ _GSD_RATIO = 1.25  # of the two maps, above which a warning is given
 
 @dataclass(frozen=True)
 class DatedMap:
-    """One of two dates.
-
-    Args:
-        record: of the run.
-        map: that the run has made.
-        image: that it has mapped.
-    """
+    """The map of one date, with the record of its run and its image."""
 
     record: Path
     map: FinishedMap
@@ -34,12 +28,12 @@ class DatedMap:
 
     @classmethod
     def of(cls, path: Path, image: Path | None, name: str) -> "DatedMap":
-        """The one map in a folder, or that of a record.
+        """The only map in a folder, or that of a record.
 
         Args:
             path: of the folder or the record.
-            image: where it is now; None takes the record's word.
-            name: earlier or later.
+            image: its path now; None takes the path of the record.
+            name: earlier or later, for the message.
 
         Raises:
             UsageError: several maps are there.
@@ -56,7 +50,7 @@ class DatedMap:
         return cls(records[0], map_, image)
 
     def source(self, roles: Sequence[str]) -> Source:
-        """The image, in the bands of some roles; without any, in all that the run used, or has.
+        """The image with the bands of some roles; without roles, with all bands that the run used.
 
         Raises:
             DataError: it is not the image that was mapped.
@@ -80,7 +74,11 @@ class DatedMap:
 
 
 def shared_window(before: FinishedMap, after: FinishedMap) -> Window:
-    """The part of the earlier map that the later one covers, if they can be laid on each other."""
+    """The part of the earlier map that the later one covers.
+
+    Raises:
+        DataError: there is none, or it cannot be known.
+    """
     one, two = before.georeference, after.georeference
     both = f"{before.classes.name}, {after.classes.name}"
     if one.gcps or two.gcps:
@@ -97,10 +95,10 @@ def shared_window(before: FinishedMap, after: FinishedMap) -> Window:
 
 
 def check_trend(before: FinishedMap, after: FinishedMap) -> None:
-    """Refuse a trend between maps that show no one field, other classes, or days in the wrong order.
+    """Check that two maps make a trend.
 
     Raises:
-        DataError: so it is; the distance, the classes or the days are named.
+        DataError: they share no ground, have different classes, or are in the wrong order.
     """
     shared_window(before, after)
     names = [sorted(each.legend.names) for each in (before, after)]
@@ -118,7 +116,7 @@ def check_trend(before: FinishedMap, after: FinishedMap) -> None:
 
 
 def _apart(one: Georeference, two: Georeference) -> str:
-    """How far the corners of two maps in one metric CRS lie apart; empty where that is unknown."""
+    """Distance between the corners of two maps in one metric CRS; empty if it is unknown."""
     if one.crs is None or one.crs != two.crs or not one.crs.is_projected:
         return ""
     unit = one.crs.linear_units_factor[1]

@@ -16,8 +16,8 @@ from agriseg.raster.gdal_env import GDAL_ERRORS
 from agriseg.raster.georeference import Georeference, crs_name
 from agriseg.raster.reader import Reader, Source
 
-_STEP = 64  # px between places that are carried from CRS to CRS; between them a straight line is right to 0.01 px
-_UPRIGHT = 1e-12  # rows per column, and the other way round, below which two axes have nothing to do with each other
+_STEP = 64  # px between positions that are transformed to another CRS; interpolation between them errs by 0.01 px
+_UPRIGHT = 1e-12  # rows per column, and columns per row, below which a grid counts as upright
 _SLACK = 1e-6  # px that rounding may add to a grid
 _WHOLE = 0.999  # weight of valid pixels around a place where it counts as valid
 
@@ -27,20 +27,16 @@ Places = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class GridTransform:
-    """Where the pixels of one grid lie on another.
-
-    Args:
-        here, there: the grids; both with a CRS, or both without: then their transforms are of one plane.
-    """
+    """The way from pixels of one grid to pixels of another; both have a CRS, or both have none and share a plane."""
 
     here: Georeference
     there: Georeference
 
     def at(self, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> Places:
-        """Places of this grid on the other, in arrays of one shape; not finite where there is no such place.
+        """Positions of this grid on the other, in arrays of one shape; not finite where the other does not reach.
 
         Raises:
-            DataError: there is no way from one CRS to the other.
+            DataError: one CRS cannot be transformed to the other.
         """
         x, y = self.here.transform @ (cols + 0.5, rows + 0.5)
         if self.here.crs != self.there.crs:
@@ -55,13 +51,13 @@ class GridTransform:
         return row - 0.5, col - 0.5
 
     def cross(self, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> Places:
-        """Where neighbouring rows (h,) and neighbouring columns (w,) cross.
+        """Positions of consecutive rows (h,) and consecutive columns (w,).
 
         Returns:
-            Rows and columns there, (h, w); (h, 1) and (1, w) where both grids stand upright in one CRS.
+            Rows and columns of the other grid, (h, w); (h, 1) and (1, w) if both grids are upright in one CRS.
 
         Raises:
-            DataError: as `at`, or the CRS there does not reach here.
+            DataError: as `at`, or a position has none on the other grid.
         """
         if self.here.crs == self.there.crs:
             a, b, c, d, e, f = (~self.there.transform @ self.here.transform)[:6]
@@ -77,7 +73,7 @@ class GridTransform:
         return row, col
 
     def pixel_side(self, row: float, col: float) -> float:
-        """Side of a pixel of this grid, at a place, in pixels of the other."""
+        """Side of a pixel of this grid in pixels of the other."""
         rows, cols = self.at(np.array([row, row + 1, row]), np.array([col, col, col + 1]))
         down, right = (rows[1] - rows[0], cols[1] - cols[0]), (rows[2] - rows[0], cols[2] - cols[0])
         return math.sqrt(abs(down[0] * right[1] - down[1] * right[0]))
@@ -90,14 +86,10 @@ def _name(place: Georeference) -> str:
 def overlap(
     here: Georeference, size: tuple[int, int], there: Georeference, size_there: tuple[int, int]
 ) -> Window | None:
-    """The part of a grid that another covers, an upright window; None where they share no ground.
-
-    Args:
-        here, size: the grid, its width and height.
-        there, size_there: the other, its width and height.
+    """The upright window of a grid that another covers; None if they share no ground. Sizes are width and height.
 
     Raises:
-        DataError: there is no way from one CRS to the other.
+        DataError: one CRS cannot be transformed to the other.
     """
     edges = (np.linspace(-0.5, length - 0.5, 21) for length in reversed(size_there))
     places = GridTransform(there, here).at(*np.meshgrid(*edges, indexing="ij"))
@@ -115,8 +107,8 @@ class RegriddedGray:
 
     Args:
         source: the raster; its bands are averaged.
-        grid: on which it is seen.
-        middle: row and column there at which pixels are compared.
+        grid: the other grid.
+        middle: row and column of that grid at which the sizes of pixels are compared.
     """
 
     def __init__(self, source: Source, grid: Georeference, middle: tuple[float, float]) -> None:
@@ -135,10 +127,10 @@ class RegriddedGray:
     def read(
         self, rows: NDArray[np.float64], cols: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Grey where rows (h,) and columns (w,) of the grid cross.
+        """Grey values at rows (h,) and columns (w,) of the grid.
 
         Returns:
-            (h, w) float32, and where it is valid; around the mean of the valid elsewhere.
+            (h, w) float32, and which of them are valid; the others are near the mean of the valid ones.
 
         Raises:
             DataError: a block cannot be decoded, or the grids cannot be compared.

@@ -21,10 +21,10 @@ MOST_CLASSES = 15
 """All transitions of so many fit into one byte, with unchanged and nodata."""
 UNCHANGED = "unchanged"
 
-_COLS = 1024  # columns worked on at once
-_PAIRS = 256  # of classes at two dates, nodata counted as a class, are so many at most
+_COLS = 1024  # columns that are read at once
+_PAIRS = 256  # most pairs of classes at two dates, with nodata as a class
 _OF_LATER = 0.75  # share of the later class in the colour of a transition
-_UNSURE = 0.45  # px: half a pixel less what a shift is known to; farther from a later pixel's centre it may be the next
+_UNSURE = 0.45  # px from a later pixel's centre, half a pixel less the error of a shift; beyond, the next may be meant
 
 
 def transition_legend(legend: Legend) -> Legend:
@@ -39,14 +39,14 @@ def transition_legend(legend: Legend) -> Legend:
 
 @dataclass(frozen=True)
 class Transitions:
-    """What became of what. Index K stands for no data at that date.
+    """Area from class to class. Index K stands for no data at that date.
 
     Args:
         legend: of the K classes.
         pixels: (K + 1, K + 1) int64, [from, to], on the earlier grid.
         square_metres: the same on the ground; None where that is unknown.
-        edge_pixels: changed ones that lie along an edge which both dates show: a neighbour has the earlier class at
-            the later date, another the later class at the earlier one. A displacement of one pixel explains them.
+        edge_pixels: changed pixels along an edge that both dates show: one neighbour has the earlier class at the later
+            date, another has the later class at the earlier date. A displacement of one pixel explains them.
     """
 
     legend: Legend
@@ -56,17 +56,17 @@ class Transitions:
 
     @property
     def valid_pixels(self) -> int:
-        """With data at both dates."""
+        """Pixels with data at both dates."""
         return int(self.pixels[:-1, :-1].sum())
 
     @property
     def changed_pixels(self) -> int:
-        """With data at both dates, and another class."""
+        """Pixels with data at both dates and different classes."""
         return self.valid_pixels - int(self.pixels[:-1, :-1].trace())
 
     @property
     def unchanged_share(self) -> float:
-        """Share of the ground with data at both dates that has the same class, 0 to 1."""
+        """Share (0 to 1) of the ground with data at both dates whose class is the same."""
         both = (self.pixels if self.square_metres is None else self.square_metres)[:-1, :-1]
         return float(both.trace() / both.sum())
 
@@ -90,18 +90,18 @@ class Transitions:
 
 
 class MapPair:
-    """What is where at two dates, on the earlier grid; as `agriseg.raster.cog.RowSource`. Use it as a context.
+    """The classes at two dates on the earlier grid, as `agriseg.raster.cog.RowSource`. Use it as a context.
 
-    The later class of a pixel is that of the later pixel whose centre is nearest. Where a pixel lies between two of
-    them, either may be meant: along an edge that the earlier map shows too, the one is taken that changes nothing.
-    Else each edge of the field would be gain on its one side and loss on the other.
+    The later class of a pixel is that of the nearest later pixel. A pixel between two later pixels may mean either:
+    along an edge that the earlier map shows too, the one that changes nothing is taken. Otherwise each edge of the
+    field would be gain on one side and loss on the other.
 
     Args:
         earlier, later: the maps, of the same classes in any order.
-        shift: rows and columns of the earlier grid by which the later map lies further on.
+        shift: rows and columns of the earlier grid by which the later map is shifted.
 
     Raises:
-        DataError: they have other classes, or more than 15.
+        DataError: their classes differ, or are more than 15.
     """
 
     bands = 1
@@ -137,7 +137,7 @@ class MapPair:
 
     @property
     def georeference(self) -> Georeference:
-        """Of the earlier map."""
+        """Georeference of the earlier map."""
         return self._earlier.georeference
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
@@ -146,7 +146,7 @@ class MapPair:
         return np.concatenate(parts, axis=1)[None]
 
     def count(self) -> Transitions:
-        """Count it all.
+        """Count all transitions.
 
         Raises:
             DataError: a block cannot be decoded, or a value is no class.
@@ -172,7 +172,7 @@ class MapPair:
         return [range(start, min(start + _COLS, self.width)) for start in range(0, self.width, _COLS)]
 
     def _pair(self, rows: range, cols: range) -> NDArray[np.uint8]:
-        """`from * (K + 1) + to` of some pixels; they may lie beyond the grid."""
+        """`from * (K + 1) + to` of pixels, which may lie beyond the grid."""
         around = self._before(_around(rows), _around(cols))
         was = around[1:-1, 1:-1]
         places = self._map.cross(np.array(rows) + self._shift[0], np.array(cols) + self._shift[1])
@@ -185,7 +185,7 @@ class MapPair:
         return was * np.uint8(self._size + 1) + became
 
     def _before(self, rows: range, cols: range) -> NDArray[np.uint8]:
-        """Earlier classes, K for no data."""
+        """Earlier classes; K is no data."""
         inner = _within(rows, self.height), _within(cols, self.width)
         beyond = [
             (part.start - axis.start, axis.stop - part.stop) for part, axis in zip(inner, (rows, cols), strict=True)
@@ -193,7 +193,7 @@ class MapPair:
         return np.pad(self._classes(0, *inner), beyond, constant_values=self._size)
 
     def _after(self, row: NDArray[np.float64], col: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Later classes at places of the later grid, in arrays that broadcast; K for no data."""
+        """Later classes at positions of the later grid, in arrays that broadcast; K is no data."""
         down, right = np.floor(row + 0.5).astype(np.int64), np.floor(col + 0.5).astype(np.int64)
         rows = _within(range(down.min(), down.max() + 1), self._later.height)
         cols = _within(range(right.min(), right.max() + 1), self._later.width)
@@ -205,7 +205,7 @@ class MapPair:
         return np.asarray(np.where(inside, classes[down, right], self._size), np.uint8)
 
     def _classes(self, date: int, rows: range, cols: range) -> NDArray[np.uint8]:
-        """Classes of a map as the earlier legend counts them."""
+        """Classes of a map as ids of the earlier legend."""
         path = (self._earlier, self._later)[date].classes
         window = rasterio.windows.Window(cols.start, rows.start, len(cols), len(rows))
         with gdal_calls(f"{path}: rows {rows.start} to {rows.stop} cannot be read; run agriseg run again"):
@@ -216,7 +216,7 @@ class MapPair:
         return np.asarray(ids)
 
     def _edges(self, pair: NDArray[np.uint8]) -> int:
-        """Changed pixels along an edge of both dates; `pair` has one more pixel all around."""
+        """Number of changed pixels along an edge of both dates; `pair` has one more pixel all around."""
         before, after = np.divmod(pair, np.uint8(self._size + 1))
         was, became = before[1:-1, 1:-1], after[1:-1, 1:-1]
         changed = (was != became) & (was < self._size) & (became < self._size)
@@ -226,12 +226,12 @@ class MapPair:
 
 
 def _beside(around: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(4, h, w) the neighbours of (h + 2, w + 2) pixels without their border."""
+    """(4, h, w) neighbours of the inner pixels of (h + 2, w + 2)."""
     return np.stack([around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]])
 
 
 def _ids(map_: FinishedMap, legend: Legend) -> NDArray[np.uint8]:
-    """From a map's values to the ids of a legend with the same names, (256,); K for nodata, more for what is none."""
+    """(256,) ids of a legend by values of a map with the same names; K for nodata, more for what is no class."""
     names, expected = map_.legend.names, legend.names
     if set(names) != set(expected):
         raise DataError(
@@ -249,7 +249,7 @@ def _ids(map_: FinishedMap, legend: Legend) -> NDArray[np.uint8]:
 
 
 def _within(part: range, length: int) -> range:
-    """Those of an axis's places that are on it."""
+    """The part of a range that is within 0 and the length of an axis."""
     start = min(max(part.start, 0), length)
     return range(start, max(start, min(part.stop, length)))
 
@@ -259,7 +259,7 @@ def _around(part: range) -> range:
 
 
 def _by_row(pair: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(h, 256) how often each pair is in each row."""
+    """(h, 256) pixels of each pair in each row."""
     place = np.arange(len(pair))[:, None] * _PAIRS + pair
     return np.bincount(place.ravel(), minlength=len(pair) * _PAIRS).reshape(len(pair), _PAIRS)
 

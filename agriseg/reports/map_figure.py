@@ -16,6 +16,7 @@ import shapely
 from numpy.typing import NDArray
 from PIL import Image
 from rasterio.warp import transform as warp
+from scipy.ndimage import zoom
 
 from agriseg.figures.quicklook import overview
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL, NODATA, LegendClass
@@ -24,20 +25,18 @@ from agriseg.raster.georeference import Georeference
 from agriseg.vectors.features import moved
 
 MOST_BYTES = 1_900_000
-"""Of all pictures together; in base64, with the page around them, they stay below 3 MB."""
-_CLASS_BYTES = 1_100_000  # of them for classes and doubt, which no quality makes smaller
+"""Most bytes of all pictures; in base64, with the page around them, they stay below 3 MB."""
+_CLASS_BYTES = 1_100_000  # of them for classes and the hatch, which have no quality to lower
 _QUALITIES = (84, 72, 60, 45)  # of the image, WebP
-_HATCH = 6  # px between the lines over what is doubtful
-_NODES = (3, 5, 9, 17, 33)  # a side of the grid of longitudes and latitudes
-_STANDS_OUT = 0.7  # px by which outlines are simplified
+_HATCH = 6  # px between the lines over doubtful pixels
+_NODES = (3, 5, 9, 17, 33)  # nodes along a side of the grid of longitudes and latitudes
+_SIMPLIFIED = 0.7  # px by which outlines may move
 TILE = 8
 """Side of a pattern (px), which repeats."""
 _BRIGHT = 0.4  # luminance above which the lines are darker than the ground, below it lighter
 _MIXED = 0.5  # share of black or white in the lines
-
 _SWATCH = 3 * TILE, 2 * TILE  # columns and rows of the legend's samples (px)
-_BAR_SHARE = 0.2  # of the map's width that a scale bar takes, about
-
+_BAR_SHARE = 0.2  # largest share of the map's width that a scale bar takes
 
 Grid = NDArray[np.intp]
 _KINDS: tuple[Callable[[Grid, Grid], NDArray[np.bool_]], ...] = (
@@ -54,14 +53,7 @@ _KINDS: tuple[Callable[[Grid, Grid], NDArray[np.bool_]], ...] = (
 
 @dataclass(frozen=True)
 class ClassPicture:
-    """A class on the map.
-
-    Args:
-        entry: of the legend.
-        picture: data URI of a PNG, transparent where the map has another class.
-        lines: the same of its pattern alone.
-        swatch: data URI of a sample of its colour and pattern.
-    """
+    """A class on the map: data URIs of its area, of the lines of its pattern, and of a sample for the legend."""
 
     entry: LegendClass
     picture: str
@@ -71,13 +63,12 @@ class ClassPicture:
 
 @dataclass(frozen=True)
 class GroundPosition:
-    """What a script needs to show coordinates.
+    """The coordinates of pixels, for the page's script.
 
     Args:
         transform: six numbers of the affine transform, pixels to the CRS.
         crs: authority code or name; None without a CRS.
-        lon, lat: degrees at the nodes of a square grid over the map, OGC:CRS84, a row of nodes each; empty where the
-            CRS cannot be transformed to them.
+        lon, lat: degrees (OGC:CRS84) at the nodes of a square grid over the map, by rows; empty if they are unknown.
     """
 
     transform: tuple[float, ...]
@@ -91,14 +82,14 @@ class MapPicture:
     """The map of a page.
 
     Args:
-        width, height: of the pictures (px).
-        columns, rows: of the map (px).
-        photo: data URI of the image; None where its quick look is gone.
-        classes: those that occur, in the legend's order.
-        doubt: data URI of a hatch where the confidence is low.
-        position: of its pixels on the ground.
-        gsd: metres along a row and along a column, in the middle; None where unknown.
-        north: degrees clockwise from up; None where unknown.
+        width, height: size of the pictures (px).
+        columns, rows: size of the map (px).
+        photo: data URI of the image; None without its quick look.
+        classes: the classes that occur, in the legend's order.
+        doubt: data URI of a hatch over pixels with low confidence.
+        position: coordinates of the pixels.
+        gsd: metres along a row and along a column, in the middle; None if unknown.
+        north: degrees clockwise from up; None if unknown.
     """
 
     width: int
@@ -114,13 +105,7 @@ class MapPicture:
 
     @classmethod
     def of(cls, run: FinishedMap, mask: Path, photo: Path | None) -> "MapPicture":
-        """Draw it.
-
-        Args:
-            run: the map.
-            mask: that is shown: the run's own, or the one that its layers are made of.
-            photo: quick look of the image, or None.
-        """
+        """Draw a map; `mask` is that of the run or of its layers, `photo` is the quick look of the image."""
         ids, counts = overview(mask), overview(run.confidence)
         doubtful = (ids != NODATA) & (counts < round(DOUBTFUL / CONFIDENCE_STEP))
         present = [entry for entry in run.legend if (ids == entry.id).any()]
@@ -151,7 +136,7 @@ class MapPicture:
 
 
 def scout_positions(run: FinishedMap, lonlat: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Shares of the map's width and height at which places lie; of degrees, OGC:CRS84."""
+    """Positions of longitudes and latitudes (OGC:CRS84), as shares of the map's width and height."""
     if not lonlat:
         return []
     lon, lat = zip(*lonlat, strict=True)
@@ -161,9 +146,9 @@ def scout_positions(run: FinishedMap, lonlat: list[tuple[float, float]]) -> list
 
 
 def outline(run: FinishedMap, shape: shapely.Geometry, width: int, height: int) -> str:
-    """A polygon of the map's CRS as the path of an SVG of so many pixels."""
+    """A polygon in the map's CRS as the path of an SVG of this size (px)."""
     to_picture = rasterio.Affine.scale(width / run.width, height / run.height) @ ~run.georeference.transform
-    simple = shapely.simplify(moved(shape, to_picture), _STANDS_OUT)
+    simple = shapely.simplify(moved(shape, to_picture), _SIMPLIFIED)
     rings = shapely.get_rings(shapely.get_parts(simple))
     return " ".join(
         "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in shapely.get_coordinates(ring)[:-1]) + "Z" for ring in rings
@@ -185,7 +170,7 @@ def line_colour(entry: LegendClass) -> tuple[int, int, int]:
 
 
 def _drawn(ids: NDArray[np.uint8], doubtful: NDArray[np.bool_], present: list[LegendClass]) -> list[bytes]:
-    """PNGs: of the doubt, then of each class and its lines."""
+    """PNGs of the hatch, then of each class and its lines."""
     row, col = np.arange(ids.shape[0])[:, None], np.arange(ids.shape[1])[None]
     line = (row + col) % _HATCH
     hatch = np.where(line == 0, 1, np.where(line == 1, 2, 0)) * doubtful
@@ -212,7 +197,7 @@ def _swatch(entry: LegendClass) -> bytes:
 
 
 def _photo(path: Path, most: int) -> str:
-    """The image as WebP of at most so many bytes, the best of some qualities that fits."""
+    """The image as WebP of at most so many bytes, in the best quality that fits."""
     with Image.open(path) as opened:
         picture = opened.convert("RGBA" if opened.mode == "RGBA" else "RGB")
     while True:
@@ -229,7 +214,7 @@ def _uri(data: bytes, kind: str) -> str:
 
 
 def _north(run: FinishedMap) -> float | None:
-    """Where north is in the middle of the map."""
+    """Direction of north in the middle of the map, degrees clockwise from up."""
     sides = run.georeference.pixel_sides((run.width - 1) / 2, (run.height - 1) / 2)
     if sides is None:
         return None
@@ -252,9 +237,9 @@ def _position(run: FinishedMap) -> GroundPosition:
 
 
 def _nodes(where: Georeference, width: int, height: int) -> NDArray[np.float64] | None:
-    """(2, n, n) degrees at the nodes of a square grid; None where the CRS cannot be transformed to them.
+    """(2, n, n) degrees at the nodes of a square grid; None if the CRS cannot be transformed to them.
 
-    As few nodes as give the position of each pixel to half a pixel by bilinear interpolation.
+    There are as few nodes as place each pixel within half a pixel by bilinear interpolation.
     """
     for count in _NODES:
         fine = np.linspace(0, 1, 2 * count - 1)
@@ -265,15 +250,7 @@ def _nodes(where: Georeference, width: int, height: int) -> NDArray[np.float64] 
         even = np.array([np.cos(np.radians(lonlat[1].mean())), 1.0])[:, None, None]  # degrees of one length
         across = even * np.diff(lonlat, axis=2)
         pixel = np.hypot(*across).max() * 2 * (count - 1) / width
-        if _bilinear_error(even * lonlat, even * nodes) <= pixel / 2:
+        between = zoom(nodes, (1, len(fine) / count, len(fine) / count), order=1)
+        if np.hypot(*(even * (lonlat - between))).max() <= pixel / 2:
             break
     return nodes
-
-
-def _bilinear_error(fine: NDArray[np.float64], nodes: NDArray[np.float64]) -> float:
-    """Degrees by which means of the nodes miss the places halfway between them."""
-    across = np.repeat(nodes, 2, axis=2)[:, :, :-1]
-    across[:, :, 1::2] = (nodes[:, :, :-1] + nodes[:, :, 1:]) / 2
-    both = np.repeat(across, 2, axis=1)[:, :-1]
-    both[:, 1::2] = (across[:, :-1] + across[:, 1:]) / 2
-    return float(np.hypot(*(fine - both)).max())

@@ -1,4 +1,4 @@
-"""A map in the few numbers that are compared with those of other dates."""
+"""The numbers of a map that are compared with those of other dates."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from agriseg.maps.reader import FinishedMap
 
 @dataclass(frozen=True)
 class MapSummary:
-    """One map in numbers. Hectares are None where the ground is unknown.
+    """One map in numbers. Hectares are None if the ground is unknown.
 
     Args:
-        stem: of the map's files.
-        date: of the flight, ISO 8601; None if no name tells it.
+        stem: first part of the names of the map's files.
+        date: date of the flight, ISO 8601; None if no name contains it.
         made: when the map was finished, ISO 8601.
-        rows: of the whole map, one for each class.
+        rows: areas of the whole map, one for each class.
         affected: names of the affected classes.
         verdict: green, amber or red.
         model: fingerprint of the model.
@@ -41,23 +41,18 @@ class MapSummary:
         )  # fmt: skip
 
     @property
-    def day(self) -> str:
-        """To sort by: the flight's, or when the map was made."""
-        return self.date or self.made
-
-    @property
     def hectares(self) -> float | None:
-        """Mapped."""
+        """Mapped area."""
         return total_hectares(self.rows)
 
     @property
     def affected_hectares(self) -> float | None:
-        """Of the affected classes; None without any."""
+        """Area of the affected classes; None without any."""
         return total_hectares(self._affected_rows) if self.affected else None
 
     @property
     def affected_share(self) -> float | None:
-        """Of what is mapped, 0 to 1; None without such classes."""
+        """Share of the affected classes, 0 to 1; None without any."""
         if not self.affected:
             return None
         return float(sum(row.share_of_field or 0 for row in self._affected_rows))

@@ -21,15 +21,14 @@ from agriseg.reports.report_page import Outline, ReportData, report_page
 from agriseg.reports.translations import Translator
 from agriseg.vectors.ogr import OGR_ERRORS, read_layer, reason
 
-_HEAD = 4096  # bytes of a page in which its generator is named
-_MOST_OUTLINES = 2000
-"""Of fields or zones on a map; more cannot be distinguished, and need megabytes."""
+_HEAD = 4096  # bytes of a page that include its generator
+_MOST_OUTLINES = 2000  # fields or zones on a map; more cannot be distinguished, and need megabytes
 
 
 def write_report(record: Path, lang: str = "en", previous: Path | None = None) -> Path:
     """Write the page of a finished map beside it, over an earlier one.
 
-    It depends on the files of the run only, so the same run gives the same bytes, wherever its image is.
+    The same run gives the same bytes, wherever its image is.
 
     Args:
         record: of the run.
@@ -48,17 +47,17 @@ def write_report(record: Path, lang: str = "en", previous: Path | None = None) -
     photo = run.folder / f"{run.stem}_image.png"
     picture = MapPicture.of(run, _mask(run, layers), photo if photo.is_file() else None)
     points = () if layers is None else recorded_points(layers)
-    story = ReportData(
+    report = ReportData(
         MapSummary.of(run, layers), run.record, layers, picture,
         scout_positions(run, [(point.lon, point.lat) for point in points]),
         tuple(_outlines(run, layers, picture, warnings)), _earlier(previous, record, run, warnings), warnings,
     )  # fmt: skip
-    files.write_text(page, report_page(story, Translator(lang)))
+    files.write_text(page, report_page(report, Translator(lang)))
     return page
 
 
 def finished_run(record: Path) -> tuple[FinishedMap, LayersRecord | None, list[str]]:
-    """A finished map, the record of its layers if they are of this run, and what to say if they are not.
+    """A finished map, the record of its layers if they are of this run, and a warning if they are not.
 
     Raises:
         InputMissing, DataError: as `FinishedMap.of`; or the layers' record is damaged.
@@ -81,7 +80,7 @@ def is_page(path: Path) -> bool:
 
 
 def _mask(run: FinishedMap, layers: LayersRecord | None) -> Path:
-    """The mask that the layers are made of, else that of the run."""
+    """The mask of the layers, or else that of the run."""
     cleaned = f"{run.stem}_clean.tif"
     return run.folder / cleaned if layers and cleaned in layers.outputs else run.classes
 

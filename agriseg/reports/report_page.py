@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from agriseg.analysis import build
 from agriseg.analysis.area_table import AreaRow
@@ -37,23 +37,23 @@ class ReportData:
 
     Args:
         now: numbers of the map.
-        record: of the run.
+        record: record of the run.
         layers: record of the layers, or None.
-        picture: the map.
+        picture: pictures of the map.
         spots: position of each scouting point, as shares of the map's width and height.
-        outlines: of fields and zones.
-        before: an earlier map of the field, or None.
-        warnings: of this page.
+        outlines: outlines of fields and zones.
+        before: numbers of an earlier map of the field, or None.
+        warnings: warnings of this page.
     """
 
     now: MapSummary
     record: RunRecord
     layers: LayersRecord | None
     picture: MapPicture
-    spots: Sequence[tuple[float, float]] = ()
-    outlines: Sequence[Outline] = ()
-    before: MapSummary | None = None
-    warnings: Sequence[str] = field(default_factory=tuple)
+    spots: Sequence[tuple[float, float]]
+    outlines: Sequence[Outline]
+    before: MapSummary | None
+    warnings: Sequence[str]
 
     @property
     def all_warnings(self) -> list[str]:
@@ -62,31 +62,31 @@ class ReportData:
         return list(dict.fromkeys([*self.record.warnings, *of_layers, *self.warnings]))
 
 
-def report_page(story: ReportData, words: Translator) -> str:
+def report_page(report: ReportData, words: Translator) -> str:
     """HTML; every name in it is escaped."""
     return render(
         "report.html.j2",
         words,
         script="report.js",
-        rules=_toggles(story),
-        story=story,
-        trend=_trend(story),
-        classes=_classes(story),
-        tables=_tables(story, words),
-        severity=None if story.layers is None else story.layers.fact("severity", SeverityPercent),
-        largest=None if story.layers is None else story.layers.fact("largest", ScoutPoint),
-        points=() if story.layers is None else recorded_points(story.layers),
-        causes=_causes(story, words),
-        bins=_bins(story),
-        scores=(story.record.model.evaluation or {}).get("classes", ()),
-        making=_making(story, words),
-        class_names={str(each.entry.id): each.entry.name for each in story.picture.classes},
+        rules=_toggles(report),
+        report=report,
+        trend=_trend(report),
+        classes=_classes(report),
+        tables=_tables(report, words),
+        severity=None if report.layers is None else report.layers.fact("severity", SeverityPercent),
+        largest=None if report.layers is None else report.layers.fact("largest", ScoutPoint),
+        points=() if report.layers is None else recorded_points(report.layers),
+        causes=_causes(report, words),
+        bins=_bins(report),
+        scores=(report.record.model.evaluation or {}).get("classes", ()),
+        making=_making(report, words),
+        class_names={str(each.entry.id): each.entry.name for each in report.picture.classes},
     )
 
 
-def _toggles(story: ReportData) -> str:
+def _toggles(report: ReportData) -> str:
     """Style rules that show and hide each class, also without scripts."""
-    ids = (each.entry.id for each in story.picture.classes)
+    ids = (each.entry.id for each in report.picture.classes)
     return "".join(f"body:has(#t{k}:not(:checked)) .c{k} {{ display: none; }}\n" for k in ids)
 
 
@@ -95,8 +95,8 @@ class Trend:
     """Change since an earlier map.
 
     Args:
-        change: of what is affected, in hectares where both maps show the same ground, else in shares (0 to 1).
-        in_hectares: which of the two.
+        change: of the affected area, in hectares if both maps show the same ground, else in shares (0 to 1).
+        in_hectares: whether the change is in hectares.
         before: the earlier map.
         other_ground: whether the maps cover other areas.
         other_model: whether another model made the earlier map.
@@ -109,9 +109,9 @@ class Trend:
     other_model: bool
 
 
-def _trend(story: ReportData) -> Trend | None:
+def _trend(report: ReportData) -> Trend | None:
     """None without an earlier map, or without affected classes in both."""
-    now, before = story.now, story.before
+    now, before = report.now, report.before
     if before is None or before.affected_share is None or now.affected_share is None:
         return None
     other_ground = _differ(now.hectares, before.hectares)
@@ -131,11 +131,11 @@ class ClassRow:
     """A class of the map in the report.
 
     Args:
-        areas: of the class.
+        areas: areas of the class.
         drawn: its picture; None if it does not occur.
         affected: whether it is an affected class.
-        bar: percent of the widest bar.
-        ends: of the 95 % interval on the same scale; empty if unknown.
+        bar: length in percent of the widest bar.
+        ends: ends of the 95 % interval on the same scale; empty if unknown.
     """
 
     areas: AreaRow
@@ -145,24 +145,24 @@ class ClassRow:
     ends: tuple[float, ...]
 
 
-def _classes(story: ReportData) -> list[ClassRow]:
+def _classes(report: ReportData) -> list[ClassRow]:
     """Rows of the class table in the legend's order."""
-    drawn = {each.entry.name: each for each in story.picture.classes}
-    widest = max([row.share_of_field or 0 for row in story.now.rows], default=0) or 1
+    drawn = {each.entry.name: each for each in report.picture.classes}
+    widest = max([row.share_of_field or 0 for row in report.now.rows], default=0) or 1
     rows = []
-    for row in story.now.rows:
+    for row in report.now.rows:
         bar = 100 * (row.share_of_field or 0) / widest
         per_hectare = bar / row.hectares if row.hectares else 0
         ends = tuple(min(100.0, end * per_hectare) for end in (row.low_ha, row.high_ha) if end is not None)
-        rows.append(ClassRow(row, drawn.get(row.class_name), row.class_name in story.now.affected, bar, ends))
+        rows.append(ClassRow(row, drawn.get(row.class_name), row.class_name in report.now.affected, bar, ends))
     return rows
 
 
-def _tables(story: ReportData, words: Translator) -> list[Table]:
+def _tables(report: ReportData, words: Translator) -> list[Table]:
     """Tables of the layers, those of `MAP_LAYERS` that have one."""
-    if story.layers is None:
+    if report.layers is None:
         return []
-    tables = (layer.table(story.layers) for layer in build.MAP_LAYERS)
+    tables = (layer.table(report.layers) for layer in build.MAP_LAYERS)
     return [_translated(table, words) for table in tables if table is not None]
 
 
@@ -187,9 +187,9 @@ def _cell(value: str | float | None, column: TableColumn, words: Translator) -> 
     return NOTHING if value is None else f"{value:.3g}"
 
 
-def _causes(story: ReportData, words: Translator) -> list[str]:
+def _causes(report: ReportData, words: Translator) -> list[str]:
     """Why the verdict is not green."""
-    reasons = (words(cause.sentence, **vars(cause)) for cause in story.record.verdict.causes)
+    reasons = (words(cause.sentence, **vars(cause)) for cause in report.record.verdict.causes)
     return [f"{reason[0].upper()}{reason[1:]}" for reason in reasons]
 
 
@@ -203,9 +203,9 @@ class HistogramBin:
     height: float
 
 
-def _bins(story: ReportData) -> list[HistogramBin]:
+def _bins(report: ReportData) -> list[HistogramBin]:
     """The confidence histogram; empty without valid pixels."""
-    pixels, step = story.record.confidence.pixels, story.record.confidence.bin
+    pixels, step = report.record.confidence.pixels, report.record.confidence.bin
     total, most = sum(pixels), max(pixels, default=0)
     if not total:
         return []
@@ -215,9 +215,9 @@ def _bins(story: ReportData) -> list[HistogramBin]:
     ]
 
 
-def _making(story: ReportData, words: Translator) -> list[tuple[str, str]]:
+def _making(report: ReportData, words: Translator) -> list[tuple[str, str]]:
     """How the map was made, as name and text."""
-    record = story.record
+    record = report.record
     image, model, how = record.input, record.model, record.parameters
     rows = [
         ("Image", image.path),
@@ -233,7 +233,7 @@ def _making(story: ReportData, words: Translator) -> list[tuple[str, str]]:
         ("Finished", record.finished),
         ("Seconds", f"{record.seconds.total:,.0f}"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in record.versions.items())),
-        ("Layers' options", _options(story.layers)),
+        ("Layers' options", _options(report.layers)),
     ]
     return [(words(name), str(text)) for name, text in rows if text]
 
