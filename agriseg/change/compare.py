@@ -50,8 +50,6 @@ def make_change(
 ) -> PublishedFiles:
     """Compare two finished maps of the same classes on the grid of the earlier one.
 
-    Images of two flights seldom coincide, so the shift between them is measured and corrected.
-
     Args:
         earlier, later: folders of `agriseg run` with one record each, or records.
         out: folder of the results, which are named after the later map.

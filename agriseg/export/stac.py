@@ -31,8 +31,7 @@ from agriseg.vectors.write import LONLAT_DECIMALS
 
 COLLECTION = "collection.json"
 """Name of a collection."""
-_EDGE = 16
-"""Parts of each edge of a footprint: 10 km of UTM are followed within 1 cm."""
+_EDGE = 16  # parts of each edge of a footprint: 10 km of UTM are followed within 1 cm
 _WORLD = [-180.0, -90.0, 180.0, 90.0]
 _UP = ("root", "parent", "collection")  # links of an Item to its collection
 
@@ -40,11 +39,8 @@ _UP = ("root", "parent", "collection")  # links of an Item to its collection
 def write_item(record: Path) -> Path:
     """Write `<stem>_stac.json` beside the files of a run: an Item with an asset for each of them that is there.
 
-    Its time is the flight's if the record knows it, else that at which the map was finished; `agriseg:datetime_of` says
-    which. Without a CRS it has no geometry. It links to the model's Item if that is there.
-
-    Args:
-        record: of the run.
+    Its time is that of the flight if it is known, otherwise that of the map; `agriseg:datetime_of` says which.
+    Without a CRS it has no geometry. It links to the model's Item if that exists.
 
     Raises:
         InputMissing, DataError: the map is not all there, or its record is not that of a run.
@@ -73,12 +69,12 @@ def write_collection(folder: Path, items: Sequence[Path]) -> Path:
     """Write `collection.json`: the extent and the classes of all items; they get links to it.
 
     Args:
-        folder: of the collection.
-        items: files in it or below it, that `write_item` has written.
+        folder: folder of the collection.
+        items: files of `write_item`, in the folder or below it.
 
     Raises:
         UsageError: no items.
-        DataError: one of them is none.
+        DataError: a file is no item.
         StorageError: the disk did not take it.
     """
     if not items:
@@ -133,7 +129,7 @@ def _add_properties(item: pystac.Item, run: FinishedMap) -> None:
 
 
 def _times(run: RunRecord) -> tuple[datetime, dict[str, str]]:
-    """When the flight was, else when the map was finished; which of the two, and the whole day if no more is known."""
+    """The time of the flight, or else of the map; which of the two, and the whole day if only the day is known."""
     flight = run.input.acquired
     moment = _utc(flight or run.finished)
     times = {"agriseg:datetime_of": "flight" if flight else "processing"}
@@ -144,7 +140,7 @@ def _times(run: RunRecord) -> tuple[datetime, dict[str, str]]:
 
 
 def _utc(text: str) -> datetime:
-    """A moment in UTC; one without a zone is taken to be there."""
+    """A moment in UTC; without a zone it counts as UTC."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
@@ -155,7 +151,7 @@ def _utc(text: str) -> datetime:
 
 
 def _footprint(where: Georeference, width: int, height: int) -> shapely.Geometry | None:
-    """A map in longitude and latitude, in two parts across the 180th meridian; None where that is unknown."""
+    """A map in longitude and latitude, in two parts across the 180th meridian; None if they are unknown."""
     if where.crs is None:
         return None
     along, zeros = np.arange(_EDGE) / _EDGE, np.zeros(_EDGE)

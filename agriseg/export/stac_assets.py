@@ -33,19 +33,13 @@ _KINDS = {
     ".qml": ("application/xml", "metadata"),
 }
 """Media type and role by suffix."""
-_SHA256 = "1220"
-"""What a multihash begins with: the hash function, and that it has 32 bytes."""
+_SHA256 = "1220"  # first bytes of a multihash: the hash function, and its 32 bytes
 
 
 def add_assets(item: pystac.Item, run: FinishedMap, record: Path) -> None:
-    """Add an asset for each file of a run that is there, and for those of layers that were made of this very run.
+    """Add an asset for each existing file of a run, and of layers that were made from the same run.
 
-    Checksums are those of the records, so that whoever gets the files can see what has changed since.
-
-    Args:
-        item: of the map.
-        run: the map.
-        record: its file.
+    Checksums are those of the records, so that a reader can see which files have changed since.
 
     Raises:
         DataError: a layer cannot be opened, or the layers' record is damaged.

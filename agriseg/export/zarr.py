@@ -35,15 +35,10 @@ def write_zarr(record: Path, *, overwrite: bool = False) -> Path:
     """Write `<stem>.zarr` beside the files of a run.
 
     Its arrays: `class` (y, x) uint8 ids, 255 nodata; `confidence` (y, x) uint8 in steps of 0.004, 255 nodata;
-    `probability` (class_index, y, x) alike, if the run has it; `x` and `y` float64 pixel centres in the CRS, left out
-    where the grid is turned against it; `spatial_ref` with the CRS and GDAL's `GeoTransform`.
+    `probability` (class_index, y, x) alike, if the run has it; `x` and `y` float64 pixel centres in the CRS, if the
+    grid is not rotated; `spatial_ref` with the CRS and GDAL's `GeoTransform`.
 
-    Args:
-        record: of the run.
-        overwrite: replace one that is there.
-
-    Returns:
-        The group's folder; it gets its name when all of it is on the disk.
+    The folder gets its name when all of it is on the disk.
 
     Raises:
         InputMissing, DataError: the map is incomplete.

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from agriseg.reports.translations import Translator
 
 GENERATOR = '<meta name="generator" content="agriseg">'
-"""In each page, and in no other file that could have its name."""
+"""Marks the pages of agriseg."""
 
 Cell = tuple[str | float | None, str]
 """Value that a table is sorted by, and text that is shown."""
@@ -30,23 +30,21 @@ class Table:
 
 
 def render(name: str, words: Translator, script: str | None = None, rules: str = "", **context: object) -> str:
-    """A page in a language, with its style, its scripts and the policy that allows just these.
+    """A page in a language, with its style, its scripts and the policy that allows only these.
 
     Args:
-        name: of a template in the package's data.
+        name: name of a template in the package's data.
         words: the language.
-        script: after the one that sorts tables.
-        rules: of style, beside those of all pages.
-        context: what the template shows.
+        script: a script besides the one that sorts tables.
+        rules: style rules besides those of all pages.
+        context: values of the template.
     """
     style, code = package_text("page.css") + rules, package_text("table.js") + (package_text(script) if script else "")
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(code)}'; base-uri 'none'; "
         "form-action 'none'"
     )
-    return template(name).render(
-        words=words, t=words, generator=GENERATOR, policy=policy, style=style, code=code, **context
-    )
+    return template(name).render(t=words, generator=GENERATOR, policy=policy, style=style, code=code, **context)
 
 
 @cache

@@ -26,11 +26,10 @@ from agriseg.reports.map_summary import MapSummary
 from agriseg.reports.report import finished_run, is_page
 from agriseg.reports.translations import NOTHING, Translator
 
-_SIDES = ((150, 128), (600, 64))  # up to so many entries: px of a small map
+_SIDES = ((150, 128), (600, 64))  # most entries, and the side of a small map (px) up to there
 _SMALLEST = 32
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 900, 300, 70, 14, 20, 34  # of the chart (px)
-_MOST_LINES = 12
-"""In the chart; of more fields those with the largest numbers."""
+_MOST_LINES = 12  # of the chart: the fields with the largest areas
 _DASHES = ("", "8 4", "2 4", "12 3 2 3")
 _TICKS = 4
 _LABEL_WIDTH = 80  # px
@@ -41,11 +40,11 @@ class MapEntry:
     """A finished map of one field on one day.
 
     Args:
-        record: of the run.
+        record: record of the run.
         field: the pattern's group, or the raster's name without its date.
-        day: the pattern's group, or the first date in the raster's name or the folders above; else of the map.
-        is_flight: whether the day is the flight's.
-        numbers: of the map.
+        day: the pattern's group, or the first date in the raster's name or the folders above; else that of the map.
+        is_flight: whether the day is that of the flight.
+        numbers: numbers of the map.
     """
 
     record: Path
@@ -56,11 +55,11 @@ class MapEntry:
 
     @classmethod
     def of(cls, record: Path, below: Path, pattern: re.Pattern[str] | None) -> Self:
-        """Of a record.
+        """The entry of a record.
 
         Args:
-            record: of the run.
-            below: folder from which on the pattern looks at names.
+            record: record of the run.
+            below: the pattern reads names below this folder.
             pattern: with the groups `field` and `date`, as for `agriseg batch`; or None.
         """
         run, layers, _ = finished_run(record)
@@ -116,7 +115,7 @@ def _season_page(page: Path, entries: Sequence[MapEntry], words: Translator) -> 
 
 
 def _small_map(record: Path, side: int) -> str:
-    """A mask, shrunk, as a data URI; its pixels are some of the quick look's."""
+    """A small mask as a data URI; its pixels are a part of the quick look's."""
     run = FinishedMap.of(record)
     with Image.open(io.BytesIO(class_picture(run.classes, run.legend))) as picture:
         picture.thumbnail((side, side), Image.Resampling.NEAREST)
@@ -126,14 +125,14 @@ def _small_map(record: Path, side: int) -> str:
 
 
 def _link(page: Path, record: Path) -> str | None:
-    """From the season's page to the report of a map, if that is there."""
+    """Address of the report of a map on the season's page; None without a report."""
     report = record.with_name(f"{record.name.removesuffix(RECORD)}_report.html")
     return quote(Path(os.path.relpath(report, page.parent)).as_posix()) if report.is_file() else None
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the chart: `points` and `path` in its pixels."""
+    """A line of the chart; `points` and `path` are in pixels."""
 
     name: str
     colour: str
@@ -144,13 +143,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over the days; sizes and places in its pixels.
+    """Lines over the days, one for each field or each class; sizes and positions are in pixels.
 
     Args:
-        lines: one for each field, or for each class.
+        lines: the lines.
         ticks: row and text of each.
         days: column and text of each.
-        affected: whether the lines are of what is affected, else of each class.
+        affected: whether the lines are of the affected area, else of each class.
     """
 
     lines: tuple[Line, ...]

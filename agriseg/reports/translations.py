@@ -15,13 +15,10 @@ _MU = 15.0  # per hectare
 
 
 class Translator:
-    """One language.
-
-    Args:
-        lang: en or zh.
+    """One language, en or zh.
 
     Raises:
-        UsageError: another one.
+        UsageError: it is another one.
     """
 
     def __init__(self, lang: str) -> None:
@@ -35,11 +32,11 @@ class Translator:
         return sentence.format(**values)
 
     def label(self, text: str) -> str:
-        """A title that a layer gives: translated if the catalogue has it."""
+        """A title of a layer, translated if the catalogue has it."""
         return text if self.lang == "en" else catalogue().get(text, text)
 
     def around(self, text: str, name: str, **values: object) -> tuple[str, str]:
-        """What a sentence has before one of its values, and after it, so that the value can be set apart."""
+        """The text before and after one value of a sentence, so that the page can emphasise the value."""
         before, _, after = self(text, **values, **{name: "\0"}).partition("\0")
         return before, after
 
@@ -54,7 +51,7 @@ class Translator:
         return self("{number} m²", number=f"{metres:,.0f}" if metres >= 10 else f"{metres:.2g}")
 
     def long_area(self, hectares: float) -> str:
-        """The same, in Chinese with mu, which farmers there count in."""
+        """The same; in Chinese also in mu, the unit of farmers there."""
         area = self.area(hectares)
         if self.lang == "en" or hectares < _SMALL_HA:
             return area
