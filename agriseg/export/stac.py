@@ -6,7 +6,7 @@ The same run gives the same bytes. Nothing is validated here: the extensions' sc
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time
 from pathlib import Path
 
@@ -14,18 +14,22 @@ import numpy as np
 import pystac
 import shapely
 from pystac.utils import datetime_to_str
+from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError
 from rasterio.warp import transform_geom
 
 from agriseg.errors import DataError, UsageError
-from agriseg.export.stac_assets import add_assets
-from agriseg.export.stac_model import MODEL_ITEM, escaped, model_id, schemas, write_stac
+from agriseg.export.stac_model import MODEL_ITEM, class_objects, escaped, model_id, schemas, write_stac
 from agriseg.export.zarr import machine_names
-from agriseg.json_text import json_line
+from agriseg.files import file_hash
+from agriseg.json_text import json_line, nodata_value
+from agriseg.legend import Legend
 from agriseg.maps.reader import FinishedMap
-from agriseg.maps.record import RunRecord
-from agriseg.raster.gdal_env import GDAL_ERRORS
+from agriseg.maps.record import RunRecord, read_json
+from agriseg.maps.stem import LAYERS
+from agriseg.raster.gdal_env import GDAL_ERRORS, gdal_calls
 from agriseg.raster.georeference import Georeference
+from agriseg.raster.safe_open import open_raster
 from agriseg.vectors.features import LONLAT
 from agriseg.vectors.write import LONLAT_DECIMALS
 
@@ -34,6 +38,24 @@ COLLECTION = "collection.json"
 _EDGE = 16  # parts of each edge of a footprint: 10 km of UTM are followed within 1 cm
 _WORLD = [-180.0, -90.0, 180.0, 90.0]
 _UP = ("root", "parent", "collection")  # links of an Item to its collection
+
+_KINDS = {
+    ".tif": ("image/tiff; application=geotiff; profile=cloud-optimized", "data"),
+    ".gpkg": ("application/geopackage+sqlite3", "data"),
+    ".geojson": ("application/geo+json", "data"),
+    ".fgb": ("application/vnd.flatgeobuf", "data"),
+    ".parquet": ("application/vnd.apache.parquet", "data"),
+    ".kml": ("application/vnd.google-earth.kml+xml", "data"),
+    ".gpx": ("application/gpx+xml", "data"),
+    ".csv": ("text/csv", "data"),
+    ".png": ("image/png", "overview"),
+    ".json": ("application/json", "metadata"),
+    ".html": ("text/html", "metadata"),
+    ".xml": ("application/xml", "metadata"),
+    ".qml": ("application/xml", "metadata"),
+}
+"""Media type and role by suffix."""
+_SHA256 = "1220"  # first bytes of a multihash: the hash function, and its 32 bytes
 
 
 def write_item(record: Path) -> Path:
@@ -56,7 +78,7 @@ def write_item(record: Path) -> Path:
     properties = {"title": run.stem, **times}
     item = pystac.Item(_item_id(run), geometry, bbox, moment, properties, stac_extensions=extensions)
     _add_properties(item, run)
-    add_assets(item, run, record)
+    _add_assets(item, run, record)
     item.add_link(pystac.Link("via", escaped(run.record.input.path), title="The image, where it lay"))
     name = model_id(run.record.model)
     if record.with_name(name + MODEL_ITEM).is_file():
@@ -164,6 +186,71 @@ def _footprint(where: Georeference, width: int, height: int) -> shapely.Geometry
         return None
     shape = shapely.transform(shapely.geometry.shape(carried), lambda xy: np.round(xy, LONLAT_DECIMALS))
     return shapely.orient_polygons(shape) if np.isfinite(shape.bounds).all() else None
+
+
+def _add_assets(item: pystac.Item, run: FinishedMap, record: Path) -> None:
+    """Add an asset for each existing file of a run, and of layers that were made from the same run.
+
+    Checksums are those of the records, so that a reader can see which files have changed since.
+
+    Raises:
+        DataError: a layer cannot be opened, or the layers' record is damaged.
+    """
+    for name, sha256 in _hashes(run, record).items():
+        path = run.folder / name
+        if path.is_file():
+            key = name.removeprefix(run.stem).removesuffix(".tif").lstrip("_.").replace(".", "_")
+            item.add_asset(key, _asset(path, sha256, run.legend))
+
+
+def _hashes(run: FinishedMap, record: Path) -> Mapping[str, str | None]:
+    """SHA-256 of outputs and records by name; None for the report, which may be made anew at any time."""
+    records, report = [record], f"{run.stem}_report.html"
+    outputs, layers = dict(run.record.outputs), run.folder / f"{run.stem}{LAYERS}"
+    if layers.is_file():
+        values = read_json(layers)
+        if values["run"]["sha256"] == file_hash(record):
+            outputs |= values["outputs"]
+            records.append(layers)
+    return {**outputs, **{path.name: file_hash(path) for path in records}, report: None}
+
+
+def _asset(path: Path, sha256: str | None, legend: Legend) -> pystac.Asset:
+    kind, role = _KINDS.get(path.suffix, ("application/octet-stream", "data"))
+    asset = pystac.Asset(f"./{escaped(path.name)}", media_type=kind, roles=[role])
+    if sha256 is not None:
+        asset.extra_fields |= {"file:checksum": _SHA256 + sha256, "file:size": path.stat().st_size}
+    if path.suffix == ".tif":
+        _describe_raster(asset, path, legend)
+    return asset
+
+
+def _describe_raster(asset: pystac.Asset, path: Path, legend: Legend) -> None:
+    """Add the grid and the bands of a layer, and the classes of a mask."""
+    with gdal_calls(f"{path}: its header cannot be read; make it again"), open_raster(path) as dataset:
+        texts = [text or f"band {number}" for number, text in enumerate(dataset.descriptions, 1)]
+        bands = zip(machine_names(texts), texts, dataset.dtypes, dataset.nodatavals, dataset.scales, strict=True)
+        is_mask = dataset.colorinterp[0] == ColorInterp.palette
+        asset.extra_fields |= {
+            "proj:shape": [dataset.height, dataset.width],
+            "proj:transform": list(dataset.transform)[:6],
+            "bands": [
+                {
+                    "name": word,
+                    "description": text,
+                    "data_type": dtype,
+                    **({} if nodata is None else {"nodata": nodata_value(nodata)}),
+                    "raster:scale": scale,
+                }
+                for word, text, dtype, nodata, scale in bands
+            ],
+        }
+    if is_mask:
+        asset.roles = [*(asset.roles or ()), "classification"]
+        pairs = zip(class_objects(legend.names), legend, strict=True)
+        asset.extra_fields["classification:classes"] = [
+            {**values, "color_hint": entry.colour[1:]} for values, entry in pairs
+        ]
 
 
 def _read_item(path: Path) -> pystac.Item:
