@@ -13,7 +13,6 @@ from agriseg.legend import NODATA, Legend
 from agriseg.maps.reader import FinishedMap
 from agriseg.raster.cog import BLOCK
 from agriseg.raster.gdal_env import gdal_calls
-from agriseg.raster.georeference import Georeference
 from agriseg.raster.safe_open import open_raster
 from agriseg.units import HECTARE
 
@@ -110,6 +109,8 @@ class MapPair:
 
     def __init__(self, earlier: FinishedMap, later: FinishedMap, shift: tuple[float, float]) -> None:
         self._earlier, self._later, self._shift = earlier, later, shift
+        self.height, self.width, self.georeference = earlier.height, earlier.width, earlier.georeference
+        self._blocks = [range(start, min(start + _COLS, self.width)) for start in range(0, self.width, _COLS)]
         self._size = size = len(earlier.legend)
         self._ids = np.array([_ids(earlier, earlier.legend), _ids(later, earlier.legend)])
         self._map = GridTransform(earlier.georeference, later.georeference)
@@ -124,21 +125,6 @@ class MapPair:
     def __exit__(self, *_: object) -> None:
         for dataset in self._open:
             dataset.close()
-
-    @property
-    def height(self) -> int:
-        """Rows of the earlier map."""
-        return self._earlier.height
-
-    @property
-    def width(self) -> int:
-        """Columns of the earlier map."""
-        return self._earlier.width
-
-    @property
-    def georeference(self) -> Georeference:
-        """Georeference of the earlier map."""
-        return self._earlier.georeference
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows `[start, stop)` of the layer, (1, stop - start, width): values of `transition_legend`, 255 nodata."""
@@ -166,10 +152,6 @@ class MapPair:
         shape = (size, size)
         square_metres = metres[: size**2].reshape(shape) if known else None
         return Transitions(self._earlier.legend, pixels[: size**2].reshape(shape), square_metres, edges)
-
-    @property
-    def _blocks(self) -> list[range]:
-        return [range(start, min(start + _COLS, self.width)) for start in range(0, self.width, _COLS)]
 
     def _pair(self, rows: range, cols: range) -> NDArray[np.uint8]:
         """`from * (K + 1) + to` of pixels, which may lie beyond the grid."""

@@ -230,10 +230,8 @@ def _position(run: FinishedMap) -> GroundPosition:
         return GroundPosition(transform, None)
     name = ":".join(where.crs.to_authority() or ()) or where.crs.to_wkt().split('"')[1]
     nodes = _nodes(where, run.width, run.height)
-    if nodes is None:
-        return GroundPosition(transform, name)
-    lon, lat = (tuple(map(tuple, axis)) for axis in nodes.round(9).tolist())
-    return GroundPosition(transform, name, lon, lat)
+    axes = () if nodes is None else (tuple(map(tuple, axis)) for axis in nodes.round(9).tolist())
+    return GroundPosition(transform, name, *axes)
 
 
 def _nodes(where: Georeference, width: int, height: int) -> NDArray[np.float64] | None:

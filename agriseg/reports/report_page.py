@@ -33,17 +33,9 @@ class Outline:
 
 @dataclass(frozen=True)
 class ReportData:
-    """The content of a report.
+    """The content of a report; None where a map has no layers, or no earlier map.
 
-    Args:
-        now: numbers of the map.
-        record: record of the run.
-        layers: record of the layers, or None.
-        picture: pictures of the map.
-        spots: position of each scouting point, as shares of the map's width and height.
-        outlines: outlines of fields and zones.
-        before: numbers of an earlier map of the field, or None.
-        warnings: warnings of this page.
+    `spots` are the scouting points, as shares of the map's width and height; `outlines` are fields and zones.
     """
 
     now: MapSummary
@@ -92,15 +84,7 @@ def _toggles(report: ReportData) -> str:
 
 @dataclass(frozen=True)
 class Trend:
-    """Change since an earlier map.
-
-    Args:
-        change: of the affected area, in hectares if both maps show the same ground, else in shares (0 to 1).
-        in_hectares: whether the change is in hectares.
-        before: the earlier map.
-        other_ground: whether the maps cover other areas.
-        other_model: whether another model made the earlier map.
-    """
+    """Change of the affected area since an earlier map, in hectares or as a difference of shares (0 to 1)."""
 
     change: float
     in_hectares: bool
