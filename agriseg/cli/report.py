@@ -53,7 +53,7 @@ def command(
     from agriseg.export.exports import check_exports, write_exports
     from agriseg.flight_date import expression_of
     from agriseg.maps.reader import find_records
-    from agriseg.reports.timeline import MapEntry, write_season
+    from agriseg.reports.timeline import MapEntry, write_timeline
 
     expression = expression_of(pattern)
     layer_flags = chosen(LayerOptions, flags)
@@ -72,7 +72,7 @@ def command(
             made += write_exports(record, exports if exports.previous else replace(exports, previous=before))
             progress(number, len(records))
     if page:
-        write_season(page, flights, exports.lang)
+        write_timeline(page, flights, exports.lang)
         made.insert(0, page)
     if exports.stac and len(records) > 1:
         made.append(_collection(records))

@@ -1,4 +1,4 @@
-"""Finished maps for a SpatioTemporal Asset Catalog (STAC 1.1): an Item for each map and model, a Collection of many.
+"""Finished maps for a SpatioTemporal Asset Catalog (STAC 1.1): an Item for each map, a Collection of many.
 
 The same run gives the same bytes. Nothing is validated here: the extensions' schemas would have to be fetched.
 """
@@ -38,7 +38,6 @@ COLLECTION = "collection.json"
 _EDGE = 16  # parts of each edge of a footprint: 10 km of UTM are followed within 1 cm
 _WORLD = [-180.0, -90.0, 180.0, 90.0]
 _UP = ("root", "parent", "collection")  # links of an Item to its collection
-
 _KINDS = {
     ".tif": ("image/tiff; application=geotiff; profile=cloud-optimized", "data"),
     ".gpkg": ("application/geopackage+sqlite3", "data"),

@@ -31,7 +31,7 @@ def write_report(record: Path, lang: str = "en", previous: Path | None = None) -
     The same run gives the same bytes, wherever its image is.
 
     Args:
-        record: of the run.
+        record: record of the run.
         lang: en or zh.
         previous: folder or record of an earlier map of the field.
 

@@ -88,7 +88,7 @@ class MapEntry:
         return record
 
 
-def write_season(page: Path, entries: Sequence[MapEntry], lang: str) -> None:
+def write_timeline(page: Path, entries: Sequence[MapEntry], lang: str) -> None:
     """Write the page of several maps: fields by dates.
 
     Raises:
@@ -97,10 +97,10 @@ def write_season(page: Path, entries: Sequence[MapEntry], lang: str) -> None:
     if page.exists() and not is_page(page):
         raise OutputError(f"{page}: exists and is no report of agriseg's; choose another with -o")
     files.make_folder(page.parent)
-    files.write_text(page, _season_page(page, entries, Translator(lang)))
+    files.write_text(page, _timeline_page(page, entries, Translator(lang)))
 
 
-def _season_page(page: Path, entries: Sequence[MapEntry], words: Translator) -> str:
+def _timeline_page(page: Path, entries: Sequence[MapEntry], words: Translator) -> str:
     """HTML; every name in it is escaped."""
     entries = sorted(entries, key=lambda entry: (entry.field, entry.day, entry.numbers.made))
     fields = list(dict.fromkeys(entry.field for entry in entries))
@@ -108,7 +108,7 @@ def _season_page(page: Path, entries: Sequence[MapEntry], words: Translator) -> 
     cells = {(field, day): [e for e in entries if (e.field, e.day) == (field, day)] for field in fields for day in days}
     side = next((side for most, side in _SIDES if len(entries) <= most), _SMALLEST)
     return render(
-        "season.html.j2", words, fields=fields, days=days, cells=cells, entries=entries, chart=_chart(entries, words),
+        "timeline.html.j2", words, fields=fields, days=days, cells=cells, entries=entries, chart=_chart(entries, words),
         table=_table(entries, words), pictures={entry.record: _small_map(entry.record, side) for entry in entries},
         links={entry.record: _link(page, entry.record) for entry in entries},
     )  # fmt: skip
@@ -125,7 +125,7 @@ def _small_map(record: Path, side: int) -> str:
 
 
 def _link(page: Path, record: Path) -> str | None:
-    """Address of the report of a map on the season's page; None without a report."""
+    """Address of the report of a map for the page of the timeline; None without a report."""
     report = record.with_name(f"{record.name.removesuffix(RECORD)}_report.html")
     return quote(Path(os.path.relpath(report, page.parent)).as_posix()) if report.is_file() else None
 
@@ -146,7 +146,6 @@ class Chart:
     """Lines over the days, one for each field or each class; sizes and positions are in pixels.
 
     Args:
-        lines: the lines.
         ticks: row and text of each.
         days: column and text of each.
         affected: whether the lines are of the affected area, else of each class.
