@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -277,7 +278,7 @@ def test_from_the_command_line(agriseg_cli: Cli, model_file: Path, tmp_path: Pat
     tiles = ("--tile", 64, "--overlap", 32, "--margin", 8)
     done = agriseg_cli("run", image, "-m", model_file, "-o", "maps", *tiles, "--layers", "--affected", "class 1", "-q")
     assert done.code == 0, done.err
-    assert "scout: number 1, class class 1, area_m2" in done.out
+    assert re.search(r"\n  scout\n    number  class    area_m2 .*\n    1       class 1 ", done.out)
     again = agriseg_cli("layers", "maps", "--json", "--overwrite", "-q")
     assert again.code == 0, again.err
     assert json.loads(again.out)["areas"][0]["field"] == "north"

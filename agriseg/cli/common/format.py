@@ -1,6 +1,6 @@
 """Texts that commands print: results, plans and scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -37,29 +37,37 @@ def show_layers(made: "PublishedFiles") -> str:
     """Areas of each class and field, the facts of all other layers, and the files."""
     lines = [f"  {'field':20} {'class':20} {'area':>14} {'by validation, 95 %':>40} {'share':>7}"]
     for row in made.facts["areas"]:
-        ends = [_area(row[name]) for name in ("adjusted_ha", "low_ha", "high_ha")]
+        ends = [_area(row[name], row["high_ha"]) for name in ("adjusted_ha", "low_ha", "high_ha")]
         span = "" if row["adjusted_ha"] is None else "{} ({} to {})".format(*ends)
         share = "" if row["share_of_field"] is None else f"{row['share_of_field']:.2%}"
         lines.append(f"  {row['field']:20} {row['class']:20} {_area(row['hectares']):>14} {span:>40} {share:>7}")
     for name, facts in made.facts.items():
         rows = facts if isinstance(facts, list) else [facts]
-        if name not in ("areas", "run", "options", "warnings"):
-            lines += [f"  {name}: {', '.join(map(_fact, row, row.values()))}" for row in rows if row]
+        if name not in ("areas", "run", "options", "warnings") and any(rows):
+            lines += [f"  {name}", *(f"    {line}" for line in _columns(rows))]
     return "\n".join([*lines, *(str(path) for path in made.files)])
 
 
+def _columns(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Rows of a layer as lines below their names, without the texts that are for map viewers."""
+    names = [name for name in rows[0] if name not in ("name", "desc")]
+    cells = [names, *([_fact(name, row[name]) for name in names] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+
+
 def _fact(name: str, value: object) -> str:
-    """A value of a layer, such as `area 2.597 m2`; degrees keep six decimals."""
+    """A value of a layer; degrees keep six decimals."""
     if isinstance(value, float):
-        value = f"{value:.6f}" if name in ("lat", "lon") else f"{value:.4g}"
-    return f"{name} {value}"
+        return f"{value:.6f}" if name in ("lat", "lon") else f"{value:.4g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _area(hectares: float | None) -> str:
-    """Hectares, or square metres where these are few."""
+def _area(hectares: float | None, largest: float | None = None) -> str:
+    """Hectares, or square metres where the area, or the largest beside it, is less than a tenth of a hectare."""
     if hectares is None:
         return "unknown"
-    return f"{hectares:,.3f} ha" if hectares >= 0.1 or hectares == 0 else f"{HECTARE * hectares:,.2f} m2"
+    return f"{hectares:,.3f} ha" if (largest or hectares) >= 0.1 else f"{HECTARE * hectares:,.2f} m2"
 
 
 def show_raster(info: "RasterInfo") -> list[tuple[str, str]]:
