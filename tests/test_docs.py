@@ -196,7 +196,7 @@ def command_lines() -> list[str]:
     examples = [
         path
         for path in sorted((ROOT / "examples").glob("**/*"))
-        if path.is_file() and path.suffix not in (".tif", ".md")
+        if path.is_file() and path.suffix not in (".tif", ".md", ".pyc")
     ]
     lines = [line for path in (ROOT / "README.md", *PAGES, *examples) for line in lines_of(path)]
     bare = [" ".join(re.sub(r"(^| )# .*$", "", line).split()) for line in lines]
