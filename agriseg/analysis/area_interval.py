@@ -50,8 +50,7 @@ class ErrorMatrix:
     Args:
         share: (K, K) of the pixels mapped as i those that are k; a row sums to 1, or is NaN if nothing was mapped so.
         covariance: (K, K, K) for each true class k, of the shares of two mapped classes.
-        pixels: that were validated.
-        blocks: of ground that they lay in.
+        pixels, blocks: numbers of validated pixels, and of the blocks of ground that they lie in.
     """
 
     share: NDArray[np.float64]

@@ -39,8 +39,6 @@ class AreaRow:
 
     Args:
         field: its name; the map's for all of it.
-        class_name: of the class.
-        pixels: of it.
         hectares: as the map shows it.
         adjusted_ha, low_ha, high_ha: corrected by the model's validation, with its 95 % interval.
         share_of_field: of the mapped pixels' ground, 0 to 1.
@@ -184,11 +182,7 @@ def class_id(legend: Legend, name: str, flag: str) -> int:
 def area_rows(
     field: str, stats: ZonalStats, legend: Legend, ground: Collection[int], agreement: ErrorMatrix | None
 ) -> list[AreaRow]:
-    """The rows of one field, a class each.
-
-    `ground` are the classes that are no plants; without an agreement of the model with its labels there are no adjusted
-    areas.
-    """
+    """The rows of one field, a class each; adjusted areas need the agreement of the model with its labels."""
     known = stats.square_metres
     extent = stats.pixels.astype(np.float64) if known is None else known  # shares need no metres
     plants = [k for k in range(len(legend)) if k not in ground]

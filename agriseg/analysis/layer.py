@@ -32,8 +32,6 @@ class LayerContext:
     """What layers are built from.
 
     Args:
-        run: the map.
-        options: of the layers.
         folder: where files are written, under the names that they will have.
         source: the map within the fields, cleaned up.
         fields: boundaries; empty without any.

@@ -53,11 +53,8 @@ class CellGrid:
     def over(cls, source: MaskSource, side: float, heading: float = 0.0) -> "CellGrid":
         """Lay cells over a map.
 
-        Args:
-            source: the map.
-            side: of a cell, metres.
-            heading: of the cells' columns, degrees clockwise on the ground from the map's columns. On a map with
-                north up that is from grid north. Only lines matter: 100 is 280.
+        The heading is that of the cells' columns, degrees clockwise on the ground from the map's columns. On a map with
+        north up that is from grid north. Only lines matter: 100 is 280.
 
         Raises:
             DataError: the map's ground is unknown, or its pixels are oblique there.
@@ -87,12 +84,7 @@ class CellGrid:
         return cls(where, shape, side, from_pixels)
 
     def cell_of(self, rows: range, cols: range) -> tuple[Ints, Ints]:
-        """Row and column of the cells of pixels.
-
-        Returns:
-            Two integer arrays that broadcast to (len(rows), len(cols)); along the map's rows they have one row and one
-            column.
-        """
+        """Row and column of the cells of pixels: two integer arrays that broadcast to (len(rows), len(cols))."""
         across, down = (np.asarray(each) + 0.5 for each in (cols, rows))
         to = self.from_pixels
         return _steps(to.d, across, to.e, down, to.f), _steps(to.a, across, to.b, down, to.c)
@@ -102,14 +94,8 @@ class CellGrid:
     ) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
         """Sum weights over the pixels of each kind in each cell, in some rows and columns of the map.
 
-        Args:
-            rows, cols: the part.
-            kind: (h, w) of each pixel, below `kinds`.
-            kinds: number of kinds.
-            weight: of each pixel, broadcasts to (h, w).
-
-        Returns:
-            Which rows and columns of cells the part touches; (n, m, kinds) sums in them.
+        `kind` (h, w) is below `kinds`, `weight` broadcasts to (h, w). Returns which rows and columns of cells the part
+        touches, and (n, m, kinds) sums in them.
         """
         row, col = self.cell_of(rows, cols)
         top, left = int(row.min()), int(col.min())
@@ -156,8 +142,7 @@ def row_pixel_areas(source: MaskSource, rows: range) -> NDArray[np.float64]:
 def field_heading(source: MaskSource) -> float:
     """Heading of a field: of the longest side of the smallest rectangle around its valid pixels.
 
-    Returns:
-        Degrees as `CellGrid.over` takes them, 0 to below 180, in steps of 0.01.
+    It is in degrees as `CellGrid.over` takes them, 0 to below 180, in steps of 0.01.
 
     Raises:
         DataError: no valid pixel, or the map's ground is unknown.

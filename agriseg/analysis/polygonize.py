@@ -50,17 +50,12 @@ class Polygons:
 
 
 def polygonize(source: MaskSource, patches: Components, simplify_m: float = 0, rows: int = ROWS) -> Polygons:
-    """Outline patches.
+    """Outline all patches of a map, which were read with the same `rows`.
 
-    Rasterised again, the polygons give the mask back pixel for pixel, unless they are simplified.
-
-    Args:
-        source: the map.
-        patches: all of it, read with the same `rows`.
-        simplify_m: metres; corners that stand out by less than a triangle of its square are cut, and neighbours keep
-            one border (Visvalingam and Whyatt 1993, as `shapely.coverage_simplify` has it). The areas in the columns
-            stay those of the pixels.
-        rows: read at a time.
+    Rasterised again, the polygons give the mask back pixel for pixel, unless they are simplified. With `simplify_m`
+    (metres), corners that stand out by less than a triangle of its square are cut, and neighbours keep one border
+    (Visvalingam and Whyatt 1993, as `shapely.coverage_simplify` has it). The areas in the columns stay those of the
+    pixels.
 
     Raises:
         UsageError: `simplify_m` is negative or no number.

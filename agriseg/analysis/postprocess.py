@@ -33,9 +33,7 @@ _SIDE = 512  # px of a square that is worked on at once; what it takes stays in 
 class CleanedMap(SameGrid):
     """A map with a cleaned mask; a `MaskSource`. Nodata pixels and confidence are unchanged.
 
-    Args:
-        layer: the mask, (1, h, width) by rows; goes to `raster.cog.write_cog` as it is.
-        notes: warnings for a reader of the map.
+    `layer` is the mask, (1, h, width) by rows, as `raster.cog.write_cog` takes it; `notes` are warnings for a reader.
     """
 
     layer: BlockLayer
@@ -66,11 +64,9 @@ def clean(source: MaskSource, folder: Path, mmu_m2: float = 0, smooth_px: int = 
     a remainder behind nodata may be small.
 
     Args:
-        source: the map.
         folder: exists, and holds the mask while it is in use, of no other `clean`; up to three bytes a pixel.
         mmu_m2: minimum mapping unit in square metres on the ground; 0 for none.
         smooth_px: from the middle of the window to its edge, so 1 is a window of 3 x 3; 0 for none.
-        rows: read at a time.
 
     Raises:
         UsageError: a negative number, a window beyond `MAX_SMOOTH`, or nothing to do.

@@ -28,7 +28,6 @@ class LayersRecord:
         run_sha256: of the run's record that the layers were made of.
         options: of the layers, JSON values by name.
         facts: entries of the layers, JSON values by name: areas, severity, zones and so on; see `fact`.
-        warnings: for readers of the map.
         outputs: names of the files.
     """
 

@@ -79,14 +79,9 @@ def scout(
 ) -> tuple[tuple[ScoutPoint, ...], NDArray[np.float64]]:
     """Choose places by what a walk there would show: patches with the largest product of area and mean confidence.
 
-    From the best on, a patch is taken unless its point lies too near to one that was taken. There may be fewer points
-    than asked for. Distances are metres by the GSD in the middle of the map.
-
-    Args:
-        polygons: of the map's patches.
-        affected: ids of the classes that are looked for.
-        count: points at most.
-        distance: metres that they lie apart at least; None is 5 % of the map's diagonal.
+    From the best on, a patch is taken unless its point lies nearer than `distance` to one that was taken. There may be
+    fewer points than `count`. Distances are metres by the GSD in the middle of the map; None is 5 % of its diagonal.
+    `affected` are the ids of the classes that are looked for.
 
     Returns:
         The points, the most worth a walk first, none if there is no such patch; (P, 2) the widest places of their

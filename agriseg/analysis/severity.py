@@ -128,12 +128,9 @@ class SeverityPercent:
 
 
 def mean_of(path: Path, source: MaskSource, grid: CellGrid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean of a raster of numbers, such as an index, in each cell of a map.
+    """Mean of a raster of numbers, such as an index, in each cell of a map, over the map's valid pixels.
 
-    Args:
-        path: of the raster; its first band counts. It covers the ground of the map, in pixels of any size.
-        source: only its valid pixels count.
-        grid: cells over the map.
+    The first band of the raster counts. It covers the ground of the map, in pixels of any size.
 
     Returns:
         (rows, cols) means over the ground, NaN is no data; (rows, cols) square metres that they are of.

@@ -47,13 +47,7 @@ class Zone:
 
 @dataclass(frozen=True)
 class Zones:
-    """Cells by zone.
-
-    Args:
-        grid: the cells.
-        number: (rows, cols) uint8 zone of each cell; 0 has none.
-        table: a row a zone.
-    """
+    """Cells by zone: `number` (rows, cols) is the uint8 zone of each cell, 0 for none; `table` has a row a zone."""
 
     grid: CellGrid
     number: NDArray[np.uint8]
@@ -134,14 +128,11 @@ def report_table(record: LayersRecord) -> ReportTable | None:
 
 
 def natural_breaks(values: NDArray[np.float64], weights: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Classes of numbers with the least squared distance to their means, known as Jenks' natural breaks.
+    """Highest value of each class but the last, ascending, of classes with the least squared distance to their means.
 
-    Values and weights are (N,), finite; the weights are above 0. Dynamic programming finds the best classes (Fisher
-    1958, "On grouping for maximum homogeneity", JASA 53). It takes some 0.1 s for 2,000 distinct values and three
-    classes, and grows with their square.
-
-    Returns:
-        (count - 1,) highest value of each class but the last, ascending.
+    They are known as Jenks' natural breaks. Values and weights are (N,), finite; the weights are above 0. Dynamic
+    programming finds the best classes (Fisher 1958, "On grouping for maximum homogeneity", JASA 53). It takes some
+    0.1 s for 2,000 distinct values and three classes, and grows with their square.
 
     Raises:
         DataError: fewer distinct values than classes.

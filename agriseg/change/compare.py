@@ -53,8 +53,6 @@ def make_change(
     Args:
         earlier, later: folders of `agriseg run` with one record each, or records.
         out: folder of the results, which are named after the later map.
-        options: of the comparison; None takes the defaults.
-        overwrite: replace what exists.
 
     Raises:
         AgrisegError: its subclasses say what went wrong; nothing is published then.
@@ -155,7 +153,6 @@ def _record(
     transitions: Transitions,
     warnings: Sequence[str],
 ) -> dict[str, Any]:
-    """JSON values of the record."""
     images = [
         {"record": str(each.record.resolve()), "sha256": file_hash(each.record), "image": str(each.image.resolve())}
         for each in dates

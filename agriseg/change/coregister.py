@@ -80,12 +80,9 @@ class Shift:
 
 
 def measure_shift(earlier: Source, later: Source, grid: Georeference, window: Window) -> Shift:
-    """Compare two images.
+    """Measure the shift between two images of any grid, in pixels of `grid`; the bands of an image are averaged.
 
-    Args:
-        earlier, later: the images, on any grid; their bands are averaged.
-        grid: the shift is in its pixels.
-        window: the part of the grid that both images cover, at least partly.
+    The window is the part of the grid that both images cover, at least partly.
 
     Raises:
         NoCommonGround: the window is too small, or too few patches agree.
@@ -125,10 +122,8 @@ def _spectra(
 ) -> Iterator[Spectrum]:
     """Cross-power spectra of all patches that are valid enough in both images.
 
-    Args:
-        earlier, later, grid, window: as `measure_shift` has them.
-        factor: pixels of the grid per pixel of a patch.
-        ahead: rows and columns (px of the grid) to add to the positions at which the later image is read.
+    A pixel of a patch is `factor` pixels of the grid. `ahead` are rows and columns (px of the grid) to add to the
+    positions at which the later image is read.
     """
     grid, ahead = grid.shifted(0, 0, factor, factor), np.zeros(2) if ahead is None else ahead
     top, left, height, width = (n // factor for n in (window.row_off, window.col_off, window.height, window.width))

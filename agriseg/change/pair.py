@@ -30,10 +30,7 @@ class DatedMap:
     def of(cls, path: Path, image: Path | None, name: str) -> "DatedMap":
         """The only map in a folder, or that of a record.
 
-        Args:
-            path: of the folder or the record.
-            image: its path now; None takes the path of the record.
-            name: earlier or later, for the message.
+        `image` is its path now; None takes the path of the record. `name` is earlier or later, for the message.
 
         Raises:
             UsageError: several maps are there.

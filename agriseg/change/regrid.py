@@ -51,10 +51,9 @@ class GridTransform:
         return row - 0.5, col - 0.5
 
     def cross(self, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> Places:
-        """Positions of consecutive rows (h,) and consecutive columns (w,).
+        """Rows and columns (h, w) of the other grid for consecutive rows (h,) and consecutive columns (w,).
 
-        Returns:
-            Rows and columns of the other grid, (h, w); (h, 1) and (1, w) if both grids are upright in one CRS.
+        They are (h, 1) and (1, w) if both grids are upright in one CRS.
 
         Raises:
             DataError: as `at`, or a position has none on the other grid.
@@ -105,10 +104,7 @@ def overlap(
 class RegriddedGray:
     """A raster as grey values on another grid; area averages where its own pixels are smaller. Use it as a context.
 
-    Args:
-        source: the raster; its bands are averaged.
-        grid: the other grid.
-        middle: row and column of that grid at which the sizes of pixels are compared.
+    The bands of the raster are averaged. The sizes of pixels are compared at `middle`, row and column of the grid.
     """
 
     def __init__(self, source: Source, grid: Georeference, middle: tuple[float, float]) -> None:
@@ -127,10 +123,9 @@ class RegriddedGray:
     def read(
         self, rows: NDArray[np.float64], cols: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Grey values at rows (h,) and columns (w,) of the grid.
+        """Grey values (h, w) float32 at rows (h,) and columns (w,) of the grid, and which of them are valid.
 
-        Returns:
-            (h, w) float32, and which of them are valid; the others are near the mean of the valid ones.
+        The others are near the mean of the valid ones.
 
         Raises:
             DataError: a block cannot be decoded, or the grids cannot be compared.

@@ -51,11 +51,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Discovery:
-    """The files of a folder.
-
-    Args:
-        unseen: folders and links that could not be looked into: name below the folder, and why.
-    """
+    """The files of a folder; `unseen` says by name which folders and links cannot be read, and why."""
 
     rasters: tuple[Candidate, ...]
     passed_over: dict[str, int]
@@ -122,7 +118,7 @@ class _Walk:
             return []
 
     def _look(self, path: Path) -> Iterator[Path]:
-        """A file is handed on, a folder has its turn later."""
+        """Yield a file; keep a folder for later."""
         try:
             is_folder = stat.S_ISDIR(path.stat().st_mode)
         except OSError as error:
@@ -138,7 +134,7 @@ class _Walk:
             self._enter(path)
 
     def _enter(self, folder: Path) -> None:
-        """Let a folder have its turn, unless it is that of the outputs or has one under another name."""
+        """Keep a folder for later, unless it is that of the outputs or is searched under another name."""
         who = _identity(folder)
         if who in self._seen:
             self.passed_over["links to folders that are searched anyway"] += 1
@@ -147,7 +143,7 @@ class _Walk:
             self._left.append(folder)
 
     def _miss(self, path: Path, error: OSError) -> None:
-        """Take note that there may be rasters that nobody sees."""
+        """Record what cannot be read: there may be rasters in it."""
         name = path.relative_to(self._folder).as_posix()
         if path.name.startswith("."):
             self.passed_over["hidden files"] += 1

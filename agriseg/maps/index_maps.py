@@ -107,7 +107,6 @@ def _names(stem: Stem, index: Index) -> tuple[Path, Path]:
 
 
 def _tags(index: Index, bands: Mapping[str, int], units: Units) -> dict[str, str]:
-    """Tags of the GeoTIFF."""
     return {
         "AREA_OR_POINT": "Area", "AGRISEG_INDEX": index.name, "AGRISEG_INDEX_NAME": index.long_name,
         "AGRISEG_FORMULA": index.formula, "AGRISEG_REFERENCE": index.reference,

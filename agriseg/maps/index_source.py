@@ -17,12 +17,7 @@ from agriseg.vegetation.sensors import Sensor, get_sensor
 
 @dataclass(frozen=True)
 class IndexSource:
-    """A raster as the input of indices.
-
-    Args:
-        bands: role to band number.
-        units: of the stored numbers, by name of the index.
-    """
+    """A raster as the input of indices: band number by role, and units of the stored numbers by name of the index."""
 
     info: RasterInfo
     bands: Mapping[str, int]

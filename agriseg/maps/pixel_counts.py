@@ -21,24 +21,14 @@ def hectares(where: Georeference, width: int, height: int) -> float | None:
 
 @dataclass(frozen=True)
 class Area:
-    """Pixels and ground area of each class in some rows of a map.
-
-    Args:
-        pixels: (K,).
-        square_metres: (K,) on the ground; None where that is unknown.
-    """
+    """Pixels (K,) and square metres (K,) of each class in some rows of a map; None where the ground is unknown."""
 
     pixels: NDArray[np.int64]
     square_metres: NDArray[np.float64] | None
 
     @classmethod
     def of_rows(cls, where: Georeference, width: int, row_off: int, class_pixels: NDArray[np.int64]) -> "Area":
-        """Measure rows.
-
-        Args:
-            row_off: first row, in the map.
-            class_pixels: (h, K) pixels of each class in each row.
-        """
+        """Measure rows from `row_off` on; `class_pixels` (h, K) are the pixels of each class in each row."""
         areas = where.pixel_areas(width, range(row_off, row_off + len(class_pixels)))
         return cls(class_pixels.sum(0), None if areas is None else areas @ class_pixels)
 

@@ -20,12 +20,7 @@ _NAMES = ".names"  # in the folder of drafts: the outputs, written before the fi
 
 @dataclass(frozen=True)
 class PublishedFiles:
-    """Files that were made of finished maps.
-
-    Args:
-        facts: content of the record, with `warnings`.
-        files: all files that were written, the record last.
-    """
+    """Files made of finished maps, the record last; `facts` is the content of the record, with `warnings`."""
 
     facts: Mapping[str, Any]
     files: tuple[Path, ...]
@@ -65,10 +60,7 @@ def publish(stem: Stem, end: str, make: Callable[[Path], Mapping[str, Any]], *, 
 
 @contextmanager
 def draft_folder(stem: Stem, end: str, lock: Path) -> Iterator[Path]:
-    """A folder for drafts on the disk of the outputs, deleted at the end with what is left in it.
-
-    Args:
-        lock: file that is locked meanwhile.
+    """A folder for drafts on the disk of the outputs, locked by `lock`; deleted at the end with what is left in it.
 
     Raises:
         BusyError: another run or command holds the lock.
@@ -87,17 +79,10 @@ def draft_folder(stem: Stem, end: str, lock: Path) -> Iterator[Path]:
 def commit_drafts(
     stem: Stem, end: str, folder: Path, facts: Mapping[str, Any], kept: Mapping[str, str] | None = None
 ) -> list[Path]:
-    """Give all files of a folder of drafts their names, then write the record with their hashes.
+    """Give all files of a folder of drafts their names, then write the record with their hashes; returns the new files.
 
     They replace all files of the record that is there, and the pages made of them. A kill leaves the old set, or a list
-    of the files that the next call deletes.
-
-    Args:
-        folder: of the drafts, see `draft_folder`.
-        kept: files of the former record that stay, with their hashes, by name.
-
-    Returns:
-        The new files.
+    of the files that the next call deletes. `kept` are the hashes of files of the former record that stay, by name.
     """
     kept = kept or {}
     drafts = _drafts(folder)

@@ -220,11 +220,7 @@ def find_records(place: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class ClippedMap(SameGrid):
-    """A map of which only the pixels count whose centres lie in a polygon; `MaskSource`.
-
-    Args:
-        shapes: polygons in its CRS; their holes are left out.
-    """
+    """A map of which only the pixels count whose centres lie in the `shapes`, polygons in its CRS; a `MaskSource`."""
 
     shapes: tuple[shapely.Geometry, ...]
 

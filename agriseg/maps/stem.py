@@ -42,11 +42,7 @@ _BESIDE = {".tif": (".aux.xml", ".ovr", ".msk"), ".gpkg": ("-wal", "-shm", "-jou
 
 @dataclass(frozen=True)
 class Stem:
-    """The files of one raster.
-
-    Args:
-        name: first part of their names.
-    """
+    """The files of one raster; `name` is the first part of their names."""
 
     folder: Path
     name: str
@@ -123,8 +119,7 @@ class Stem:
     def drop_map(self, image: Path, keep: Collection[Path] = ()) -> None:
         """Delete a map and everything made from it, if there is one, and indices of an older state of the raster.
 
-        Args:
-            keep: files of the map that stay, because they will be replaced.
+        `keep` are files of the map that stay, because they will be replaced.
 
         Raises:
             StorageError: one of them cannot be deleted.

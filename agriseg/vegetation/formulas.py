@@ -34,14 +34,11 @@ class Index:
     """One vegetation index.
 
     Args:
-        name: short name of the catalogue.
-        long_name: what it stands for.
         roles: bands it needs, in the order of the function's arguments.
         formula: the same as text, over roles.
         function: from float64 arrays of one shape.
         kind: `ratio` does not depend on the unit of the bands, `linear` grows with it, `additive` adds constants to
             bands and so means nothing without reflectance.
-        reference: of the paper.
         range: values for reflectances 0 to 1, for a reader.
         greener: whether more of it is greener; False where less is.
     """

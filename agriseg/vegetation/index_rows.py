@@ -28,11 +28,9 @@ class IndexRows:
     """An index as a layer's rows; `raster.cog.Rows`.
 
     Args:
-        reader: of the source.
         source: the raster's own grid, with the bands of the index in its order.
         thread: reads the raster. GDAL's warnings belong to a thread, and a warning about the raster is no failure of
             the file that is written meanwhile.
-        units: of the stored numbers.
     """
 
     reader: Reader

@@ -23,7 +23,6 @@ class Units:
     """Reflectance = stored * scale + offset, band by band in the order of an index.
 
     Args:
-        scale, offset: per band.
         by_user: whether the scale is the user's.
         by_tags: whether scale and offset are the file's own tags.
     """
@@ -37,14 +36,7 @@ class Units:
     def of(
         cls, index: Index, info: RasterInfo, bands: Sequence[int], user_scale: float | None, sensor: Sensor | None
     ) -> "Units":
-        """By the user, else the file's own tags, else the camera, else the type of the numbers.
-
-        Args:
-            index: that will be computed from them.
-            info: of the raster.
-            bands: numbers of the index's bands.
-            user_scale: taken as it is.
-            sensor: the user's camera, whose scale is of 16-bit numbers.
+        """By the user, else the file's own tags, else the camera (16-bit numbers only), else the type of the numbers.
 
         Raises:
             DataError: the index needs reflectance, and nothing says how to get it.

@@ -13,12 +13,11 @@ class Sensor:
 
     Args:
         name: as in `--sensor`.
-        title: the camera.
         roles: of the bands, in their order.
         scale: reflectance of one count of 16-bit numbers; None where it depends on who made the mosaic. Numbers with
             a point are reflectance already.
         source: title and address of the document that defines it.
-        caution: what may be otherwise in a mosaic of another maker; empty if nothing is known.
+        caution: what may be otherwise in a mosaic of another maker.
     """
 
     name: str
