@@ -34,12 +34,8 @@ _EXACT_IN_FLOAT32 = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.f
 class Normalization:
     """Network input = (stored * scale - mean) / std, per band; float32.
 
-    The constants are the model's own. Statistics of a tile would make the map depend on the tiling.
-
-    Args:
-        scale: stored number to physical value, such as 1/255 or 1/10000.
-        mean: per band, after `scale`.
-        std: per band, after `scale`.
+    The constants are the model's own: statistics of a tile would make the map depend on the tiling. `scale` is stored
+    number to physical value, such as 1/255 or 1/10000.
     """
 
     scale: float
@@ -47,14 +43,9 @@ class Normalization:
     std: tuple[float, ...]
 
     def __call__(self, stored: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """Normalise on the tensor's own device.
+        """Normalise (C, h, w) of any real dtype to float32; 0, the normalised mean, where not `valid` (h, w).
 
-        Args:
-            stored: (C, h, w), any real dtype. Wide integers and float64 are reduced in float64.
-            valid: (h, w) bool.
-
-        Returns:
-            (C, h, w) float32; 0, the normalised mean, where not valid.
+        Wide integers and float64 are reduced in float64.
         """
         kind = torch.float32 if stored.dtype in _EXACT_IN_FLOAT32 else torch.float64
         values = stored.to(kind) * self.scale
@@ -70,8 +61,7 @@ class SegmentationModel:
         network: torch module, float32 (N, C, h, w) -> logits (N, K, h/stride, w/stride).
         legend: the K classes in channel order.
         bands: roles of the C input bands: red, green, blue, nir, red_edge, or free words; `b3` is band 3.
-        scale: network input = (stored * scale - mean) / std.
-        mean, std: per band.
+        scale, mean, std: network input = (stored * scale - mean) / std, per band.
         stride: input pixels per logit.
         align: coarsest step of the network in input pixels; `stride` if None.
         halo: receptive half-width in pixels; None for a network that sees the whole input.

@@ -9,14 +9,9 @@ _FULL = round(1 / CONFIDENCE_STEP)
 
 
 def upsample(cells: torch.Tensor, stride: int) -> torch.Tensor:
-    """Bilinear upsampling, half-pixel centres, as torchvision does after its FCN.
+    """Pixels (K, h * stride, w * stride) of cells (K, h, w) float32; exact where their neighbours are in `cells`.
 
-    Args:
-        cells: (K, h, w) float32.
-        stride: pixels per cell.
-
-    Returns:
-        (K, h * stride, w * stride) float32; exact where the neighbouring cells are part of `cells`.
+    Bilinear upsampling, half-pixel centres, as torchvision does after its FCN.
     """
     if stride == 1:
         return cells
@@ -25,15 +20,12 @@ def upsample(cells: torch.Tensor, stride: int) -> torch.Tensor:
 
 
 def classify(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Class and confidence of each pixel; of equal logits the lowest class wins.
+    """Class of each pixel of logits (K, h, w) float32, the lowest of equal ones, and its confidence.
 
-    Args:
-        logits: (K, h, w) float32.
-        temperature: divides the logits before the softmax.
+    Confidence is the largest softmax share of the logits over the temperature, in steps of 0.004.
 
     Returns:
-        classes (h, w) uint8, confidence (h, w) uint8, and the softmax's log-denominator (h, w) float32 for
-        `probabilities`. Confidence is the largest softmax share in steps of 0.004.
+        classes and confidence (h, w) uint8, and the softmax's log-denominator (h, w) float32 for `probabilities`.
     """
     best = logits[0].clone()
     classes = torch.zeros_like(best, dtype=torch.uint8)

@@ -57,11 +57,7 @@ class _Worker(_WithoutPages, Worker):
 
 
 class LocalWorkers(SpecCluster):
-    """Worker processes, with a scheduler in this process. With several GPUs, each worker sees one of them.
-
-    Args:
-        workers: their number.
-        gpus: number of GPUs to share out; 0 to set nothing.
+    """Worker processes, with a scheduler in this process. Each sees one of `gpus` GPUs; 0 changes nothing.
 
     Raises:
         TimeoutError: they do not start.

@@ -40,17 +40,10 @@ def run_bands(
     write: Callable[[ClassifiedRows], T],
     threads: int | None = None,
 ) -> Iterator[T]:
-    """Run bands in order on Dask's threaded scheduler.
+    """Run bands, from the top of the raster to its bottom, on Dask's threaded scheduler; yields what `write` returns.
 
-    Args:
-        bands: from the top of the raster to its bottom.
-        read: pixels of a band; runs ahead.
-        infer: network, blending and classification; runs for one band at a time, in order, in this thread.
-        write: stores the rows and returns what the caller needs of them; runs behind.
-        threads: Dask threads; None takes Dask's own setting `num_workers`, or 3.
-
-    Yields:
-        The results of `write`, in the order of the bands.
+    `read` runs ahead and `write` behind. `infer` runs for one band at a time, in order, in this thread.
+    Without `threads`, Dask's own setting `num_workers` decides, or 3.
     """
     workers = threads or dask.config.get("num_workers", None) or _THREADS
     carry: LogitsAccumulator | None = None

@@ -64,8 +64,7 @@ class Plan:
         roi: the window that is mapped, in the working grid.
         batch: tiles per forward.
         band_rows: tile rows per task.
-        layers: names of the output layers and their bands.
-        memory: expected bytes.
+        layers: number of bands of each output layer.
         exact: whether the margin covers what the network sees, so that tiled equals untiled.
     """
 

@@ -29,7 +29,6 @@ class ClassifiedRows:
     """Finished rows of the map.
 
     Args:
-        band: their tile rows.
         layers: name to (bands, h, w) uint8 over the columns of the mapped window.
         class_pixels: (h, K) pixels of each class in each row.
         tiles: tiles that went through the network, in this run or an earlier one.
@@ -49,12 +48,8 @@ class TilePredictor:
     """Maps the bands of a plan. It skips tiles without data, and halves the batch when the device lacks memory.
 
     Args:
-        plan: tiles, mapped window, layers.
-        model: normalisation, number of classes, temperature.
-        backend: runs the network.
         progress: called with each number of tiles that is done; skipped tiles count.
         cache: keeps the logits of each tile; None keeps nothing.
-        observer: gets the blended logits, or None.
     """
 
     def __init__(
@@ -76,7 +71,6 @@ class TilePredictor:
         """Run the tiles of a band and classify its rows.
 
         Args:
-            band: of the plan.
             strip: the pixels of `plan.read_window(band)`.
             carry: of the band above; not used for a band `without_carry`.
 

@@ -18,13 +18,7 @@ from agriseg.inference.plan import Plan
 
 
 class Stitcher:
-    """Blends the tiles of a plan.
-
-    Args:
-        plan: tile grid and mapped window.
-        classes: K, number of classes.
-        device: holds the sums.
-    """
+    """Blends the tiles of a plan; the device holds the sums of K `classes`."""
 
     def __init__(self, plan: Plan, classes: int, device: torch.device) -> None:
         self.plan = plan
@@ -49,8 +43,6 @@ class StitchedRow:
     """Blends one tile row; its tiles are added from left to right.
 
     Args:
-        stitcher: of the plan.
-        row: of the grid.
         start: first raster row that is not final.
         carry: of the tile row above; None if it has no weight here, or no data.
     """
@@ -76,11 +68,7 @@ class StitchedRow:
         return self._below if self._below.sums.shape[1] else None
 
     def add(self, tile: Tile, logits: torch.Tensor | None) -> Window | None:
-        """Add the next tile.
-
-        Args:
-            tile: of this row.
-            logits: (K, p, q) float32; None for a tile without data.
+        """Add the next tile of the row, with its logits (K, p, q) float32, or None if it holds no data.
 
         Returns:
             Raster pixels of the mapped window that are final now and were not before; None if there are none.

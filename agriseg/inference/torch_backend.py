@@ -15,10 +15,7 @@ _LIVE_LAYERS = 4
 class TorchBackend:
     """Runs the network of a model in torch, in inference mode. See `Backend`.
 
-    Args:
-        model: its network is moved to the device and set to evaluation.
-        device: of torch.
-        precision: `fp32` or `bf16` (autocast); the logits are always fp32.
+    The network is moved to the device and set to evaluation. `bf16` is autocast; the logits are always fp32.
     """
 
     def __init__(self, model: SegmentationModel, device: torch.device, precision: str) -> None:

@@ -28,13 +28,7 @@ _ALONE = 60.0  # seconds without any worker
 
 @dataclass(frozen=True)
 class TaskError:
-    """The error of a task.
-
-    Args:
-        code: its exit code.
-        text: one sentence.
-        is_memory: whether the device's memory did not hold one tile.
-    """
+    """The error of a task: exit code, one sentence, and whether the device's memory did not hold one tile."""
 
     code: int
     text: str
@@ -42,7 +36,7 @@ class TaskError:
 
     @classmethod
     def of(cls, error: BaseException) -> "TaskError":
-        """The exit code and the sentence of an exception."""
+        """The error of an exception."""
         return cls(*exit_code_and_message(error), isinstance(error, DeviceMemoryError))
 
     @property
@@ -84,10 +78,7 @@ class WorkerPool:
         self._settings.__exit__(None, None, None)
 
     def check_versions(self, describe: Callable[[], Mapping[str, str]]) -> None:
-        """Check that every worker has the same versions as this process, so that it makes the same bytes.
-
-        Args:
-            describe: a function of a module that returns the versions; called in this process and in each worker.
+        """Check that `describe` returns the same versions in each worker as here, so that it makes the same bytes.
 
         Raises:
             DeviceError: a worker has another version, or no agriseg at all.
@@ -145,11 +136,7 @@ class WorkerPool:
         self._running[name] = self._client.submit(_guarded, task, *args, pure=False, retries=0)
 
     def as_completed(self, seconds: float) -> Iterator[tuple[str, Any]]:
-        """Finished calls; waits at most so many seconds for the first of them.
-
-        Yields:
-            The name of the call, and its result, or a `TaskError`, or a `WorkerLost`.
-        """
+        """Names of finished calls, each with its result, a `TaskError` or a `WorkerLost`; waits for the first."""
         if not self._running:
             time.sleep(seconds)
             return

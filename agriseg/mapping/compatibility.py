@@ -34,7 +34,7 @@ class ModelInput:
         source: bands in the model's order, validity, working grid.
         roi: window that is mapped, in the working grid.
         factor: raster's GSD to working GSD along rows and columns; (1, 1) at native resolution.
-        sample: pixels of the mapped window that were looked at.
+        sample: pixels of the mapped window that are checked.
         hints: what to know of its bands and their numbers.
         empty: what looks like no data, and counts as data.
         notes: what to know of the file, and of the ground resolution.

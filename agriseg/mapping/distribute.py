@@ -58,7 +58,6 @@ class BandDistribution:
     Args:
         job: its model has a file, which the workers read.
         working: knows the missing bands, and gets the pixel counts of the others.
-        progress: called with each number of tiles that is done.
     """
 
     job: MappingJob

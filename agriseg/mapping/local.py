@@ -31,13 +31,7 @@ def run_local(
     job: MappingJob, checkpoint: RunCheckpoint, indices: Sequence[int], worker_id: str,
     progress: Callable[[int], None], observer: LogitsObserver | None = None,
 ) -> MappedBands:  # fmt: skip
-    """Map bands, and delete cached logits that no band needs any more.
-
-    Args:
-        indices: numbers of the bands, ascending.
-        progress: called with each number of tiles that is done.
-        observer: gets the blended logits, or None.
-    """
+    """Map the bands with these ascending numbers, and delete cached logits that no band needs any more."""
     cache = checkpoint.logits_cache(worker_id)
     cleaner = _CacheCleaner(checkpoint, cache, indices)
     predictor = TilePredictor(job.plan, job.model, job.backend, progress, cache, observer)
@@ -78,7 +72,6 @@ class _CacheCleaner:
         self._lock = Lock()
 
     def written(self, index: int) -> None:
-        """Delete the logits of tile rows that no band still to write needs."""
         with self._lock:
             self._left.remove(index)
             following = self._left[0] if self._left else self._next

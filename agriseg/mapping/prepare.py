@@ -25,7 +25,6 @@ class MappingJob:
 
     Args:
         model_input: how the model reads the raster.
-        plan: tiles, mapped window, layers, memory.
         notes: what was changed for lack of memory.
     """
 

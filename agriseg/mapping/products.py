@@ -33,7 +33,6 @@ class Products:
 
     Args:
         files: in the working folder; each is called as the output is, but for the stem.
-        seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
     """
 
     files: tuple[Path, ...]
@@ -46,11 +45,8 @@ def write_products(
 ) -> Products:
     """Write the layers, their legends and the quick looks of a map.
 
-    Args:
-        pixels: the account, which the layers must come to.
-
     Raises:
-        StorageError: a layer does not hold what was sent.
+        StorageError: a layer does not hold what was sent, or not as many pixels without data as `pixels` says.
     """
     legend, changes, counts = prepared.model.legend, ClassChanges(store.width), np.zeros(256, np.int64)
 

@@ -126,11 +126,7 @@ def identity_of(job: MappingJob, policy: PublishPolicy | None = None) -> RunIden
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run came to.
-
-    Args:
-        content: of the input, read after the last tile.
-    """
+    """What a run came to; the content of the input is read after the last tile."""
 
     run: str
     content: InputIdentity

@@ -44,8 +44,7 @@ class RunReport:
         verdict: colour (green, amber, red), reasons and measurements.
         seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
         files: all files of the map, the record last.
-        layers: made from the map; None without.
-        exports: the report first; empty without.
+        exports: the report first.
     """
 
     classes: Path

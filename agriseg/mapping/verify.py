@@ -39,12 +39,7 @@ _ROWS = 512  # read at once
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """The result of one check.
-
-    Args:
-        what: a file, the pixel counts, a tile.
-        wrong: what is not as recorded; None if all is well.
-    """
+    """The check of a file, the pixel counts or a tile; `wrong` says what is not as recorded, None if all is well."""
 
     what: str
     wrong: str | None = None
@@ -53,15 +48,12 @@ class VerifyResult:
 def verify(
     folder: Path, *, image: Path | None = None, model: Path | None = None, tiles: int = 4, seed: int = 0
 ) -> Iterator[VerifyResult]:
-    """Check every map in a folder against its record.
+    """Check every map in a folder against its record; yields each result as soon as it is known.
 
     Args:
         folder: of the outputs of `agriseg run`, or one record in it.
         image, model: where the input and the model are now, if not where the record says.
         tiles: how many to run again; 0 reads files alone.
-
-    Yields:
-        The result of each check, as soon as it is known.
 
     Raises:
         InputMissing: no record there.
