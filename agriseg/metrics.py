@@ -15,11 +15,7 @@ _BINS = 15  # of confidence, of equal width
 
 
 def confusion(truth: NDArray[np.uint8], mask: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
-    """Pixels by true and mapped class, (K, K) int64: rows are the truth.
-
-    Args:
-        truth, mask: (H, W) class ids; a pixel with 255 in either is not counted.
-        classes: number of classes K.
+    """Pixels by true and mapped class, (K, K) int64: rows are the truth; one with 255 in either is not counted.
 
     Raises:
         ValueError: a class id beyond K that is not 255.
@@ -79,9 +75,7 @@ class ClassScores:
 def calibration_error(pixels: NDArray[np.int64], hits: NDArray[np.int64]) -> float:
     """Expected calibration error (Guo et al. 2017, arXiv 1706.04599) over 15 bins, 0 to 1; NaN without a pixel.
 
-    Args:
-        pixels: (N,) pixels by confidence; entry i is confidence i / (N - 1).
-        hits: (N,) those of them that are right.
+    Entry i of `pixels` (N,) counts those of confidence i / (N - 1), and of `hits` (N,) those of them that are right.
     """
     confidence = np.arange(len(pixels)) / (len(pixels) - 1)
     place = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
@@ -95,14 +89,9 @@ def fit_temperature(logits: NDArray[np.floating[Any]], truth: NDArray[np.integer
 
     The negative log-likelihood is convex in the inverse temperature, so bisection on its slope finds the minimum.
 
-    Args:
-        logits: (N, K).
-        truth: (N,) class ids.
-        prior: number of additional pixels for which the logits are assumed calibrated; they pull the temperature
-            towards 1.
-
-    Returns:
-        0.05 to 20. Without a prior it is 0.05 where all pixels are right, and 20 where a guess would be as good.
+    Logits are (N, K), and the truth (N,) class ids. For `prior` more pixels the logits are assumed calibrated, which
+    pulls the temperature, 0.05 to 20, towards 1. Without them it is 0.05 where all pixels are right, and 20 where a
+    guess would be as good.
     """
     z = np.asarray(logits, np.float64)
     z -= z.max(1, keepdims=True)
@@ -132,13 +121,8 @@ def bootstrap(
 ) -> NDArray[np.float64]:
     """95 % interval of a statistic by resampling blocks with replacement (Efron 1979).
 
-    Neighbouring pixels are correlated, so whole blocks are resampled.
-
-    Args:
-        blocks: (B, ...) counts of each block, such as its confusion (K, K).
-        statistic: of a sum of them; any shape.
-        rounds: number of resamples.
-        seed: of the resampling.
+    Neighbouring pixels are correlated, so whole blocks are resampled: (B, ...) counts of each, such as its confusion.
+    The statistic of a sum of them has any shape.
 
     Returns:
         (2, ...) lower and upper end of the statistic; NaN where the statistic is NaN in every draw.
@@ -173,9 +157,6 @@ class ClassChanges:
     """Counts how often the class changes across each line between two columns or two rows.
 
     Rows come from top to bottom, in strips of any height. Pairs with a pixel without data are not counted.
-
-    Args:
-        width: columns of the map.
     """
 
     def __init__(self, width: int) -> None:
@@ -193,12 +174,8 @@ class ClassChanges:
     def ratio(self, col_seams: Sequence[int], row_seams: Sequence[int]) -> float | None:
         """How much more often the class changes where tiles meet than elsewhere; 1 is seamless.
 
-        Args:
-            col_seams, row_seams: columns and rows at which a new tile begins.
-
-        Returns:
-            Share of changes across the seams over the median share across other lines, the mean of both axes. None
-            without a seam, or where nothing ever changes.
+        A seam is a column or row at which a new tile begins. The share of changes across seams is divided by the median
+        share across other lines; the ratio is the mean of both axes. None without a seam, or where nothing changes.
         """
         rows = np.concatenate(self._rows, axis=1) if self._rows else np.zeros((2, 0), np.int64)
         pairs = ((self._cols, col_seams), (rows, row_seams))

@@ -24,7 +24,6 @@ class Calibration:
     Args:
         temperature: divides the logits; the fewer pixels, the closer to 1.
         error: expected calibration error at this temperature, over the fitted pixels.
-        pixels: number of these pixels.
     """
 
     temperature: float
@@ -49,13 +48,10 @@ class Calibration:
 
 
 class CalibrationSampler:
-    """Collects logits of labelled pixels while maps are made: all of them, or a random sample.
+    """Collects logits of labelled pixels while maps are made: all of them, or a random sample of `kept`.
 
     Each pixel gets a random key, and those with the lowest keys are kept. So the sample does not depend on the amount
     of unlabelled ground around the labels.
-
-    Args:
-        kept: largest number of pixels.
     """
 
     def __init__(self, kept: int = _PIXELS) -> None:

@@ -51,14 +51,10 @@ class EvaluationCounts:
 def count_pixels(
     mask: Path, confidence: Path | None, labels: LabelRaster, classes: int, origin: tuple[int, int] | None = None
 ) -> EvaluationCounts:
-    """Count a mask against labels.
+    """Count a mask, and the confidence layer of the same run, against labels on the grid of the mapped raster.
 
-    Args:
-        mask: class ids; pixels of 255, nodata, are not counted.
-        confidence: confidence layer of the same run.
-        labels: on the grid of the mapped raster.
-        classes: number of classes, K.
-        origin: column and row of the raster where the mask starts; None if the whole raster was mapped.
+    `origin` is the column and row of the raster where the mask starts; None if the whole raster was mapped. Pixels that
+    are 255 in the mask or the labels are not counted.
 
     Raises:
         DataError: the mask exceeds the labels, or has another grid.

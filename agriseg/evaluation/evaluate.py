@@ -34,13 +34,8 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Map rasters with a model and score the maps against labels.
 
-    Args:
-        model: a model or its file.
-        images: a raster, or a folder of rasters.
-        labels: its label raster, polygons or annotations, or the folder of them.
-        label_options: which labels belong to which image, and what their values mean.
-        options: how the rasters are mapped; always at their own resolution.
-        folder: for the maps; None for a temporary folder.
+    The images are a raster or a folder of rasters, the labels a label raster, polygons or annotations, or the folder of
+    them. The maps have the resolution of the rasters; `folder` is for the maps, None for a temporary folder.
 
     Raises:
         AgrisegError: labels on another grid, numbers that are no class, or any error of a run.
@@ -84,12 +79,9 @@ def count_model(
     model: SegmentationModel, image: Path, labels: LabelRaster, folder: Path, options: RunOptions,
     sampler: CalibrationSampler | None = None,
 ) -> EvaluationCounts:  # fmt: skip
-    """Map a raster with a model, as `agriseg run` does, and count the map against labels.
+    """Map a raster with a model, as `agriseg run` does at its own resolution, and count the map against labels.
 
-    Args:
-        folder: for the map; the map of an earlier call is replaced.
-        options: how it is mapped; always at its own resolution, which is that of the labels.
-        sampler: collects logits for a calibration.
+    The map in the folder replaces that of an earlier call. The sampler collects logits for a calibration.
     """
     options = replace(options, gsd="native", probabilities=False)
     outputs = Outputs(folder, image.stem, with_probabilities=False, overwrite=True, with_pictures=False)

@@ -87,15 +87,12 @@ class Scores:
     Args:
         miou: mean IoU of the classes in the truth.
         miou_95: ends of its 95 % interval.
-        miou_classes: number of these classes.
-        absent: names of the other classes.
-        doubts: warnings about the scores.
+        miou_classes, absent: number of these classes, and names of the others.
         classes: scores of each class, the rarest first.
         pixels, blocks: labelled and mapped pixels, and blocks with such a pixel.
         block_px, edge_px: side of a block, and width of the boundary band (px).
         expected_calibration_error: of the confidence layer.
         learnt_share: share of the labels inside the training data of the model.
-        fitted: calibration on these labels.
         agreement: see `ErrorMatrix.as_dict`; None from fewer than two blocks.
     """
 
@@ -121,7 +118,6 @@ class Evaluation:
     """A map against labels.
 
     Args:
-        legend: the classes.
         counts: of all rasters.
         calibration: fitted on these labels; None for a finished mask.
         learnt: share of the labels inside the training data; None for a finished mask.

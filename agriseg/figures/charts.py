@@ -81,9 +81,7 @@ class CurvePoint:
     """A validation of a training; the fields are keys of a line of `metrics.jsonl`.
 
     Args:
-        step: optimiser steps so far.
         loss: mean training loss since the last validation.
-        miou: mean IoU.
         iou: by class name; None for a class without pixels.
     """
 

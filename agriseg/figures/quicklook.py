@@ -72,10 +72,7 @@ def confidence_colours(counts: NDArray[np.uint8], classes: int) -> NDArray[np.ui
 def image_quicklook(source: Source, roi: Window, roles: tuple[str, ...]) -> bytes:
     """PNG of the image under a map, stretched between its 1st and 99th percentile; transparent where it has no data.
 
-    Args:
-        source: the image as the model reads it.
-        roi: the mapped window of its working grid.
-        roles: of the source's bands.
+    The source is the image as the model reads it, and the window the mapped one of its working grid.
     """
     shown = replace(source, bands=tuple(source.bands[index] for index in shown_roles(roles)))
     width, height = quicklook_size(roi.width, roi.height)

@@ -34,7 +34,6 @@ class Architecture:
     """A network that agriseg can build.
 
     Args:
-        name: as in the model file.
         make: (bands, classes) to a module with random weights.
         reach: what one logit sees.
         align: coarsest step in input pixels; tiles sit on its multiples.
@@ -130,10 +129,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {each.name: each for each in _ALL}
 
 
 def architecture(name: str) -> Architecture:
-    """Look an architecture up.
-
-    Args:
-        name: of `ARCHITECTURES`; with `/2` to `/8` at its end the network sees means of so many pixels a side.
+    """The architecture of a name; with `/2` to `/8` at its end, the network sees means of so many pixels a side.
 
     Raises:
         ModelError: no such name; the message has the nearest ones.

@@ -29,11 +29,6 @@ class DilatedResNet(nn.Module):
     """FCN or DeepLabv3 on a dilated ResNet; training DeepLabv3 takes two samples or more at a time.
 
     (N, C, h, w) float32 -> (N, K, h/8, w/8); h and w multiples of 8.
-
-    Args:
-        make: torchvision's function for the network.
-        bands: C.
-        classes: K.
     """
 
     last = "classifier.4"

@@ -26,15 +26,8 @@ def expand_first_conv(weight: torch.Tensor, bands: Sequence[str], trained_on: Se
     """Spread the kernels of a convolution over other bands.
 
     A band that it was trained on keeps its own kernel; any other band starts from the mean of all. All are multiplied
-    by m / n, so that n bands of like variance excite the next layer as m did.
-
-    Args:
-        weight: (O, m, k, k), trained on m bands.
-        bands: n roles.
-        trained_on: m roles.
-
-    Returns:
-        (O, n, k, k), same dtype.
+    by m / n, so that n bands of like variance excite the next layer as m did. The shape (O, m, k, k) of the kernels
+    becomes (O, n, k, k), in the same dtype.
     """
     mean = weight.mean(dim=1)
     kernels = [weight[:, list(trained_on).index(role)] if role in trained_on else mean for role in bands]

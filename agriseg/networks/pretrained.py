@@ -34,14 +34,8 @@ def load_pretrained(
 
     They are those of a whole network of the same architecture, or of a classification network with the names of
     torchvision or timm (ResNet, VGG-16-BN, MobileNetV3), which becomes the backbone. The first convolution is widened
-    (see `expand_first_conv`). Layers that depend on the classes keep random weights where their number differs.
-
-    Args:
-        network: built by `design`.
-        weights: name to tensor.
-        bands: roles of the network's input.
-        trained_on: roles of the bands that the weights take.
-        keep_heads: whether to take the layers that depend on the classes, where their shape is the same.
+    from the roles that the weights were trained on (see `expand_first_conv`). Layers that depend on the classes keep
+    random weights where their number differs, or without `keep_heads`.
 
     Returns:
         Names of the tensors that keep their random weights.

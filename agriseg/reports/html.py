@@ -30,14 +30,9 @@ class Table:
 
 
 def render(name: str, words: Translator, script: str | None = None, rules: str = "", **context: object) -> str:
-    """A page in a language, with its style, its scripts and the policy that allows only these.
+    """A page from a template and its values, with its style, its scripts and the policy that allows only these.
 
-    Args:
-        name: name of a template in the package's data.
-        words: the language.
-        script: a script besides the one that sorts tables.
-        rules: style rules besides those of all pages.
-        context: values of the template.
+    The script and the style rules are added to those of all pages.
     """
     style, code = package_text("page.css") + rules, package_text("table.js") + (package_text(script) if script else "")
     policy = (

@@ -87,7 +87,6 @@ class MapPicture:
         photo: data URI of the image; None without its quick look.
         classes: the classes that occur, in the legend's order.
         doubt: data URI of a hatch over pixels with low confidence.
-        position: coordinates of the pixels.
         gsd: metres along a row and along a column, in the middle; None if unknown.
         north: degrees clockwise from up; None if unknown.
     """

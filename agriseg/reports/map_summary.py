@@ -16,7 +16,6 @@ class MapSummary:
         date: date of the flight, ISO 8601; None if no name contains it.
         made: when the map was finished, ISO 8601.
         rows: areas of the whole map, one for each class.
-        affected: names of the affected classes.
         verdict: green, amber or red.
         model: fingerprint of the model.
     """

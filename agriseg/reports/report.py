@@ -26,14 +26,9 @@ _MOST_OUTLINES = 2000  # fields or zones on a map; more cannot be distinguished,
 
 
 def write_report(record: Path, lang: str = "en", previous: Path | None = None) -> Path:
-    """Write the page of a finished map beside it, over an earlier one.
+    """Write the page of a finished map beside it, over an earlier one, in `lang` (en or zh).
 
-    The same run gives the same bytes, wherever its image is.
-
-    Args:
-        record: record of the run.
-        lang: en or zh.
-        previous: folder or record of an earlier map of the field.
+    The same run gives the same bytes, wherever its image is. `previous` is the folder or record of an earlier map.
 
     Raises:
         InputMissing: a file of the map is gone, or there is no earlier map.

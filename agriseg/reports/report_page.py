@@ -115,9 +115,7 @@ class ClassRow:
     """A class of the map in the report.
 
     Args:
-        areas: areas of the class.
         drawn: its picture; None if it does not occur.
-        affected: whether it is an affected class.
         bar: length in percent of the widest bar.
         ends: ends of the 95 % interval on the same scale; empty if unknown.
     """

@@ -40,11 +40,9 @@ class MapEntry:
     """A finished map of one field on one day.
 
     Args:
-        record: record of the run.
         field: the pattern's group, or the raster's name without its date.
         day: the pattern's group, or the first date in the raster's name or the folders above; else that of the map.
         is_flight: whether the day is that of the flight.
-        numbers: numbers of the map.
     """
 
     record: Path
@@ -55,13 +53,7 @@ class MapEntry:
 
     @classmethod
     def of(cls, record: Path, below: Path, pattern: re.Pattern[str] | None) -> Self:
-        """The entry of a record.
-
-        Args:
-            record: record of the run.
-            below: the pattern reads names below this folder.
-            pattern: with the groups `field` and `date`, as for `agriseg batch`; or None.
-        """
+        """The entry of a record; the pattern, as for `agriseg batch`, reads names below the folder `below`."""
         run, layers, _ = finished_run(record)
         numbers = MapSummary.of(run, layers)
         image = Path(run.record.input.path).name

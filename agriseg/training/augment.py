@@ -43,13 +43,9 @@ class Augmentation(BaseModel):
 
 @dataclass(frozen=True)
 class TrainingSamples:
-    """Training samples by number.
+    """Training samples by number, `side` px of the raster wide and high.
 
-    Args:
-        class_index: of the labels of the scenes.
-        side: of a sample (px of the raster).
-        rare_class_share: see `sample_pixel`.
-        reduce: a pixel of a sample is the mean of `reduce` x `reduce` pixels, with the label in their middle.
+    A pixel of a sample is the mean of `reduce` x `reduce` pixels, with the label in their middle.
     """
 
     scenes: Sequence[Scene]

@@ -23,7 +23,6 @@ class State:
 
     Args:
         average: running average of the network's state.
-        step: optimiser steps done.
         seconds: of training so far, over all sessions.
         best: highest mean IoU of a validation so far.
         stale: number of validations since then.

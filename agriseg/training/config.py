@@ -78,11 +78,8 @@ class Validation(BaseModel):
     buffer, as tools do that cut chips first: it overstates the scores, which is recorded.
 
     Args:
-        images, labels: other images.
         block, buffer: side of a block, and width of its buffer (px).
-        share: held-back share, 0 to 1.
-        folds: number of parts to hold back in turn, instead of one share.
-        fold: the held-back part, from 0.
+        folds, fold: number of parts to hold back in turn, instead of one share, and the held-back one, from 0.
         allow_learnt: also hold back training data of the initial model, which is recorded.
     """
 
@@ -113,7 +110,6 @@ class Recipe(BaseModel):
         warmup: share of the training in which the learning rate rises, 0 to 1.
         loss: names of losses and their weights, see `losses.build_loss`.
         class_weights: weigh the cross-entropy by 1 / sqrt(class share).
-        aux_loss_weight: of the auxiliary head, where the network has one.
         rare_class_share: share of samples drawn by class (all but the commonest alike) instead of by pixel.
         logit_adjustment: add an offset to the logits of each class, fitted on training pixels for the mean IoU.
         ema_decay: decay of the exponential moving average of the weights, which is saved; 0 saves the last weights.
@@ -158,12 +154,10 @@ class TrainConfig(BaseModel):
     Args:
         values: for each class its number in the label rasters, or its red, green and blue; None for 0, 1, 2, ...
         colours: of the classes on the map, `#rrggbb`.
-        bands: roles of the bands to use.
-        band_numbers: the bands' numbers in the files, where the files do not name them.
+        bands, band_numbers: roles of the bands to use, and their numbers in files that do not name them.
         arch: network; `/2` to `/8` at its end means that it sees means of 2 to 8 pixels a side.
         init: weights to start from: imagenet or coco, an http(s) address, or a file of torchvision's or timm's
             weights or of a model of agriseg; None for random ones.
-        licence: of the training data.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -52,14 +52,10 @@ class Dataset:
 
     Args:
         model: untrained; bands, scale, GSD and statistics come from the training images.
-        training: scenes to train on.
-        held: scenes to score the model on.
         correlation: (C, C) correlation between bands of the training pixels.
         identity: fingerprint of configuration and files; a state is resumed only with the same one.
         skipped: one message for each image that could not be read; empty unless `skip_bad`.
         remarks: warnings about images and labels.
-        start: the initial weights.
-        division: training and held-back parts of the labelled pixels.
         learnt: all training data of the model, those of its initial model included.
         learnt_share: share of the held-back labels inside them.
     """
@@ -80,10 +76,7 @@ class Dataset:
 def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -> Dataset:
     """Open and check all data before the first step.
 
-    Args:
-        config: names the data.
-        folder: of the training; for label rasters made of polygons, and a cache of images that are slow to decode.
-        skip_bad: skip images that cannot be read.
+    The folder gets label rasters made of polygons, and a cache of images that are slow to decode.
 
     Raises:
         DataError: labels on another grid, or numbers that are no class, all at once; an image that cannot be read.

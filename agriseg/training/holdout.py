@@ -54,11 +54,9 @@ class Division:
     """Scenes in two parts.
 
     Args:
-        training, held: scenes to train on, and to score a model on.
         pixels: (2, K) int64 labelled pixels of each class in the two parts.
         ground: the training part of each scene.
         digests: see `pixel_digest`; of each held-back scene.
-        draws: number of draws.
     """
 
     training: Sequence[Scene]

@@ -47,15 +47,10 @@ class InitialWeights:
 def initial_network(
     design: Architecture, bands: Sequence[str], classes: Sequence[str], seed: int, source: str | None = None
 ) -> InitialWeights:
-    """Build a network with its initial weights.
+    """Build a network for bands of these roles with its initial weights; the seed is that of random ones.
 
-    Args:
-        design: the architecture.
-        bands: roles of its input.
-        classes: names, in channel order.
-        seed: of random weights.
-        source: `imagenet` or `coco` (torchvision's weights, from the cache of torch), an http(s) address of such a
-            file, a file of torchvision's or timm's weights, or a model file of agriseg; None for random weights.
+    The source is `imagenet` or `coco` (torchvision's weights, from the cache of torch), an http(s) address of such a
+    file, a file of torchvision's or timm's weights, or a model file of agriseg; None for random weights.
 
     Raises:
         ModelError: no such weights, or they do not fit.

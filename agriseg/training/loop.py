@@ -44,9 +44,7 @@ class TrainingRun:
         model: untrained; its network is trained in place.
         validate: scores a model; the one with the highest mean IoU is the best.
         folder: for `best.safetensors`, `state.safetensors` and `metrics.jsonl`.
-        identity: fingerprint of recipe, classes and data.
-        report: called with each step and each validation.
-        stopped: called before each step; True saves the state and stops.
+        report, stopped: as in `TrainOptions`.
     """
 
     model: SegmentationModel

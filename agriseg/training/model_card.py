@@ -54,13 +54,7 @@ def describe_training(config: TrainConfig, data: Dataset, class_index: ClassInde
 
 
 def write_card(model: SegmentationModel, scores: Scores, path: Path) -> None:
-    """Write the card of a trained model beside its file.
-
-    Args:
-        model: with the record of its training in `about`.
-        scores: of the model on the held-back labels.
-        path: of the model; the card has the suffix `.md`.
-    """
+    """Write the card of a trained model beside its file at `path`, with the suffix `.md`."""
     parts = [
         f"# {_cell(model.name)}", _summary(model),
         "## How good it is", _scores(scores, _SPLITS[model.about["split"]["by"]]),
