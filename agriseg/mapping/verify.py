@@ -96,7 +96,7 @@ def _made_of(run: Path, record: RunRecord) -> Iterator[VerifyResult]:
             values = read_json(path)
             yield from _files(path, values["outputs"], values["contents"])
             same = values[source].get(name) == expected
-            yield VerifyResult(f"{path}: what {run.name} tells of", None if same else f"{wrong}; make them again")
+            yield VerifyResult(f"{path}: belongs to {run.name}", None if same else f"{wrong}; make them again")
 
 
 def _files(path: Path, outputs: Mapping[str, str], contents: Mapping[str, str]) -> Iterator[VerifyResult]:

@@ -97,7 +97,7 @@ def write_cog(rows: RowSource, layer: Layer, folder: Path, threads: int) -> tupl
     failure = f"{final}: cannot be written, is the disk full?"
     for left in (draft, final, beside(draft)):  # of a killed run: GDAL would open it before it replaces it, and fail
         left.unlink(missing_ok=True)
-    with gdal_calls(failure, StorageError) as heard:
+    with gdal_calls(failure, StorageError) as messages:
         _write_draft(draft, rows, layer)
         rasterio.shutil.copy(
             draft, final, driver="COG", compress="DEFLATE", predictor="YES", level=6, blocksize=BLOCK,
@@ -107,8 +107,8 @@ def write_cog(rows: RowSource, layer: Layer, folder: Path, threads: int) -> tupl
         _keep_place(final, layer.georeference)
         nodata = _verify(final, draft, rows, layer)
         _check_layout(final)
-    if heard:
-        raise StorageError(f"{failure} ({'; '.join(heard)})")
+    if messages:
+        raise StorageError(f"{failure} ({'; '.join(messages)})")
     for left in (draft, beside(draft)):
         left.unlink(missing_ok=True)
     return final, nodata

@@ -70,20 +70,20 @@ def gdal_calls(failure: str, kind: type[AgrisegError] = DataError) -> Iterator[l
     Yields:
         GDAL's warnings in this thread, each text once.
     """
-    heard: list[str] = []
+    messages: list[str] = []
     thread = threading.get_ident()
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             message = f"GDAL: {_PREFIX.sub('', record.getMessage())}"
-            if record.thread == thread and record.levelno >= logging.WARNING and message not in heard:
-                heard.append(message)
+            if record.thread == thread and record.levelno >= logging.WARNING and message not in messages:
+                messages.append(message)
 
     listener = Listener()
     _log.addHandler(listener)
     try:
         with rasterio.Env():
-            yield heard
+            yield messages
     except (*GDAL_ERRORS, UnicodeError) as error:  # names in GDAL are not always UTF-8
         raise kind(f"{failure} ({error.__cause__ or error})") from error
     finally:

@@ -62,7 +62,7 @@ class RasterInfo:
         for each in (path, *paths):  # GDAL leaves out what it may not read, without a warning
             check_regular(each)
         stamp = FileStamp.of_files(paths)  # first: a later change of a file changes it
-        with gdal_calls(failure) as heard, open_raster(path) as dataset:
+        with gdal_calls(failure) as messages, open_raster(path) as dataset:
             # First: rasterio raises here what GDAL has warned about before.
             colours = dataset.colorinterp
             flags = dataset.mask_flag_enums[0]
@@ -84,7 +84,7 @@ class RasterInfo:
                 file_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
                 block=dataset.block_shapes[0],
                 orientation=orientation(path),
-                notes=(*heard, *_notes(path, dataset)),
+                notes=(*messages, *_notes(path, dataset)),
             )
 
     def check_unchanged(self) -> None:

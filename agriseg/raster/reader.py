@@ -149,12 +149,12 @@ class Reader:
         wanted = sorted({*source.bands, *rule.alpha})
         box = rasterio.windows.Window(window.col_off, window.row_off, window.width, window.height)
         failure = f"{source.info.path}: {window} cannot be read, the file is damaged there; copy it again"
-        with gdal_calls(failure) as heard:
+        with gdal_calls(failure) as messages:
             stored = _own_pages((len(wanted), window.height, window.width), source.info.dtype)
             self._dataset.read(wanted, window=box, out=stored)
             mask = self._dataset.read_masks(1, window=box) if rule.file_mask else None
         # A JPEG block cut short decodes to grey, with only a warning. Warnings of the header come again.
-        if damage := [text for text in heard if text not in source.info.notes]:
+        if damage := [text for text in messages if text not in source.info.notes]:
             raise DataError(f"{failure} ({'; '.join(damage)})")
         by_number = dict(zip(wanted, stored, strict=True))
         valid = rule(by_number, source.bands, mask)
