@@ -34,9 +34,7 @@ def recorded_tiles(prepared: MappingJob) -> list[torch.Tensor]:
         stride, classes = prepared.model.stride, len(prepared.model.legend)
         return torch.zeros(len(x), classes, x.shape[2] // stride, x.shape[3] // stride)
 
-    recorder = type(
-        "Recorder", (), {"device": backend.device, "zeros": backend.zeros, "logits": lambda _s, x: record(x)}
-    )()
+    recorder = type("Recorder", (), {"device": backend.device, "logits": lambda _s, x: record(x)})()
     run_engine(prepared, recorder, Path(tempfile.mkdtemp()))
     return tensors
 
@@ -88,8 +86,7 @@ def main() -> None:
                 seconds[label].append(turns[label]())
     print(machine())
     print(
-        f"{args.arch} {prepared.backend.description.precision}, {len(tensors)} batches, "
-        f"{pixels:.1f} Mpx of tiles, tile {args.tile}"
+        f"{args.arch} {prepared.backend.precision}, {len(tensors)} batches, {pixels:.1f} Mpx of tiles, tile {args.tile}"
     )
     for label, spent in seconds.items():
         print(
