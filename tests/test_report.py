@@ -648,7 +648,7 @@ def test_flags_that_mean_nothing_are_refused(run: Path, capsys: pytest.CaptureFi
     assert called("report", run, "--affected", "x") == 2
     assert "--affected without --layers" in capsys.readouterr().err
     assert called("report", run, "-o", "x.html") == 2
-    assert "is for the page of several maps" in capsys.readouterr().err
+    assert "names the page of several maps" in capsys.readouterr().err
     assert called("report", run.parent / "nowhere") == 66
     with pytest.raises(UsageError):
         ExportOptions("fr")

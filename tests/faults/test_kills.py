@@ -141,7 +141,7 @@ def test_a_training_told_to_end(
     child.signal(number)
     ended = child.ended()
     assert (ended.code, ended.one_line) == (code, True), ended.err
-    assert "add --resume" in ended.err
+    assert "resume with --resume" in ended.err
 
 
 @pytest.mark.fault("K08")
