@@ -551,6 +551,24 @@ def test_what_lies_not_on_earth_has_no_size() -> None:
     assert Georeference(None, rasterio.Affine(0.1, 0, 0, 0, -0.1, 0)).gsd(10, 10) is None
 
 
+@pytest.mark.parametrize("crs", [32632, 4326, 3857])
+def test_pixels_below_the_last_digit_of_their_coordinates_have_no_size(crs: int) -> None:
+    def placed(side: float) -> Georeference:
+        return Georeference(CRS.from_epsg(crs), rasterio.Affine(side, 0, 12, 0, -side, 45))
+
+    assert placed(1e-15).gsd(10, 10) is None
+    assert placed(1e-15).pixel_areas(10, range(3)) is None
+    assert placed(1e-7).gsd(10, 10) is not None
+
+
+def test_a_raster_of_pixels_without_size_is_mapped_without_hectares(tmp_path: Path, small: SegmentationModel) -> None:
+    tiny = rasterio.Affine(1e-12, 0, 500_000, 0, -1e-12, 5_000_000)
+    image = write_raster(tmp_path / "a.tif", blocks(60, 60), transform=tiny)
+    report = segment(image, small, tmp_path / "out", lang="zh")
+    assert all(entry.hectares is None for entry in report.counts)
+    assert report.exports[0].name == "a_report.html"
+
+
 def test_a_rotated_grid_has_the_area_of_the_straight_one() -> None:
     straight = rasterio.Affine(0.1, 0, 500_000, 0, -0.1, 5_400_000)
     turned = straight @ rasterio.Affine.rotation(30)

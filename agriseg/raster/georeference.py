@@ -19,6 +19,7 @@ from agriseg.json_text import json_line
 from agriseg.raster.gdal_env import GDAL_ERRORS
 
 _ROUNDING = 1e-9  # of a coordinate, by which rounding may move it from one CRS to another
+_DIGITS = 1000  # least pixel side, in steps of the last digit of a coordinate: 1 micrometre in UTM
 _LONGEST = 60  # characters of a name
 _TRUE_TO_GROUND = 2e-3
 _SEMI_MAJOR = 6378137.0  # m, WGS 84
@@ -80,7 +81,8 @@ class Georeference:
 
         Returns:
             (N, 2, 2) float64 in metres: [side along a row | side along a column][east, north]. None without a
-            CRS, or where the CRS has no way to the Earth's coordinates and no unit of length.
+            CRS, where the CRS has no way to the Earth's coordinates and no unit of length, or where a pixel is so
+            small that its coordinates do not tell its corners apart.
             Source of the radii: Snyder 1987, "Map Projections", USGS PP 1395, eq. 4-18 and 4-20.
         """
         if self.crs is None:
@@ -89,6 +91,8 @@ class Georeference:
         cols, rows = np.broadcast_arrays(np.atleast_1d(cols) + half, rows + half)
         ends = [(half, 0.0), (-half, 0.0), (0.0, half), (0.0, -half)]
         x, y = self.transform @ (np.array([cols + dc for dc, _ in ends]), np.array([rows + dr for _, dr in ends]))
+        if np.hypot(x[::2] - x[1::2], y[::2] - y[1::2]).min() < _DIGITS * np.spacing(np.abs([x, y]).max()):
+            return None
         lonlat = self.lonlat(x, y)
         if lonlat is None:
             plane = self._plane_sides()

@@ -213,9 +213,9 @@ def _uri(data: bytes, kind: str) -> str:
 
 
 def _north(run: FinishedMap) -> float | None:
-    """Direction of north in the middle of the map, degrees clockwise from up."""
+    """Direction of north in the middle of the map, degrees clockwise from up; None where a pixel has no area."""
     sides = run.georeference.pixel_sides((run.width - 1) / 2, (run.height - 1) / 2)
-    if sides is None:
+    if sides is None or not np.linalg.det(sides[0]):
         return None
     (along_row, along_column) = sides[0]
     across, down = np.linalg.solve(np.stack([along_row, along_column], axis=1), [0.0, 1.0])
