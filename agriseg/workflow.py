@@ -9,7 +9,7 @@ from agriseg.analysis.build import make_layers
 from agriseg.export.exports import check_exports, write_exports
 from agriseg.mapping.outputs import QUARANTINE, Outputs, default_folder
 from agriseg.mapping.prepare import prepare
-from agriseg.mapping.run import RunReport, run
+from agriseg.mapping.run import Execution, RunReport, run
 from agriseg.maps.publish import PublishedFiles
 from agriseg.model import SegmentationModel, load_model
 from agriseg.options.request import MappingRequest
@@ -44,8 +44,9 @@ def segment(
     request = checked(request, image, outputs)
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
-    report = run(prepare(image, model, request.run), outputs, progress, policy=request.policy)
-    return with_derived_files(report, request, overwrite=overwrite)
+    execution, overwrite = Execution(more_follows=True), overwrite or outputs.incomplete
+    report = run(prepare(image, model, request.run), outputs, progress, execution, policy=request.policy)
+    return with_derived_files(report, request, outputs, overwrite=overwrite)
 
 
 def checked(request: MappingRequest, image: Path, outputs: Outputs) -> MappingRequest:
@@ -58,7 +59,8 @@ def checked(request: MappingRequest, image: Path, outputs: Outputs) -> MappingRe
         check_exports(request.exports)
     if request.policy.fail_on:
         request = request.with_quarantine(outputs.folder / QUARANTINE)
-    for place in outputs.places(request.policy):
+    free = replace(outputs, overwrite=outputs.overwrite or outputs.incomplete)
+    for place in free.places(request.policy):
         place.check(image)
     return request
 
@@ -81,7 +83,8 @@ def derived_files(
     return layers, tuple(write_exports(record, request.exports)) if request.exports else ()
 
 
-def with_derived_files(report: RunReport, request: MappingRequest, *, overwrite: bool) -> RunReport:
-    """The report of a run, with its layers and exports, which are made here; see `derived_files`."""
+def with_derived_files(report: RunReport, request: MappingRequest, outputs: Outputs, *, overwrite: bool) -> RunReport:
+    """The report of a run, with its layers and exports, which are made here: the outputs are complete then."""
     layers, exports = derived_files(report.record, request, overwrite=overwrite)
+    outputs.complete()
     return replace(report, layers=layers, exports=exports)

@@ -93,6 +93,34 @@ def test_going_on_gives_the_same_bytes_and_runs_each_tile_once(
     assert record_of(tmp_path / "again")["tiles_run"] == record_of(straight)["tiles_run"] == probes_and_tiles - 1
 
 
+@pytest.mark.parametrize("policy", [{}, {"fail_on": "red", "limits": ["doubtful=0:0.001"]}], ids=["", "quarantine"])
+@pytest.mark.parametrize("stage", ["make_layers", "write_exports"])
+def test_what_is_made_of_a_map_is_made_by_the_next_run_too(
+    tmp_path: Path, image: Path, small: SegmentationModel, forwards: list[int], policy: dict[str, Any], stage: str
+) -> None:
+    flags = {**TILE, **policy, "layers": True, "lang": "zh", "out": tmp_path / "out"}
+    with pytest.MonkeyPatch.context() as patch:
+
+        def stop(*_: Any, **__: Any) -> None:
+            raise Stop
+
+        patch.setattr(f"agriseg.workflow.{stage}", stop)
+        with pytest.raises(Stop):
+            segment(image, small, **flags)
+    with pytest.raises(OutputError, match="exists and is not overwritten"):
+        segment(
+            image, small, **{**flags, "out": shutil.copytree(tmp_path / "out", tmp_path / "other"), "blend": "fast"}
+        )
+    forwards.clear()
+    report = segment(image, small, **flags)
+    assert len(forwards) == 1  # the probe: no tile runs again
+    assert report.layers is not None
+    assert report.exports[0].is_file()
+    assert not list((tmp_path / "out").rglob("publishing"))
+    with pytest.raises(OutputError, match="exists and is not overwritten"):
+        segment(image, small, **flags)
+
+
 def stop_once(image: Path, model: SegmentationModel, out: Path, tiles: int, **flags: Any) -> Path:
     """A run that was stopped; returns its working folder."""
     seen: list[int] = []

@@ -80,19 +80,20 @@ def command(
         warn(warning)
     failed = False
     with _workers(parse(WorkerOptions, flags), request.run.device, dry_run=dry_run) as pool:
-        execution = Execution(pool, work, resume=not no_resume)
+        execution = Execution(pool, work, resume=not no_resume, more_follows=True)
         for path, files, request in zip(paths, outputs, requests, strict=True):
             job = prepare(path, loaded, request.run)
             warn_about(path, job.warnings, quiet=quiet)
             if dry_run:
                 show_prepared(job, as_json=as_json)
                 continue
+            replaces = overwrite or files.incomplete
             with Progress(path.name, quiet=quiet) as progress, resume_hint(path):
                 report = run(job, files, progress, execution, policy=request.policy)
             warn_about(path, [text for text in report.warnings if text not in job.warnings], quiet=quiet)
             what = "layers" if request.layers else "report"
             with resume_hint(report.record, f"the map is finished; make its {what} with 'agriseg {what}'"):
-                report = with_derived_files(report, request, overwrite=overwrite)
+                report = with_derived_files(report, request, files, overwrite=replaces)
             warn_about(report.record, report.layers.warnings if report.layers else (), quiet=quiet)
             _show(report, as_json=as_json, open_=open_)
             failed |= _complain(path, report, request) or report.pixels.failed > 0

@@ -99,8 +99,17 @@ class Outputs:
         present = [path for path in self.files if path.exists()]
         if any(path.is_dir() for path in present):
             raise OutputError(f"{self.folder}: a folder has the name of an output; choose another with -o")
-        if present and not self.overwrite and not (self.working / PUBLISHING).exists():
+        if present and not self.overwrite and not self.incomplete:
             raise exists_error(present[0])
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether a run was killed while it published its outputs or what is made of them."""
+        return (self.working / PUBLISHING).exists()
+
+    def complete(self) -> None:
+        """Delete what makes the outputs `incomplete`."""
+        shutil.rmtree(self.working, ignore_errors=True)
 
     def require_space(self, needed: int) -> None:
         """Refuse to begin what cannot fit on the disk.

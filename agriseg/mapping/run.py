@@ -102,12 +102,15 @@ class Execution:
         work: address of a bucket for the checkpoint; None for a folder beside the outputs.
         resume: continue from the checkpoint of an earlier run.
         observer: called with the blended logits, once each, in this process; such a run does not resume.
+        more_follows: the outputs stay `incomplete` until the caller has made more files of them and calls
+            `Outputs.complete`: after a kill the same run goes on there.
     """
 
     workers: WorkerPool | None = None
     work: str | None = None
     resume: bool = True
     observer: LogitsObserver | None = None
+    more_follows: bool = False
 
     def place(self, outputs: Outputs) -> Storage:
         """Storage of the checkpoint."""
@@ -226,12 +229,13 @@ def _working(
     with files.output_folder(outputs.folder), files.locked(outputs.lock):
         if not outputs.working.exists():
             outputs.require_space(prepared.plan.least_disk(len(prepared.model.legend)))
-        place = execution.place(outputs)
-        working = WorkingFolder(prepared, places, name, place, resume=execution.resume and execution.observer is None)
+        resume = execution.resume and execution.observer is None
+        working = WorkingFolder(prepared, places, name, execution.place(outputs), resume=resume)
         through = stopped = False
         try:
-            if outputs.record.exists() and not (outputs.overwrite or working.finished):
-                raise files.exists_error(outputs.record)  # of a run of another kind that was killed at its end
+            present = [place.record for place in places if place.record.exists()]
+            if present and not (outputs.overwrite or working.finished):
+                raise files.exists_error(present[0])  # of a run of another kind that was killed at its end
             yield working
             through = True
         except (KeyboardInterrupt, Terminated, WorkerLost):
@@ -239,4 +243,4 @@ def _working(
             raise
         finally:
             if through or not (stopped or working.is_publishing):
-                working.remove()
+                working.remove(keep_mark=through and execution.more_follows)

@@ -70,13 +70,17 @@ class WorkingFolder:
         """Mark the outputs as being published, so that the next run with this key may replace them."""
         write_bytes(self.folder / PUBLISHING, self._name.encode())
 
-    def remove(self) -> None:
-        """Delete the folder; the mark of `mark_publishing` last, so that a kill here does not block the next run."""
+    def remove(self, *, keep_mark: bool) -> None:
+        """Delete the folder; the mark of `mark_publishing` last, so that a kill here does not block the next run.
+
+        With `keep_mark` the mark stays, for `Outputs.complete` to delete.
+        """
         delete_checkpoint(self._place)
         for path in self.folder.glob("*"):
             if path.name != PUBLISHING:
                 path.unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not keep_mark:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def is_publishing(self) -> bool:
