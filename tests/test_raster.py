@@ -559,6 +559,7 @@ def test_pixels_below_the_last_digit_of_their_coordinates_have_no_size(crs: int)
     assert placed(1e-15).gsd(10, 10) is None
     assert placed(1e-15).pixel_areas(10, range(3)) is None
     assert placed(1e-7).gsd(10, 10) is not None
+    assert len(placed(0.1).pixel_areas(10, range(0))) == 0
 
 
 def test_a_raster_of_pixels_without_size_is_mapped_without_hectares(tmp_path: Path, small: SegmentationModel) -> None:

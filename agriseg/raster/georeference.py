@@ -91,7 +91,8 @@ class Georeference:
         cols, rows = np.broadcast_arrays(np.atleast_1d(cols) + half, rows + half)
         ends = [(half, 0.0), (-half, 0.0), (0.0, half), (0.0, -half)]
         x, y = self.transform @ (np.array([cols + dc for dc, _ in ends]), np.array([rows + dr for _, dr in ends]))
-        if np.hypot(x[::2] - x[1::2], y[::2] - y[1::2]).min() < _DIGITS * np.spacing(np.abs([x, y]).max()):
+        shortest = np.hypot(x[::2] - x[1::2], y[::2] - y[1::2]).min(initial=np.inf)
+        if shortest < _DIGITS * np.spacing(np.abs([x, y]).max(initial=0.0)):
             return None
         lonlat = self.lonlat(x, y)
         if lonlat is None:
