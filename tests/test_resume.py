@@ -121,6 +121,18 @@ def test_what_is_made_of_a_map_is_made_by_the_next_run_too(
         segment(image, small, **flags)
 
 
+def test_a_finished_map_leaves_the_working_folder_of_another_run_alone(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path, "a", with_probabilities=False)
+    outputs.working.mkdir()
+    (outputs.working / "counts").write_text("of a run that has begun since")
+    outputs.complete()
+    assert (outputs.working / "counts").exists()
+    (outputs.working / "counts").unlink()
+    (outputs.working / "publishing").touch()
+    outputs.complete()
+    assert not outputs.working.exists()
+
+
 def stop_once(image: Path, model: SegmentationModel, out: Path, tiles: int, **flags: Any) -> Path:
     """A run that was stopped; returns its working folder."""
     seen: list[int] = []

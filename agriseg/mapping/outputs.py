@@ -1,6 +1,7 @@
 """The files of one run: their names, and whether they may be written."""
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -108,8 +109,10 @@ class Outputs:
         return (self.working / PUBLISHING).exists()
 
     def complete(self) -> None:
-        """Delete what makes the outputs `incomplete`."""
-        shutil.rmtree(self.working, ignore_errors=True)
+        """Delete what makes the outputs `incomplete`, but not the working folder of a run that has begun since."""
+        (self.working / PUBLISHING).unlink(missing_ok=True)
+        with suppress(OSError):  # it is not empty: another run works in it
+            self.working.rmdir()
 
     def require_space(self, needed: int) -> None:
         """Refuse to begin what cannot fit on the disk.
