@@ -15,6 +15,7 @@ from distributed import Client
 def cluster(folder: Path, *flags: str, env: Mapping[str, str] | None = None, workers: int = 2) -> Iterator[Path]:
     """The scheduler's file; `flags` are of the workers. `env` holds for all of them, and for whoever asks for it."""
     file, env = folder / "scheduler.json", {**os.environ, **(env or {})}
+    file.unlink(missing_ok=True)  # a killed scheduler leaves its own, which the workers would follow
     protocol = ["--protocol", "tls"] if "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in env else []
     scheduler = [
         "dask_scheduler",
