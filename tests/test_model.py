@@ -124,6 +124,7 @@ def probed_reach(name: str) -> tuple[int, int]:
         pytest.param("segnet", marks=pytest.mark.long),  # sees the most of all
         "fcn8s_resnet18/2",
         "unet_small/3",
+        pytest.param("unet_lite0", marks=pytest.mark.long),  # sees over a thousand pixels
     ],
 )
 def test_the_reach_by_arithmetic_is_what_a_probe_sees(name: str) -> None:

