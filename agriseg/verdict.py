@@ -26,12 +26,13 @@ class TrainingFacts:
     """What a model knows of its training.
 
     Args:
-        scale, mean, std: see `SegmentationModel`; mean and std per band.
+        scale: stored number to the unit of mean and std; None if that is the mean over the bands.
+        mean, std: of the training pixels, per band; of a model that normalizes by the raster, of its images.
         card: the model card, JSON values; `correlation` is that of the bands, (C, C).
     """
 
     model: str
-    scale: float
+    scale: float | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     gsd: float | None
@@ -90,7 +91,8 @@ def distance(training: TrainingFacts, mean: tuple[float, ...] | None) -> float |
         return None
     try:
         correlation = np.asarray(card, np.float64).reshape(bands, bands) + _RIDGE * np.eye(bands)
-        shift = (np.array(mean) * training.scale - training.mean) / training.std
+        scale = 1 / np.mean(mean) if training.scale is None else training.scale
+        shift = (np.array(mean) * scale - training.mean) / training.std
         return sqrt(shift @ np.linalg.solve(correlation, shift))
     except (ValueError, TypeError, np.linalg.LinAlgError) as error:
         raise ModelError(

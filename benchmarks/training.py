@@ -95,7 +95,7 @@ def main() -> None:
         samples = TrainingSamples(
             scenes,
             index_labels(scenes, 3, 0),
-            model.normalization,
+            [model.normalization_of(scene.mean) for scene in scenes],
             recipe.chip,
             recipe.rare_class_share,
             recipe.augmentation,

@@ -121,7 +121,7 @@ def test_a_census_counts_and_the_rare_are_sought(tmp_path: Path) -> None:
 def test_still_samples_are_windows_of_the_scene(tmp_path: Path) -> None:
     one = scene(field(tmp_path))
     whole = one.all()
-    samples = TrainingSamples([one], index_labels([one], 3, 0), PLAIN, 64, 0.5, STILL, seed=3)
+    samples = TrainingSamples([one], index_labels([one], 3, 0), [PLAIN], 64, 0.5, STILL, seed=3)
     for number in range(10):
         x, ids = samples[number]
         assert x.shape == (3, 64, 64)
@@ -140,7 +140,7 @@ def test_still_samples_are_windows_of_the_scene(tmp_path: Path) -> None:
 @pytest.mark.parametrize("factor", [2, 3])
 def test_reduced_samples_are_means_with_the_label_in_their_middle(tmp_path: Path, factor: int) -> None:
     one = scene(field(tmp_path))
-    whole = TrainingSamples([one], index_labels([one], 3, 0), PLAIN, 96, 0.5, STILL, seed=3)
+    whole = TrainingSamples([one], index_labels([one], 3, 0), [PLAIN], 96, 0.5, STILL, seed=3)
     for number in range(5):
         (x, ids), (less, fewer) = whole[number], replace(whole, reduce=factor)[number]
         parts = x.reshape(3, 96 // factor, factor, 96 // factor, factor)
@@ -153,7 +153,7 @@ def test_reduced_samples_are_means_with_the_label_in_their_middle(tmp_path: Path
 def test_samples_follow_from_their_number_alone(tmp_path: Path) -> None:
     one = scene(field(tmp_path))
     class_index = index_labels([one], 3, 0)
-    first, second = (TrainingSamples([one], class_index, PLAIN, 64, 0.5, Augmentation(), seed=1) for _ in range(2))
+    first, second = (TrainingSamples([one], class_index, [PLAIN], 64, 0.5, Augmentation(), seed=1) for _ in range(2))
     later = second[7]
     for number in range(7):
         first[number]
@@ -161,7 +161,7 @@ def test_samples_follow_from_their_number_alone(tmp_path: Path) -> None:
         assert torch.equal(a, b)
     assert not torch.equal(first[7][0], first[8][0])
     assert not torch.equal(
-        first[7][0], TrainingSamples([one], class_index, PLAIN, 64, 0.5, Augmentation(), seed=2)[7][0]
+        first[7][0], TrainingSamples([one], class_index, [PLAIN], 64, 0.5, Augmentation(), seed=2)[7][0]
     )
 
 
@@ -171,7 +171,7 @@ def test_picture_and_labels_turn_together(tmp_path: Path) -> None:
     write_raster(tmp_path / "a_labels.tif", ids[None], **GREY)
     one = scene(write_raster(tmp_path / "a.tif", np.stack([ids * 100] * 3)))
     how = Augmentation(brightness=0, channel_jitter=0, zoom=1.5)
-    samples = TrainingSamples([one], index_labels([one], 3, 0), PLAIN, 96, 0.5, how, seed=0)
+    samples = TrainingSamples([one], index_labels([one], 3, 0), [PLAIN], 96, 0.5, how, seed=0)
     for number in range(12):
         x, labels = samples[number]
         known = labels != 255
@@ -235,7 +235,7 @@ def loop(
         stride=design.stride, align=design.align, halo=design.halo, architecture="fcn_small",
     )  # fmt: skip
     samples = TrainingSamples(
-        [one], index_labels([one], 3, 0), model.normalization, 32, 0.5, Augmentation(), seed=chosen.seed
+        [one], index_labels([one], 3, 0), [model.normalization], 32, 0.5, Augmentation(), seed=chosen.seed
     )
     given = None if scores is None else iter(scores)
 

@@ -94,7 +94,7 @@ def test_the_rarest_class_is_pasted_with_its_picture(tmp_path: Path) -> None:
     shares = []
     for paste in (0.0, 1.0):
         how = Augmentation(brightness=0, channel_jitter=0, copy_paste=paste)
-        samples = TrainingSamples([one], class_index, plain, 96, 0.0, how, seed=0)
+        samples = TrainingSamples([one], class_index, [plain], 96, 0.0, how, seed=0)
         made = [samples[number] for number in range(40)]
         shares.append(np.mean([(labels == 2).float().mean().item() for _, labels in made]))
         for x, labels in made:
@@ -107,7 +107,7 @@ def test_quarter_turns_move_pixels_and_change_none(tmp_path: Path) -> None:
     one = scene(field(tmp_path, hole=False))
     plain = Normalization(1.0, (0.0,) * 3, (1.0,) * 3)
     samples = TrainingSamples(
-        [one], index_labels([one], 3, 0), plain, 64, 0.5, Augmentation(zoom=1, brightness=0, channel_jitter=0), seed=3
+        [one], index_labels([one], 3, 0), [plain], 64, 0.5, Augmentation(zoom=1, brightness=0, channel_jitter=0), seed=3
     )
     windows = np.lib.stride_tricks.sliding_window_view(one.all().pixels[0], (64, 64))
     turned = set()

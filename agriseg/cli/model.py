@@ -136,8 +136,8 @@ def show(file: str, *, as_json: bool) -> None:
     facts = {
         "name": model.name, "architecture": model.architecture, "parameters": parameters,
         "classes": {c.name: c.colour for c in model.legend}, "bands": list(model.bands), "scale": model.scale,
-        "mean": list(model.mean), "std": list(model.std), "gsd_m": model.gsd, "stride_px": model.stride,
-        "align_px": model.step, "halo_px": model.halo, "temperature": model.temperature,
+        "mean": list(model.mean), "std": list(model.std), "normalize_by": model.normalize_by, "gsd_m": model.gsd,
+        "stride_px": model.stride, "align_px": model.step, "halo_px": model.halo, "temperature": model.temperature,
         "fingerprint": model.fingerprint, "about": dict(model.about),
     }  # fmt: skip
     if as_json:

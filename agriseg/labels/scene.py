@@ -35,11 +35,16 @@ class Chip:
 
 
 class Scene:
-    """An image at its own resolution, and its labels on the same grid."""
+    """An image at its own resolution, and its labels on the same grid.
 
-    def __init__(self, source: Source, labels: LabelRaster) -> None:
+    Args:
+        mean: stored numbers of the image, mean per band; None where no model asks for it.
+    """
+
+    def __init__(self, source: Source, labels: LabelRaster, mean: tuple[float, ...] | None = None) -> None:
         self.source = source
         self.labels = labels
+        self.mean = mean
         self._stored: Any = None  # pixels, valid and ids by name: arrays in memory, or a zarr group
 
     @property

@@ -35,6 +35,7 @@ class ModelInput:
         roi: window that is mapped, in the working grid.
         factor: raster's GSD to working GSD along rows and columns; (1, 1) at native resolution.
         sample: pixels of the mapped window that are checked.
+        raster_mean: stored numbers, mean per band of the whole raster; None without valid pixels.
         hints: what to know of its bands and their numbers.
         empty: what looks like no data, and counts as data.
         notes: what to know of the file, and of the ground resolution.
@@ -45,6 +46,7 @@ class ModelInput:
     mapping: dict[str, int]
     factor: tuple[float, float]
     sample: Sample
+    raster_mean: tuple[float, ...] | None
     hints: tuple[str, ...]
     empty: tuple[str, ...]
     notes: tuple[str, ...]
@@ -73,12 +75,14 @@ def check_compatibility(info: RasterInfo, model: SegmentationModel, options: Run
     salvage = options.on_read_error == "nodata"
     width, height, warned = _working_size(info, model, options)
     roi = _roi(info, options, width, height)
-    sample = take_sample(Source(info, bands, rule, info.width, info.height, salvage), options.window)
+    native = Source(info, bands, rule, info.width, info.height, salvage)
+    sample = take_sample(native, options.window)
+    whole = take_sample(native) if options.window and model.normalize_by == "raster" else sample
     _check_scale(info, model, sample)
     empty = (*validity_hints(rule, sample), *_as_trained(info, model, rule))
     return ModelInput(
         Source(info, bands, rule, width, height, salvage), roi, mapping, (info.width / width, info.height / height),
-        sample, (*remarks, *_tags(info, bands)), empty, (*info.notes, *warned),
+        sample, whole.mean, (*remarks, *_tags(info, bands)), empty, (*info.notes, *warned),
     )  # fmt: skip
 
 
@@ -186,9 +190,20 @@ def _tags(info: RasterInfo, bands: tuple[int, ...]) -> list[str]:
 def _check_scale(info: RasterInfo, model: SegmentationModel, sample: Sample) -> None:
     """Numbers that lie far from those that the model's constants are made for are of another unit.
 
-    A scale of 1 with mean 0 and deviation 1 says nothing about the stored numbers, and nothing is checked.
+    A scale of 1 with mean 0 and deviation 1 says nothing about the stored numbers, and nothing is checked. A model that
+    normalizes by the raster takes light in any unit.
     """
-    if sample.mean is None or not (_too_small(info, model, sample) or _too_large(model, sample.mean)):
+    if sample.mean is None:
+        return
+    if model.normalize_by == "raster":
+        if min(sample.mean) <= 0:
+            listed = ", ".join(f"{value:.4g}" for value in sample.mean)
+            raise DataError(
+                f"{info.path}: means of the bands are {listed}; model {model.name!r} expects numbers from 0 on that "
+                "grow with the light; use unscaled numbers, or declare what is empty with --nodata"
+            )
+        return
+    if not (_too_small(info, model, sample) or _too_large(model, sample.mean)):
         return
     step = "convert the raster to the model's units"
     if sample.collar:

@@ -71,6 +71,8 @@ def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> Mappi
     """
     info = RasterInfo.read(image)
     model_input = check_compatibility(info, model, options)
+    if model.normalize_by == "raster":
+        model = replace(model, raster_mean=model_input.raster_mean)
     backend = choose_backend(model, options)
     plan = make_plan(model_input.source, model, options, model_input.roi, backend)
     return MappingJob(info, model, options, model_input, plan, backend)

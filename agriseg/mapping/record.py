@@ -61,16 +61,16 @@ def describe_input(info: RasterInfo, content: InputIdentity) -> InputRecord:
 
 def describe_network(job: MappingJob) -> NetworkRecord:
     """The part of the model that decides the map."""
-    model = job.model
+    model, normalization = job.model, job.model.normalization
     return NetworkRecord(
         name=model.name,
         fingerprint=model.fingerprint,
         architecture=model.architecture,
         classes=model.legend.names,
         bands=model.bands,
-        scale=model.scale,
-        mean=model.mean,
-        std=model.std,
+        scale=normalization.scale,
+        mean=normalization.mean,
+        std=normalization.std,
         gsd_m=model.gsd,
         stride_px=model.stride,
         align_px=model.step,
@@ -181,7 +181,13 @@ def _machine(job: MappingJob) -> MachineRecord:
 
 
 def training_facts(model: SegmentationModel) -> TrainingFacts:
-    """What a model knows of its training."""
+    """What a model knows of its training; of one that normalizes by the raster, the relative colours of its images."""
+    colours = model.about.get("colours")
+    if model.normalize_by == "raster" and isinstance(colours, dict):
+        return TrainingFacts(
+            model.name, None, tuple(colours["mean"]), tuple(colours["std"]), model.gsd,
+            {**model.about, "correlation": colours["correlation"]},
+        )  # fmt: skip
     return TrainingFacts(model.name, model.scale, model.mean, model.std, model.gsd, model.about)
 
 

@@ -45,12 +45,13 @@ class Augmentation(BaseModel):
 class TrainingSamples:
     """Training samples by number, `side` px of the raster wide and high.
 
-    A pixel of a sample is the mean of `reduce` x `reduce` pixels, with the label in their middle.
+    Each scene has its normalization. A pixel of a sample is the mean of `reduce` x `reduce` pixels, with the label in
+    their middle.
     """
 
     scenes: Sequence[Scene]
     class_index: ClassIndex
-    normalization: Normalization
+    normalizations: Sequence[Normalization]
     side: int
     rare_class_share: float
     augmentation: Augmentation
@@ -77,7 +78,7 @@ class TrainingSamples:
         top = _inside(row + down - reach // 2, reach, scene.source.height)
         left = _inside(col + across - reach // 2, reach, scene.source.width)
         chip = scene.read(top, left, reach, reach)
-        x = self.normalization(torch.from_numpy(chip.pixels), torch.from_numpy(chip.valid))
+        x = self.normalizations[place[0]](torch.from_numpy(chip.pixels), torch.from_numpy(chip.valid))
         return geometry(*_means(x, torch.from_numpy(chip.ids), self.reduce), self.side // self.reduce)
 
 

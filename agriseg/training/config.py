@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agriseg.errors import ModelError
+from agriseg.model import NormalizeBy
 from agriseg.networks import NAMED_STARTS
 from agriseg.options.labels import Value
 from agriseg.options.run import RunOptions
@@ -156,6 +157,8 @@ class TrainConfig(BaseModel):
         colours: of the classes on the map, `#rrggbb`.
         bands, band_numbers: roles of the bands to use, and their numbers in files that do not name them.
         arch: network; `/2` to `/8` at its end means that it sees means of 2 to 8 pixels a side.
+        normalize_by: `training` scales all images by constants of the training data; `raster` scales each raster by
+            its own mean colour, so that the model takes other cameras and other light.
         init: weights to start from: imagenet or coco, an http(s) address, or a file of torchvision's or timm's
             weights or of a model of agriseg; None for random ones.
     """
@@ -168,6 +171,7 @@ class TrainConfig(BaseModel):
     bands: list[str] = ["red", "green", "blue"]
     band_numbers: list[int] | None = None
     arch: str = "unet_small"
+    normalize_by: NormalizeBy = "training"
     init: str | None = None
     name: str = "model"
     licence: str = "not stated"

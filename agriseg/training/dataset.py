@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from agriseg.errors import DataError
 from agriseg.evaluation.scores import LearntShare
-from agriseg.grid import Window
 from agriseg.json_text import json_line
+from agriseg.labels.band_statistics import BandStatistics, colour_statistics, pixel_statistics
 from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
 from agriseg.labels.learnt_images import LearntImages
 from agriseg.labels.loading import load_labels
@@ -36,11 +35,8 @@ from agriseg.vectors.read import is_vector, layered
 
 _HELD_BYTES = 2 * 10**9  # of decoded scenes in memory at most
 _CACHE_ABOVE = 8.0  # decoded pixels per pixel of a chip, above which a cache on disk pays off
-_WINDOWS, _WINDOW = 16, 256  # per scene, and their side (px), for mean and deviation
-_FEW = 4096  # valid pixels; with fewer in these windows the whole scene is read
 _SPREAD = 1.25  # largest ratio of the coarsest to the finest GSD; the zoom of a chip varies as much
 _SHOWN = 4  # resolutions in a message
-_ROUNDING = 1e-6  # of the mean: a deviation below it is the rounding of sums
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -53,6 +49,7 @@ class Dataset:
     Args:
         model: untrained; bands, scale, GSD and statistics come from the training images.
         correlation: (C, C) correlation between bands of the training pixels.
+        colours: of parts of the images, see `colour_statistics`; None if the model does not normalize by the raster.
         identity: fingerprint of configuration and files; a state is resumed only with the same one.
         skipped: one message for each image that could not be read; empty unless `skip_bad`.
         remarks: warnings about images and labels.
@@ -64,6 +61,7 @@ class Dataset:
     training: Sequence[Scene]
     held: Sequence[Scene]
     correlation: list[list[float]]
+    colours: BandStatistics | None
     identity: str
     skipped: Sequence[str]
     remarks: Sequence[str]
@@ -94,12 +92,13 @@ def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -
     learnt, learnt_share = learnt_by_training(parts, start, allowed=config.validation.allow_learnt)
     identity = _identity(config, start.origin, [each.pair for each in labelled])
     training = _cached(config, parts.training, images, folder / "cache", identity)
-    mean, std, correlation = _statistics(training, model.scale, config.bands)
+    pixels = pixel_statistics(training, model)
+    colours = colour_statistics(training, model) if config.normalize_by == "raster" else None
     remarks = [*(text for label_set in sets for text in label_set.remarks), *images.warnings()]
     remarks += [*parts.remarks(config.classes), *_without_gsd(infos), *filter(None, [learnt_share.doubt])]
     return Dataset(
-        replace(model, mean=mean, std=std), training, parts.held, correlation, identity, images.bad, remarks, start,
-        parts, learnt, learnt_share,
+        replace(model, mean=pixels.mean, std=pixels.std), training, parts.held, pixels.correlation, colours, identity,
+        images.bad, remarks, start, parts, learnt, learnt_share,
     )  # fmt: skip
 
 
@@ -147,7 +146,7 @@ class _Images:
             empty = [f"{text} (in a configuration, under [data])" for text in model_input.empty]
             for text in (*model_input.hints, *empty):
                 self._hints.setdefault(text, []).append(image.info.path.name)
-            return Scene(model_input.source, image.labels)
+            return Scene(model_input.source, image.labels, model_input.raster_mean)
 
         return self.each(label_set.images, scene)
 
@@ -188,13 +187,13 @@ def _untrained(
 ) -> SegmentationModel:
     """The model before training; its bands, scale and GSD come from the images."""
     kinds = sorted({info.dtype for info in infos})
-    if len(kinds) > 1:
+    if len(kinds) > 1 and config.normalize_by == "training":
         raise DataError(f"images of {' and '.join(kinds)}; one model needs one kind of numbers")
     legend = Legend.from_names(config.classes, config.colours)
     return SegmentationModel(
         network, legend=legend, bands=tuple(config.bands),
-        scale=1 / 255 if kinds == ["uint8"] else 1.0, stride=design.stride, align=design.align, halo=design.halo,
-        gsd=_gsd(infos), name=config.name, architecture=design.name,
+        scale=1 / 255 if kinds == ["uint8"] else 1.0, normalize_by=config.normalize_by, stride=design.stride,
+        align=design.align, halo=design.halo, gsd=_gsd(infos), name=config.name, architecture=design.name,
     )  # fmt: skip
 
 
@@ -216,51 +215,6 @@ def _without_gsd(infos: Sequence[RasterInfo]) -> list[str]:
     unknown, images = sum(info.gsd is None for info in infos), len(infos)
     text = f"{unknown} of {images} images have no record of their ground resolution, so the model has none"
     return [text] if 0 < unknown < images else []
-
-
-def _statistics(
-    scenes: Sequence[Scene], scale: float, roles: Sequence[str]
-) -> tuple[tuple[float, ...], tuple[float, ...], list[list[float]]]:
-    """Mean and standard deviation of each scaled band, and the correlation between bands.
-
-    They are those of the valid pixels that are not held back, in random windows of each scene.
-    """
-    bands = len(roles)
-    count, sums, products = 0, np.zeros(bands), np.zeros((bands, bands))
-    for number, scene in enumerate(scenes):
-        windows = _random_windows(scene, number)
-        parts: Iterable[NDArray[np.generic]] = [_training_pixels(scene, window) for window in windows]
-        if sum(part.shape[1] for part in parts) < _FEW:  # the field lies elsewhere in the scene
-            parts = (_training_pixels(scene, window) for window in scene.windows())
-        for part in parts:
-            values = part.astype(np.float64) * scale
-            count, sums, products = count + values.shape[1], sums + values.sum(1), products + values @ values.T
-    if not count:
-        raise DataError("no valid pixel in the images")
-    mean = sums / count
-    covariance = products / count - np.outer(mean, mean)
-    std = np.sqrt(np.maximum(np.diag(covariance), 0))
-    for role, value, deviation in zip(roles, mean, std, strict=True):
-        if deviation <= _ROUNDING * abs(value):
-            raise DataError(f"band {role} is {value:g} everywhere in the images to train on; leave it out of bands")
-    correlation = covariance / np.outer(std, std)
-    return tuple(mean.tolist()), tuple(std.tolist()), correlation.round(6).tolist()
-
-
-def _random_windows(scene: Scene, seed: int) -> list[Window]:
-    rng, source = np.random.default_rng(seed), scene.source
-    height, width = min(_WINDOW, source.height), min(_WINDOW, source.width)
-    corners = [
-        (int(rng.integers(0, source.height - height + 1)), int(rng.integers(0, source.width - width + 1)))
-        for _ in range(_WINDOWS)
-    ]
-    return [Window(left, top, width, height) for top, left in corners]
-
-
-def _training_pixels(scene: Scene, window: Window) -> NDArray[np.generic]:
-    """Valid pixels of a window that are not held back, (C, n) as stored."""
-    chip = scene.read(window.row_off, window.col_off, window.height, window.width)
-    return chip.pixels[:, chip.valid if (keep := scene.labels.keep) is None else chip.valid & keep(window)]
 
 
 def _identity(config: TrainConfig, origin: str, pairs: Sequence[Pair]) -> str:

@@ -201,7 +201,7 @@ def _of_files(training: Sequence[Counted], held: Sequence[Counted], pixels: NDAr
 
 
 def _part(scene: Scene, keep: Keep) -> Scene:
-    return Scene(scene.source, replace(scene.labels, keep=keep))
+    return Scene(scene.source, replace(scene.labels, keep=keep), scene.mean)
 
 
 def _block(config: TrainConfig) -> tuple[int, int] | None:

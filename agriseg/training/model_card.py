@@ -49,6 +49,7 @@ def describe_training(config: TrainConfig, data: Dataset, class_index: ClassInde
         },
         "recipe": config.recipe.model_dump(mode="json"),
         "correlation": data.correlation,
+        **({"colours": asdict(data.colours)} if data.colours else {}),
         "ground": asdict(data.learnt),
     }  # fmt: skip
 

@@ -91,8 +91,9 @@ def _fit(config: TrainConfig, folder: Path, group: Ranks, options: TrainOptions)
         options.report(Note(text))
     class_index = index_labels(data.training, len(config.classes), recipe.seed)
     model = replace(data.model, about=describe_training(config, data, class_index))
+    normalizations = [model.normalization_of(scene.mean) for scene in data.training]
     samples = TrainingSamples(
-        data.training, class_index, model.normalization, recipe.chip, recipe.rare_class_share, recipe.augmentation,
+        data.training, class_index, normalizations, recipe.chip, recipe.rare_class_share, recipe.augmentation,
         recipe.seed, downsampling_factor(model.network),
     )  # fmt: skip
     reading = replace(config.reading, device=options.device)
