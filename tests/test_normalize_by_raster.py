@@ -1,0 +1,157 @@
+"""A model that normalizes by the raster: the unit and the exposure of the numbers decide nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import blocks, layer_bytes, read, record_of, write_raster
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agriseg import SegmentationModel, segment
+from agriseg.errors import DataError
+from agriseg.labels.band_statistics import colour_statistics, pixel_statistics
+from agriseg.labels.raster import LabelRaster
+from agriseg.labels.scene import Scene
+from agriseg.mapping.record import training_facts
+from agriseg.mapping.verify import verify
+from agriseg.model import load_model, relative_to
+from agriseg.raster.header import RasterInfo
+from agriseg.raster.pixel_sample import take_sample
+from agriseg.raster.reader import Source
+from agriseg.raster.valid_mask import ValidityRule
+from agriseg.verdict import distance
+
+
+@pytest.fixture
+def relative(small: SegmentationModel) -> SegmentationModel:
+    return replace(small, normalize_by="raster", scale=1.0, mean=(0.4, 0.5, 0.3), std=(0.5, 0.4, 0.3))
+
+
+def classes(image: Path, model: SegmentationModel | Path, folder: Path, **how: object) -> np.ndarray:
+    return read(segment(image, model, folder, overwrite=True, **how).classes)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=12)
+@given(exponent=st.integers(-20, 20), seed=st.integers(0, 999), kind=st.sampled_from(["float32", "float64", "uint16"]))
+def test_a_factor_changes_no_byte(
+    tmp_path: Path, relative: SegmentationModel, exponent: int, seed: int, kind: str
+) -> None:
+    """A power of two changes no digit of a number; other factors change the last one."""
+    pixels = blocks(150, 190, seed=seed, low=1)
+    image = write_raster(tmp_path / "a.tif", pixels, photometric="RGB")
+    other = pixels.astype(np.float64) * 2.0 ** (abs(exponent) % 8 if kind == "uint16" else exponent)
+    like = write_raster(tmp_path / "b.tif", other.astype(kind), photometric="RGB")
+    one, two = (classes(path, relative, tmp_path / path.stem, tile=64) for path in (image, like))
+    assert len(np.unique(one)) > 1
+    np.testing.assert_array_equal(one, two)
+
+
+def test_a_model_of_constants_makes_another_map_of_other_light(tmp_path: Path, small: SegmentationModel) -> None:
+    """So the test above can fail."""
+    pixels = blocks(150, 190, low=1)
+    image = write_raster(tmp_path / "a.tif", pixels, photometric="RGB")
+    darker = write_raster(tmp_path / "b.tif", pixels // 2, photometric="RGB")
+    one, two = (classes(path, small, tmp_path / path.stem) for path in (image, darker))
+    assert (one != two).mean() > 0.05
+
+
+def test_numbers_of_the_network_from_the_formula(relative: SegmentationModel) -> None:
+    rng = np.random.default_rng(0)
+    stored, mean = rng.integers(1, 4000, (3, 20, 30)).astype(np.uint16), (900.0, 1500.0, 600.0)
+    x = relative.normalization_of(mean)(torch.from_numpy(stored), torch.ones(20, 30, dtype=torch.bool)).numpy()
+    light = np.mean(mean)
+    for band, (share, centre, spread) in enumerate(zip(mean, relative.mean, relative.std, strict=True)):
+        expected = (stored[band] / light - 0.6 * share / light - centre) / spread
+        np.testing.assert_allclose(x[band], expected, atol=2e-6)
+
+
+def test_a_window_is_mapped_as_in_the_whole_raster(tmp_path: Path, relative: SegmentationModel) -> None:
+    """The means are those of the raster: those of the window, which is darker, would make another map."""
+    pixels = blocks(300, 400, low=1)
+    pixels[:, 100:220, 150:330] //= 3
+    image = write_raster(tmp_path / "a.tif", pixels, photometric="RGB")
+    whole = classes(image, relative, tmp_path / "whole", blend="exact")
+    part = classes(image, relative, tmp_path / "part", blend="exact", window="150,100,180,120")
+    np.testing.assert_array_equal(part, whole[:, 100:220, 150:330])
+    alone = write_raster(tmp_path / "alone.tif", pixels[:, 100:220, 150:330].copy(), photometric="RGB")
+    assert (classes(alone, relative, tmp_path / "alone", blend="exact") != part).mean() > 0.05
+
+
+def test_file_workers_record_and_verify(
+    tmp_path: Path, relative: SegmentationModel, agriseg_cli: Callable[..., Any]
+) -> None:
+    file = tmp_path / "m.safetensors"
+    relative.save(file)
+    loaded = load_model(file)
+    assert (loaded.normalize_by, loaded.fingerprint) == ("raster", relative.fingerprint)
+    assert loaded.fingerprint != replace(relative, normalize_by="training").fingerprint
+    pixels = blocks(500, 400, low=1)
+    image = write_raster(tmp_path / "a.tif", pixels, photometric="RGB")
+    segment(image, file, tmp_path / "one", tile=64)
+    ended = agriseg_cli("run", image, "-m", file, "-o", "two", "--tile", 64, "--workers", 2)
+    assert ended.code == 0, ended.err
+    assert layer_bytes(tmp_path / "one") == layer_bytes(tmp_path / "two")
+    model = record_of(tmp_path / "one")["model"]
+    scale, offsets = relative_to(tuple(pixels.mean((1, 2)).tolist()))
+    assert model["fingerprint"] == relative.fingerprint
+    assert model["scale"] == pytest.approx(scale)
+    assert model["mean"] == pytest.approx(np.add(offsets, relative.mean).tolist())
+    assert model["std"] == pytest.approx(relative.std)
+    assert not any(finding.wrong for finding in verify(tmp_path / "one", tiles=100))
+
+
+def test_without_valid_pixels_all_is_nodata(tmp_path: Path, relative: SegmentationModel) -> None:
+    image = write_raster(tmp_path / "a.tif", np.zeros((3, 70, 80), np.uint8), nodata=0, photometric="RGB")
+    assert (classes(image, relative, tmp_path / "maps") == 255).all()
+
+
+@pytest.mark.parametrize(("low", "high"), [(-30, 10), (0, 1), (-5, 5)])
+def test_numbers_that_are_no_light_are_refused(
+    tmp_path: Path, relative: SegmentationModel, low: int, high: int
+) -> None:
+    pixels = np.random.default_rng(0).integers(low, high, (3, 60, 60)).astype(np.float32)
+    image = write_raster(tmp_path / "a.tif", pixels, photometric="RGB")
+    with pytest.raises(DataError, match="grow with the light"):
+        segment(image, relative, tmp_path / "maps")
+
+
+def scene(path: Path, pixels: np.ndarray) -> Scene:
+    write_raster(path.with_name("labels.tif"), np.zeros((1, *pixels.shape[1:]), np.uint8), photometric="MINISBLACK")
+    info = RasterInfo.read(write_raster(path, pixels, photometric="RGB"))
+    source = Source(info, (1, 2, 3), ValidityRule.of(info), info.width, info.height)
+    return Scene(source, LabelRaster.of(path.with_name("labels.tif"), range(3)), take_sample(source).mean)
+
+
+def test_training_sees_one_field_in_any_light(tmp_path: Path, relative: SegmentationModel) -> None:
+    pixels = blocks(260, 280, low=1)
+    made = [scene(tmp_path / f"{factor}.tif", pixels.astype(np.uint16) * factor) for factor in (1, 2, 64)]
+    plain = replace(relative, mean=(0.0,) * 3, std=(1.0,) * 3)
+    chips = [
+        plain.normalization_of(one.mean)(torch.from_numpy(one.all().pixels), torch.ones(260, 280, dtype=torch.bool))
+        for one in made
+    ]
+    assert torch.equal(chips[0], chips[1])
+    assert torch.equal(chips[0], chips[2])
+    statistics = pixel_statistics(made, plain)
+    values = np.concatenate([chip.numpy().reshape(3, -1) for chip in chips], 1)
+    np.testing.assert_allclose(statistics.mean, values.mean(1), atol=0.02)
+    np.testing.assert_allclose(statistics.std, values.std(1), atol=0.02)
+
+
+def test_the_verdict_compares_colours_and_not_light(tmp_path: Path, relative: SegmentationModel) -> None:
+    colours = colour_statistics(
+        [scene(tmp_path / f"{k}.tif", blocks(520, 540, low=1, seed=k)) for k in (0, 1)], relative
+    )
+    told = {"colours": {"mean": colours.mean, "std": colours.std, "correlation": colours.correlation}}
+    facts = training_facts(replace(relative, about=told))
+    near = np.array(colours.mean) * 70
+    assert distance(facts, tuple(near)) == pytest.approx(0, abs=1e-6)
+    assert distance(facts, tuple(near * 1000)) == pytest.approx(0, abs=1e-6)
+    green = near * (1, 1 + 8 * colours.std[1], 1)
+    assert (distance(facts, tuple(green)) or 0) > 3
+    assert distance(training_facts(relative), tuple(near)) is None, "nothing was compared"
