@@ -27,6 +27,8 @@ class Augmentation(BaseModel):
         zoom: largest factor of scale, up or down; 1 for none.
         brightness: standard deviation of one gain and offset for all bands.
         channel_jitter: standard deviation of the gain and offset of each band.
+        blur: largest standard deviation of a Gaussian blur, px; half of the samples are blurred.
+        noise: largest standard deviation of added noise, in standard deviations of the training data.
         copy_paste: share of samples onto which the rarest class's pixels of another sample are pasted (Ghiasi et al.
             2021, arXiv 2012.07177).
     """
@@ -38,6 +40,8 @@ class Augmentation(BaseModel):
     zoom: float = Field(default=1.25, ge=1, le=4)
     brightness: float = Field(default=0.15, ge=0, le=1)
     channel_jitter: float = Field(default=0.05, ge=0, le=1)
+    blur: float = Field(default=0.0, ge=0, le=8)
+    noise: float = Field(default=0.0, ge=0, le=1)
     copy_paste: float = Field(default=0.0, ge=0, le=1)
 
 
@@ -67,7 +71,9 @@ class TrainingSamples:
             other, other_ids = self._cut(self.class_index.draw(rarest, rng), rng)
             pasted = other_ids == rarest
             x, ids = torch.where(pasted, other, x), torch.where(pasted, other_ids, ids)
-        return _brightened(x, self.augmentation, rng), ids
+        for changed in (_brightened, _blurred, _noisy):
+            x = changed(x, self.augmentation, rng)
+        return x, ids
 
     def _cut(self, place: PixelPosition, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Image (C, n, n) and ids uint8 (n, n) around a pixel, rotated and scaled."""
@@ -152,6 +158,27 @@ def _brightened(x: torch.Tensor, how: Augmentation, rng: np.random.Generator) ->
     gain = 1 + how.brightness * rng.standard_normal() + how.channel_jitter * rng.standard_normal(bands)
     offset = how.brightness * rng.standard_normal() + how.channel_jitter * rng.standard_normal(bands)
     return x * torch.from_numpy(gain).float() + torch.from_numpy(offset).float()
+
+
+def _blurred(x: torch.Tensor, how: Augmentation, rng: np.random.Generator) -> torch.Tensor:
+    """The picture out of focus, in half of the samples."""
+    if not how.blur or rng.random() < 0.5:
+        return x
+    sigma = rng.uniform(0, how.blur)
+    reach = math.ceil(3 * sigma)
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / max(sigma, 1e-3)) ** 2)
+    weights = (weights / weights.sum()).expand(len(x), 1, 1, -1)
+    padded = functional.pad(x[None], (reach,) * 4, mode="replicate")
+    rows = functional.conv2d(padded, weights, groups=len(x))
+    return functional.conv2d(rows, weights.transpose(2, 3), groups=len(x))[0]
+
+
+def _noisy(x: torch.Tensor, how: Augmentation, rng: np.random.Generator) -> torch.Tensor:
+    """The picture with the noise of a sensor."""
+    if not how.noise:
+        return x
+    noise = rng.standard_normal(x.shape, dtype=np.float32)
+    return x + rng.uniform(0, how.noise) * torch.from_numpy(noise)
 
 
 def _inside(start: int, length: int, size: int) -> int:

@@ -108,9 +108,12 @@ class Recipe(BaseModel):
         accumulation_steps: batches per optimiser step.
         optimiser: sgd has a momentum of 0.9.
         lr: largest learning rate, reached after warm-up; a cosine schedule lowers it to 0.
+        backbone_lr: learning rate of the backbone, as a share of lr; below 1 its initial weights change less.
         warmup: share of the training in which the learning rate rises, 0 to 1.
         loss: names of losses and their weights, see `losses.build_loss`.
         class_weights: weigh the cross-entropy by 1 / sqrt(class share).
+        sample_by: what is drawn alike: `pixel` draws from large images as often as they are large, `image` from all
+            images as often, which suits photographs of several fields.
         rare_class_share: share of samples drawn by class (all but the commonest alike) instead of by pixel.
         logit_adjustment: add an offset to the logits of each class, fitted on training pixels for the mean IoU.
         ema_decay: decay of the exponential moving average of the weights, which is saved; 0 saves the last weights.
@@ -128,11 +131,13 @@ class Recipe(BaseModel):
     accumulation_steps: int = Field(default=1, ge=1)
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(default=3e-3, gt=0)
+    backbone_lr: float = Field(default=1.0, gt=0, le=1)
     warmup: float = Field(default=0.05, ge=0, lt=1)
     weight_decay: float = Field(default=1e-2, ge=0)
     loss: dict[str, float] = {"ce": 1.0, "dice": 1.0}
     class_weights: bool = False
     aux_loss_weight: float = Field(default=0.4, ge=0)
+    sample_by: Literal["pixel", "image"] = "pixel"
     rare_class_share: float = Field(default=0.6, ge=0, le=1)
     logit_adjustment: bool = True
     ema_decay: float = Field(default=0.99, ge=0, lt=1)

@@ -80,7 +80,7 @@ def fit(run: TrainingRun) -> None:
             raise Terminated(f"stopped after step {state.step}, the state is saved")
         lr = _learning_rate(done, recipe)
         for group in state.optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["share"]
         torch.manual_seed(hash((recipe.seed, state.step)) + ranks.rank)  # dropout
         loss = _step(state, loss_of, batches, run, precision)
         if not math.isfinite(loss):
@@ -193,11 +193,15 @@ def _learning_rate(done: float, recipe: Recipe) -> float:
 
 
 def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters = list(network.parameters())
+    """The optimiser; each of its groups has its share of the learning rate."""
+    parts: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        parts.setdefault(recipe.backbone_lr if "backbone." in name else 1.0, []).append(parameter)
+    groups = [{"params": parameters, "share": share} for share, parameters in parts.items()]
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(parameters, recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(groups, recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
     kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
-    return kind(parameters, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    return kind(groups, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _class_weights(run: TrainingRun) -> torch.Tensor:

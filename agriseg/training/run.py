@@ -89,7 +89,9 @@ def _fit(config: TrainConfig, folder: Path, group: Ranks, options: TrainOptions)
         options.report(DataWarning(text))
     for text in [*data.division.notes(config.classes), *([data.start.note] if data.start.note else [])]:
         options.report(Note(text))
-    class_index = index_labels(data.training, len(config.classes), recipe.seed)
+    class_index = index_labels(
+        data.training, len(config.classes), recipe.seed, images_alike=recipe.sample_by == "image"
+    )
     model = replace(data.model, about=describe_training(config, data, class_index))
     normalizations = [model.normalization_of(scene.mean) for scene in data.training]
     samples = TrainingSamples(

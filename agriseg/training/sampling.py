@@ -16,6 +16,7 @@ from agriseg.legend import NODATA
 PixelPosition = tuple[int, int, int]
 """Scene, row and column."""
 
+_TINY = 1e-12  # below any sum of weights of a class that occurs
 _PIXELS = 4000  # kept per scene and class
 
 
@@ -52,8 +53,8 @@ class ClassIndex:
         return scene, row, col
 
 
-def index_labels(scenes: Sequence[Scene], classes: int, seed: int) -> ClassIndex:
-    """Read all labels once.
+def index_labels(scenes: Sequence[Scene], classes: int, seed: int, *, images_alike: bool = False) -> ClassIndex:
+    """Read all labels once; with `images_alike`, small images are drawn from as often as large ones.
 
     Raises:
         DataError: nothing is labelled, or a label is no class.
@@ -62,17 +63,19 @@ def index_labels(scenes: Sequence[Scene], classes: int, seed: int) -> ClassIndex
     pixels: list[list[NDArray[np.int32]]] = [[] for _ in range(classes)]
     weights: list[list[NDArray[np.float64]]] = [[] for _ in range(classes)]
     for number, scene in enumerate(scenes):
-        for k, (count, kept) in enumerate(_sampled_pixels(scene, classes, np.random.default_rng([seed, number]))):
+        sampled = _sampled_pixels(scene, classes, np.random.default_rng([seed, number]))
+        labelled = max(1, sum(count for count, _ in sampled)) if images_alike else 1
+        for k, (count, kept) in enumerate(sampled):
             counts[number, k] = count
             rows, cols = np.divmod(kept, scene.source.width)
             pixels[k].append(np.stack([np.full_like(rows, number), rows, cols], 1).astype(np.int32))
-            weights[k].append(np.full(len(kept), count / max(1, len(kept))))
+            weights[k].append(np.full(len(kept), count / max(1, len(kept)) / labelled))
     if not counts.sum():
         raise DataError(f"no labelled pixel in {len(scenes)} images; is everything {NODATA} or nodata?")
     return ClassIndex(
         counts,
         tuple(np.concatenate(each) for each in pixels),
-        tuple(sums / max(sums[-1:].sum(), 1) for sums in (np.concatenate(each).cumsum() for each in weights)),
+        tuple(sums / max(sums[-1:].sum(), _TINY) for sums in (np.concatenate(each).cumsum() for each in weights)),
     )
 
 
