@@ -20,6 +20,7 @@ from safetensors import torch as safetensors_torch
 from torch import nn
 
 from agriseg import files
+from agriseg.bundled_models import model_file
 from agriseg.errors import ModelError
 from agriseg.json_text import json_line
 from agriseg.legend import Legend, LegendClass
@@ -183,12 +184,12 @@ class ModelMetadata(BaseModel):
 
 
 def load_model(path: Path | str) -> SegmentationModel:
-    """Read a model file.
+    """Read a model file, or a bundled model by its name.
 
     Raises:
         ModelError: missing, damaged, pickled, of a newer format, or weights that do not fit or are not finite.
     """
-    path = Path(path)
+    path = model_file(path)
     metadata, state = _read(path)
     if weights_hash(state) != metadata.weights_sha256:
         raise ModelError(f"{path}: the weights are not those that were saved; copy the file again")

@@ -28,6 +28,7 @@ class TrainingFacts:
     Args:
         scale: stored number to the unit of mean and std; None if that is the mean over the bands.
         mean, std: of the training pixels, per band; of a model that normalizes by the raster, of its images.
+        gsd: metres per pixel that the model resamples rasters to; None if it takes them as they are.
         card: the model card, JSON values; `correlation` is that of the bands, (C, C).
     """
 
@@ -37,6 +38,14 @@ class TrainingFacts:
     std: tuple[float, ...]
     gsd: float | None
     card: Mapping[str, Any]
+
+    @property
+    def gsd_range(self) -> tuple[float, float] | None:
+        """The finest and the coarsest GSD of the training, metres; None if unknown."""
+        if self.gsd is not None:
+            return self.gsd, self.gsd
+        low, high = self.card.get("gsd_range") or (None, None)
+        return None if low is None or high is None else (low, high)
 
 
 @dataclass(frozen=True)
@@ -101,17 +110,16 @@ def distance(training: TrainingFacts, mean: tuple[float, ...] | None) -> float |
 
 
 def _gsd_ratio(known: VerdictInput) -> float | None:
-    """Ratio of the GSD that the network sees to the GSD of its training, or the inverse, whichever is larger.
+    """Ratio of the GSD that the network sees to those of its training, or the inverse; 1 within their range.
 
     The network never sees finer pixels than the raster's; at the model's own GSD finer pixels are averaged.
     """
-    model, own = known.training.gsd, known.raster_gsd
+    model, own = known.training.gsd_range, known.raster_gsd
     if model is None or own is None:
         return None
-    if known.gsd == "native":
-        return max(max(own) / model, model / min(own))
-    seen = model if known.gsd == "auto" else float(known.gsd)
-    return max(max(*own, seen) / model, model / seen)
+    resampled = known.training.gsd if known.gsd == "auto" else None if known.gsd == "native" else float(known.gsd)
+    finest, coarsest = (min(own), max(own)) if resampled is None else (resampled, max(*own, resampled))
+    return max(coarsest / model[1], model[0] / finest, 1.0)
 
 
 @dataclass(frozen=True)
@@ -237,7 +245,7 @@ def assess(known: VerdictInput, limits: Mapping[str, AmberRed]) -> Verdict:
 
 def _impossible_checks(known: VerdictInput) -> list[Reason]:
     causes = []
-    if known.training.gsd is not None and known.raster_gsd is None:
+    if known.training.gsd_range is not None and known.raster_gsd is None:
         causes.append(Reason("gsd_unknown"))
     if known.training.card.get("correlation") is None and known.sample_valid:
         causes.append(Reason("colours_unknown"))
@@ -249,7 +257,7 @@ def _impossible_checks(known: VerdictInput) -> list[Reason]:
 def _unchecked(training: TrainingFacts) -> tuple[str, ...]:
     """Checks that this model does not allow."""
     checks = [
-        (training.gsd is None, "the ground resolution, which the model does not know"),
+        (training.gsd_range is None, "the ground resolution, which the model does not know"),
         ("evaluation" not in training.card, "the model itself: its card has no scores on labels that it had not seen"),
     ]
     return tuple(text for missing, text in checks if missing)

@@ -17,7 +17,7 @@ import rasterio
 from rasterio.windows import Window
 
 from agriseg import load_model, segment
-from agriseg.cli.common.options import bundled_model
+from agriseg.bundled_models import bundled_model
 from agriseg.errors import AgrisegError
 
 FIELD = "potato_weed_uav/field/field_cols00-10.tif"
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     args = parser.parse_args()
-    model = load_model(bundled_model("potato_weed"))
+    model = load_model(bundled_model("potato-weed"))
     print("| raster | verdict | distance | doubtful | no data |\n| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:
         for title, path, flags in cases(args.data, Path(name)):

@@ -29,6 +29,8 @@ FIELDS = {
 }
 SIDE = 1000  # larger pictures are cut in four: so few would be drawn too seldom
 UNKNOWN = 255
+GSD_RANGE = (0.0003, 0.01)
+"""Metres: from the wheat and the peanuts, well under 1 mm, to potatoes of 3 mm made smaller by the augmentation."""
 
 
 def collect(data: Path, out: Path, fields: list[str]) -> None:
@@ -63,6 +65,7 @@ def configuration(folder: Path, steps: int, seed: int) -> TrainConfig:
         "arch": "unet_lite0",
         "init": "imagenet",
         "normalize_by": "raster",
+        "gsd_range": GSD_RANGE,
         "data": {"images": "images", "labels": "labels"},
         "validation": {"by": "file", "share": 0.05},
         "recipe": {

@@ -16,9 +16,9 @@ import rasterio
 import torch
 from conftest import blocks, noise, read, write_raster
 
+from agriseg.bundled_models import bundled_model
 from agriseg.cli import cli, main
 from agriseg.cli.common.errors import ProcessEdge, one_line
-from agriseg.cli.common.options import bundled_model
 from agriseg.errors import AgrisegError, ModelError
 from agriseg.model import load_model
 from agriseg.options.request import REQUEST_TABLES

@@ -14,7 +14,7 @@ from conftest import DATA, blocks, write_raster
 
 import agriseg
 from agriseg import RunReport, SegmentationModel, load_model, segment
-from agriseg.cli.common.options import bundled_model
+from agriseg.bundled_models import bundled_model
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.record import training_facts
@@ -214,7 +214,7 @@ def test_a_share_of_which_all_is_allowed_is_not_judged() -> None:
 
 
 def test_verdicts_over_real_rasters(tmp_path: Path) -> None:
-    model = load_model(bundled_model("potato_weed"))
+    model = load_model(bundled_model("potato-weed"))
 
     def run(image: Path, **flags: Any) -> RunReport:
         return segment(image, model, tmp_path / "out", overwrite=True, **flags)

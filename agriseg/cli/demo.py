@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from agriseg.cli.common.options import bundled_model
+from agriseg.bundled_models import bundled_model
 from agriseg.cli.common.progress import Progress
 
 

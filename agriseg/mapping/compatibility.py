@@ -248,6 +248,8 @@ def _working_size(info: RasterInfo, model: SegmentationModel, options: RunOption
     if options.gsd == "native":
         return *native, []
     wanted = model.gsd if options.gsd == "auto" else float(options.gsd)
+    if wanted is None and "gsd_range" in model.about:
+        return *native, []
     if wanted is None:
         return *native, [f"model {model.name!r} does not know its ground resolution: running at the raster's own"]
     if info.gsd is None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agriseg.bundled_models import BUNDLED
 from agriseg.errors import ModelError
 from agriseg.model import NormalizeBy
 from agriseg.networks import NAMED_STARTS
@@ -164,8 +165,10 @@ class TrainConfig(BaseModel):
         arch: network; `/2` to `/8` at its end means that it sees means of 2 to 8 pixels a side.
         normalize_by: `training` scales all images by constants of the training data; `raster` scales each raster by
             its own mean colour, so that the model takes other cameras and other light.
+        gsd_range: finest and coarsest GSD of the images, metres, if they have several or do not say theirs; the model
+            then takes rasters at their own resolution.
         init: weights to start from: imagenet or coco, an http(s) address, or a file of torchvision's or timm's
-            weights or of a model of agriseg; None for random ones.
+            weights or of a model of agriseg, also a bundled one by its name; None for random ones.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -177,6 +180,7 @@ class TrainConfig(BaseModel):
     band_numbers: list[int] | None = None
     arch: str = "unet_small"
     normalize_by: NormalizeBy = "training"
+    gsd_range: tuple[float, float] | None = None
     init: str | None = None
     name: str = "model"
     licence: str = "not stated"
@@ -204,7 +208,7 @@ class TrainConfig(BaseModel):
         if held.images is not None and held.labels is not None:
             held = held.model_copy(update={"images": folder / held.images, "labels": folder / held.labels})
         init = config.init
-        if init is not None and init not in NAMED_STARTS and not init.startswith(("http://", "https://")):
+        if init is not None and init not in (*NAMED_STARTS, *BUNDLED) and not init.startswith(("http://", "https://")):
             init = str(folder / init)
         return config.model_copy(update={"data": config.data.under(folder), "init": init, "validation": held})
 
@@ -243,6 +247,8 @@ class TrainConfig(BaseModel):
 
 def _contradictions(config: TrainConfig) -> Iterator[str]:
     bands, numbers, held = config.bands, config.band_numbers or config.bands, config.validation
+    if config.gsd_range is not None and not 0 < config.gsd_range[0] <= config.gsd_range[1]:
+        yield f"gsd_range {list(config.gsd_range)}, expected the finest and the coarsest, such as [0.001, 0.01]"
     if len(set(bands)) < len(bands):
         yield f"bands {', '.join(bands)}: each role once"
     if len(numbers) != len(bands):

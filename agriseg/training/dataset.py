@@ -95,7 +95,11 @@ def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -
     pixels = pixel_statistics(training, model)
     colours = colour_statistics(training, model) if config.normalize_by == "raster" else None
     remarks = [*(text for label_set in sets for text in label_set.remarks), *images.warnings()]
-    remarks += [*parts.remarks(config.classes), *_without_gsd(infos), *filter(None, [learnt_share.doubt])]
+    remarks += [
+        *parts.remarks(config.classes),
+        *([] if config.gsd_range else _without_gsd(infos)),
+        *filter(None, [learnt_share.doubt]),
+    ]
     return Dataset(
         replace(model, mean=pixels.mean, std=pixels.std), training, parts.held, pixels.correlation, colours, identity,
         images.bad, remarks, start, parts, learnt, learnt_share,
@@ -193,7 +197,8 @@ def _untrained(
     return SegmentationModel(
         network, legend=legend, bands=tuple(config.bands),
         scale=1 / 255 if kinds == ["uint8"] else 1.0, normalize_by=config.normalize_by, stride=design.stride,
-        align=design.align, halo=design.halo, gsd=_gsd(infos), name=config.name, architecture=design.name,
+        align=design.align, halo=design.halo, gsd=None if config.gsd_range else _gsd(infos), name=config.name,
+        architecture=design.name,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torchvision.models import get_weight
 
+from agriseg.bundled_models import model_file
 from agriseg.errors import AgrisegError, ModelError
 from agriseg.model import SegmentationModel, is_model_file, load_model
 from agriseg.networks import NAMED_STARTS, Architecture, PackagedWeights, plain_name, without_downsampling
@@ -50,7 +51,8 @@ def initial_network(
     """Build a network for bands of these roles with its initial weights; the seed is that of random ones.
 
     The source is `imagenet` or `coco` (torchvision's weights, from the cache of torch), an http(s) address of such a
-    file, a file of torchvision's or timm's weights, or a model file of agriseg; None for random weights.
+    file, a file of torchvision's or timm's weights, or a model file of agriseg, also a bundled one by its name;
+    None for random weights.
 
     Raises:
         ModelError: no such weights, or they do not fit.
@@ -97,7 +99,7 @@ def _file(design: Architecture, source: str) -> tuple[Path, str]:
         return path, name
     if source.startswith(("http://", "https://")):
         return _downloaded(source), urlsplit(source)._replace(query="", fragment="").geturl()
-    return Path(source), Path(source).name
+    return model_file(source), Path(source).name
 
 
 def _cache_path(url: str) -> Path:

@@ -18,6 +18,7 @@ from agriseg.model import SegmentationModel
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import Dataset
 from agriseg.training.sampling import ClassIndex
+from agriseg.units import human_metres
 
 _SPLITS = {
     "block": "Whole blocks of ground were held back, with a belt around them that nobody used.",
@@ -49,6 +50,7 @@ def describe_training(config: TrainConfig, data: Dataset, class_index: ClassInde
         },
         "recipe": config.recipe.model_dump(mode="json"),
         "correlation": data.correlation,
+        **({"gsd_range": list(config.gsd_range)} if config.gsd_range else {}),
         **({"colours": asdict(data.colours)} if data.colours else {}),
         "ground": asdict(data.learnt),
     }  # fmt: skip
@@ -67,7 +69,9 @@ def write_card(model: SegmentationModel, scores: Scores, path: Path) -> None:
 
 
 def _summary(model: SegmentationModel) -> str:
-    gsd = "unknown" if model.gsd is None else f"{model.gsd * 100:.3g} cm"
+    gsd = "unknown" if model.gsd is None else human_metres(model.gsd)
+    if "gsd_range" in model.about:
+        gsd = " to ".join(map(human_metres, model.about["gsd_range"]))
     rows = [
         ("network", f"{model.architecture}, {sum(w.numel() for w in model.network.parameters()):,} parameters"),
         ("classes", ", ".join(f"{entry.name} ({entry.colour})" for entry in model.legend)),

@@ -3,12 +3,12 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from agriseg.bundled_models import DEFAULT, bundled_model, model_file
 from agriseg.cli.common.errors import warn
 from agriseg.options.request import REQUEST_TABLES, MappingRequest
 from agriseg.options.run import RunOptions
@@ -56,7 +56,8 @@ def _click_option(name: str, flag: Flag) -> Callable[[F], F]:
 
 def run_options(command: F) -> F:
     """The model, and the flags of `RunOptions`."""
-    model = click.option("-m", "--model", metavar="FILE", help="Model file; default: the bundled potato-weed model.")
+    text = "Model file, or the name of a bundled model: vegetation (the default) or potato-weed."
+    model = click.option("-m", "--model", metavar="FILE", help=text)
     return model(option_flags(RunOptions)(command))
 
 
@@ -71,19 +72,13 @@ def open_option(command: F) -> F:
     return click.option("--open", "open_", is_flag=True, help=text)(command)
 
 
-def bundled_model(name: str) -> Path:
-    """A model that comes with agriseg: `demo`, of synthetic fields, or `potato_weed`, of one real field."""
-    return Path(str(package_files("agriseg"))) / "data" / f"{name}.safetensors"
-
-
 def chosen_model(path: str | None) -> tuple[Path, str | None]:
-    """The model's file, and a warning if no model was named."""
+    """The model's file, and a note on the model if none was named."""
     if path is not None:
-        return Path(path), None
-    return bundled_model("potato_weed"), (
-        "no -m given: using the bundled model potato-weed (soil, potato, weed), trained on one field of potatoes from "
-        "the air, plants about 70 px wide; check it on other fields with 'agriseg evaluate', or name your own model "
-        "with -m or in agriseg.toml"
+        return model_file(path), None
+    return bundled_model(DEFAULT), (
+        "no -m given: using the bundled model vegetation, which tells plants from soil and not crops from weeds; name "
+        "a model of your own classes with -m or in agriseg.toml"
     )
 
 
