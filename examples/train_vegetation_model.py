@@ -1,10 +1,10 @@
-"""Make the bundled model that tells plants from soil in any field, or judge it on a field that it has not seen.
+"""Make a model that tells plants from soil in any field, or judge it on a field that it has not seen.
 
     python examples/train_vegetation_model.py DATA OUT [--leave-out FIELD] [--steps 600] [--seed 0]
 
-DATA holds the five data sets below, each with `images/PART` and `masks/PART` (0 soil, other numbers plants); their
-sources and licences are in NOTICE. With --leave-out, the model learns from the other four and is scored on all images
-of that field, each mapped as `agriseg run` maps a raster.
+DATA holds the five data sets below, each with `images/PART` and `masks/PART` (0 soil, other numbers plants). Three are
+CC BY-SA 4.0, and so is a model of them. With --leave-out, the model learns from the other four and is scored on all
+images of that field, each mapped as `agriseg run` maps a raster.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from agriseg.training.progress import StepDone
 from agriseg.training.run import TrainOptions, train
 
 FIELDS = {
-    "wheat": "wheat_ews",
-    "peanut": "peanut_weed_handheld",
-    "soy": "soy_weed_boom",
-    "sugar_beet": "sugarbeet_phenobench_sample",
-    "potato": "potato_weed_uav",
+    "wheat": "wheat_ews",  # Zenkl et al. 2022, CC BY-SA 4.0
+    "peanut": "peanut_weed_handheld",  # Tran and Phan 2023, CC BY-SA 4.0
+    "soy": "soy_weed_boom",  # Steinmetz et al. 2023, MIT
+    "sugar_beet": "sugarbeet_phenobench_sample",  # PhenoBench, Weyler et al. 2024, CC BY-SA 4.0
+    "potato": "potato_weed_uav",  # PrecisionAg Lab 2025, MIT
 }
 SIDE = 1000  # larger pictures are cut in four: so few would be drawn too seldom
 UNKNOWN = 255

@@ -158,12 +158,12 @@ def test_without_a_model_the_bundled_one_says_what_it_is(
     code, _, err = call("run", field, "-o", "maps")
     assert code == 0
     assert "using the bundled model potato-weed" in err
-    model = load_model(bundled_model("potato_weed"))
+    model = load_model("potato-weed")
     assert model.name == "potato-weed"
     assert model.legend.names == ("soil", "potato", "weed")
     assert "MIT" in model.about["licence"]
-    assert bundled_model("potato_weed").stat().st_size < 10e6
-    assert model.fingerprint in bundled_model("potato_weed").with_suffix(".md").read_text(), "its card lies beside it"
+    assert bundled_model("potato-weed").stat().st_size < 10e6
+    assert model.fingerprint in bundled_model("potato-weed").with_suffix(".md").read_text(), "its card lies beside it"
     (tmp_path / "agriseg.toml").write_text(f'[run]\nmodel = "{model_file}"\n')
     monkeypatch.chdir(tmp_path)
     code, _, err = call("run", field, "-o", "again")

@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import blocks, nearest, write_raster
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 import agriseg.files
 import agriseg.training.loop
@@ -29,7 +30,7 @@ from agriseg.networks import architecture
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.valid_mask import ValidityRule
-from agriseg.training.augment import Augmentation, TrainingSamples
+from agriseg.training.augment import Augmentation, TrainingSamples, _blurred
 from agriseg.training.config import RENAMED_KEYS, Recipe, TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.training.distributed import Ranks
@@ -116,6 +117,51 @@ def test_a_census_counts_and_the_rare_are_sought(tmp_path: Path) -> None:
     sought = drawn(1.0)
     assert sought[common] == 0
     np.testing.assert_allclose(np.delete(sought, common), 0.5, atol=0.04)
+
+
+def test_images_alike_are_drawn_as_often_whatever_their_size(tmp_path: Path) -> None:
+    sizes = {"a": (400, 500), "b": (60, 80), "c": (100, 100)}
+    scenes = [
+        scene(field(tmp_path, name, height=height, width=width, seed=seed, hole=False))
+        for seed, (name, (height, width)) in enumerate(sizes.items())
+    ]
+
+    def drawn(*, images_alike: bool) -> np.ndarray:
+        class_index, rng = index_labels(scenes, 3, 0, images_alike=images_alike), np.random.default_rng(0)
+        return np.bincount([sample_pixel(class_index, 0.6, rng)[0] for _ in range(3000)], minlength=3) / 3000
+
+    pixels = np.array([height * width for height, width in sizes.values()])
+    np.testing.assert_allclose(drawn(images_alike=False), pixels / pixels.sum(), atol=0.08)
+    np.testing.assert_allclose(drawn(images_alike=True), 1 / 3, atol=0.08)
+
+
+def test_blur_and_noise_leave_the_mean_and_the_labels(tmp_path: Path) -> None:
+    one = scene(field(tmp_path, hole=False))
+    class_index = index_labels([one], 3, 0)
+    one_std = Normalization(1.0, (0.0,) * 3, (60.0,) * 3)
+    sharp = TrainingSamples([one], class_index, [one_std], 96, 0.5, STILL, seed=3)
+    for changed, rougher in (({"blur": 3.0}, False), ({"noise": 0.9}, True)):
+        samples = replace(sharp, augmentation=STILL.model_copy(update=changed))
+        pairs = [(sharp[number], samples[number]) for number in range(12)]
+        assert any(not torch.equal(x[0], y[0]) for x, y in pairs)
+        for (x, ids), (y, same) in pairs:
+            assert torch.equal(ids, same)
+            assert y.mean().item() == pytest.approx(x.mean().item(), rel=0.05)
+            steps = [(picture.diff(dim=2) ** 2).mean().item() for picture in (x, y)]
+            assert steps[1] >= steps[0] if rougher else steps[1] <= steps[0] * 1.001
+
+
+def test_the_blur_is_a_gaussian() -> None:
+    """Of one bright pixel: the values of scipy's filter of the same standard deviation."""
+    x = torch.zeros(2, 41, 41)
+    x[:, 20, 20] = 1
+    how = Augmentation(blur=2.0)
+    rng = next(rng for rng in map(np.random.default_rng, range(9)) if rng.random() >= 0.5)
+    sigma = rng.uniform(0, 2.0)
+    seed = next(seed for seed in range(9) if np.random.default_rng(seed).random() >= 0.5)
+    got = _blurred(x, how, np.random.default_rng(seed))
+    expected = gaussian_filter(x[0].numpy(), sigma, truncate=np.ceil(3 * sigma) / sigma, mode="nearest")
+    np.testing.assert_allclose(got[0], expected, atol=1e-6)
 
 
 def test_still_samples_are_windows_of_the_scene(tmp_path: Path) -> None:
@@ -218,6 +264,7 @@ def loop(
     folder: Path,
     one: Scene,
     *,
+    arch: str = "fcn_small",
     scores: Iterable[float] | None = None,
     stopped: Callable[[], bool] = never,
     **recipe: Any,
@@ -229,10 +276,10 @@ def loop(
             **recipe,
         }
     )  # fmt: skip
-    design = architecture("fcn_small")
+    design = architecture(arch)
     model = SegmentationModel(
         design.build(3, 3, 0), legend=Legend.from_names(["a", "b", "c"]), bands=("red", "green", "blue"), std=(60.0,) * 3,
-        stride=design.stride, align=design.align, halo=design.halo, architecture="fcn_small",
+        stride=design.stride, align=design.align, halo=design.halo, architecture=arch,
     )  # fmt: skip
     samples = TrainingSamples(
         [one], index_labels([one], 3, 0), [model.normalization], 32, 0.5, Augmentation(), seed=chosen.seed
@@ -253,12 +300,29 @@ def loop(
     return folder
 
 
+def test_the_backbone_learns_at_its_share_of_the_rate(tmp_path: Path) -> None:
+    """One step of plain gradient descent: each weight moves by its gradient, the rate and its share of it."""
+    one = scene(field(tmp_path, height=64, width=96, hole=False))
+    start = dict(architecture("fcn8s_resnet18").build(3, 3, 0).named_parameters())
+    recipe = {"steps": 1, "warmup": 0, "weight_decay": 0, "ema_decay": 0, "optimiser": "sgd", "validate_every": 1}
+    moved = {}
+    for share in (1.0, 0.25):
+        folder = loop(tmp_path / str(share), one, arch="fcn8s_resnet18", scores=[0.5], backbone_lr=share, **recipe)
+        after = dict(load_model(folder / "best.safetensors").network.named_parameters())
+        moved[share] = {name: (after[name] - before).detach() for name, before in start.items()}
+    assert any(name.startswith("backbone.") for name in start)
+    for name, whole in moved[1.0].items():
+        factor = 0.25 if name.startswith("backbone.") else 1.0
+        torch.testing.assert_close(moved[0.25][name], factor * whole, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.fault("T03")
 @pytest.mark.parametrize(
     "recipe",
     [
         {},
         {"optimiser": "sgd", "accumulation_steps": 2},
+        {"arch": "fcn8s_resnet18", "backbone_lr": 0.3},
         {"optimiser": "adam", "ema_decay": 0, "loss": {"focal": 1, "ohem": 1}},
     ],
     ids=str,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from conftest import DATA, blocks, write_raster
 
 import agriseg
@@ -116,6 +117,21 @@ def test_a_resolution_that_is_asked_for_is_judged(
     )
     assert report.verdict.gsd_ratio == pytest.approx(ratio, rel=0.01)
     assert report.verdict.colour == "red"
+
+
+@pytest.mark.parametrize(("side", "ratio"), [(0.001, 1), (0.004, 1), (0.01, 1), (0.025, 2.5), (0.1, 10), (0.0005, 2)])
+def test_a_range_of_resolutions(
+    tmp_path: Path, small: SegmentationModel, pixels: np.ndarray, side: float, ratio: float
+) -> None:
+    model = knowing(small, pixels)
+    model = replace(model, about={**model.about, "gsd_range": [0.001, 0.01]})
+    place = {"crs": "EPSG:32632", "transform": rasterio.transform.from_origin(5e5, 5e6, side, side)}
+    report = segment(write_raster(tmp_path / "a.tif", pixels, nodata=0, **place), model, tmp_path / "out")
+    assert report.verdict.gsd_ratio == pytest.approx(ratio, rel=1e-3)
+    assert report.verdict.colour == ("green" if ratio == 1 else "amber" if ratio <= 2 else "red"), report.verdict
+    assert not any("resolution" in text for text in report.warnings)
+    unknown = write_raster(tmp_path / "b.tif", pixels, nodata=0, crs=None, transform=None)
+    assert segment(unknown, model, tmp_path / "out").verdict.colour == "amber"
 
 
 def test_finer_than_the_model_is_judged_too(tmp_path: Path, small: SegmentationModel, pixels: np.ndarray) -> None:
