@@ -144,7 +144,8 @@ class SegmentationModel:
     def fingerprint(self) -> str:
         """SHA-256 over the weights and everything that decides the map."""
         metadata = _metadata(self)
-        values = {"weights": metadata.weights_sha256, **metadata.model_dump(exclude=set(_HARMLESS))}
+        decisive = metadata.model_dump(exclude=set(_HARMLESS), exclude_defaults=True)
+        values = {"weights": metadata.weights_sha256, **decisive}
         return hashlib.sha256(json_line(values, sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path | str) -> None:
