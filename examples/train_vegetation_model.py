@@ -70,7 +70,7 @@ def configuration(folder: Path, steps: int, seed: int) -> TrainConfig:
         "validation": {"by": "file", "share": 0.05},
         "recipe": {
             "steps": steps, "validate_every": steps, "lr": 2e-3, "backbone_lr": 0.3, "sample_by": "image", "seed": seed,
-            "augmentation": {"rotate": "any", "zoom": 2.0, "blur": 1.6, "noise": 0.2},
+            "augmentation": {"rotate": "any", "zoom": 2.0, "blur": 1.6, "noise": 0.2, "nodata_edge": 0.3},
         },
     }  # fmt: skip
     return TrainConfig.of(tables, folder)

@@ -151,6 +151,22 @@ def test_blur_and_noise_leave_the_mean_and_the_labels(tmp_path: Path) -> None:
             assert steps[1] >= steps[0] if rougher else steps[1] <= steps[0] * 1.001
 
 
+def test_samples_with_an_edge_have_no_data_beyond_it(tmp_path: Path) -> None:
+    one = scene(field(tmp_path, hole=False))
+    whole = TrainingSamples([one], index_labels([one], 3, 0), [PLAIN], 96, 0.5, STILL, seed=3)
+    cut = replace(whole, augmentation=STILL.model_copy(update={"nodata_edge": 0.6}))
+    shares = []
+    for number in range(60):
+        (x, ids), (y, known) = whole[number], cut[number]
+        empty = (y == 0).all(0)
+        assert (known[empty] == 255).all()
+        assert torch.equal(y[:, ~empty], x[:, ~empty])
+        assert torch.equal(known[~empty], ids[~empty])
+        shares.append(empty.float().mean().item())
+    assert 0.4 < np.mean(np.array(shares) > 0) < 0.8
+    assert 0.3 < np.mean([share for share in shares if share]) < 0.7
+
+
 def test_the_blur_is_a_gaussian() -> None:
     """Of one bright pixel: the values of scipy's filter of the same standard deviation."""
     x = torch.zeros(2, 41, 41)

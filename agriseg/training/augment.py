@@ -29,6 +29,7 @@ class Augmentation(BaseModel):
         channel_jitter: standard deviation of the gain and offset of each band.
         blur: largest standard deviation of a Gaussian blur, px; half of the samples are blurred.
         noise: largest standard deviation of added noise, in standard deviations of the training data.
+        nodata_edge: share of samples that have no data beyond a random line, as at the edge of an orthomosaic.
         copy_paste: share of samples onto which the rarest class's pixels of another sample are pasted (Ghiasi et al.
             2021, arXiv 2012.07177).
     """
@@ -42,6 +43,7 @@ class Augmentation(BaseModel):
     channel_jitter: float = Field(default=0.05, ge=0, le=1)
     blur: float = Field(default=0.0, ge=0, le=8)
     noise: float = Field(default=0.0, ge=0, le=1)
+    nodata_edge: float = Field(default=0.0, ge=0, le=1)
     copy_paste: float = Field(default=0.0, ge=0, le=1)
 
 
@@ -73,6 +75,9 @@ class TrainingSamples:
             x, ids = torch.where(pasted, other, x), torch.where(pasted, other_ids, ids)
         for changed in (_brightened, _blurred, _noisy):
             x = changed(x, self.augmentation, rng)
+        if rng.random() < self.augmentation.nodata_edge:
+            empty = _beyond_a_line(ids.shape[0], rng)
+            x, ids = x.masked_fill(empty, 0.0), ids.masked_fill(empty, NODATA)
         return x, ids
 
     def _cut(self, place: PixelPosition, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -179,6 +184,14 @@ def _noisy(x: torch.Tensor, how: Augmentation, rng: np.random.Generator) -> torc
         return x
     noise = rng.standard_normal(x.shape, dtype=np.float32)
     return x + rng.uniform(0, how.noise) * torch.from_numpy(noise)
+
+
+def _beyond_a_line(side: int, rng: np.random.Generator) -> torch.Tensor:
+    """Mask (side, side) of what lies beyond a random line through the picture."""
+    angle = rng.uniform(0, 2 * math.pi)
+    row, col = rng.uniform(0, side, 2)
+    rows, cols = torch.arange(side)[:, None] - row, torch.arange(side) - col
+    return torch.gt(rows * math.sin(angle) + cols * math.cos(angle), 0)
 
 
 def _inside(start: int, length: int, size: int) -> int:
