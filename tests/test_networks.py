@@ -235,6 +235,36 @@ def test_packaged_weights_give_the_features_of_another_implementation() -> None:
     np.testing.assert_allclose(found, LITE0_FEATURES, rtol=1e-4, atol=1e-5)
 
 
+def test_weights_with_the_names_of_timm(tmp_path: Path) -> None:
+    """`timm_efficientnet_lite0.txt` has timm's names in its order, which is that of the package."""
+    design = architecture("unet_lite0")
+    packaged = initial_network(design, RGB, ["a", "b"], 0, "imagenet").network.state_dict()
+    weights = torch.load(packaged_weights(design.pretrained["imagenet"]), weights_only=True)
+    names = (Path(__file__).parent / "data" / "timm_efficientnet_lite0.txt").read_text().split()
+    file = tmp_path / "timm.safetensors"
+    save_file({name: value.contiguous() for name, value in zip(names, weights.values(), strict=True)}, file)
+    named = initial_network(design, RGB, ["a", "b"], 0, str(file)).network.state_dict()
+    assert all(torch.equal(named[key], value) for key, value in packaged.items())
+    save_file({name: torch.zeros(1) for name in names[:9]}, file)
+    with pytest.raises(ModelError, match="expected|lacks"):
+        initial_network(design, RGB, ["a", "b"], 0, str(file))
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_a_unet_takes_weights_of_a_resnet(tmp_path: Path, depth: int) -> None:
+    body = {18: resnet18, 50: resnet50}[depth](weights=None)
+    file = tmp_path / "resnet.safetensors"
+    save_file({name: value.contiguous() for name, value in body.state_dict().items()}, file)
+    found = initial_network(architecture(f"unet_resnet{depth}"), RGB, ["a", "b"], 0, str(file))
+    own = found.network.state_dict()
+    for name, value in body.state_dict().items():
+        assert name.startswith("fc.") or torch.equal(own[f"backbone.{name}"], value)
+    assert not any(name.startswith("backbone.") for name in found.fresh)
+    x = torch.rand(1, 3, 64, 96)
+    features = found.network.eval().backbone(x)
+    assert [tuple(each.shape[2:]) for each in features] == [(64 // s, 96 // s) for s in (2, 4, 8, 16, 32)]
+
+
 def test_packaged_weights_that_are_missing_or_changed_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from torchvision.models.segmentation import deeplabv3_resnet50, fcn_resnet50, fc
 
 from agriseg.errors import ModelError
 from agriseg.networks import efficientnet_lite0 as lite0
+from agriseg.networks import resnet_features as resnet
 from agriseg.networks.fcn8s import FCN8s, fcn8s_reach
 from agriseg.networks.from_torchvision import LRASPP, DilatedResNet, deeplab_reach, fcn_reach, lraspp_reach
 from agriseg.networks.network_input import DownsampledInput, downsampling_factor, without_downsampling
@@ -104,6 +105,10 @@ class Architecture:
         )  # fmt: skip
 
 
+def _unet_on_resnet(depth: int, bands: int, classes: int) -> UNet:
+    return UNet(resnet.ResNetFeatures(depth, bands), resnet.CHANNELS[depth], classes)
+
+
 def _unet_on_lite0(bands: int, classes: int) -> UNet:
     return UNet(lite0.EfficientNetLite0(bands), lite0.CHANNELS, classes)
 
@@ -149,6 +154,13 @@ _ALL = (
             "imagenet": "MobileNet_V3_Large_Weights.IMAGENET1K_V1",
             "coco": "LRASPP_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1",
         },
+    ),
+    *(
+        Architecture(
+            f"unet_resnet{depth}", partial(_unet_on_resnet, depth), decoded(resnet.resnet_reach(depth)), align=32,
+            heads=("score",), pretrained=_IMAGENET[depth],
+        )
+        for depth in resnet.CHANNELS
     ),
     Architecture(
         "unet_lite0", _unet_on_lite0, decoded(lite0.efficientnet_lite0_reach()), align=32, heads=("score",),

@@ -5,6 +5,9 @@ excitation, with ReLU6. Convolutions pad as `SAME` does there: where the padding
 odd pixel is on the right and below.
 """
 
+import re
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -20,6 +23,12 @@ _STEM = 32
 _SKIPS = {1: 16, 3: 24, 5: 40, 11: 112, 16: 320}
 """Channels before these blocks, the last of their stride: 2, 4, 8, 16 and 32."""
 CHANNELS = tuple(_SKIPS.values())
+_TIMM = {
+    "conv_pw": "expand_conv", "bn1": "bn0", "conv_dw": "depthwise_conv", "bn2": "bn1", "conv_pwl": "project_conv",
+    "bn3": "bn2",
+}  # fmt: skip
+_TIMM_FIRST = {"conv_dw": "depthwise_conv", "bn1": "bn1", "conv_pw": "project_conv", "bn2": "bn2"}
+"""timm's names of the layers of a block; the blocks of the first stage do not widen."""
 
 
 class EfficientNetLite0(nn.Module):
@@ -82,6 +91,26 @@ class SamePadConv2d(nn.Conv2d):
         return functional.conv2d(
             x, self.weight, self.bias, self.stride, before if before == after else 0, 1, self.groups
         )
+
+
+def efficientnet_state(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of the package, whose names have underscores, or of timm, by the names here; without the classifier."""
+    if "_conv_stem.weight" in weights:
+        plain = {re.sub(r"(^|\.)_", r"\1", key): value for key, value in weights.items()}
+        return {key: value for key, value in plain.items() if not key.startswith(("conv_head.", "bn1.", "fc."))}
+    named = {_of_timm(key): value for key, value in weights.items()}
+    return {key: value for key, value in named.items() if key is not None}
+
+
+def _of_timm(key: str) -> str | None:
+    """The name of a tensor that timm names `blocks.STAGE.BLOCK.LAYER.*`; None for one of the classifier."""
+    layer, _, rest = key.partition(".")
+    if layer != "blocks":
+        stem = {"conv_stem": "conv_stem", "bn1": "bn0"}
+        return f"{stem[layer]}.{rest}" if layer in stem else None
+    stage, block, layer, rest = rest.split(".", 3)
+    index = sum(count for count, *_ in _STAGES[: int(stage)]) + int(block)
+    return f"blocks.{index}.{(_TIMM_FIRST if stage == '0' else _TIMM)[layer]}.{rest}"
 
 
 def efficientnet_lite0_reach() -> ReceptiveField:

@@ -11,8 +11,7 @@ from torchvision.models import resnet18, resnet34, resnet50
 
 from agriseg.networks.network_input import first_conv_for
 from agriseg.networks.receptive_field import ReceptiveField
-
-_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+from agriseg.networks.resnet_features import resnet_reach
 
 
 class FCN8s(nn.Module):
@@ -46,12 +45,7 @@ class FCN8s(nn.Module):
 
 def fcn8s_reach(depth: int) -> ReceptiveField:
     """What one logit sees: the path through stride 32, the widest."""
-    threes = 1 if depth == 50 else 2  # convolutions of kernel 3 in a block; the others of a bottleneck have kernel 1
-    one, two, three, four = (threes * blocks for blocks in _BLOCKS[depth])
-    body = ReceptiveField().conv(7, stride=2).conv(3, stride=2).convs(one, 3)
-    for convs in (two, three, four):
-        body = body.conv(3, stride=2).convs(convs - 1, 3)
-    return body.double().double()
+    return resnet_reach(depth).double().double()
 
 
 def _bilinear_double(channels: int) -> nn.ConvTranspose2d:

@@ -1,7 +1,6 @@
 """Initial weights from a similar network: for other bands, other classes, or the backbone alone."""
 
 import hashlib
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -15,10 +14,10 @@ from torch import nn
 
 from agriseg.errors import ModelError
 from agriseg.networks import Architecture, PackagedWeights, without_downsampling
+from agriseg.networks.efficientnet_lite0 import efficientnet_state
 from agriseg.networks.network_input import RGB, expand_first_conv
 
 _CLASSIFIERS = ("fc.", "classifier.")  # of torchvision's and timm's networks for whole pictures
-_EFFICIENTNET_HEAD = ("conv_head.", "bn1.", "fc.")
 _COUNTER = "num_batches_tracked"  # not in weights that were saved before torch 0.4.1
 
 _UNREADABLE = (
@@ -112,9 +111,8 @@ def _is_whole(own: State, weights: State) -> bool:
 
 def _as_backbone(own: State, weights: State) -> dict[str, torch.Tensor]:
     """The weights of a classification network under the names of the backbone."""
-    if "_conv_stem.weight" in weights:  # EfficientNet, whose names begin with underscores
-        body = {re.sub(r"(^|\.)_", r"\1", key): value for key, value in weights.items()}
-        return {f"backbone.{key}": value for key, value in body.items() if not key.startswith(_EFFICIENTNET_HEAD)}
+    if any(key in weights for key in ("_conv_stem.weight", "conv_stem.weight")):
+        return {f"backbone.{key}": value for key, value in efficientnet_state(weights).items()}
     body = {key: value for key, value in weights.items() if not key.startswith(_CLASSIFIERS)}
     if not any(key.startswith("backbone.features.") for key in own):  # torchvision takes MobileNet's features out of it
         body = {key.removeprefix("features."): value for key, value in body.items()}
