@@ -406,8 +406,8 @@ def test_training_is_told_which_band_marks_what_is_valid(tmp_path: Path) -> None
 
 def test_statistics_are_of_the_field_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawn windows meet little of it: the scene is read to its end."""
-    monkeypatch.setattr("agriseg.training.dataset._WINDOWS", 2)
-    monkeypatch.setattr("agriseg.training.dataset._WINDOW", 4)
+    monkeypatch.setattr("agriseg.labels.band_statistics._WINDOWS", 2)
+    monkeypatch.setattr("agriseg.labels.band_statistics._WINDOW", 4)
     field, tables = with_margin(tmp_path)
     tables["data"]["nodata"] = 0
     found = load_dataset(TrainConfig.of(tables, tmp_path), tmp_path / "run")
