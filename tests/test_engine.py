@@ -85,6 +85,8 @@ def test_skipping_empty_tiles_changes_no_valid_pixel(
         pytest.param(*("fcn_resnet101", 205, 2021, 1984, 2), marks=pytest.mark.long),
         pytest.param(*("segnet", 397, 917, 896, 8), marks=pytest.mark.long),
         ("fcn_small/3", 613, 549, 480, 2),
+        ("unet_resnet18", 205, 1549, 1344, 8),
+        pytest.param(*("unet_resnet50", 205, 1549, 1344, 8), marks=pytest.mark.long),
         ("unet_lite0", 205, 2417, 2112, 40),  # with random weights little comes up from its coarsest stage
     ],
 )

@@ -124,6 +124,8 @@ def probed_reach(name: str) -> tuple[int, int]:
         pytest.param("segnet", marks=pytest.mark.long),  # sees the most of all
         "fcn8s_resnet18/2",
         "unet_small/3",
+        "unet_resnet18",
+        pytest.param("unet_resnet50", marks=pytest.mark.long),
         pytest.param("unet_lite0", marks=pytest.mark.long),  # sees over a thousand pixels
     ],
 )
