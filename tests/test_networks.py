@@ -246,7 +246,7 @@ def test_weights_with_the_names_of_timm(tmp_path: Path) -> None:
     named = initial_network(design, RGB, ["a", "b"], 0, str(file)).network.state_dict()
     assert all(torch.equal(named[key], value) for key, value in packaged.items())
     save_file({name: torch.zeros(1) for name in names[:9]}, file)
-    with pytest.raises(ModelError, match="expected|lacks"):
+    with pytest.raises(ModelError, match=r"expected|lacks"):
         initial_network(design, RGB, ["a", "b"], 0, str(file))
 
 

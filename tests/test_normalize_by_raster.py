@@ -11,9 +11,10 @@ import torch
 from conftest import blocks, layer_bytes, read, record_of, write_raster
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rasterio.transform import from_origin
 
 from agriseg import SegmentationModel, segment
-from agriseg.errors import DataError
+from agriseg.errors import DataError, ModelError
 from agriseg.labels.band_statistics import colour_statistics, pixel_statistics
 from agriseg.labels.raster import LabelRaster
 from agriseg.labels.scene import Scene
@@ -24,6 +25,9 @@ from agriseg.raster.header import RasterInfo
 from agriseg.raster.pixel_sample import take_sample
 from agriseg.raster.reader import Source
 from agriseg.raster.valid_mask import ValidityRule
+from agriseg.training.config import TrainConfig
+from agriseg.training.dataset import load_dataset
+from agriseg.training.run import train
 from agriseg.verdict import distance
 
 
@@ -36,7 +40,7 @@ def classes(image: Path, model: SegmentationModel | Path, folder: Path, **how: o
     return read(segment(image, model, folder, overwrite=True, **how).classes)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=12)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=8)
 @given(exponent=st.integers(-20, 20), seed=st.integers(0, 999), kind=st.sampled_from(["float32", "float64", "uint16"]))
 def test_a_factor_changes_no_byte(
     tmp_path: Path, relative: SegmentationModel, exponent: int, seed: int, kind: str
@@ -155,3 +159,60 @@ def test_the_verdict_compares_colours_and_not_light(tmp_path: Path, relative: Se
     green = near * (1, 1 + 8 * colours.std[1], 1)
     assert (distance(facts, tuple(green)) or 0) > 3
     assert distance(training_facts(relative), tuple(near)) is None, "nothing was compared"
+
+
+def test_a_training_of_several_fields_and_lights(tmp_path: Path) -> None:
+    """8 and 16 bit, bright and dark, without a GSD: one model, whose maps and verdicts do not change with the light."""
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for number, factor in enumerate((1, 3, 200)):
+        pixels = blocks(120, 140, seed=number, low=1) // 4
+        ids = (pixels.mean(0) > np.median(pixels.mean(0))).astype(np.uint8)
+        kind, place = np.uint16 if factor > 3 else np.uint8, {"crs": None, "transform": None, "photometric": "RGB"}
+        write_raster(tmp_path / "images" / f"{number}.tif", (pixels.astype(int) * factor).astype(kind), **place)
+        write_raster(tmp_path / "labels" / f"{number}.tif", ids[None], photometric="MINISBLACK")
+    tables = {
+        "classes": ["soil", "plant"], "arch": "fcn_small", "normalize_by": "raster", "gsd_range": [0.001, 0.01],
+        "data": {"images": "images", "labels": "labels"}, "validation": {"by": "file", "share": 0.3},
+        "recipe": {"steps": 30, "chip": 32, "batch": 4, "validate_every": 30, "sample_by": "image"},
+    }  # fmt: skip
+    trained = train(TrainConfig.of(tables, tmp_path), tmp_path / "model")
+    model = load_model(trained.model)
+    assert (model.normalize_by, model.gsd, model.about["gsd_range"]) == ("raster", None, [0.001, 0.01])
+    assert set(model.about["colours"]) == {"mean", "std", "correlation"}
+    assert trained.evaluation.miou > 0.6
+    assert "0.1 cm to 1 cm" in trained.model.with_suffix(".md").read_text()
+    place = {"crs": "EPSG:32632", "transform": from_origin(5e5, 5e6, 0.004, 0.004), "photometric": "RGB"}
+    field = blocks(150, 170, seed=9, low=1) // 4
+    reports = [
+        segment(write_raster(tmp_path / f"{name}.tif", numbers, **place), model, tmp_path / "maps")
+        for name, numbers in (("dark", field), ("bright", field * 4), ("float", field.astype(np.float32) / 4096))
+    ]
+    for report in reports:
+        np.testing.assert_array_equal(read(report.classes), read(reports[0].classes))
+        assert report.verdict == reports[0].verdict
+    assert reports[0].verdict.gsd_ratio == 1
+    assert reports[0].verdict.distance is not None
+
+
+def test_images_of_two_kinds_need_it(tmp_path: Path) -> None:
+    for name, kind in (("a", np.uint8), ("b", np.uint16)):
+        write_raster(tmp_path / f"{name}.tif", blocks(80, 90, low=1).astype(kind), photometric="RGB")
+        labels = (blocks(80, 90)[:1] > 100).astype(np.uint8)
+        write_raster(tmp_path / f"{name}_labels.tif", labels, photometric="MINISBLACK")
+    tables = {
+        "classes": ["soil", "plant"], "arch": "fcn_small", "validation": {"by": "file", "share": 0.5},
+        "data": {"images": ".", "labels": ".", "label_suffix": "_labels"}, "recipe": {"steps": 2, "chip": 32},
+    }  # fmt: skip
+    with pytest.raises(DataError, match="uint16 and uint8; one model needs one kind of numbers"):
+        load_dataset(TrainConfig.of(tables, tmp_path), tmp_path / "run")
+    found = load_dataset(TrainConfig.of({**tables, "normalize_by": "raster"}, tmp_path), tmp_path / "run")
+    assert found.model.normalize_by == "raster"
+    assert found.colours is None, "one image to train on, smaller than a window, has one colour"
+
+
+@pytest.mark.parametrize("given", [[0.01, 0.001], [0, 0.01], [-1, 1]])
+def test_a_range_that_is_none(given: list[float], tmp_path: Path) -> None:
+    tables = {"classes": ["a", "b"], "gsd_range": given, "data": {"images": "a", "labels": "b"}, "recipe": {"steps": 1}}
+    with pytest.raises(ModelError, match=r"gsd_range .* expected the finest and the coarsest"):
+        TrainConfig.of(tables, tmp_path)

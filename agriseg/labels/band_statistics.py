@@ -25,6 +25,10 @@ class BandStatistics:
     correlation: list[list[float]]
 
 
+class _OneValue(DataError):
+    """A band is the same everywhere."""
+
+
 class _Sums:
     """Sums over columns of numbers (C, n), from which the statistics follow."""
 
@@ -45,7 +49,7 @@ class _Sums:
         std = np.sqrt(np.maximum(np.diag(covariance), 0))
         for role, value, deviation in zip(roles, mean, std, strict=True):
             if deviation <= _ROUNDING * abs(value):
-                raise DataError(f"band {role} is {value:g} everywhere in the images to train on; leave it out of bands")
+                raise _OneValue(f"band {role} is {value:g} everywhere in the images to train on; leave it out of bands")
         correlation = covariance / np.outer(std, std)
         return BandStatistics(tuple(mean.tolist()), tuple(std.tolist()), correlation.round(6).tolist())
 
@@ -66,18 +70,20 @@ def pixel_statistics(scenes: Sequence[Scene], model: SegmentationModel) -> BandS
     return sums.statistics(model.bands)
 
 
-def colour_statistics(scenes: Sequence[Scene], model: SegmentationModel) -> BandStatistics:
+def colour_statistics(scenes: Sequence[Scene], model: SegmentationModel) -> BandStatistics | None:
     """Statistics of the colours of the same windows: of the means of their bands, relative to the mean brightness.
 
-    Raises:
-        DataError: there is no valid pixel, or all windows have one colour.
+    None if all windows have one colour, as in a single small image: nothing tells then how colours vary.
     """
     sums = _Sums(len(model.bands))
     for number, scene in enumerate(scenes):
         for pixels in _windows(scene, number):
             if pixels.size:
                 sums.add((pixels.mean(1) / pixels.mean())[:, None])
-    return sums.statistics(model.bands)
+    try:
+        return sums.statistics(model.bands)
+    except _OneValue:
+        return None
 
 
 def _windows(scene: Scene, seed: int) -> Iterator[NDArray[np.float64]]:

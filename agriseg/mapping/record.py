@@ -182,11 +182,11 @@ def _machine(job: MappingJob) -> MachineRecord:
 
 def training_facts(model: SegmentationModel) -> TrainingFacts:
     """What a model knows of its training; of one that normalizes by the raster, the relative colours of its images."""
-    colours = model.about.get("colours")
-    if model.normalize_by == "raster" and isinstance(colours, dict):
+    if model.normalize_by == "raster":
+        colours = model.about.get("colours") or {}
         return TrainingFacts(
-            model.name, None, tuple(colours["mean"]), tuple(colours["std"]), model.gsd,
-            {**model.about, "correlation": colours["correlation"]},
+            model.name, None, tuple(colours.get("mean", ())), tuple(colours.get("std", ())), model.gsd,
+            {**model.about, "correlation": colours.get("correlation")},
         )  # fmt: skip
     return TrainingFacts(model.name, model.scale, model.mean, model.std, model.gsd, model.about)
 

@@ -49,7 +49,7 @@ class Dataset:
     Args:
         model: untrained; bands, scale, GSD and statistics come from the training images.
         correlation: (C, C) correlation between bands of the training pixels.
-        colours: of parts of the images, see `colour_statistics`; None if the model does not normalize by the raster.
+        colours: see `colour_statistics`; also None if the model does not normalize by the raster.
         identity: fingerprint of configuration and files; a state is resumed only with the same one.
         skipped: one message for each image that could not be read; empty unless `skip_bad`.
         remarks: warnings about images and labels.
