@@ -245,9 +245,14 @@ def test_weights_with_the_names_of_timm(tmp_path: Path) -> None:
     save_file({name: value.contiguous() for name, value in zip(names, weights.values(), strict=True)}, file)
     named = initial_network(design, RGB, ["a", "b"], 0, str(file)).network.state_dict()
     assert all(torch.equal(named[key], value) for key, value in packaged.items())
-    save_file({name: torch.zeros(1) for name in names[:9]}, file)
-    with pytest.raises(ModelError, match=r"expected|lacks"):
-        initial_network(design, RGB, ["a", "b"], 0, str(file))
+    whole = dict(zip(names, weights.values(), strict=True))
+    extra = {"blocks.0.0.se.conv_reduce.weight": torch.zeros(8, 32, 1, 1)}  # as in EfficientNet-B0
+    for other in ({name: whole[name] for name in names[:9]}, whole | extra, whole | {"blocks.9": torch.zeros(1)}):
+        save_file({name: value.contiguous() for name, value in other.items()}, file)
+        with pytest.raises(ModelError, match=r"the state (has|lacks) \S+"):
+            initial_network(design, RGB, ["a", "b"], 0, str(file))
+        with pytest.raises(ModelError, match=r"the state (has|lacks) \S+"):
+            initial_network(architecture("lraspp_mobilenet_v3_large"), RGB, ["a", "b"], 0, str(file))
 
 
 @pytest.mark.parametrize("depth", [18, 50])

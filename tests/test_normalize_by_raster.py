@@ -124,6 +124,15 @@ def test_numbers_that_are_no_light_are_refused(
         segment(image, relative, tmp_path / "maps")
 
 
+def test_dark_ground_outside_the_window_counts(tmp_path: Path, relative: SegmentationModel) -> None:
+    """The window alone would pass; the raster, by whose means it is normalized, does not."""
+    pixels = np.full((3, 80, 80), -9.0, np.float32)
+    pixels[:, :20, :20] = 5.0
+    image = write_raster(tmp_path / "a.tif", pixels, photometric="RGB")
+    with pytest.raises(DataError, match="grow with the light"):
+        segment(image, relative, tmp_path / "maps", window="0,0,20,20")
+
+
 def scene(path: Path, pixels: np.ndarray) -> Scene:
     write_raster(path.with_name("labels.tif"), np.zeros((1, *pixels.shape[1:]), np.uint8), photometric="MINISBLACK")
     info = RasterInfo.read(write_raster(path, pixels, photometric="RGB"))

@@ -78,7 +78,7 @@ def check_compatibility(info: RasterInfo, model: SegmentationModel, options: Run
     native = Source(info, bands, rule, info.width, info.height, salvage)
     sample = take_sample(native, options.window)
     whole = take_sample(native) if options.window and model.normalize_by == "raster" else sample
-    _check_scale(info, model, sample)
+    _check_scale(info, model, whole)
     empty = (*validity_hints(rule, sample), *_as_trained(info, model, rule))
     return ModelInput(
         Source(info, bands, rule, width, height, salvage), roi, mapping, (info.width / width, info.height / height),

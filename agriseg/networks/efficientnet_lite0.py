@@ -103,14 +103,17 @@ def efficientnet_state(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.T
 
 
 def _of_timm(key: str) -> str | None:
-    """The name of a tensor that timm names `blocks.STAGE.BLOCK.LAYER.*`; None for one of the classifier."""
+    """The name of a tensor that timm names; None for one of the classifier; that of another network stays as it is."""
     layer, _, rest = key.partition(".")
-    if layer != "blocks":
-        stem = {"conv_stem": "conv_stem", "bn1": "bn0"}
-        return f"{stem[layer]}.{rest}" if layer in stem else None
-    stage, block, layer, rest = rest.split(".", 3)
+    if layer in ("conv_head", "bn2", "classifier"):
+        return None
+    if layer == "bn1":
+        return f"bn0.{rest}"
+    if not (found := re.fullmatch(r"blocks\.(\d+)\.(\d+)\.(\w+)\.(.+)", key)):
+        return key
+    stage, block, layer, rest = found.groups()
     index = sum(count for count, *_ in _STAGES[: int(stage)]) + int(block)
-    return f"blocks.{index}.{(_TIMM_FIRST if stage == '0' else _TIMM)[layer]}.{rest}"
+    return f"blocks.{index}.{(_TIMM_FIRST if stage == '0' else _TIMM).get(layer, layer)}.{rest}"
 
 
 def efficientnet_lite0_reach() -> ReceptiveField:
