@@ -17,6 +17,7 @@ from agriseg.networks import resnet_features as resnet
 from agriseg.networks.fcn8s import FCN8s, fcn8s_reach
 from agriseg.networks.from_torchvision import LRASPP, DilatedResNet, deeplab_reach, fcn_reach, lraspp_reach
 from agriseg.networks.network_input import DownsampledInput, downsampling_factor, without_downsampling
+from agriseg.networks.pixel_mlp import PixelMLP, pixel_mlp_reach
 from agriseg.networks.receptive_field import ReceptiveField
 from agriseg.networks.segnet import SegNet, segnet_reach
 from agriseg.networks.small import FCNSmall, UNetSmall, small_fcn_reach, unet_reach
@@ -168,6 +169,7 @@ _ALL = (
     ),
     Architecture("unet_small", UNetSmall, unet_reach(), align=16, heads=("score",)),
     Architecture("fcn_small", FCNSmall, small_fcn_reach(), align=2, heads=(f"{FCNSmall.last}.",)),
+    Architecture("pixel_mlp", PixelMLP, pixel_mlp_reach(), align=1, heads=("score",)),
 )  # fmt: skip
 ARCHITECTURES: Mapping[str, Architecture] = {each.name: each for each in _ALL}
 
