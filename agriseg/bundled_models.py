@@ -3,14 +3,14 @@
 from importlib.resources import files
 from pathlib import Path
 
-BUNDLED = {"potato-weed": "potato_weed", "demo": "demo"}
+BUNDLED = {"vegetation": "vegetation", "potato-weed": "potato_weed", "demo": "demo"}
 """Names, and the files without their suffix."""
-DEFAULT = "potato-weed"
+DEFAULT = "vegetation"
 """Name of the model of a run that names none."""
 
 
 def bundled_model(name: str) -> Path:
-    """The file of a bundled model: `potato-weed` of one field, `demo` of synthetic fields."""
+    """The file of a bundled model: `vegetation` of any field, `potato-weed` of one, `demo` of synthetic fields."""
     return Path(str(files("agriseg"))) / "data" / f"{BUNDLED[name]}.safetensors"
 
 

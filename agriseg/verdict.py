@@ -18,6 +18,7 @@ AmberRed = tuple[float, float]
 
 COLOURS = ("green", "amber", "red")
 _SHARE = (0.0, 1.0)
+_STRAY = 0.001  # share of the map up to which a class is some stray pixels, of which nothing is said
 _RIDGE = 0.01  # added to the correlations: what no two bands of a camera agree on better is noise
 
 
@@ -58,7 +59,7 @@ class VerdictInput:
         sample_mean: stored numbers of the pixel sample, per band of the model; None without valid pixels.
         sample_enough: whether the sample says something of the whole raster.
         pixels, predicted, nodata, failed: numbers of pixels, see `PixelTotals`.
-        doubtful: pixels with a confidence below 0.7.
+        doubtful: pixels of each class with a confidence below 0.7.
         class_pixels: pixels of each class, in the order of the legend.
         seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
     """
@@ -73,7 +74,7 @@ class VerdictInput:
     predicted: int
     nodata: int
     failed: int
-    doubtful: int
+    doubtful: tuple[int, ...]
     class_pixels: tuple[int, ...]
     seam_ratio: float | None
 
@@ -120,6 +121,16 @@ def _gsd_ratio(known: VerdictInput) -> float | None:
     resampled = known.training.gsd if known.gsd == "auto" else None if known.gsd == "native" else float(known.gsd)
     finest, coarsest = (min(own), max(own)) if resampled is None else (resampled, max(*own, resampled))
     return max(coarsest / model[1], model[0] / finest, 1.0)
+
+
+def _doubtful_class(known: VerdictInput) -> float | None:
+    """Share of the doubtful pixels of a class, the largest; of classes that take up some of the map."""
+    shares = [
+        doubtful / pixels
+        for doubtful, pixels in zip(known.doubtful, known.class_pixels, strict=True)
+        if pixels > _STRAY * known.predicted
+    ]
+    return max(shares, default=None)
 
 
 @dataclass(frozen=True)
@@ -186,6 +197,7 @@ class Verdict:
         distance: of the raster's mean colour from that of the training pixels, in standard deviations.
         gsd_ratio: of the ground sample distance of the network's input to the model's, or its inverse; 1 or more.
         doubtful: share of pixels with a confidence below 0.7.
+        doubtful_class: the same of the pixels of one class, for the class where it is largest.
         nodata: share of pixels without data.
         failed: share of pixels that could not be read.
     """
@@ -204,8 +216,12 @@ class Verdict:
         "the pixels are {value:.2f} times as large, or as small, as in the training data (limits {amber:g}, {red:g})",
     )  # fmt: skip
     doubtful: float | None = _criterion(
-        (0.1, 0.3), _SHARE, lambda known: known.doubtful / max(1, known.predicted),
+        (0.1, 0.3), _SHARE, lambda known: sum(known.doubtful) / max(1, known.predicted),
         "{value:.1%} of the pixels have a low confidence (limits {amber:.1%}, {red:.1%})",
+    )  # fmt: skip
+    doubtful_class: float | None = _criterion(
+        (0.15, 0.4), _SHARE, _doubtful_class,
+        "{value:.1%} of the pixels of one class have a low confidence (limits {amber:.1%}, {red:.1%})",
     )  # fmt: skip
     nodata: float | None = _criterion(
         (0.95, 0.999), _SHARE, lambda known: known.nodata / known.pixels,

@@ -27,6 +27,12 @@ FIELDS = {
     "sugar_beet": "sugarbeet_phenobench_sample",  # PhenoBench, Weyler et al. 2024, CC BY-SA 4.0
     "potato": "potato_weed_uav",  # PrecisionAg Lab 2025, MIT
 }
+PURPOSE = "It tells living plants from soil, in fields of any crop. It does not tell a crop from weeds."
+LICENCE = (
+    "CC BY-SA 4.0; trained on Eschikon Wheat Segmentation (Zenkl et al. 2022, CC BY-SA 4.0), Peanut-dataset (Tran and "
+    "Phan 2023, CC BY-SA 4.0), PhenoBench (Weyler et al. 2024, CC BY-SA 4.0), GrowingSoy (Steinmetz et al. 2023, MIT), "
+    "UAV-weed-detection-paper (PrecisionAg Lab 2025, MIT)"
+)
 SIDE = 1000  # larger pictures are cut in four: so few would be drawn too seldom
 UNKNOWN = 255
 GSD_RANGE = (0.0003, 0.01)
@@ -61,7 +67,9 @@ def configuration(folder: Path, steps: int, seed: int) -> TrainConfig:
         "classes": ["soil", "vegetation"],
         "colours": ["#b08d62", "#1a9850"],
         "name": "vegetation",
-        "licence": "CC BY-SA 4.0",
+        "purpose": PURPOSE,
+        "limits": ["distance=3:5"],
+        "licence": LICENCE,
         "arch": "pixel_mlp",
         "normalize_by": "raster",
         "gsd_range": GSD_RANGE,

@@ -20,7 +20,7 @@ RECORD: dict[str, Any] = {
     "model": {
         "name": "m", "fingerprint": "01" * 32, "architecture": None, "classes": ["soil", "crop", "weed"],
         "bands": ["red", "green", "blue"], "scale": 1, "mean": [0, 0, 0], "std": [1, 1, 1], "gsd_m": None,
-        "stride_px": 1, "align_px": 1, "halo_px": 0, "temperature": 1, "path": None, "evaluation": None,
+        "stride_px": 1, "align_px": 1, "halo_px": 0, "temperature": 1, "path": None, "purpose": None, "evaluation": None,
     },
     "parameters": {
         "bands": {"red": 1, "green": 2, "blue": 3}, "alpha_bands": [], "nodata": [], "file_mask": False,
@@ -32,7 +32,7 @@ RECORD: dict[str, Any] = {
     "lost_windows": [], "tiles_run": 1,
     "verdict": {
         "colour": "green", "reasons": [], "causes": [], "unchecked": [], "distance": None, "gsd_ratio": None,
-        "doubtful": 0, "nodata": 0, "failed": 0,
+        "doubtful": 0, "doubtful_class": 0, "nodata": 0, "failed": 0,
     },
     "seam_ratio": None, "confidence": {"bin": 0.04, "pixels": [0] * 25}, "warnings": [],
     "seconds": {"map": 1, "publish": 1}, "outputs": {}, "contents": {}, "versions": {"agriseg": "0"},

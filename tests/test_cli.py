@@ -152,18 +152,25 @@ def test_run_takes_several_rasters(call: Any, tmp_path: Path, model_file: Path) 
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "classes", "licence"),
+    [("vegetation", ("soil", "vegetation"), "CC BY-SA 4.0"), ("potato-weed", ("soil", "potato", "weed"), "MIT")],
+)
+def test_a_bundled_model_has_a_licence_and_a_card(name: str, classes: tuple[str, ...], licence: str) -> None:
+    model = load_model(name)
+    assert (model.name, model.legend.names) == (name, classes)
+    assert model.about["licence"].startswith(licence)
+    assert bundled_model(name).stat().st_size < 10e6
+    assert model.fingerprint in bundled_model(name).with_suffix(".md").read_text(), "its card lies beside it"
+
+
 def test_without_a_model_the_bundled_one_says_what_it_is(
     call: Any, field: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, _, err = call("run", field, "-o", "maps")
     assert code == 0
-    assert "using the bundled model potato-weed" in err
-    model = load_model("potato-weed")
-    assert model.name == "potato-weed"
-    assert model.legend.names == ("soil", "potato", "weed")
-    assert "MIT" in model.about["licence"]
-    assert bundled_model("potato-weed").stat().st_size < 10e6
-    assert model.fingerprint in bundled_model("potato-weed").with_suffix(".md").read_text(), "its card lies beside it"
+    assert "using the bundled model vegetation" in err
+    assert load_model("vegetation").about["purpose"] in (tmp_path / "maps" / f"{field.stem}_report.html").read_text()
     (tmp_path / "agriseg.toml").write_text(f'[run]\nmodel = "{model_file}"\n')
     monkeypatch.chdir(tmp_path)
     code, _, err = call("run", field, "-o", "again")

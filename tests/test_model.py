@@ -116,6 +116,7 @@ def probed_reach(name: str) -> tuple[int, int]:
 @pytest.mark.parametrize(
     "name",
     [
+        "pixel_mlp",
         "fcn_small",
         "unet_small",
         "fcn8s_resnet18",

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import rasterio
 from conftest import DATA, blocks, write_raster
+from hypothesis import given
+from hypothesis import strategies as st
 
 import agriseg
 from agriseg import RunReport, SegmentationModel, load_model, segment
@@ -23,8 +25,14 @@ from agriseg.maps.record import RunRecord
 from agriseg.options.run import RunOptions
 from agriseg.options.verdict import NOT_JUDGED, VerdictLimits
 from agriseg.raster import pixel_sample
-from agriseg.verdict import Verdict, distance
+from agriseg.verdict import TrainingFacts, Verdict, VerdictInput, assess, distance
 
+CLEAN = VerdictInput(
+    training=TrainingFacts("m", 1.0, (0.0,), (1.0,), None, {"correlation": [[1.0]]}), raster_gsd=(1.0, 1.0), gsd="auto",
+    sample_mean=(0.0,), sample_valid=10_000, sample_enough=True, pixels=1, predicted=1, nodata=0, failed=0,
+    doubtful=(0,), class_pixels=(1,), seam_ratio=None,
+)  # fmt: skip
+"""Of a map without a doubt."""
 FIELD = Path(__file__).parents[1] / "examples" / "polygon_field" / "field.tif"
 
 
@@ -78,7 +86,7 @@ def test_what_it_does_not_know(
     report = segment(image, model, tmp_path / "out")
     assert report.verdict.colour == colour, report.verdict
     assert says in report.verdict.reasons[0]
-    assert len(report.verdict.reasons) == 1
+    assert len(report.verdict.reasons) == (2 if kind == "doubted" else 1), "all doubts, and those of a class"
 
 
 def test_finer_pixels_count_only_where_they_are_not_averaged(
@@ -192,6 +200,37 @@ def test_numbers_of_another_scale_are_never_green(
 def test_a_card_that_tells_nonsense(small: SegmentationModel, told: Any) -> None:
     with pytest.raises(ModelError, match="correlation must be 3 x 3 numbers"):
         distance(training_facts(replace(small, about={"correlation": told})), (1.0, 2.0, 3.0))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1000), st.floats(0, 1)), min_size=1, max_size=5).filter(
+        lambda classes: any(pixels for pixels, _ in classes)
+    )
+)
+def test_doubts_about_one_class_count_however_small_it_is(classes: list[tuple[int, float]]) -> None:
+    """Against the definition; a class of one pixel in a thousand or fewer says nothing."""
+    pixels = tuple(each for each, _ in classes)
+    doubtful = tuple(round(each * share) for each, share in classes)
+    known = replace(CLEAN, predicted=sum(pixels), pixels=sum(pixels), class_pixels=pixels, doubtful=doubtful)
+    worst = max(some / each for some, each in zip(doubtful, pixels, strict=True) if each > sum(pixels) / 1000)
+    verdict = assess(known, VerdictLimits().all)
+    assert verdict.doubtful_class == worst
+    assert verdict.doubtful == sum(doubtful) / sum(pixels)
+    assert (verdict.colour == "green") == (worst <= 0.15 and verdict.doubtful <= 0.1)
+
+
+def test_a_model_has_its_own_limits_and_the_user_the_last_word(
+    tmp_path: Path, small: SegmentationModel, pixels: np.ndarray
+) -> None:
+    model = knowing(small, pixels)
+    image = write_raster(tmp_path / "a.tif", changed(pixels, "swapped"))
+    assert segment(image, model, tmp_path / "out").verdict.colour == "red"
+    tolerant = replace(model, about={**model.about, "limits": ["distance=1000:2000"]})
+    assert segment(image, tolerant, tmp_path / "own").verdict.colour == "green"
+    assert segment(image, tolerant, tmp_path / "mine", limits=["distance=1:1000"]).verdict.colour == "amber"
+    for wrong in ("distance=1:2", ["distance"], [3], {"distance": 3}):
+        with pytest.raises(ModelError, match="its card's limits"):
+            segment(image, replace(model, about={"limits": wrong}), tmp_path / "no")
 
 
 def test_limits_as_people_write_them() -> None:

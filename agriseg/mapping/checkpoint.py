@@ -97,7 +97,7 @@ class RunCheckpoint:
                 self.store.write(name, row_off, rows)
         checks = {name: _checksum(rows) for name, rows in decided.layers.items()}
         area, lost = self._area(index, decided.class_pixels), self._on_map(decided.lost)
-        done = PixelCounts(area, decided.tiles, _doubtful(decided.layers), lost)
+        done = PixelCounts(area, decided.tiles, self._doubtful(decided.layers), lost)
         self._log.add(index, json_line({"tiles": done.tiles, "lost": done.lost_windows, "blake2b": checks}))
         return done
 
@@ -118,7 +118,12 @@ class RunCheckpoint:
             return None
         counts = [np.count_nonzero(layers["classes"][0] == k, axis=1) for k in range(self._classes)]
         area = self._area(index, np.stack(counts, axis=1).astype(np.int64))
-        return PixelCounts(area, int(entry["tiles"]), _doubtful(layers), windows_from_json(entry["lost"]))
+        return PixelCounts(area, int(entry["tiles"]), self._doubtful(layers), windows_from_json(entry["lost"]))
+
+    def _doubtful(self, layers: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.int64]:
+        """Pixels of each class with a confidence below 0.7; nodata is the highest value."""
+        doubtful = layers["confidence"] < round(DOUBTFUL / CONFIDENCE_STEP)
+        return np.bincount(layers["classes"][doubtful], minlength=self._classes)
 
     def _on_map(self, lost: tuple[Window, ...]) -> tuple[Window, ...]:
         """Windows of the working grid as windows of the map."""
@@ -139,11 +144,6 @@ def delete_checkpoint(place: Storage) -> None:
 def corruption_errors(place: Storage) -> tuple[type[BaseException], ...]:
     """Errors that zarr and JSON raise on a checkpoint that a kill or a disk has damaged."""
     return (*place.errors, RuntimeError, ValueError, KeyError, TypeError)  # RuntimeError: a cut block, by numcodecs
-
-
-def _doubtful(layers: Mapping[str, NDArray[np.uint8]]) -> int:
-    """Number of pixels with a confidence below 0.7; nodata is the highest value."""
-    return int(np.count_nonzero(layers["confidence"] < round(DOUBTFUL / CONFIDENCE_STEP)))
 
 
 def _checksum(rows: NDArray[np.uint8]) -> str:

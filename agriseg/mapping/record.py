@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from agriseg.errors import ModelError, UsageError
 from agriseg.files import file_hash
 from agriseg.flight_date import flight_date
 from agriseg.json_text import nodata_value
@@ -30,7 +31,7 @@ from agriseg.maps.record import (
 )
 from agriseg.maps.run_identity import RunIdentity, versions
 from agriseg.model import SegmentationModel
-from agriseg.options.verdict import PublishPolicy
+from agriseg.options.verdict import PublishPolicy, VerdictLimits
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity
 from agriseg.vectors.identity import content_hashes
@@ -85,6 +86,7 @@ def describe_model(job: MappingJob) -> ModelRecord:
     return ModelRecord(
         **vars(describe_network(job)),
         path=None if path is None else str(path.resolve()),
+        purpose=job.model.about.get("purpose"),
         evaluation=job.model.about.get("evaluation"),
     )
 
@@ -191,6 +193,21 @@ def training_facts(model: SegmentationModel) -> TrainingFacts:
     return TrainingFacts(model.name, model.scale, model.mean, model.std, model.gsd, model.about)
 
 
+def limits_of(model: SegmentationModel) -> VerdictLimits:
+    """The limits of the verdict that were found for this model; a user's limits replace them.
+
+    Raises:
+        ModelError: its card has something else there.
+    """
+    texts = model.about.get("limits", [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ModelError(f"model {model.name!r}: its card's limits are {texts!r}, expected such as ['distance=3:5']")
+    try:
+        return VerdictLimits.of(texts)
+    except UsageError as error:
+        raise ModelError(f"model {model.name!r}: its card's limits: {error}") from error
+
+
 def verdict_input(job: MappingJob, counts: PixelCounts, pixels: PixelTotals, seam_ratio: float | None) -> VerdictInput:
     """What is known of a finished map without labels."""
     sample = job.model_input.sample
@@ -205,7 +222,7 @@ def verdict_input(job: MappingJob, counts: PixelCounts, pixels: PixelTotals, sea
         predicted=pixels.predicted,
         nodata=pixels.nodata,
         failed=pixels.failed,
-        doubtful=counts.doubtful,
+        doubtful=tuple(counts.doubtful.tolist()),
         class_pixels=tuple(counts.area.pixels.tolist()),
         seam_ratio=seam_ratio,
     )

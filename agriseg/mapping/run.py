@@ -17,7 +17,7 @@ from agriseg.mapping.local import run_local
 from agriseg.mapping.outputs import ALONE, Outputs
 from agriseg.mapping.prepare import MappingJob, with_less_memory
 from agriseg.mapping.products import write_products
-from agriseg.mapping.record import RunOutcome, describe_run, identity_of, verdict_input
+from agriseg.mapping.record import RunOutcome, describe_run, identity_of, limits_of, verdict_input
 from agriseg.mapping.working_folder import WorkingFolder
 from agriseg.maps.publish import PublishedFiles
 from agriseg.maps.record import ClassCount, PixelTotals, RunRecord, RunSeconds
@@ -142,7 +142,7 @@ def _run(
     prepared: MappingJob, outputs: Outputs, progress: Progress, execution: Execution, policy: PublishPolicy
 ) -> RunReport:
     began = time.monotonic()
-    plan = prepared.plan
+    plan, limits = prepared.plan, policy.limits.over(limits_of(prepared.model))
     name = identity_of(prepared, policy).key
     with _working(prepared, outputs.places(policy), name, execution) as working:
         if found := working.finished:
@@ -156,7 +156,7 @@ def _run(
         products = write_products(
             prepared, working.checkpoint.store, working.folder, pixels, pictures=outputs.with_pictures
         )
-        verdict = assess(verdict_input(prepared, counts, pixels, products.seam_ratio), policy.limits.all)
+        verdict = assess(verdict_input(prepared, counts, pixels, products.seam_ratio), limits.all)
         home, outputs = outputs, _place(outputs, policy, verdict)
         if outputs.overwrite:
             _drop_older(prepared.info.path, outputs, home.places(policy))

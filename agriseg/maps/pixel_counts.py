@@ -48,13 +48,13 @@ class PixelCounts:
 
     Args:
         tiles: tiles that went through the network.
-        doubtful: pixels with a confidence below 0.7.
+        doubtful: (K,) pixels of each class with a confidence below 0.7.
         lost: windows of the map whose pixels could not be read; neighbouring windows may overlap.
     """
 
     area: Area
     tiles: int
-    doubtful: int
+    doubtful: NDArray[np.int64]
     lost: tuple[Window, ...]
 
     def __add__(self, other: "PixelCounts") -> "PixelCounts":

@@ -75,9 +75,13 @@ class NetworkRecord:
 
 @dataclass(frozen=True)
 class ModelRecord(NetworkRecord):
-    """The model: also the path of its file, and the scores on its model card as JSON values; None if it has none."""
+    """The model: also the path of its file, and of its model card the purpose, and the scores as JSON values.
+
+    Each is None where there is none.
+    """
 
     path: str | None
+    purpose: str | None
     evaluation: Mapping[str, Any] | None
 
 

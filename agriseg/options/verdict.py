@@ -44,6 +44,10 @@ class VerdictLimits:
         """The limits of all criteria."""
         return {name: self.chosen.get(name, criterion.limits) for name, criterion in CRITERIA.items()}
 
+    def over(self, defaults: "VerdictLimits") -> "VerdictLimits":
+        """These limits, and those of `defaults` for the criteria that they do not name."""
+        return VerdictLimits({**defaults.chosen, **self.chosen})
+
     @classmethod
     def of(cls, texts: "Iterable[str] | VerdictLimits") -> "VerdictLimits":
         """Limits as users write them: `doubtful=10%:30%`, `distance=2:5`; the others keep their defaults.

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agriseg.bundled_models import BUNDLED
-from agriseg.errors import ModelError
+from agriseg.errors import ModelError, UsageError
 from agriseg.model import NormalizeBy
 from agriseg.networks import NAMED_STARTS
 from agriseg.options.labels import Value
 from agriseg.options.run import RunOptions
+from agriseg.options.verdict import VerdictLimits
 from agriseg.training.augment import Augmentation
 
 Split = Literal["block", "file", "random", "list"]
@@ -167,6 +168,8 @@ class TrainConfig(BaseModel):
             its own mean colour, so that the model takes other cameras and other light.
         gsd_range: finest and coarsest GSD of the images, metres, if they have several or do not say theirs; the model
             then takes rasters at their own resolution.
+        purpose: what the model is for and what not, one sentence; its card and each report show it.
+        limits: of the verdict on the model's maps, as `agriseg run --limit` takes them, if others suit it better.
         init: weights to start from: imagenet or coco, an http(s) address, or a file of torchvision's or timm's
             weights or of a model of agriseg, also a bundled one by its name; None for random ones.
     """
@@ -183,10 +186,21 @@ class TrainConfig(BaseModel):
     gsd_range: tuple[float, float] | None = None
     init: str | None = None
     name: str = "model"
+    purpose: str | None = None
+    limits: list[str] = []
     licence: str = "not stated"
     data: Data
     validation: Validation = Validation()
     recipe: Recipe
+
+    @field_validator("limits")
+    @classmethod
+    def _that_can_be_exceeded(cls, texts: list[str]) -> list[str]:
+        try:
+            VerdictLimits.of(texts)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return texts
 
     @classmethod
     def of(cls, tables: dict[str, Any], folder: Path) -> "TrainConfig":

@@ -40,6 +40,8 @@ def describe_training(config: TrainConfig, data: Dataset, class_index: ClassInde
     return {
         "provenance": f"{made_with}, {config.arch} from {data.start.origin}",
         "licence": config.licence,
+        **({"purpose": config.purpose} if config.purpose else {}),
+        **({"limits": config.limits} if config.limits else {}),
         "split": {"by": config.split, **({**held, "draws": data.division.draws} if config.split != "list" else {})},
         "class_shares": dict(zip(config.classes, class_index.shares.tolist(), strict=True)),
         "data": {
@@ -72,7 +74,9 @@ def _summary(model: SegmentationModel) -> str:
     gsd = "unknown" if model.gsd is None else human_metres(model.gsd)
     if "gsd_range" in model.about:
         gsd = " to ".join(map(human_metres, model.about["gsd_range"]))
+    purpose = [("purpose", str(model.about["purpose"]))] if "purpose" in model.about else []
     rows = [
+        *purpose,
         ("network", f"{model.architecture}, {sum(w.numel() for w in model.network.parameters()):,} parameters"),
         ("classes", ", ".join(f"{entry.name} ({entry.colour})" for entry in model.legend)),
         ("bands", ", ".join(model.bands)),

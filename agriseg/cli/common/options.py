@@ -56,7 +56,7 @@ def _click_option(name: str, flag: Flag) -> Callable[[F], F]:
 
 def run_options(command: F) -> F:
     """The model, and the flags of `RunOptions`."""
-    text = "Model file, or the name of a bundled model; default: potato-weed."
+    text = "Model file, or the name of a bundled model; default: vegetation."
     model = click.option("-m", "--model", metavar="FILE", help=text)
     return model(option_flags(RunOptions)(command))
 
@@ -77,9 +77,8 @@ def chosen_model(path: str | None) -> tuple[Path, str | None]:
     if path is not None:
         return model_file(path), None
     return bundled_model(DEFAULT), (
-        "no -m given: using the bundled model potato-weed (soil, potato, weed), trained on one field of potatoes from "
-        "the air, plants about 70 px wide; check it on other fields with 'agriseg evaluate', or name your own model "
-        "with -m or in agriseg.toml"
+        "no -m given: using the bundled model vegetation (soil, vegetation). It tells living plants from soil and no "
+        "crop from weeds; name a model of your own classes with -m or in agriseg.toml"
     )
 
 
