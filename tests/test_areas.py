@@ -17,7 +17,8 @@ from rasterio.warp import transform_bounds
 from scipy.ndimage import gaussian_filter
 
 from agriseg.analysis.area_interval import ErrorMatrix
-from agriseg.analysis.area_table import area_rows, ground_classes
+from agriseg.analysis.area_table import area_rows, ground_classes, report_table
+from agriseg.analysis.record import LayersRecord
 from agriseg.analysis.zonal_stats import zonal_stats
 from agriseg.errors import DataError, UsageError
 from agriseg.files import csv_text
@@ -130,6 +131,25 @@ def test_a_map_without_ground_has_shares_and_no_hectares(tmp_path: Path) -> None
     assert [row.hectares for row in rows] == [None] * 3
     assert [row.share_of_field for row in rows] == [0.25, 0.5, 0.25]
     assert [row.share_of_canopy for row in rows] == [None, pytest.approx(2 / 3), pytest.approx(1 / 3)]
+
+
+@pytest.mark.parametrize("affected", [[], ["weed"]])
+def test_the_table_of_fields_has_the_cover_of_each(affected: list[str]) -> None:
+    shares = {"farm": (0.5, 0.3, 0.2), "north": (0.9, 0.1, 0.0), "south": (0.1, 0.5, 0.4)}
+    rows = [
+        {"field": field, "class": name, "pixels": 1, "hectares": 2 * share, "share_of_field": share}
+        for field, those in shares.items()
+        for name, share in zip(LEGEND.names, those, strict=True)
+    ]
+    table = report_table(LayersRecord("", {"affected": affected}, {"areas": rows}, (), ()))
+    cells = {row[0]: dict(zip([column.title for column in table.columns], row, strict=True)) for row in table.rows}
+    assert cells.keys() == {"north", "south"}
+    for field, row in cells.items():
+        assert row["Mapped"] == pytest.approx(2)
+        for name, share in zip(LEGEND.names, shares[field], strict=True):
+            assert row[name] == 2 * share
+            assert row.get(f"{name} (%)") == (None if affected else share)
+        assert row.get("Share") == (shares[field][2] if affected else None)
 
 
 def test_classes_that_are_not_there() -> None:

@@ -134,8 +134,10 @@ def report_table(record: LayersRecord) -> ReportTable | None:
     names = [row.class_name for row in rows[:count]]
     shown, affected = names if count <= _SHOWN_CLASSES else list(record.affected), record.affected
     in_affected = (TableColumn("Affected", "ha"), TableColumn("Share", "share")) if affected else ()
+    shares = () if affected else tuple(TableColumn(f"{name} (%)", "share") for name in shown)
     columns = (
-        TableColumn("Field"), TableColumn("Mapped", "ha"), *in_affected, *(TableColumn(name, "ha") for name in shown)
+        TableColumn("Field"), TableColumn("Mapped", "ha"), *in_affected, *(TableColumn(name, "ha") for name in shown),
+        *shares,
     )  # fmt: skip
     return ReportTable("Fields", columns, tuple(_field_cells(part, affected, shown) for part in parts))
 
@@ -143,12 +145,16 @@ def report_table(record: LayersRecord) -> ReportTable | None:
 def _field_cells(
     rows: Sequence[AreaRow], affected: Collection[str], shown: Collection[str]
 ) -> tuple[str | float | None, ...]:
-    """Name, hectares, hectares and share of the affected classes, hectares of each class that is shown."""
+    """Name, hectares, hectares and share of the affected classes, hectares of each class that is shown.
+
+    Without affected classes also the share of each class that is shown.
+    """
     cells: list[str | float | None] = [rows[0].field, total_hectares(rows)]
     if affected:
         those = [row for row in rows if row.class_name in affected]
         cells += [total_hectares(those), sum(row.share_of_field or 0 for row in those)]
-    return *cells, *(row.hectares for row in rows if row.class_name in shown)
+    those = [row for row in rows if row.class_name in shown]
+    return *cells, *(row.hectares for row in those), *(row.share_of_field for row in those if not affected)
 
 
 def total_hectares(rows: Sequence[AreaRow]) -> float | None:
