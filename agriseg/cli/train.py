@@ -32,8 +32,8 @@ _BETWEEN_LINES = 10.0  # seconds between progress lines
 @click.option("--classes", metavar="LIST", help="Class names in order, such as soil,crop,weed.")
 @click.option("--nodata", type=float, metavar="VALUE", help="Nodata value, in addition to the one the images declare.")
 @click.option("--alpha", type=click.IntRange(1), metavar="BAND", help="Number of the validity band of the images.")
-@click.option("--arch", metavar="NAME", help="Network of 'agriseg model list'; default unet_small.")
-@click.option("--init", metavar="NAME|FILE|URL", help="Weights to start from: imagenet, coco, a file, a model.")
+@click.option("--arch", metavar="NAME", help="Network of 'agriseg model list'; default unet_lite0.")
+@click.option("--init", metavar="NAME|FILE|URL", help="First weights: imagenet, coco, random, a file, a model.")
 @click.option("--time", "minutes", metavar="LENGTH", help="Duration of the training, such as 30m or 2h.")
 @click.option(
     "--split",

@@ -9,13 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from agriseg.bundled_models import BUNDLED
 from agriseg.errors import ModelError, UsageError
 from agriseg.model import NormalizeBy
-from agriseg.networks import NAMED_STARTS
+from agriseg.networks import NAMED_STARTS, PackagedWeights, architecture
 from agriseg.options.labels import Value
 from agriseg.options.run import RunOptions
 from agriseg.options.verdict import VerdictLimits
 from agriseg.training.augment import Augmentation
 
 Split = Literal["block", "file", "random", "list"]
+
+_RANDOM = "random"  # the name of no weights
+_NAMED_WEIGHTS = (*NAMED_STARTS, _RANDOM, *BUNDLED)
 
 RENAMED_KEYS = {
     "recipe.rate": "lr",
@@ -170,8 +173,9 @@ class TrainConfig(BaseModel):
             then takes rasters at their own resolution.
         purpose: what the model is for and what not, one sentence; its card and each report show it.
         limits: of the verdict on the model's maps, as `agriseg run --limit` takes them, if others suit it better.
-        init: weights to start from: imagenet or coco, an http(s) address, or a file of torchvision's or timm's
-            weights or of a model of agriseg, also a bundled one by its name; None for random ones.
+        init: weights to start from: imagenet, coco, random, an http(s) address, or a file of torchvision's or timm's
+            weights or of a model of agriseg, also a bundled one by its name; None for ImageNet's if they are installed
+            with agriseg, else random ones.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -181,7 +185,7 @@ class TrainConfig(BaseModel):
     colours: list[str] | None = None
     bands: list[str] = ["red", "green", "blue"]
     band_numbers: list[int] | None = None
-    arch: str = "unet_small"
+    arch: str = "unet_lite0"
     normalize_by: NormalizeBy = "training"
     gsd_range: tuple[float, float] | None = None
     init: str | None = None
@@ -222,9 +226,16 @@ class TrainConfig(BaseModel):
         if held.images is not None and held.labels is not None:
             held = held.model_copy(update={"images": folder / held.images, "labels": folder / held.labels})
         init = config.init
-        if init is not None and init not in (*NAMED_STARTS, *BUNDLED) and not init.startswith(("http://", "https://")):
+        if init is not None and init not in _NAMED_WEIGHTS and not init.startswith(("http://", "https://")):
             init = str(folder / init)
         return config.model_copy(update={"data": config.data.under(folder), "init": init, "validation": held})
+
+    @property
+    def first_weights(self) -> str | None:
+        """Source of the weights to start from, see `initial_network`; None for random ones."""
+        if self.init is None and isinstance(architecture(self.arch).pretrained.get("imagenet"), PackagedWeights):
+            return "imagenet"
+        return None if self.init == _RANDOM else self.init
 
     @property
     def stored(self) -> list[Value]:

@@ -82,7 +82,7 @@ def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -
     images = _Images(skip_bad)
     sets = [images.labelled(config, config.data, folder)]
     design = architecture(config.arch)
-    start = initial_network(design, config.bands, config.classes, config.recipe.seed, config.init)
+    start = initial_network(design, config.bands, config.classes, config.recipe.seed, config.first_weights)
     if config.held_back is not None:
         sets.append(images.labelled(config, config.held_back, folder / "held_back", least=1))
     labelled = [each for label_set in sets for each in label_set.images]
