@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from agriseg.errors import DataError
 from agriseg.legend import CONFIDENCE_STEP, NODATA
-from agriseg.maps.reader import ROWS, MapStrip, MaskSource
+from agriseg.maps.reader import ROWS, MapStrip, StripSource
 
 MAX_PATCHES = 10_000_000
 """Pieces that are kept at once: about 1 GiB."""
@@ -85,7 +85,7 @@ class Components:
     of_piece: Ints
 
     @classmethod
-    def of(cls, source: MaskSource, rows: int = ROWS) -> "Components":
+    def of(cls, source: StripSource, rows: int = ROWS) -> "Components":
         """Find the patches of a map; they do not depend on how many rows are read at a time.
 
         Raises:
@@ -116,7 +116,7 @@ class Components:
         return len(self.pixels)
 
 
-def run_blocks(source: MaskSource, rows: int = ROWS) -> Iterator[RunBlock]:
+def run_blocks(source: StripSource, rows: int = ROWS) -> Iterator[RunBlock]:
     """The runs of a map from top to bottom, with the same numbers of pieces at each call with the same rows.
 
     Raises:

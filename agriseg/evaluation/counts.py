@@ -1,6 +1,6 @@
 """Counts of a map against labels, over whole rasters, in strips of bounded size."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agriseg.errors import DataError
+from agriseg.evaluation.patches import BLOCK, PatchCounts, count_patches
 from agriseg.grid import Window
 from agriseg.labels.raster import LabelRaster, misfit
 from agriseg.legend import CONFIDENCE_STEP, NODATA
@@ -17,8 +18,6 @@ from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Reader, Source
 from agriseg.raster.valid_mask import ValidityRule
 
-BLOCK = 256
-"""Side of the blocks that the bootstrap resamples (px)."""
 EDGE = 3
 """Width of the boundary band of boundary IoU (px)."""
 
@@ -34,17 +33,19 @@ class EvaluationCounts:
         boundary: (K, 2) int64 intersection and union of the boundary bands of each class (px).
         pixels: (251,) int64 labelled pixels by confidence; 0 where there is no confidence layer.
         hits: (251,) int64 those of them whose class is right.
+        patches: those of the labels and of the map.
     """
 
     blocks: NDArray[np.int64]
     boundary: NDArray[np.int64]
     pixels: NDArray[np.int64]
     hits: NDArray[np.int64]
+    patches: PatchCounts = field(default_factory=PatchCounts.none)
 
     def __add__(self, other: "EvaluationCounts") -> "EvaluationCounts":
         return EvaluationCounts(
             np.concatenate([self.blocks, other.blocks]), self.boundary + other.boundary,
-            self.pixels + other.pixels, self.hits + other.hits,
+            self.pixels + other.pixels, self.hits + other.hits, self.patches + other.patches,
         )  # fmt: skip
 
 
@@ -62,9 +63,14 @@ def count_pixels(
     layer, sure = RasterInfo.read(mask), RasterInfo.read(confidence) if confidence else None
     _check_place(layer, labels, origin)
     start = origin or (0, 0)
-    return reduce(
+    counts = reduce(
         add, (_row_of_blocks(layer, sure, labels, classes, start, top) for top in range(0, layer.height, BLOCK))
     )
+    patches = count_patches(
+        lambda window: labels.read(_shifted(window, start)), lambda window: _band(layer, window), layer.georeference,
+        layer.width, layer.height,
+    )  # fmt: skip
+    return replace(counts, patches=patches)
 
 
 def _row_of_blocks(
@@ -75,7 +81,7 @@ def _row_of_blocks(
     window = Window(0, start, mask.width, min(BLOCK, mask.height - start))
     top, bottom = max(0, window.row_off - EDGE), min(mask.height, window.row_stop + EDGE)
     wide = Window(0, top, mask.width, bottom - top)
-    truth = labels.read(Window(origin[0], top + origin[1], wide.width, wide.height))
+    truth = labels.read(_shifted(wide, origin))
     mapped = _band(mask, wide)
     inner, _ = window.within(wide)
     counted = (truth != NODATA) & (mapped != NODATA)
@@ -95,6 +101,10 @@ def _row_of_blocks(
     return EvaluationCounts(
         np.array([block for block in blocks if block.any()]).reshape(-1, classes, classes), boundary, pixels, hits
     )
+
+
+def _shifted(window: Window, origin: tuple[int, int]) -> Window:
+    return replace(window, col_off=window.col_off + origin[0], row_off=window.row_off + origin[1])
 
 
 def _band(info: RasterInfo, window: Window) -> NDArray[np.uint8]:

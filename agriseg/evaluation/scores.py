@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from agriseg.analysis.area_interval import ErrorMatrix
 from agriseg.errors import DataError
 from agriseg.evaluation.calibrate import Calibration, CalibrationSampler
-from agriseg.evaluation.counts import BLOCK, EDGE, EvaluationCounts
+from agriseg.evaluation.counts import EDGE, EvaluationCounts
+from agriseg.evaluation.patches import BLOCK, PatchScores, score_patches
 from agriseg.labels.learnt_images import LearntImages
 from agriseg.legend import Legend
 from agriseg.metrics import ClassScores, bootstrap, calibration_error, mean_iou, quotient
@@ -94,6 +95,7 @@ class Scores:
         expected_calibration_error: of the confidence layer.
         learnt_share: share of the labels inside the training data of the model.
         agreement: see `ErrorMatrix.as_dict`; None from fewer than two blocks.
+        patches: see `score_patches`.
     """
 
     miou: float | None
@@ -111,6 +113,7 @@ class Scores:
     fitted: Calibration | None
     confusion: Confusion
     agreement: Mapping[str, Any] | None
+    patches: list[PatchScores]
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ class Evaluation:
             learnt_share=None if self.learnt is None else self.learnt.share, fitted=self.calibration,
             confusion=Confusion(self.legend.names, self.matrix.tolist()),
             agreement=errors.as_dict() if errors else None,
+            patches=score_patches(self.counts.patches, self.legend, self.matrix.sum(1).tolist()),
         )  # fmt: skip
 
     def _classes(self, interval: NDArray[np.float64]) -> list[ClassEvaluation]:

@@ -46,7 +46,21 @@ class MapStrip:
         return range(self.row_off, self.row_off + len(self.mask))
 
 
-class MaskSource(Protocol):
+class StripSource(Protocol):
+    """A mask and its confidence, read from top to bottom."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+
+    def strips(self, rows: int = ROWS) -> Iterator[MapStrip]:
+        """From top to bottom, `rows` at a time."""
+
+    def areas(self, rows: range) -> NDArray[np.float64] | None:
+        """Square metres of one pixel of each of these rows; None where the ground is unknown."""
+
+
+class MaskSource(StripSource, Protocol):
     """A mask and its confidence on one grid: of a run, or clipped or cleaned up."""
 
     @property
@@ -58,21 +72,11 @@ class MaskSource(Protocol):
         """Of the grid."""
 
     @property
-    def width(self) -> int:
-        """Columns."""
-
-    @property
     def height(self) -> int:
         """Rows."""
 
-    def strips(self, rows: int = ROWS) -> Iterator[MapStrip]:
-        """From top to bottom, `rows` at a time."""
-
     def read(self, start: int, stop: int) -> MapStrip:
         """Rows `[start, stop)`."""
-
-    def areas(self, rows: range) -> NDArray[np.float64] | None:
-        """Square metres of one pixel of each of these rows; None where the ground is unknown."""
 
 
 @dataclass(frozen=True)

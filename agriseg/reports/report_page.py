@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agriseg.analysis import build
 from agriseg.analysis.area_table import AreaRow
@@ -17,6 +18,7 @@ from agriseg.reports.html import Table, render
 from agriseg.reports.map_figure import ClassPicture, MapPicture
 from agriseg.reports.map_summary import MapSummary
 from agriseg.reports.translations import NOTHING, Translator
+from agriseg.units import human_metres
 
 _UNITS = {"LENGTH": " m", "AREA": " m2"}  # of options, by the name of their value
 _SMALL_CHANGE = 0.02  # share of the mapped ground by which two maps may differ and still be of one field
@@ -71,9 +73,27 @@ def report_page(report: ReportData, words: Translator) -> str:
         causes=_causes(report, words),
         bins=_bins(report),
         scores=(report.record.model.evaluation or {}).get("classes", ()),
+        patches=_patches(report, words),
         making=_making(report, words),
         class_names={str(each.entry.id): each.entry.name for each in report.picture.classes},
     )
+
+
+def _patches(report: ReportData, words: Translator) -> list[str]:
+    """How many patches of each class the model finds, of the smallest size in its card; empty if it has none."""
+    smallest: dict[str, Mapping[str, Any]] = {}
+    for each in (report.record.model.evaluation or {}).get("patches", ()):
+        smallest.setdefault(each["name"], each)
+    return [
+        words(
+            "The model finds {found} of {labelled} patches of {name} of {size} and more; {wrong} of {mapped} patches "
+            "that it maps are wrong.",
+            found=each["found"]["part"], labelled=each["found"]["whole"], name=name,
+            size=human_metres(each["least"]) if each["unit"] == "m" else f"{each['least']:g} px",
+            wrong=each["wrong"]["part"], mapped=each["wrong"]["whole"],
+        )
+        for name, each in smallest.items()
+    ]  # fmt: skip
 
 
 def _toggles(report: ReportData) -> str:

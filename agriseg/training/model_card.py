@@ -106,6 +106,7 @@ def _scores(scores: Scores, split: str) -> str:
         f"in {scores.blocks} blocks of {scores.block_px} px, on maps as `agriseg run` makes them. The intervals "
         "come from drawing blocks with replacement. The weights are those that scored best on this ground while they "
         "were trained, which flatters them a little.",
+        *_patches(scores),
         "Rows are what was labelled, columns what was mapped (pixels):",
         _table(("", *names), confusion),
     ]
@@ -115,6 +116,25 @@ def _scores(scores: Scores, split: str) -> str:
             f"confidence is then off by {_number(scores.fitted.error)} on average (expected calibration error)."
         )
     return "\n\n".join(lines)
+
+
+def _patches(scores: Scores) -> list[str]:
+    """How many connected regions of each class are found, by size; empty without any."""
+    if not scores.patches:
+        return []
+    rows = [
+        (
+            each.name, each.size, f"{each.found.part:,} of {each.found.whole:,}", _interval(each.found.share_95),
+            f"{each.wrong.part:,} of {each.wrong.whole:,}", _interval(each.wrong.share_95),
+        )
+        for each in scores.patches
+    ]  # fmt: skip
+    return [
+        "By patches (connected regions; touching plants are one patch), of a diameter and more. A labelled patch is "
+        "found if half of its pixels are mapped as its class. A mapped patch is wrong if less than half of its pixels "
+        "are labelled as its class.",
+        _table(("class", "from", "labelled patches found", "share, 95 %", "mapped patches wrong", "share, 95 %"), rows),
+    ]
 
 
 def _data(model: SegmentationModel) -> str:

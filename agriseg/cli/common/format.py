@@ -10,6 +10,7 @@ from agriseg.json_text import json_line
 from agriseg.units import HECTARE, human_bytes, human_metres
 
 if TYPE_CHECKING:
+    from agriseg.evaluation.patches import PatchScores
     from agriseg.evaluation.scores import Scores
     from agriseg.mapping.prepare import MappingJob
     from agriseg.mapping.run import RunReport
@@ -149,7 +150,21 @@ def show_evaluation(scores: "Scores") -> str:
         f"  mIoU {_score(scores.miou)}{some} ({_interval(scores.miou_95)} by {scores.blocks} blocks), "
         f"calibration error {_score(scores.expected_calibration_error)}"
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_patch_lines(scores.patches)])
+
+
+def _patch_lines(patches: "Sequence[PatchScores]") -> list[str]:
+    """How many patches are found and how many are wrong, by class and size; empty without any."""
+    head = (
+        f"  {'patches of':<18}{'from':>9}{'labelled':>10}{'found':>8}{'95 %':>17}{'mapped':>9}{'wrong':>8}{'95 %':>17}"
+    )
+    lines = [
+        f"  {each.name:<18}{each.size:>9}"
+        f"{each.found.whole:>10,}{_score(each.found.share):>8}{_interval(each.found.share_95):>17}"
+        f"{each.wrong.whole:>9,}{_score(each.wrong.share):>8}{_interval(each.wrong.share_95):>17}"
+        for each in patches
+    ]
+    return [head, *lines] if lines else []
 
 
 def _interval(ends: Sequence[float | None]) -> str:
