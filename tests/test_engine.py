@@ -141,6 +141,7 @@ RUNS: list[dict[str, Any]] = [
     [
         ("fcn_small", {"tile": 64, "overlap": 32, "margin": 8}),
         ("fcn8s_resnet18", {"tile": 128, "overlap": 64, "margin": 0}),
+        ("fcn_small", {"tile": 64, "overlap": 32, "margin": 8, "tta": "d4"}),
     ],
 )
 def test_same_bytes_for_any_batch_threads_and_bands(

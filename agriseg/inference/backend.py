@@ -1,7 +1,7 @@
 """What prediction knows of a network: a backend runs it on batches of tiles.
 
-`TorchBackend` runs it in torch. Another runtime, or test-time augmentation around a backend, is a class in a module of
-its own and a line in `choose_backend`.
+`TorchBackend` runs it in torch, `OrientedBackend` averages another backend over flips and turns. Another runtime is a
+class in a module of its own and a line in `choose_backend`.
 """
 
 from typing import Protocol
@@ -22,7 +22,7 @@ class Backend(Protocol):
 
     @property
     def precision(self) -> str:
-        """`fp32` or `bf16`, with name and version of the runtime if that is not torch; part of the same."""
+        """`fp32` or `bf16`; with the runtime unless it is torch, and the number of orientations. Part of the same."""
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """Logits (B, K, h / stride, w / stride) float32 of a batch.

@@ -4,6 +4,7 @@ import torch
 
 from agriseg.errors import DeviceError
 from agriseg.inference.backend import Backend
+from agriseg.inference.orientations import OrientedBackend
 from agriseg.inference.torch_backend import TorchBackend
 from agriseg.model import SegmentationModel
 from agriseg.options.run import RunOptions
@@ -16,7 +17,8 @@ def choose_backend(model: SegmentationModel, options: RunOptions) -> Backend:
         DeviceError: the device is not available.
     """
     device = choose_device(options.device)
-    return TorchBackend(model, device, choose_precision(options.precision, device, model))
+    backend = TorchBackend(model, device, choose_precision(options.precision, device, model))
+    return backend if options.tta == "none" else OrientedBackend(backend, model, options.tta)
 
 
 def choose_device(name: str) -> torch.device:

@@ -11,6 +11,7 @@ from agriseg.options.table import Options, option
 BLENDS = tuple(PRESETS)
 PRECISIONS = ("auto", "fp32", "bf16")
 ON_READ_ERROR = ("stop", "nodata")
+TTA = ("none", "flips", "d4")
 
 
 def _gsd(value: float | str) -> float | str:
@@ -53,6 +54,10 @@ class RunOptions(Options):
     batch: int | None = option(None, "Tiles per forward pass of the network.", "N", kind=int)
     device: str = option("auto", "auto (default), cpu, cuda, cuda:1, mps.", "NAME")
     precision: str = option("auto", "Number format of the network's computation.", choices=PRECISIONS)
+    tta: str = option(
+        "none", "Test-time augmentation: the mean over 4 flips, or over 8 flips and turns (d4); 4 or 8 times as slow.",
+        choices=TTA,
+    )  # fmt: skip
     max_memory: int | None = option(
         None, "Memory limit of the run, above that of the program itself, such as 2GB.", "SIZE", parse=units.size
     )
