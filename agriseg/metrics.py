@@ -84,6 +84,33 @@ def calibration_error(pixels: NDArray[np.int64], hits: NDArray[np.int64]) -> flo
     return float(gap.sum() / counted.sum()) if counted.sum() else float("nan")
 
 
+@dataclass(frozen=True)
+class SurestPixels:
+    """The pixels of a confidence and more.
+
+    Args:
+        coverage: their share of all, 0 to 1.
+        confidence: the least among them, 0 to 1.
+        accuracy: share of them that are right, 0 to 1.
+    """
+
+    coverage: float
+    confidence: float
+    accuracy: float
+
+    @classmethod
+    def at(cls, pixels: NDArray[np.int64], hits: NDArray[np.int64], coverage: float) -> "SurestPixels | None":
+        """The fewest of the surest pixels that are at least this share of all; None without a pixel.
+
+        `pixels` and `hits` (N,) are those of `calibration_error`.
+        """
+        surer, right = (np.cumsum(each[::-1])[::-1] for each in (pixels, hits))
+        if not surer[0]:
+            return None
+        k = int(np.flatnonzero(surer >= coverage * surer[0])[-1])
+        return cls(float(surer[k] / surer[0]), k / (len(pixels) - 1), float(right[k] / surer[k]))
+
+
 def fit_temperature(logits: NDArray[np.floating[Any]], truth: NDArray[np.integer[Any]], prior: float = 0) -> float:
     """Temperature of the softmax with the highest likelihood (Guo et al. 2017).
 

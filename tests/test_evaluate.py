@@ -19,7 +19,7 @@ from agriseg.evaluation.scores import Evaluation, score
 from agriseg.grid import Window
 from agriseg.labels.raster import LabelRaster
 from agriseg.legend import Legend
-from agriseg.metrics import boundary_band, confusion, softmax_confidence
+from agriseg.metrics import SurestPixels, boundary_band, confusion, softmax_confidence
 from agriseg.options.run import RunOptions
 
 GREY = {"photometric": "MINISBLACK"}
@@ -76,6 +76,22 @@ def test_no_score_is_certain() -> None:
     assert widths[0] > widths[1] > 0
     alone = EvaluationCounts(np.array([[[900, 100], [50, 150]]]), np.zeros((2, 2), np.int64), none, none)
     assert Evaluation(Legend.from_names("ab"), alone).scores().miou_95 == [None, None]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_surest_pixels_are_those_of_a_sorted_list(seed: int) -> None:
+    """No fewer confidences would have the coverage; the accuracy is that of the pixels themselves."""
+    rng = np.random.default_rng(seed)
+    sure = rng.choice(251, 400, p=rng.dirichlet(np.full(251, 0.1)))
+    right = rng.random(400) < sure / 250
+    pixels, hits = np.bincount(sure, minlength=251), np.bincount(sure[right], minlength=251)
+    for coverage in (1.0, 0.9, 0.5, rng.uniform(0.1, 1)):
+        found = SurestPixels.at(pixels, hits, coverage)
+        assert found is not None
+        kept = sure >= round(250 * found.confidence)
+        assert found.coverage == kept.mean() >= coverage > (sure > round(250 * found.confidence)).mean()
+        assert found.accuracy == pytest.approx(right[kept].mean())
+    assert SurestPixels.at(0 * pixels, 0 * hits, 0.9) is None
 
 
 def test_a_perfect_map_and_the_rarest_class_first(tmp_path: Path, oracle: SegmentationModel) -> None:

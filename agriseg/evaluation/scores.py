@@ -16,13 +16,14 @@ from agriseg.evaluation.counts import EDGE, EvaluationCounts
 from agriseg.evaluation.patches import BLOCK, PatchScores, score_patches
 from agriseg.labels.learnt_images import LearntImages
 from agriseg.legend import Legend
-from agriseg.metrics import ClassScores, bootstrap, calibration_error, mean_iou, quotient
+from agriseg.metrics import ClassScores, SurestPixels, bootstrap, calibration_error, mean_iou, quotient
 
 Interval = list[float | None]
 """Lower and upper end; None where there is no interval."""
 
 NEGLIGIBLE = 0.01  # share of the labels inside the training data that needs no warning: edges of held-back blocks
 _DOUBT = 0.1  # share of a block that is assumed wrong where no error was seen
+_COVERAGES = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7, 0.5)
 _LEAST_BLOCKS = 2  # fewer have no spread
 
 
@@ -93,6 +94,7 @@ class Scores:
         pixels, blocks: labelled and mapped pixels, and blocks with such a pixel.
         block_px, edge_px: side of a block, and width of the boundary band (px).
         expected_calibration_error: of the confidence layer.
+        surest: accuracy of the surest pixels, for a falling coverage; empty without a confidence layer.
         learnt_share: share of the labels inside the training data of the model.
         agreement: see `ErrorMatrix.as_dict`; None from fewer than two blocks.
         patches: see `score_patches`.
@@ -109,6 +111,7 @@ class Scores:
     block_px: int
     edge_px: int
     expected_calibration_error: float | None
+    surest: list[SurestPixels]
     learnt_share: float | None
     fitted: Calibration | None
     confusion: Confusion
@@ -170,11 +173,16 @@ class Evaluation:
             absent=list(self.absent), doubts=list(self.doubts), classes=self._classes(interval),
             pixels=int(self.matrix.sum()), blocks=len(self.counts.blocks), block_px=BLOCK, edge_px=EDGE,
             expected_calibration_error=_number(calibration_error(self.counts.pixels, self.counts.hits)),
-            learnt_share=None if self.learnt is None else self.learnt.share, fitted=self.calibration,
+            surest=self._surest(), learnt_share=None if self.learnt is None else self.learnt.share,
+            fitted=self.calibration,
             confusion=Confusion(self.legend.names, self.matrix.tolist()),
             agreement=errors.as_dict() if errors else None,
             patches=score_patches(self.counts.patches, self.legend, self.matrix.sum(1).tolist()),
         )  # fmt: skip
+
+    def _surest(self) -> list[SurestPixels]:
+        found = (SurestPixels.at(self.counts.pixels, self.counts.hits, share) for share in _COVERAGES)
+        return [each for each in found if each is not None]
 
     def _classes(self, interval: NDArray[np.float64]) -> list[ClassEvaluation]:
         scores, boundary_iou = ClassScores.of(self.matrix), quotient(*self.counts.boundary.T)

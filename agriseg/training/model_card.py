@@ -115,6 +115,9 @@ def _scores(scores: Scores, split: str) -> str:
             f"Confidence: logits are divided by {scores.fitted.temperature:.3g}, fitted on what was held back; "
             f"confidence is then off by {_number(scores.fitted.error)} on average (expected calibration error)."
         )
+    if scores.surest:
+        surest = [(f"{each.coverage:.1%}", f"{each.confidence:.2f}", _number(each.accuracy)) for each in scores.surest]
+        lines += ["If the unsure pixels are left out:", _table(("pixels left", "confidence from", "accuracy"), surest)]
     return "\n\n".join(lines)
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from agriseg.raster.header import RasterInfo
 
 
+_SURE = 0.9  # coverage whose accuracy is printed
+
+
 def show_report(report: "RunReport") -> str:
     """Hectares, pixel counts, verdict and files of a run."""
     lines = [f"  {'class':20} {'share':>7} {'pixels':>14} {'hectares':>12}"]
@@ -150,6 +153,12 @@ def show_evaluation(scores: "Scores") -> str:
         f"  mIoU {_score(scores.miou)}{some} ({_interval(scores.miou_95)} by {scores.blocks} blocks), "
         f"calibration error {_score(scores.expected_calibration_error)}"
     )
+    if scores.surest:
+        sure = min(scores.surest, key=lambda each: abs(each.coverage - _SURE))
+        lines.append(
+            f"  accuracy {_score(scores.surest[0].accuracy)}; of the surest {sure.coverage:.0%} of the pixels, "
+            f"those of confidence {sure.confidence:.2f} and more, {_score(sure.accuracy)}"
+        )
     return "\n".join([*lines, *_patch_lines(scores.patches)])
 
 
