@@ -264,7 +264,7 @@ def test_the_card_tells_what_the_model_knows(tmp_path: Path) -> None:
     assert not re.search(r"(?<!\\)<script", text)
     for fact in ("CC-BY-4.0", model.fingerprint, f"{scores['miou']:.3f}", "Whole blocks of ground", "256 px"):
         assert fact in text
-    assert len(re.findall(r"\n\n(?=\|)", text)) == 4, "tables"
+    assert len(re.findall(r"\n\n(?=\|)", text)) == 6, "tables"
     for name in ("curves.png", "confusion.png", "predictions.png"):
         with Image.open(tmp_path / "out" / name) as picture:
             assert min(picture.size) > 200
