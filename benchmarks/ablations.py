@@ -18,13 +18,13 @@ from typing import Any
 
 from agriseg import TrainConfig
 from agriseg.networks import architecture, downsampling_factor
-from agriseg.training.augment import TrainingSamples
+from agriseg.samples.augment import TrainingSamples
+from agriseg.samples.sampling import index_labels
 from agriseg.training.config import Recipe
 from agriseg.training.dataset import Dataset, load_dataset
 from agriseg.training.distributed import ranks
 from agriseg.training.initial_weights import initial_network
 from agriseg.training.loop import TrainingRun, fit
-from agriseg.training.sampling import index_labels
 from agriseg.training.validation import Validator
 
 PARTS: dict[str, dict[str, Any]] = {

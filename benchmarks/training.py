@@ -16,14 +16,14 @@ import torch
 from common import field, machine
 
 from agriseg.inference.choose_backend import choose_precision
+from agriseg.samples.augment import TrainingSamples, stacked
+from agriseg.samples.sampling import index_labels
 from agriseg.training import loop as loop
-from agriseg.training.augment import TrainingSamples, stacked
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.training.distributed import Ranks
 from agriseg.training.losses import build_loss
 from agriseg.training.progress import Progress, StepDone, ValidationScores
-from agriseg.training.sampling import index_labels
 
 _WARM = 2  # steps that are not counted
 

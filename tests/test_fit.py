@@ -30,14 +30,14 @@ from agriseg.networks import architecture
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.valid_mask import ValidityRule
-from agriseg.training.augment import Augmentation, TrainingSamples, _blurred
+from agriseg.samples.augment import Augmentation, TrainingSamples, _blurred
+from agriseg.samples.sampling import index_labels, sample_pixel
 from agriseg.training.config import RENAMED_KEYS, Recipe, TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.training.distributed import Ranks
 from agriseg.training.loop import TrainingRun, fit
 from agriseg.training.progress import ValidationScores
 from agriseg.training.run import TrainOptions, train
-from agriseg.training.sampling import index_labels, sample_pixel
 
 STILL = Augmentation(mirror=False, rotate="none", zoom=1, brightness=0, channel_jitter=0)
 PLAIN = Normalization(1.0, (0.0,) * 3, (1.0,) * 3)

@@ -22,12 +22,12 @@ from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.figures import charts
 from agriseg.legend import Legend
 from agriseg.model import Normalization
-from agriseg.training.augment import Augmentation, TrainingSamples
+from agriseg.samples.augment import Augmentation, TrainingSamples
+from agriseg.samples.sampling import index_labels
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.training.progress import FoldStarted, Progress, StepDone
 from agriseg.training.run import TrainOptions, cross_validate, train
-from agriseg.training.sampling import index_labels
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -1,4 +1,4 @@
-"""From labels to a model: configuration, data set, sampling, loop, model card.
+"""From labels to a model: configuration, data set, loop, validation, model card.
 
-Imports `evaluation`, `mapping`, `labels` and what lies below them; not `reports`.
+Imports `evaluation`, `mapping`, `samples`, `labels` and what lies below them; not `reports`.
 """

@@ -13,7 +13,7 @@ from agriseg.networks import NAMED_STARTS, PackagedWeights, architecture
 from agriseg.options.labels import Value
 from agriseg.options.run import RunOptions
 from agriseg.options.verdict import VerdictLimits
-from agriseg.training.augment import Augmentation
+from agriseg.samples.augment import Augmentation
 
 Split = Literal["block", "file", "random", "list"]
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from agriseg.legend import NODATA
 from agriseg.metrics import mean_iou
-from agriseg.training.augment import Augmentation, TrainingSamples
+from agriseg.samples.augment import Augmentation, TrainingSamples
 
 _CHIPS = 64  # without augmentation, at random pixels
 _PIXELS = 500_000  # approximate number of pixels of these chips that are used

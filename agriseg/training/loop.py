@@ -21,7 +21,7 @@ from agriseg.inference.choose_backend import choose_precision
 from agriseg.json_text import json_line
 from agriseg.model import SegmentationModel
 from agriseg.networks import last_bias, without_downsampling
-from agriseg.training.augment import Sample, TrainingSamples, stacked
+from agriseg.samples.augment import Sample, TrainingSamples, stacked
 from agriseg.training.checkpoint import State
 from agriseg.training.config import Recipe
 from agriseg.training.distributed import Ranks

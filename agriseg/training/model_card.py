@@ -15,9 +15,9 @@ from agriseg import files
 from agriseg.evaluation.scores import Scores
 from agriseg.json_text import json_document
 from agriseg.model import SegmentationModel
+from agriseg.samples.sampling import ClassIndex
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import Dataset
-from agriseg.training.sampling import ClassIndex
 from agriseg.units import human_metres
 
 _SPLITS = {

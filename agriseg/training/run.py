@@ -16,14 +16,14 @@ from agriseg.figures.charts import CurvePoint, save_curves
 from agriseg.json_text import from_json, json_document
 from agriseg.model import SegmentationModel, load_model
 from agriseg.networks import downsampling_factor
-from agriseg.training.augment import TrainingSamples
+from agriseg.samples.augment import TrainingSamples
+from agriseg.samples.sampling import index_labels
 from agriseg.training.config import Recipe, TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.training.distributed import Ranks, ranks, world_size
 from agriseg.training.loop import TrainingRun, fit
 from agriseg.training.model_card import describe_training, write_card
 from agriseg.training.progress import DataWarning, FoldStarted, Note, Report
-from agriseg.training.sampling import index_labels
 from agriseg.training.validation import Validator
 
 

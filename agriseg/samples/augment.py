@@ -13,7 +13,7 @@ from torch.nn import functional
 from agriseg.labels.scene import Scene
 from agriseg.legend import NODATA
 from agriseg.model import Normalization
-from agriseg.training.sampling import ClassIndex, PixelPosition, sample_pixel
+from agriseg.samples.sampling import ClassIndex, PixelPosition, sample_pixel
 
 Sample = tuple[torch.Tensor, torch.Tensor]
 
