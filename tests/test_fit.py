@@ -339,6 +339,7 @@ def test_the_backbone_learns_at_its_share_of_the_rate(tmp_path: Path) -> None:
         {},
         {"optimiser": "sgd", "accumulation_steps": 2},
         {"arch": "fcn8s_resnet18", "backbone_lr": 0.3},
+        {"arch": "unet_lite0", "frozen_steps": 3, "chip": 64},
         {"optimiser": "adam", "ema_decay": 0, "loss": {"focal": 1, "ohem": 1}},
     ],
     ids=str,

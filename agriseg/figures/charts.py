@@ -41,20 +41,21 @@ FONTS = ["DejaVu Sans", *sorted(set(_HAN) & set(get_font_names()), key=_HAN.inde
 @rc_context({"font.family": FONTS})
 def save_picture(
     path: Path, image: Source, classes: Path, confidence: Path, legend: Legend,
-    labels: NDArray[np.uint8] | None = None,
+    labels: NDArray[np.uint8] | None = None, roi: Window | None = None,
 ) -> None:  # fmt: skip
     """Write a PNG: the mapped raster, the labels if there are any, the classes and the confidence.
 
     The first three bands of the raster are red, green and blue. Labels are (H, W) class ids, 255 where unknown.
+    `roi` is the mapped window, None for the whole raster.
     """
-    roi = Window(0, 0, image.width, image.height)
+    roi = roi or Window(0, 0, image.width, image.height)
     panels = {"Image": _pixels(image_quicklook(image, roi, ("",) * len(image.bands)))}
     if labels is not None:
         step = -(-max(labels.shape) // SIDE)
         panels["Labels"] = _pixels(class_colours(labels[::step, ::step], legend))
     panels["Classes"] = _pixels(class_picture(classes, legend))
     panels["Confidence"] = _pixels(confidence_picture(confidence, len(legend)))
-    size = (_PANEL * len(panels), _PANEL * image.height / image.width + _MARGIN)
+    size = (_PANEL * len(panels), _PANEL * roi.height / roi.width + _MARGIN)
     figure = Figure(figsize=size, layout="constrained")
     for axes, (title, pixels) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         axes.imshow(pixels, interpolation="nearest")

@@ -40,11 +40,15 @@ class UNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits."""
-        features = [lateral(each) for lateral, each in zip(self.lateral, self.backbone(x), strict=True)]
-        x = functional.relu(features.pop())
+        return self.decode(self.backbone(x))
+
+    def decode(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Logits of the backbone's features."""
+        widths = [lateral(each) for lateral, each in zip(self.lateral, features, strict=True)]
+        x = functional.relu(widths.pop())
         for up, fuse in zip(reversed(self.up), reversed(self.fuse), strict=True):
             doubled = functional.interpolate(up(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = fuse(doubled + features.pop())
+            x = fuse(doubled + widths.pop())
         logits: torch.Tensor = self.score(x)
         return logits
 

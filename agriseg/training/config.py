@@ -106,6 +106,8 @@ class Recipe(BaseModel):
     """Settings of the training loop.
 
     Args:
+        frozen_steps: first steps, of the decoder alone on features of the frozen encoder, whose batch normalization
+            then keeps its means and variances; for few labels.
         steps: optimiser steps; None when `minutes` is given.
         minutes: how long to train instead; such a run depends on the machine's speed.
         chip: side of a sample (px); a multiple of the network's step.
@@ -129,6 +131,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    frozen_steps: int = Field(default=0, ge=0)
     steps: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
     chip: int = Field(default=256, ge=32)

@@ -24,6 +24,7 @@ from agriseg.networks import last_bias, without_downsampling
 from agriseg.samples.augment import Sample, TrainingSamples, stacked
 from agriseg.training.checkpoint import State
 from agriseg.training.config import Recipe
+from agriseg.training.decoder import decoder_of, keep_encoder_statistics, train_decoder
 from agriseg.training.distributed import Ranks
 from agriseg.training.logit_adjustment import fit_logit_offsets
 from agriseg.training.losses import Loss, build_loss
@@ -44,7 +45,7 @@ class TrainingRun:
         model: untrained; its network is trained in place.
         validate: scores a model; the one with the highest mean IoU is the best.
         folder: for `best.safetensors`, `state.safetensors` and `metrics.jsonl`.
-        report, stopped: as in `TrainOptions`.
+        report, stopped, since: as in `TrainOptions`.
     """
 
     model: SegmentationModel
@@ -56,6 +57,7 @@ class TrainingRun:
     ranks: Ranks
     report: Report
     stopped: Callable[[], bool]
+    since: float | None = None
 
 
 def fit(run: TrainingRun) -> None:
@@ -71,7 +73,11 @@ def fit(run: TrainingRun) -> None:
     loss_of = build_loss(recipe.loss, _class_weights(run) if recipe.class_weights else None)
     precision = choose_precision(recipe.precision, ranks.device, run.model)
     state = _load_state(run, network)
-    began = time.monotonic() - state.seconds
+    began = (run.since or time.monotonic()) - state.seconds
+    if recipe.frozen_steps and not (run.folder / _STATE).exists():
+        _first_steps(run, state, loss_of, precision)
+        state.seconds = time.monotonic() - began
+        _save(run, state)
     batches = _batches(run, state.step * recipe.accumulation_steps)
     ended = state.stale >= recipe.patience > 0
     while not ended and (done := _done(state, recipe)) < 1:
@@ -95,6 +101,14 @@ def fit(run: TrainingRun) -> None:
             _save(run, state)
 
 
+def _first_steps(run: TrainingRun, state: State, loss_of: Loss, precision: str) -> None:
+    """Train the decoder alone, and score it."""
+    decoder = decoder_of(run.model.network, run.model.architecture or "")
+    train_decoder(decoder, run.samples, run.recipe.frozen_steps, loss_of, run.ranks.device, precision)
+    state.average = copy.deepcopy(state.network.state_dict())
+    _validate(run, state)
+
+
 def _load_state(run: TrainingRun, network: nn.Module) -> State:
     optimiser, weights = _optimiser(network, run.recipe), copy.deepcopy(network.state_dict())
     state = State(network, optimiser, weights, processes=run.ranks.world)
@@ -115,6 +129,8 @@ def _save(run: TrainingRun, state: State) -> None:
 def _step(state: State, loss_of: Loss, batches: Iterator[Batch], run: TrainingRun, precision: str) -> float:
     """One optimiser step over `accumulation_steps` batches; returns the mean loss."""
     network, optimiser, total = state.network.train(), state.optimiser, 0.0
+    if run.recipe.frozen_steps:
+        keep_encoder_statistics(network)
     for _ in range(run.recipe.accumulation_steps):
         x, ids = (part.to(run.ranks.device, non_blocking=True) for part in next(batches))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):

@@ -20,6 +20,7 @@ from agriseg.samples.augment import TrainingSamples
 from agriseg.samples.sampling import index_labels
 from agriseg.training.config import Recipe, TrainConfig
 from agriseg.training.dataset import load_dataset
+from agriseg.training.decoder import decoder_of
 from agriseg.training.distributed import Ranks, ranks, world_size
 from agriseg.training.loop import TrainingRun, fit
 from agriseg.training.model_card import describe_training, write_card
@@ -36,12 +37,14 @@ class TrainOptions:
         skip_bad: leave out images that cannot be read.
         report: called with each step, each validation, and notes and warnings about the data.
         stopped: called before each step; True saves the state and stops.
+        since: instant from which the recipe's minutes count, as `time.monotonic` gives it; None: the first step.
     """
 
     device: str = "auto"
     skip_bad: bool = False
     report: Report = lambda _progress: None
     stopped: Callable[[], bool] = lambda: False
+    since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,26 @@ def _fit(config: TrainConfig, folder: Path, group: Ranks, options: TrainOptions)
     reading = replace(config.reading, device=options.device)
     validator = Validator(data.held, data.learnt_share, folder / "maps", reading)
     training = TrainingRun(
-        model, samples, recipe, validator.scores, folder, data.identity, group, options.report, options.stopped
+        model,
+        samples,
+        recipe,
+        validator.scores,
+        folder,
+        data.identity,
+        group,
+        options.report,
+        options.stopped,
+        options.since,
     )
     fit(training)
     return validator, data.skipped
 
 
 def _check_fits(recipe: Recipe, model: SegmentationModel, group: Ranks) -> None:
+    if recipe.frozen_steps:
+        decoder_of(model.network, model.architecture or "this network")
+        if group.world > 1:
+            raise UsageError(f"frozen_steps in {group.world} processes, expected one; leave it out, or start one")
     if recipe.chip % model.step:
         raise UsageError(f"chip {recipe.chip}, expected a multiple of {model.step}, the step of {model.architecture}")
     if group.local_batch(recipe.batch) * group.world == 1 and model.halo is None:
