@@ -1,6 +1,5 @@
 """`agriseg train`."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,19 +8,16 @@ import click
 
 from agriseg.cli.common.errors import resume_hint, stop_requested, warn
 from agriseg.cli.common.options import chosen, option_flags, parse, split_commas
+from agriseg.cli.common.training_progress import TrainingProgress, tensorboard_writer
 from agriseg.errors import OutputError, UsageError
 from agriseg.options.labels import LabelOptions
 from agriseg.options.table import read_toml
-from agriseg.training.progress import DataWarning, FoldStarted, Note, Progress, StepDone, ValidationDone
 from agriseg.units import seconds
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
     from agriseg.training.run import Trained
 
 _DEFAULT_MINUTES = 30.0
-_BETWEEN_LINES = 10.0  # seconds between progress lines
 
 
 @click.command("train", short_help="Train a model on labelled images.")
@@ -70,7 +66,7 @@ def command(
     if not helper and folder.exists() and any(folder.iterdir()) and not resume:
         raise OutputError(f"{folder}: is not empty; add --resume to resume from it, or choose another -o")
     tables, base = _tables(settings, flags)
-    printer = _ProgressPrinter(_board(folder) if tensorboard and not helper else None, quiet=quiet)
+    printer = TrainingProgress(tensorboard_writer(folder) if tensorboard and not helper else None, quiet=quiet)
     stopped = stop_requested()
 
     from agriseg.cli.common.format import show_evaluation
@@ -102,66 +98,6 @@ def _warnings(split: str, trained: "Sequence[Trained]") -> list[str]:
     warnings = [f"skipped: {text}" for text in sorted({text for each in trained for text in each.skipped})]
     random = "the held-back squares lie among the training data; expect lower scores on other fields"
     return [*warnings, random] if split == "random" else warnings
-
-
-class _ProgressPrinter:
-    """Prints a line for each validation, and every ten seconds between them; plots the same for TensorBoard."""
-
-    def __init__(self, board: "SummaryWriter | None", *, quiet: bool) -> None:
-        self._board = board
-        self._quiet = quiet
-        self._first: StepDone | None = None  # of this process
-        self._began = self._printed = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        self._plot(progress)
-        if self._quiet:
-            return
-        match progress:
-            case FoldStarted(fold, folds):
-                self._first = None
-                click.echo(f"fold {fold} of {folds}", err=True)
-            case DataWarning(text):
-                warn(text)
-            case Note(text):
-                click.echo(f"agriseg: {text}", err=True)
-            case ValidationDone():
-                iou = ", ".join(f"{name} {value:.3f}" for name, value in progress.iou.items() if value is not None)
-                best = ", best" if progress.best else ""
-                click.echo(f"step {progress.step}: mIoU {progress.miou:.3f} ({iou}){best}", err=True)
-            case StepDone():
-                self._print_step(progress)
-
-    def _print_step(self, step: StepDone) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first, self._began, self._printed = step, now, now
-        if now - self._printed >= _BETWEEN_LINES:
-            self._printed = now
-            rate = max(step.done - self._first.done, 1e-9) / (now - self._began)
-            left = (1 - step.done) / rate / 60
-            click.echo(f"step {step.step}: loss {step.loss:.3f}, {step.done:.0%}, {left:.0f} min left", err=True)
-
-    def _plot(self, progress: Progress) -> None:
-        match progress:
-            case StepDone():
-                numbers = {"loss": progress.loss, "lr": progress.lr}
-            case ValidationDone():
-                iou = {f"iou/{name}": value for name, value in progress.iou.items() if value is not None}
-                numbers = {"loss": progress.loss, "miou": progress.miou, **iou}
-            case _:
-                return
-        if self._board is not None:
-            for name, value in numbers.items():
-                self._board.add_scalar(name, value, progress.step)
-
-
-def _board(folder: Path) -> "SummaryWriter":
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UsageError("--tensorboard, but it is not installed; pip install tensorboard") from error
-    return SummaryWriter(folder / "tensorboard")
 
 
 def _tables(path: str | None, flags: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
