@@ -161,6 +161,12 @@ def _flights(shelf: Shelf, path: Path) -> None:
         os.utime(target, (1_780_000_000, 1_780_000_000))  # a younger one may still be growing
 
 
+def _photos(shelf: Shelf, path: Path) -> None:
+    path.mkdir()
+    for name in ("field.tif", "other.tif"):
+        shutil.copy(shelf.get(name), path / name)
+
+
 def _trained(shelf: Shelf, path: Path) -> None:
     beside = path.with_name("training")
     beside.mkdir()
@@ -176,6 +182,7 @@ _MAKERS: dict[str, Callable[[Shelf, Path], None]] = {
     "fcn_resnet50_coco.pth": _weights,
     "farm.gpkg": _polygons("name", "north", "south"), "trial.geojson": _polygons("plot", "p1", "p2", "p3"),
     "weeds.gpkg": _polygons("class", "weed", "weed", "weed", "weed", "weed"), "done.gpkg": _polygons("name", "done"),
+    "todo.gpkg": _polygons("why", "unsure between soil and weed"), "photos": _photos,
     "train.toml": _text(TRAINING), "jobs.toml": _text(JOBS), "flights": _flights, "weeds": _trained,
     "maps": _map, "maps/field_area.csv": _area, "maps/may": _map, "maps/june": _map, "maps/2026-05": _map, "maps/2026-06": _map,
 }  # fmt: skip

@@ -9,8 +9,8 @@ import click
 from agriseg.cli.common.errors import ProcessEdge
 
 _COMMANDS = (
-    "run", "batch", "layers", "report", "change", "index", "verify", "inspect", "labels", "train", "evaluate", "model",
-    "demo", "selftest",
+    "run", "batch", "layers", "report", "change", "index", "verify", "inspect", "labels", "suggest", "train",
+    "evaluate", "model", "demo", "selftest",
 )  # fmt: skip
 
 

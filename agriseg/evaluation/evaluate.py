@@ -65,7 +65,7 @@ def learnt_by_model(model: SegmentationModel, images: Sequence[LabelledImage], o
     scenes = [
         Scene(check_compatibility(each.info, model, plain).source, each.labels) for each in images if learnt.images
     ]
-    share = learnt_share(learnt.images, [(scene, cache(partial(pixel_digest, scene))) for scene in scenes])
+    share = learnt_share(learnt.images, [(scene, cache(partial(pixel_digest, scene.source))) for scene in scenes])
     return LearntShare.of(share, learnt)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font, get_font_names
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
@@ -29,6 +29,8 @@ from agriseg.raster.reader import Source
 
 _INK, _FAINT = "#282828", "#d9d9d9"
 _PANEL, _MARGIN = 6.0, 0.9  # inches: side of a panel, height of titles and legend
+_BOXES = 9.0  # inches: longest side of a picture of boxes
+_BOX = "#ffd400"  # yellow stands out on soil, plants and water
 _EMPTY = "#e8e8e8"  # of pixels without data
 _HAN = (
     "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
@@ -62,6 +64,25 @@ def save_picture(
         axes.set(facecolor=_EMPTY, xticks=[], yticks=[])
         axes.set_title(title, loc="left")
     figure.legend(handles=_key(legend), loc="outside lower left", ncols=len(legend) + 2, frameon=False)
+    save_figure(figure, path)
+
+
+@rc_context({"font.family": FONTS})
+def save_boxes(
+    path: Path, image: Source, roi: Window, roles: tuple[str, ...], boxes: Mapping[str, Window]
+) -> None:  # fmt: skip
+    """Write a PNG: a window of a raster with boxes, windows of the raster, and their names."""
+    longest = max(roi.width, roi.height)
+    figure = Figure(figsize=(_BOXES * roi.width / longest, _BOXES * roi.height / longest))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(
+        _pixels(image_quicklook(image, roi, roles)), extent=(roi.col_off, roi.col_stop, roi.row_stop, roi.row_off)
+    )
+    axes.set(facecolor=_EMPTY, xticks=[], yticks=[])
+    for name, box in boxes.items():
+        corner = box.col_off, box.row_off
+        axes.add_patch(Rectangle(corner, box.width, box.height, fill=False, edgecolor=_BOX, linewidth=1.5))
+        axes.annotate(name, corner, (2, -2), textcoords="offset points", va="top", color=_INK, backgroundcolor=_BOX)
     save_figure(figure, path)
 
 

@@ -82,7 +82,7 @@ def drawing_of_annotations(info: RasterInfo, path: Path, annotated: AnnotatedIma
 
 def _drawing(info: RasterInfo, path: Path, shapes: Sequence[Polygon], request: LabelRequest) -> Drawing:
     area = request.options.area
-    inside = [each.shape for each in _in_pixels(info, area, None)] if area else []
+    inside = area_in_pixels(info, area) if area else []
     rest = 0
     if request.options.rest is not None:
         if request.options.rest not in request.classes:
@@ -91,6 +91,11 @@ def _drawing(info: RasterInfo, path: Path, shapes: Sequence[Polygon], request: L
         inside = inside or [shapely.box(0, 0, info.width, info.height)]
     ids = _class_ids(shapes, path, request)
     return Drawing(path, tuple(_widened(info, path, shapes, request.options.point_radius)), ids, tuple(inside), rest)
+
+
+def area_in_pixels(info: RasterInfo, path: Path) -> list[shapely.Geometry]:
+    """Polygons of a vector file in pixel coordinates of an image, as those of `--area`; errors as of `read_shapes`."""
+    return [each.shape for each in _in_pixels(info, path, None)]
 
 
 def _in_pixels(info: RasterInfo, path: Path, column: str | None) -> list[Polygon]:

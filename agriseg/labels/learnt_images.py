@@ -21,6 +21,7 @@ from agriseg.json_text import from_json
 from agriseg.labels.scene import Scene
 from agriseg.legend import NODATA
 from agriseg.raster.gdal_env import gdal_calls
+from agriseg.raster.reader import Reader, Source, strips
 
 _SAMPLE = 2000  # labelled pixels of a strip, drawn at random
 
@@ -112,16 +113,26 @@ def learnt_share(ground: Sequence[LearntGround], scenes: Sequence[tuple[Scene, C
     learnt = total = 0.0
     for scene, digest in scenes if ground else ():
         for rows, cols, weight in _labelled(scene):
-            known = np.logical_or.reduce([each.holds(*_places(each, scene, digest, rows, cols)) for each in ground])
+            known = on_learnt_ground(ground, scene.source, digest, rows, cols)
             learnt, total = learnt + known.sum() * weight, total + len(rows) * weight
     return float(learnt / max(1.0, total))
 
 
-def pixel_digest(scene: Scene) -> str:
+def on_learnt_ground(
+    ground: Sequence[LearntGround], source: Source, digest: Callable[[], str], rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+) -> NDArray[np.bool_]:  # fmt: skip
+    """(N,) bool: whether pixels of a raster are on learnt ground; `digest` as in `learnt_share`."""
+    held = [each.holds(*_places(each, source, digest, rows, cols)) for each in ground]
+    return np.asarray(np.logical_or.reduce(held), bool) if held else np.zeros(len(rows), bool)
+
+
+def pixel_digest(source: Source) -> str:
     """SHA-256 of the used bands as stored: the same for a copy in another format or under another name."""
     digest = hashlib.sha256()
-    for window in scene.windows():
-        digest.update(scene.read(window.row_off, window.col_off, window.height, window.width).pixels.tobytes())
+    with Reader(source) as reader:
+        for window in strips(source.width, source.height):
+            digest.update(reader.read(window).pixels.tobytes())
     return digest.hexdigest()
 
 
@@ -136,17 +147,17 @@ def _labelled(scene: Scene) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int6
 
 
 def _places(
-    ground: LearntGround, scene: Scene, digest: Callable[[], str], rows: NDArray[np.int64], cols: NDArray[np.int64]
+    ground: LearntGround, source: Source, digest: Callable[[], str], rows: NDArray[np.int64], cols: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rows and columns of a scene's pixels in a learnt image; negative if the two cannot be compared."""
-    if ground.size == (scene.source.height, scene.source.width) and ground.pixels == digest():
+    """Rows and columns of a raster's pixels in a learnt image; negative if the two cannot be compared."""
+    if ground.size == (source.height, source.width) and ground.pixels == digest():
         return rows.astype(float), cols.astype(float)
-    where = scene.source.info.georeference
+    where = source.info.georeference
     if where.crs is None or ground.crs is None or ground.transform is None:
         return np.full(len(rows), -1.0), np.full(len(cols), -1.0)
     x, y = where.transform @ (cols + 0.5, rows + 0.5)
     if (crs := where.crs.to_string()) != ground.crs:
-        with gdal_calls(f"{scene.source.info.path}: its CRS cannot be compared with that of the model's ground"):
+        with gdal_calls(f"{source.info.path}: its CRS cannot be compared with that of the model's ground"):
             x, y = map(np.asarray, reprojected(crs, ground.crs, x, y))
     there_cols, there_rows = ~rasterio.Affine(*ground.transform) @ (x, y)
     return there_rows, there_cols

@@ -17,13 +17,12 @@ from agriseg.options.labels import Value
 from agriseg.raster.gdal_env import gdal_calls
 from agriseg.raster.georeference import crs_name, same_horizontal_crs
 from agriseg.raster.header import RasterInfo
-from agriseg.raster.reader import Reader, Source
+from agriseg.raster.reader import Reader, Source, strips
 from agriseg.raster.safe_open import open_raster
 from agriseg.raster.valid_mask import ValidityRule
 
 Keep = Callable[[Window], NDArray[np.bool_]]
 
-_AT_ONCE = 16_000_000  # pixels
 _COLOURS = 3  # bands: red, green, blue
 _SHOWN = 5  # colours in a message
 _SAMPLE = 1_000_000  # pixels, for the colours of a picture
@@ -94,9 +93,7 @@ class LabelRaster:
 
     def windows(self) -> Iterator[Window]:
         """The whole raster in strips of bounded size."""
-        rows = max(1, _AT_ONCE // self.info.width)
-        for top in range(0, self.info.height, rows):
-            yield Window(0, top, self.info.width, min(rows, self.info.height - top))
+        return strips(self.info.width, self.info.height)
 
     def survey(self) -> Survey:
         """Count the stored values of the whole raster, without regard to `keep`."""

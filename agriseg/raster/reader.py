@@ -22,6 +22,7 @@ from agriseg.raster.resample import ResampleWeights, resample
 from agriseg.raster.safe_open import open_raster
 from agriseg.raster.valid_mask import ValidityRule
 
+_AT_ONCE = 16_000_000  # pixels
 _CHUNK_BYTES = 64 * 2**20  # of source pixels resampled at once, as float64
 
 
@@ -174,6 +175,13 @@ class Reader:
         first, last = cols.span
         row = (last - first) * (len(self._source.bands) + 1) * 8 * max(1.0, self._dataset.height / self._source.height)
         return max(1, int(_CHUNK_BYTES / row))
+
+
+def strips(width: int, height: int) -> Iterator[Window]:
+    """A whole raster in strips of bounded size, from the top."""
+    rows = max(1, _AT_ONCE // width)
+    for top in range(0, height, rows):
+        yield Window(0, top, width, min(rows, height - top))
 
 
 def _own_pages(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
