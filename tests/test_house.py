@@ -122,7 +122,7 @@ JSON_BORDERS = frozenset({
     "analysis/area_interval.py", "analysis/record.py",
     "batch/job_file.py", "batch/summary.py", "change/compare.py",
     "cli/change.py", "cli/common/options.py",
-    "cli/train.py",
+    "cli/training/train.py",
     "labels/learnt_images.py", "mapping/run.py", "maps/index_maps.py", "maps/publish.py", "maps/record.py",
     "maps/run_identity.py", "maps/stem.py", "options/request.py", "options/table.py",
     "training/config.py", "training/model_card.py",

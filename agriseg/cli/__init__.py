@@ -9,19 +9,21 @@ import click
 from agriseg.cli.common.errors import ProcessEdge
 
 _COMMANDS = (
-    "run", "batch", "layers", "report", "change", "index", "verify", "inspect", "labels", "suggest", "train",
-    "evaluate", "model", "demo", "selftest",
+    "run", "batch", "layers", "report", "change", "index", "verify", "inspect", "training.labels", "training.suggest",
+    "training.train", "training.evaluate", "training.model", "demo", "selftest",
 )  # fmt: skip
+"""Modules of the commands, in the order of `--help`."""
+_MODULES = {module.rpartition(".")[2]: module for module in _COMMANDS}
 
 
 class _Lazy(click.Group):
-    """A group whose commands are modules of this package, each with a function named `command`; loaded when used."""
+    """A group of commands: modules of this package, each with a function named `command`, loaded when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(_MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in _MODULES:
             return None
         return _load(cmd_name)
 
@@ -31,7 +33,7 @@ def _load(name: str) -> click.Command:
     """A command, with the option `-c` for its defaults."""
     from agriseg.cli.common.defaults import config_option, leaves
 
-    command: click.Command = import_module(f"agriseg.cli.{name}").command
+    command: click.Command = import_module(f"agriseg.cli.{_MODULES[name]}").command
     for leaf in dict(leaves(click.Context(command))).values() or [command]:
         leaf.params.append(config_option())
     return command

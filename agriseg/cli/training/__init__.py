@@ -1,0 +1,1 @@
+"""Commands from labels to a model and its scores."""
