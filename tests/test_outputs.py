@@ -18,6 +18,8 @@ from rio_cogeo import cog_validate
 from agriseg import Legend, SegmentationModel, segment
 from agriseg.errors import DataError, OutputError, StorageError, UsageError
 from agriseg.figures.charts import save_picture
+from agriseg.figures.quicklook import image_quicklook
+from agriseg.grid import Window
 from agriseg.mapping.verify import verify
 from agriseg.maps.index_maps import write_indices
 from agriseg.raster import cog
@@ -479,7 +481,8 @@ def test_the_picture_shows_the_legends_colours(run: Any, tmp_path: Path) -> None
     from PIL import Image
 
     info = RasterInfo.read(tmp_path / "field.tif")
-    image = Source(info, (1,), ValidityRule.of(info), info.width, info.height)
+    source = Source(info, (1,), ValidityRule.of(info), info.width, info.height)
+    image = image_quicklook(source, Window(0, 0, info.width, info.height), ("grey",))
     save_picture(tmp_path / "p.png", image, report.classes, report.confidence, two_class().legend)
     sheet = np.asarray(Image.open(tmp_path / "p.png"))
     assert sheet.shape[1] > 3 * 600

@@ -10,6 +10,7 @@ from agriseg import files
 from agriseg.analysis.build import make_layers
 from agriseg.demo.synthetic import AFFECTED, grow_field, write_field
 from agriseg.figures.charts import save_picture
+from agriseg.figures.quicklook import image_quicklook
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Progress, RunReport, run
@@ -62,6 +63,7 @@ def run_demo(
     true_seams = changes.ratio(grid.cols.seams, grid.rows.seams)
     make_layers(report.record, LayerOptions(affected=dict.fromkeys(AFFECTED, 100.0)), overwrite=True)
     picture = folder / "demo.png"
-    save_picture(picture, prepared.model_input.source, report.classes, report.confidence, model.legend)
+    shown = image_quicklook(prepared.model_input.source, prepared.plan.roi, model.bands)
+    save_picture(picture, shown, report.classes, report.confidence, model.legend)
     scores = iou(confusion(field.truth, mask, len(model.legend)))
     return Demo(report, tuple(truth.tolist()), tuple(scores.tolist()), true_seams, picture, write_report(report.record))

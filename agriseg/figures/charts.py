@@ -42,22 +42,19 @@ FONTS = ["DejaVu Sans", *sorted(set(_HAN) & set(get_font_names()), key=_HAN.inde
 
 @rc_context({"font.family": FONTS})
 def save_picture(
-    path: Path, image: Source, classes: Path, confidence: Path, legend: Legend,
-    labels: NDArray[np.uint8] | None = None, roi: Window | None = None,
+    path: Path, image: bytes, classes: Path, confidence: Path, legend: Legend, labels: NDArray[np.uint8] | None = None
 ) -> None:  # fmt: skip
-    """Write a PNG: the mapped raster, the labels if there are any, the classes and the confidence.
+    """Write a PNG: the mapped image, the labels if there are any, the classes and the confidence.
 
-    The first three bands of the raster are red, green and blue. Labels are (H, W) class ids, 255 where unknown.
-    `roi` is the mapped window, None for the whole raster.
+    The image is a PNG as of `image_quicklook`. Labels are (H, W) class ids, 255 where unknown.
     """
-    roi = roi or Window(0, 0, image.width, image.height)
-    panels = {"Image": _pixels(image_quicklook(image, roi, ("",) * len(image.bands)))}
+    panels = {"Image": _pixels(image)}
     if labels is not None:
         step = -(-max(labels.shape) // SIDE)
         panels["Labels"] = _pixels(class_colours(labels[::step, ::step], legend))
     panels["Classes"] = _pixels(class_picture(classes, legend))
     panels["Confidence"] = _pixels(confidence_picture(confidence, len(legend)))
-    size = (_PANEL * len(panels), _PANEL * roi.height / roi.width + _MARGIN)
+    size = (_PANEL * len(panels), _PANEL * panels["Image"].shape[0] / panels["Image"].shape[1] + _MARGIN)
     figure = Figure(figsize=size, layout="constrained")
     for axes, (title, pixels) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         axes.imshow(pixels, interpolation="nearest")

@@ -14,6 +14,7 @@ from agriseg.evaluation.evaluate import count_model
 from agriseg.evaluation.patches import BLOCK
 from agriseg.evaluation.scores import Evaluation, LearntShare, score
 from agriseg.figures.charts import save_picture
+from agriseg.figures.quicklook import image_quicklook
 from agriseg.grid import Window
 from agriseg.labels.scene import Scene
 from agriseg.legend import NODATA
@@ -62,7 +63,8 @@ class Validator:
         count_model(model, scene.source.info.path, scene.labels, self.maps, options)
         outputs = Outputs(self.maps, scene.source.info.path.stem, with_probabilities=False)
         layers = outputs.named("classes.tif"), outputs.named("confidence.tif")
-        save_picture(path, scene.source, *layers, model.legend, _thinned_labels(scene, window), window)
+        image = image_quicklook(scene.source, window or _whole(scene), model.bands)
+        save_picture(path, image, *layers, model.legend, _thinned_labels(scene, window))
 
     @cached_property
     def _places(self) -> list[tuple[Scene, Window | None]]:
@@ -106,6 +108,10 @@ def _window(scene: Scene, rows: slice, cols: slice) -> Window:
     return Window(left, top, right - left, bottom - top)
 
 
+def _whole(scene: Scene) -> Window:
+    return Window(0, 0, scene.source.width, scene.source.height)
+
+
 def _variety(scene: Scene, window: Window | None, classes: int) -> float:
     """Share of the labels outside the commonest class, 0 to 1."""
     counts = np.bincount(_thinned_labels(scene, window).ravel(), minlength=256)[:classes]
@@ -114,7 +120,7 @@ def _variety(scene: Scene, window: Window | None, classes: int) -> float:
 
 def _thinned_labels(scene: Scene, window: Window | None) -> NDArray[np.uint8]:
     """Class ids of every n-th row and column, so that the longest side fits the picture."""
-    place = window or Window(0, 0, scene.source.width, scene.source.height)
+    place = window or _whole(scene)
     step = -(-max(place.width, place.height) // _PICTURE)
     strips = []
     for strip in scene.windows():
