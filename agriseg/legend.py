@@ -3,9 +3,9 @@
 import colorsys
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from agriseg.errors import ModelError
+from agriseg.errors import ModelError, UsageError
 
 NODATA = 255
 """Value of a mask's pixel that holds no class."""
@@ -16,6 +16,13 @@ CONFIDENCE_STEP = 0.004
 DOUBTFUL = 0.7
 """Confidence below which a pixel counts as doubtful."""
 
+UNSURE = "unsure"
+"""Name of the class of the pixels whose confidence is below --min-confidence."""
+
+UNSURE_TAG = "UNSURE_CLASS"
+"""Tag of a mask's band with the id of that class."""
+
+_GREY = "#808080"  # of that class
 # Okabe and Ito 2008, "Color Universal Design": colour-blind readers can distinguish them; without black.
 _PALETTE = ("#e69f00", "#009e73", "#d55e00", "#56b4e9", "#f0e442", "#cc79a7", "#0072b2")
 
@@ -49,11 +56,15 @@ class LegendClass:
 class Legend:
     """The classes of a map in the order of the network's channels; at most 255 of them.
 
+    Args:
+        has_unsure: whether one more class follows, `unsure`: of pixels that have none for lack of confidence.
+
     >>> Legend.from_names(["soil", "crop"]).names
     ('soil', 'crop')
     """
 
     classes: tuple[LegendClass, ...]
+    has_unsure: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= NODATA:
@@ -77,6 +88,37 @@ class Legend:
     def names(self) -> tuple[str, ...]:
         """Class names in channel order."""
         return tuple(c.name for c in self.classes)
+
+    def with_unsure(self) -> "Legend":
+        """The same classes, and `unsure` as the last.
+
+        Raises:
+            UsageError: one of them has this name, or a mask has no value left.
+        """
+        remedy = "leave --min-confidence out: the confidence layer says which pixels are unsure"
+        if UNSURE in [name.strip().casefold() for name in self.names]:
+            raise UsageError(f"--min-confidence adds a class {UNSURE!r}, but the model has one of this name; {remedy}")
+        if len(self) == NODATA:
+            raise UsageError(
+                f"--min-confidence adds a class to the {NODATA} of the model, the most of a mask; {remedy}"
+            )
+        return Legend((*self.classes, LegendClass(len(self), UNSURE, _GREY)), has_unsure=True)
+
+    @property
+    def unsure(self) -> int | None:
+        """Id of the class `unsure`; None in a map without it."""
+        return len(self) - 1 if self.has_unsure else None
+
+    @property
+    def decided(self) -> "Legend":
+        """The same classes without `unsure`: those of the network."""
+        return replace(self, classes=self.classes[: self.unsure], has_unsure=False)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of a mask's band: `CLASS_<id>` is a name, `UNSURE_CLASS` the id of `unsure` if there is one."""
+        names = {f"CLASS_{entry.id}": entry.name for entry in self}
+        return names | ({UNSURE_TAG: str(self.unsure)} if self.has_unsure else {})
 
     @property
     def colormap(self) -> dict[int, tuple[int, int, int, int]]:

@@ -60,7 +60,7 @@ class VerdictInput:
         sample_enough: whether the sample says something of the whole raster.
         pixels, predicted, nodata, failed: numbers of pixels, see `PixelTotals`.
         doubtful: pixels of each class with a confidence below 0.7.
-        class_pixels: pixels of each class, in the order of the legend.
+        class_pixels: pixels of each class as the network has it, also where the map is unsure.
         seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
     """
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,20 @@ def test_going_on_gives_the_same_bytes_and_runs_each_tile_once(
     assert layer_bytes(tmp_path / "again") == layer_bytes(straight)
     assert len(forwards) == probes_and_tiles + len(stops)  # a probe for each start, and no tile twice
     assert record_of(tmp_path / "again")["tiles_run"] == record_of(straight)["tiles_run"] == probes_and_tiles - 1
+
+
+def test_going_on_counts_unsure_pixels_as_a_straight_run_does(
+    tmp_path: Path, image: Path, small: SegmentationModel
+) -> None:
+    model = replace(small, temperature=0.002)
+    mapped(image, model, tmp_path / "straight", min_confidence=0.8)
+    stop_once(image, model, tmp_path / "again", 22, min_confidence=0.8)
+    mapped(image, model, tmp_path / "again", min_confidence=0.8)
+    assert layer_bytes(tmp_path / "again") == layer_bytes(tmp_path / "straight")
+    straight, again = (record_of(tmp_path / name) for name in ("straight", "again"))
+    for part in ("classes", "pixels", "verdict", "seam_ratio"):
+        assert again[part] == straight[part]
+    assert 0 < straight["classes"][-1]["pixels"] < straight["pixels"]["predicted"]
 
 
 @pytest.mark.parametrize("policy", [{}, {"fail_on": "red", "limits": ["doubtful=0:0.001"]}], ids=["", "quarantine"])
@@ -206,7 +221,7 @@ def test_what_does_not_check_is_computed_again(
 
 
 @pytest.mark.fault("K05")
-@pytest.mark.parametrize("change", ["pixel", "mask", "model", "tile", "blend"])
+@pytest.mark.parametrize("change", ["pixel", "mask", "model", "tile", "blend", "least"])
 def test_another_run_takes_nothing_over(
     tmp_path: Path, image: Path, small: SegmentationModel, model_file: Path, change: str, forwards: list[int]
 ) -> None:
@@ -226,7 +241,7 @@ def test_another_run_takes_nothing_over(
 
         model = random_network("fcn_small", seed=3)
     else:
-        flags = {"tile": {"tile": 112}, "blend": {"margin": 8}}[change]
+        flags = {"tile": {"tile": 112}, "blend": {"margin": 8}, "least": {"min_confidence": 0.3}}[change]
     forwards.clear()
     mapped(image, model, tmp_path / "fresh", **flags)
     ran = len(forwards)

@@ -68,7 +68,11 @@ def command(image: Path, model: Path, out: Path, *flags: str) -> list[str]:
 
 
 @pytest.mark.fault("W07")
-@pytest.mark.parametrize("flags", [{}, {"band_rows": 3, "probabilities": True}, {"window": "50,70,200,333"}], ids=str)
+@pytest.mark.parametrize(
+    "flags",
+    [{}, {"band_rows": 3, "probabilities": True}, {"window": "50,70,200,333"}, {"min_confidence": 0.256}],
+    ids=str,
+)
 def test_workers_make_the_bytes_of_threads(
     tmp_path: Path, image: Path, model_file: Path, crew: WorkerPool, one_thread: None, flags: dict[str, Any]
 ) -> None:
@@ -76,7 +80,9 @@ def test_workers_make_the_bytes_of_threads(
     assert mapped(image, model_file, tmp_path / "crew", crew, **flags) == alone
     records = [record_of(tmp_path / name) for name in ("alone", "crew")]
     assert records[0]["tiles_run"] == records[1]["tiles_run"]
-    assert records[0]["pixels"] == records[1]["pixels"]
+    for part in ("pixels", "classes", "verdict"):
+        assert records[0][part] == records[1][part]
+    assert all(each["pixels"] for each in records[0]["classes"] if each["name"] == "unsure")
 
 
 @pytest.mark.fault("W07")

@@ -122,6 +122,8 @@ def other_making(record: RunRecord, gsd: tuple[float, float] | None, *, cleaned:
 
     `agriseg train` validates maps with the default blend, at the GSD of the images, without clean-up.
     """
+    if record.min_confidence is not None:
+        return "the map leaves unsure pixels out of its classes, the validation's has a class everywhere"
     if cleaned:
         return "the mask is cleaned up, with other errors than the network's own"
     blend = record.parameters.blend

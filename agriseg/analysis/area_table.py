@@ -20,7 +20,7 @@ from agriseg.analysis.record import ClassName, LayersRecord, json_values
 from agriseg.analysis.zonal_stats import ZonalStats, zonal_stats
 from agriseg.errors import DataError, UsageError
 from agriseg.files import csv_text
-from agriseg.legend import Legend
+from agriseg.legend import UNSURE, Legend
 from agriseg.units import HECTARE
 from agriseg.vectors.features import moved
 from agriseg.vectors.qml import outline_style
@@ -178,8 +178,10 @@ def class_id(legend: Legend, name: str, flag: str) -> int:
     """Id of a class that a flag names.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or it is `unsure`.
     """
+    if legend.has_unsure and name == UNSURE:
+        raise UsageError(f"{flag} {name}: these pixels have no class, so nobody knows that of them; leave {name} out")
     if name not in legend.names:
         raise UsageError(f"{flag} {name}: no such class; the map has {', '.join(legend.names)}")
     return legend.names.index(name)
@@ -191,7 +193,7 @@ def area_rows(
     """The rows of one field, a class each; adjusted areas need the agreement of the model with its labels."""
     known = stats.square_metres
     extent = stats.pixels.astype(np.float64) if known is None else known  # shares need no metres
-    plants = [k for k in range(len(legend)) if k not in ground]
+    plants = [k for k in range(len(legend)) if k not in ground and k != legend.unsure]
     adjusted = None if agreement is None or known is None else agreement.adjust(known, int(stats.pixels.sum()))
     rows = []
     for entry in legend:

@@ -125,10 +125,9 @@ def _agreement(run: FinishedMap, options: LayerOptions) -> tuple[ErrorMatrix | N
 def _write_mask(context: LayerContext) -> None:
     """Write the clipped or cleaned mask that the layers are made of."""
     legend = context.run.legend
-    names = {f"CLASS_{entry.id}": entry.name for entry in legend}
     layer = Layer(
         "clean", context.source.georeference, ("class",), Resampling.mode, legend.colormap,
-        tags={"AREA_OR_POINT": "Area"}, band_tags=names,
+        tags={"AREA_OR_POINT": "Area"}, band_tags=legend.tags,
     )  # fmt: skip
     path = context.write_raster(layer, MaskLayer(context.source))
     files.write_text(context.path("_clean.qml"), qgis_style(legend))

@@ -16,6 +16,7 @@ from agriseg.analysis.components import Components, run_blocks
 from agriseg.errors import DataError, UsageError
 from agriseg.legend import NODATA
 from agriseg.maps.reader import ROWS, MapStrip, MaskSource, SameGrid
+from agriseg.maps.unsure import DecidedMap
 from agriseg.storage.base import FolderStorage
 from agriseg.storage.blocks import BlockLayer, BlockStore
 
@@ -31,7 +32,7 @@ _SIDE = 512  # px of a square that is worked on at once; what it takes stays in 
 
 @dataclass(frozen=True)
 class CleanedMap(SameGrid):
-    """A map with a cleaned mask; a `MaskSource`. Nodata pixels and confidence are unchanged.
+    """A map with a cleaned mask; a `MaskSource`. Nodata and unsure pixels and confidence are unchanged.
 
     `layer` is the mask, (1, h, width) by rows, as `raster.cog.write_cog` takes it; `notes` are warnings for a reader.
     """
@@ -48,7 +49,10 @@ class CleanedMap(SameGrid):
         return self._cleaned(self.source.read(start, stop))
 
     def _cleaned(self, strip: MapStrip) -> MapStrip:
-        return MapStrip(strip.row_off, self.layer.read(strip.rows.start, strip.rows.stop)[0], strip.confidence)
+        mask = self.layer.read(strip.rows.start, strip.rows.stop)[0]
+        if self.legend.unsure is not None:
+            mask = np.where(strip.mask == self.legend.unsure, strip.mask, mask)
+        return MapStrip(strip.row_off, mask, strip.confidence)
 
 
 def clean(source: MaskSource, folder: Path, mmu_m2: float = 0, smooth_px: int = 0, rows: int = ROWS) -> CleanedMap:
@@ -63,6 +67,8 @@ def clean(source: MaskSource, folder: Path, mmu_m2: float = 0, smooth_px: int = 
     `MAX_REACH` pixels; a pixel without a result keeps its class. So a patch far from all large ones stays, and
     a remainder behind nodata may be small.
 
+    Unsure pixels stay unsure and no other becomes so: they have no class, so they count here as nodata.
+
     Args:
         folder: exists, and holds the mask while it is in use, of no other `clean`; up to three bytes a pixel.
         mmu_m2: minimum mapping unit in square metres on the ground; 0 for none.
@@ -76,13 +82,14 @@ def clean(source: MaskSource, folder: Path, mmu_m2: float = 0, smooth_px: int = 
     _check(mmu_m2, smooth_px)
     bands, size = {"smooth": 1, "large": 1, "clean": 1}, (source.height, source.width)
     store = BlockStore.create(FolderStorage(folder), bands, *size, block_rows=512, block_offset=0)
-    smooth: MaskSource = source
+    decided = DecidedMap(source)
+    smooth: MaskSource = decided
     if smooth_px:
         for start in range(0, source.height, rows):
-            store.write("smooth", start, _smoothed(source, start, min(start + rows, source.height), smooth_px)[None])
-        smooth = CleanedMap(source, store.layer("smooth"))
+            store.write("smooth", start, _smoothed(decided, start, min(start + rows, source.height), smooth_px)[None])
         if not mmu_m2:
-            return smooth
+            return CleanedMap(source, store.layer("smooth"))
+        smooth = CleanedMap(decided, store.layer("smooth"))
     notes = _without_small(smooth, store, mmu_m2, rows)
     return CleanedMap(source, store.layer("clean"), notes)
 

@@ -19,7 +19,7 @@ from agriseg.analysis.layer import LayerContext, LayerResult
 from agriseg.analysis.metric_grid import CellGrid, blocks, row_pixel_areas
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
-from agriseg.legend import NODATA, Legend
+from agriseg.legend import NODATA, UNSURE, Legend
 from agriseg.maps.reader import MaskSource
 from agriseg.raster.cog import Layer
 from agriseg.raster.georeference import Georeference, same_horizontal_crs
@@ -41,7 +41,7 @@ class Severity:
     Args:
         grid: the cells.
         percent: (2, rows, cols) float32, 0 to 100: of the valid ground, and of the plants; NaN is no data.
-        square_metres: (rows, cols) valid in each cell.
+        square_metres: (rows, cols) valid in each cell, with a class.
         field, canopy: percent of the whole map, with what lies in cells of no data; NaN without any such ground.
     """
 
@@ -61,7 +61,8 @@ class Severity:
         """Measure it in the cells of a map.
 
         Args:
-            weights: class to percent of its area that counts as affected; a class that is not named counts 0.
+            weights: class to percent of its area that counts as affected; a class that is not named counts 0. Unsure
+                pixels are neither affected nor healthy, so they count as nodata.
             ground: ids of the classes that are no plants; all others are the canopy. Without any, the shares of the
                 canopy are NaN.
 
@@ -115,8 +116,10 @@ def build(context: LayerContext) -> LayerResult | None:
     context.write_raster(Layer("severity", grid.georeference, bands, Resampling.average), severity)
     worst = np.nanmax(severity.percent[0], initial=0)
     files.write_text(context.path("_severity.qml"), ramp_style(0.0, float(worst), greener=False))
+    unsure = f"severity is of the ground with a class; {UNSURE} pixels are left out of it, and of zones by it"
+    warnings = [*([] if context.ground else [no_ground]), *([unsure] if context.run.legend.has_unsure else [])]
     known = (None if math.isnan(percent) else percent for percent in (severity.field, severity.canopy))
-    return LayerResult({"severity": SeverityPercent(*known)}, warnings=() if context.ground else (no_ground,))
+    return LayerResult({"severity": SeverityPercent(*known)}, warnings=tuple(warnings))
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,8 @@ def _adds(legend: Legend, weights: Mapping[str, float], ground: Collection[int])
     adds = np.zeros((len(legend) + 1, 3))
     adds[:-1, :2] = 1
     adds[list(ground), 1] = 0
+    if legend.unsure is not None:
+        adds[legend.unsure] = 0
     if not any(weights.values()):
         raise UsageError("no class is affected, so there is no severity; name one, such as weed or rust=30%")
     for name, percent in weights.items():

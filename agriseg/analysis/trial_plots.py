@@ -66,10 +66,13 @@ def plot_table(
 ) -> Iterator[tuple[str, str, float | None, str]]:
     """Rows of the tidy table for one plot: plot, trait, value or None where unknown, unit.
 
+    Severity is of the pixels with a class, without unsure ones.
+
     `ground` are the classes that are no plants, `weights` the percent by which a class counts as affected.
     """
     pixels = stats.pixels.astype(np.float64)
-    valid, canopy = pixels.sum(), sum(pixels[k] for k in range(len(legend)) if k not in ground)
+    valid, decided = pixels.sum(), pixels[: len(legend.decided)]
+    canopy = sum(decided[k] for k in range(len(decided)) if k not in ground)
     area = None if stats.square_metres is None else float(stats.square_metres.sum())
     yield name, "mapped area", area, "m2"
     yield name, "mapped share", _share(valid, stats.covered), "%"
@@ -79,7 +82,7 @@ def plot_table(
         yield name, "canopy cover", _share(canopy, valid), "%"
     if weights:
         affected = sum(weight / 100 * pixels[legend.names.index(each)] for each, weight in weights.items())
-        yield name, "severity of field", _share(affected, valid), "%"
+        yield name, "severity of field", _share(affected, decided.sum()), "%"
         if ground:
             yield name, "severity of canopy", _share(affected, canopy), "%"
     confidence = stats.confidence.sum() / valid if valid else None

@@ -181,10 +181,9 @@ def _record(
 def _write_files(folder: Path, stem: str, pair: MapPair, transitions: Transitions) -> None:
     """The layer of transitions with its legend, and the table."""
     legend = transition_legend(transitions.legend)
-    names = {f"CLASS_{entry.id}": entry.name for entry in legend}
     layer = Layer(
         stem, pair.georeference, ("change",), Resampling.mode, legend.colormap, tags={"AREA_OR_POINT": "Area"},
-        band_tags=names,
+        band_tags=legend.tags,
     )  # fmt: skip
     path, _ = write_cog(pair, layer, folder, torch.get_num_threads())
     files.write_text(folder / f"{stem}.csv", csv_text(("from", "to", "pixels", "ha"), transitions.pairs()))

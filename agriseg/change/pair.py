@@ -9,6 +9,7 @@ from agriseg.change.regrid import overlap
 from agriseg.errors import DataError, InputMissing, UsageError
 from agriseg.grid import Window
 from agriseg.maps.reader import FinishedMap, find_records
+from agriseg.maps.unsure import unsure_area
 from agriseg.raster.georeference import Georeference
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Source
@@ -98,7 +99,7 @@ def check_trend(before: FinishedMap, after: FinishedMap) -> None:
         DataError: they share no ground, have different classes, or are in the wrong order.
     """
     shared_window(before, after)
-    names = [sorted(each.legend.names) for each in (before, after)]
+    names = [sorted(each.legend.decided.names) for each in (before, after)]
     if names[0] != names[1]:
         raise DataError(
             f"{before.classes.name}, {after.classes.name}: classes {', '.join(names[0])} and {', '.join(names[1])}; "
@@ -112,6 +113,18 @@ def check_trend(before: FinishedMap, after: FinishedMap) -> None:
         )
 
 
+def limit_warnings(before: FinishedMap, after: FinishedMap) -> list[str]:
+    """A warning where two maps leave pixels unsure below different confidences, so that their areas differ by that."""
+    limits = [each.record.min_confidence for each in (before, after)]
+    if limits[0] == limits[1]:
+        return []
+    texts = ["without --min-confidence" if each is None else f"with --min-confidence {each:g}" for each in limits]
+    return [
+        f"the earlier map is made {texts[0]}, this one {texts[1]}: with more unsure pixels each class has less area, "
+        "which looks like a trend; run both alike"
+    ]
+
+
 def _apart(one: Georeference, two: Georeference) -> str:
     """Distance between the corners of two maps in one metric CRS; empty if it is unknown."""
     if one.crs is None or one.crs != two.crs or not one.crs.is_projected:
@@ -122,8 +135,11 @@ def _apart(one: Georeference, two: Georeference) -> str:
 
 
 def comparability_warnings(before: FinishedMap, after: FinishedMap) -> list[str]:
-    """Differences between the two maps that may look like change."""
-    warnings = []
+    """Differences between the two maps that may look like change, and what of them is not compared."""
+    warnings = [
+        f"{map_.classes.name}: {unsure_area(map_)} are not compared, as if they had no data"
+        for map_ in (before, after) if map_.legend.has_unsure
+    ]  # fmt: skip
     scales = [each.georeference.gsd(each.width, each.height) for each in (before, after)]
     if scales[0] and scales[1]:
         sides = [math.sqrt(scale[0] * scale[1]) for scale in scales if scale]

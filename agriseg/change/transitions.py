@@ -95,8 +95,10 @@ class MapPair:
     along an edge that the earlier map shows too, the one that changes nothing is taken. Otherwise each edge of the
     field would be gain on one side and loss on the other.
 
+    An unsure pixel has no class, so it neither changes nor stays: it counts as no data.
+
     Args:
-        earlier, later: the maps, of the same classes in any order.
+        earlier, later: the maps, of the same classes in any order; `unsure` may be in one alone.
         shift: rows and columns of the earlier grid by which the later map is shifted.
 
     Raises:
@@ -111,8 +113,9 @@ class MapPair:
         self._earlier, self._later, self._shift = earlier, later, shift
         self.height, self.width, self.georeference = earlier.height, earlier.width, earlier.georeference
         self._blocks = [range(start, min(start + _COLS, self.width)) for start in range(0, self.width, _COLS)]
-        self._size = size = len(earlier.legend)
-        self._ids = np.array([_ids(earlier, earlier.legend), _ids(later, earlier.legend)])
+        self._legend = earlier.legend.decided
+        self._size = size = len(self._legend)
+        self._ids = np.array([_ids(earlier, self._legend), _ids(later, self._legend)])
         self._map = GridTransform(earlier.georeference, later.georeference)
         values = np.arange(size * size, dtype=np.uint8).reshape(size, size) + 1
         np.fill_diagonal(values, 0)
@@ -151,7 +154,7 @@ class MapPair:
                 edges += self._edges(pair)
         shape = (size, size)
         square_metres = metres[: size**2].reshape(shape) if known else None
-        return Transitions(self._earlier.legend, pixels[: size**2].reshape(shape), square_metres, edges)
+        return Transitions(self._legend, pixels[: size**2].reshape(shape), square_metres, edges)
 
     def _pair(self, rows: range, cols: range) -> NDArray[np.uint8]:
         """`from * (K + 1) + to` of pixels, which may lie beyond the grid."""
@@ -213,8 +216,11 @@ def _beside(around: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _ids(map_: FinishedMap, legend: Legend) -> NDArray[np.uint8]:
-    """(256,) ids of a legend by values of a map with the same names; K for nodata, more for what is no class."""
-    names, expected = map_.legend.names, legend.names
+    """(256,) ids of a legend by values of a map with the same names.
+
+    K for nodata and for `unsure`, which the legend is without; more for what is no class.
+    """
+    names, expected = map_.legend.decided.names, legend.names
     if set(names) != set(expected):
         raise DataError(
             f"{map_.classes}: classes {', '.join(names)}, the earlier map has {', '.join(expected)}; "
@@ -226,7 +232,7 @@ def _ids(map_: FinishedMap, legend: Legend) -> NDArray[np.uint8]:
         )
     table = np.full(_PAIRS, NODATA, np.uint8)
     table[: len(names)] = [expected.index(name) for name in names]
-    table[NODATA] = len(names)
+    table[[NODATA] if map_.legend.unsure is None else [NODATA, map_.legend.unsure]] = len(names)
     return table
 
 

@@ -1,5 +1,6 @@
 """Counts of a map against labels, over whole rasters, in strips of bounded size."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -13,6 +14,7 @@ from agriseg.evaluation.patches import BLOCK, PatchCounts, count_patches
 from agriseg.grid import Window
 from agriseg.labels.raster import LabelRaster, misfit
 from agriseg.legend import CONFIDENCE_STEP, NODATA
+from agriseg.maps.unsure import unsure_id
 from agriseg.metrics import boundary_band, confusion
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Reader, Source
@@ -34,6 +36,7 @@ class EvaluationCounts:
         pixels: (251,) int64 labelled pixels by confidence; 0 where there is no confidence layer.
         hits: (251,) int64 those of them whose class is right.
         patches: those of the labels and of the map.
+        unsure: labelled pixels that the map leaves without a class; nothing else counts them.
     """
 
     blocks: NDArray[np.int64]
@@ -41,12 +44,35 @@ class EvaluationCounts:
     pixels: NDArray[np.int64]
     hits: NDArray[np.int64]
     patches: PatchCounts = field(default_factory=PatchCounts.none)
+    unsure: int = 0
 
     def __add__(self, other: "EvaluationCounts") -> "EvaluationCounts":
         return EvaluationCounts(
             np.concatenate([self.blocks, other.blocks]), self.boundary + other.boundary,
             self.pixels + other.pixels, self.hits + other.hits, self.patches + other.patches,
+            self.unsure + other.unsure,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Mask:
+    """A mask that is counted; `unsure` is the id of its pixels without a class, None for none."""
+
+    info: RasterInfo
+    unsure: int | None
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Class ids (h, w) of a window, 255 where there is none."""
+        ids = _band(self.info, window)
+        return ids if self.unsure is None else np.where(ids == self.unsure, np.uint8(NODATA), ids)
+
+    def count_unsure(self, labels: Callable[[Window], NDArray[np.uint8]]) -> int:
+        """Labelled pixels that are unsure; `labels` gives the ids of a window of the mask."""
+        if self.unsure is None:
+            return 0
+        info = self.info
+        rows = (Window(0, top, info.width, min(BLOCK, info.height - top)) for top in range(0, info.height, BLOCK))
+        return sum(int(((_band(info, row) == self.unsure) & (labels(row) != NODATA)).sum()) for row in rows)
 
 
 def count_pixels(
@@ -55,34 +81,36 @@ def count_pixels(
     """Count a mask, and the confidence layer of the same run, against labels on the grid of the mapped raster.
 
     `origin` is the column and row of the raster where the mask starts; None if the whole raster was mapped. Pixels that
-    are 255 in the mask or the labels are not counted.
+    are 255 in the mask or the labels are not counted. Labelled pixels of the class `unsure`, which the tags of the mask
+    name, are counted as such alone.
 
     Raises:
         DataError: the mask exceeds the labels, or has another grid.
     """
     layer, sure = RasterInfo.read(mask), RasterInfo.read(confidence) if confidence else None
     _check_place(layer, labels, origin)
-    start = origin or (0, 0)
+    ids, start = _Mask(layer, unsure_id(mask)), origin or (0, 0)
+
+    def truth(window: Window) -> NDArray[np.uint8]:
+        return labels.read(_shifted(window, start))
+
     counts = reduce(
-        add, (_row_of_blocks(layer, sure, labels, classes, start, top) for top in range(0, layer.height, BLOCK))
+        add, (_row_of_blocks(ids, sure, labels, classes, start, top) for top in range(0, layer.height, BLOCK))
     )
-    patches = count_patches(
-        lambda window: labels.read(_shifted(window, start)), lambda window: _band(layer, window), layer.georeference,
-        layer.width, layer.height,
-    )  # fmt: skip
-    return replace(counts, patches=patches)
+    patches = count_patches(truth, ids.read, layer.georeference, layer.width, layer.height)
+    return replace(counts, patches=patches, unsure=ids.count_unsure(truth))
 
 
 def _row_of_blocks(
-    mask: RasterInfo, confidence: RasterInfo | None, labels: LabelRaster, classes: int, origin: tuple[int, int],
-    start: int,
+    mask: _Mask, confidence: RasterInfo | None, labels: LabelRaster, classes: int, origin: tuple[int, int], start: int,
 ) -> EvaluationCounts:  # fmt: skip
     """Count the blocks whose first row is `start`; boundary bands need a few rows more on both sides."""
-    window = Window(0, start, mask.width, min(BLOCK, mask.height - start))
-    top, bottom = max(0, window.row_off - EDGE), min(mask.height, window.row_stop + EDGE)
-    wide = Window(0, top, mask.width, bottom - top)
+    width, height = mask.info.width, mask.info.height
+    window = Window(0, start, width, min(BLOCK, height - start))
+    top, bottom = max(0, window.row_off - EDGE), min(height, window.row_stop + EDGE)
+    wide = Window(0, top, width, bottom - top)
     truth = labels.read(_shifted(wide, origin))
-    mapped = _band(mask, wide)
+    mapped = mask.read(wide)
     inner, _ = window.within(wide)
     counted = (truth != NODATA) & (mapped != NODATA)
     truth, mapped = (np.where(counted, each, NODATA) for each in (truth, mapped))  # a hole in one makes no edge
@@ -91,7 +119,7 @@ def _row_of_blocks(
         true_edge, mapped_edge = boundary_band(truth == k, EDGE), boundary_band(mapped == k, EDGE)
         boundary[k] = (true_edge & mapped_edge)[inner].sum(), (true_edge | mapped_edge)[inner].sum()
     truth, mapped, counted = truth[inner], mapped[inner], counted[inner]
-    starts = range(0, mask.width, BLOCK)
+    starts = range(0, width, BLOCK)
     blocks = [confusion(truth[:, col : col + BLOCK], mapped[:, col : col + BLOCK], classes) for col in starts]
     pixels, hits = np.zeros(_LEVELS, np.int64), np.zeros(_LEVELS, np.int64)
     if confidence is not None:

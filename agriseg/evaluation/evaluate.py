@@ -7,6 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from agriseg import files
+from agriseg.errors import UsageError
 from agriseg.evaluation.calibrate import CalibrationSampler
 from agriseg.evaluation.counts import EvaluationCounts, count_pixels
 from agriseg.evaluation.scores import Evaluation, LearntShare, score
@@ -38,7 +39,8 @@ def evaluate(
     them. The maps have the resolution of the rasters; `folder` is for the maps, None for a temporary folder.
 
     Raises:
-        AgrisegError: labels on another grid, numbers that are no class, or any error of a run.
+        AgrisegError: labels on another grid, numbers that are no class, a least confidence among the options, or any
+            error of a run.
     """
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
@@ -52,6 +54,11 @@ def evaluate(
 
 def evaluate_labelled(model: SegmentationModel, label_set: LabelSet, folder: Path, options: RunOptions) -> Evaluation:
     """As `evaluate`, with labels that are loaded and have no problems."""
+    if options.min_confidence is not None:
+        raise UsageError(
+            "--min-confidence with -m: scores are of every class of the network; leave it out, and see the accuracy of "
+            "the surest pixels below the table, or score a finished map with --mask"
+        )
     sampler = CalibrationSampler()
     counts = [count_model(model, each.pair.image, each.labels, folder, options, sampler) for each in label_set.images]
     learnt = learnt_by_model(model, label_set.images, options)

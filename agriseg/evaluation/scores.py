@@ -92,6 +92,7 @@ class Scores:
         miou_classes, absent: number of these classes, and names of the others.
         classes: scores of each class, the rarest first.
         pixels, blocks: labelled and mapped pixels, and blocks with such a pixel.
+        unsure: labelled pixels that a finished mask leaves without a class; no other score counts them.
         block_px, edge_px: side of a block, and width of the boundary band (px).
         expected_calibration_error: of the confidence layer.
         surest: accuracy of the surest pixels, for a falling coverage; empty without a confidence layer.
@@ -107,6 +108,7 @@ class Scores:
     doubts: list[str]
     classes: list[ClassEvaluation]
     pixels: int
+    unsure: int
     blocks: int
     block_px: int
     edge_px: int
@@ -162,6 +164,11 @@ class Evaluation:
         if self.absent:
             mean = f"the mean of {len(self.legend) - len(self.absent)} of {len(self.legend)} classes"
             warnings.append(f"{', '.join(self.absent)}: in no label that was scored, so the mIoU is {mean}")
+        if unsure := self.counts.unsure:
+            share = unsure / (unsure + int(self.matrix.sum()))
+            warnings.append(
+                f"{share:.1%} of the labelled pixels are unsure in the map: all scores are of the other {1 - share:.1%}"
+            )
         return tuple(text for text in warnings if text)
 
     def scores(self) -> Scores:
@@ -171,7 +178,8 @@ class Evaluation:
         return Scores(
             miou=_number(self.miou), miou_95=_ends(mean), miou_classes=len(self.legend) - len(self.absent),
             absent=list(self.absent), doubts=list(self.doubts), classes=self._classes(interval),
-            pixels=int(self.matrix.sum()), blocks=len(self.counts.blocks), block_px=BLOCK, edge_px=EDGE,
+            pixels=int(self.matrix.sum()), unsure=self.counts.unsure, blocks=len(self.counts.blocks), block_px=BLOCK,
+            edge_px=EDGE,
             expected_calibration_error=_number(calibration_error(self.counts.pixels, self.counts.hits)),
             surest=self._surest(), learnt_share=None if self.learnt is None else self.learnt.share,
             fitted=self.calibration,

@@ -72,22 +72,27 @@ def machine_names(names: Sequence[str]) -> list[str]:
 def _write(run: FinishedMap, folder: Path) -> None:
     group = zarr.create_group(LocalStore(folder), zarr_format=2)
     names, size, crs = run.legend.names, (run.height, run.width), run.georeference.crs
-    words = machine_names(names)
-    flags = {"flag_values": list(range(len(words))), "flag_meanings": " ".join(words), "class_names": list(names)}
+    decided = run.legend.decided.names  # those of the network, which has no probability of `unsure`
     share = {"scale_factor": CONFIDENCE_STEP, "units": "1"}
     on_grid = {"grid_mapping": "spatial_ref", **({"_CRS": {"wkt": crs.to_wkt(version="WKT2_2019")}} if crs else {})}
-    mask = _layer(group, "class", ("y", "x"), size, **flags, **on_grid)
+    mask = _layer(group, "class", ("y", "x"), size, **_flags(names), **on_grid)
     confidence = _layer(group, "confidence", ("y", "x"), size, **share, **on_grid)
     for strip in run.strips():
         rows = slice(strip.rows.start, strip.rows.stop)
         mask[rows], confidence[rows] = strip.mask, strip.confidence
     if f"{run.stem}_{PROBABILITIES.raster}" in run.record.outputs:
-        layer = _layer(group, "probability", ("class_index", "y", "x"), (len(words), *size), **share, **on_grid)
-        _coordinate(group, "class_index", np.arange(len(words), dtype=np.uint8), **flags)
+        layer = _layer(group, "probability", ("class_index", "y", "x"), (len(decided), *size), **share, **on_grid)
+        _coordinate(group, "class_index", np.arange(len(decided), dtype=np.uint8), **_flags(decided))
         for start, pixels in _probabilities(run):
             layer[:, start : start + pixels.shape[1]] = pixels
     _write_position(group, run.georeference, run.width, run.height)
     zarr.consolidate_metadata(group.store, zarr_format=2)
+
+
+def _flags(names: Sequence[str]) -> dict[str, str | list[int] | list[str]]:
+    """Attributes of an array of class ids: the values, CF's words, and the names."""
+    words = machine_names(names)
+    return {"flag_values": list(range(len(words))), "flag_meanings": " ".join(words), "class_names": list(names)}
 
 
 def _probabilities(run: FinishedMap) -> Iterator[tuple[int, NDArray[np.uint8]]]:

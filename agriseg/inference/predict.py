@@ -30,7 +30,6 @@ class ClassifiedRows:
 
     Args:
         layers: name to (bands, h, w) uint8 over the columns of the mapped window.
-        class_pixels: (h, K) pixels of each class in each row.
         tiles: tiles that went through the network, in this run or an earlier one.
         carry: sums that the band below adds to.
         lost: windows of these rows, within the mapped window, whose pixels could not be read.
@@ -38,7 +37,6 @@ class ClassifiedRows:
 
     band: TileRowGroup
     layers: dict[str, NDArray[np.uint8]]
-    class_pixels: NDArray[np.int64]
     tiles: int
     carry: LogitsAccumulator | None
     lost: tuple[Window, ...] = ()
@@ -100,9 +98,7 @@ class TilePredictor:
                 "give a smaller --tile, or --device cpu"
             ) from error
         release_heap()
-        classes = arrays.layers["classes"][0]
-        counts = np.stack([np.count_nonzero(classes == k, axis=1) for k in range(len(self._model.legend))], axis=1)
-        return ClassifiedRows(band, arrays.layers, counts, tiles_run, carry, self._lost(band, strip))
+        return ClassifiedRows(band, arrays.layers, tiles_run, carry, self._lost(band, strip))
 
     def _run_row(self, row: int, with_data: list[Tile], stitched: StitchedRow, arrays: "_BandArrays") -> None:
         """Run the tiles of one row that hold data, and classify the pixels that become final."""

@@ -15,7 +15,7 @@ from agriseg.errors import BusyError
 from agriseg.grid import Window
 from agriseg.inference.predict import ClassifiedRows
 from agriseg.json_text import json_line
-from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL
+from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL, NODATA
 from agriseg.mapping.prepare import MappingJob
 from agriseg.mapping.record import identity_of
 from agriseg.maps.pixel_counts import Area, PixelCounts, windows_from_json
@@ -36,7 +36,7 @@ class RunCheckpoint:
         plan = self._plan = prepared.plan
         self.place = place
         self.bands = plan.bands()
-        self._classes = len(prepared.model.legend)
+        self._job = prepared
         self._where = prepared.georeference
         self._key = identity_of(prepared).key
         self._log = ProgressLog(place, self._key)
@@ -70,7 +70,7 @@ class RunCheckpoint:
     def logits_cache(self, worker_id: str) -> LogitsCache:
         """The cache of logits, for a worker."""
         rows, cols = self._plan.grid.rows, self._plan.grid.cols
-        shape = (self._classes, rows.length // rows.stride, cols.length // cols.stride)
+        shape = (len(self._job.model.legend), rows.length // rows.stride, cols.length // cols.stride)
         return LogitsCache(self.place, shape, self._key, worker_id)
 
     def rows_of(self, band: int) -> range:
@@ -96,8 +96,7 @@ class RunCheckpoint:
             if rows.shape[1]:
                 self.store.write(name, row_off, rows)
         checks = {name: _checksum(rows) for name, rows in decided.layers.items()}
-        area, lost = self._area(index, decided.class_pixels), self._on_map(decided.lost)
-        done = PixelCounts(area, decided.tiles, self._doubtful(decided.layers), lost)
+        done = self._counts(index, decided.layers, decided.tiles, self._on_map(decided.lost))
         self._log.add(index, json_line({"tiles": done.tiles, "lost": done.lost_windows, "blake2b": checks}))
         return done
 
@@ -116,23 +115,24 @@ class RunCheckpoint:
         layers = {name: self.store.read(name, start, stop) for name in self._plan.layers}
         if {name: _checksum(rows) for name, rows in layers.items()} != entry["blake2b"]:
             return None
-        counts = [np.count_nonzero(layers["classes"][0] == k, axis=1) for k in range(self._classes)]
-        area = self._area(index, np.stack(counts, axis=1).astype(np.int64))
-        return PixelCounts(area, int(entry["tiles"]), self._doubtful(layers), windows_from_json(entry["lost"]))
+        return self._counts(index, layers, int(entry["tiles"]), windows_from_json(entry["lost"]))
 
-    def _doubtful(self, layers: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.int64]:
-        """Pixels of each class with a confidence below 0.7; nodata is the highest value."""
-        doubtful = layers["confidence"] < round(DOUBTFUL / CONFIDENCE_STEP)
-        return np.bincount(layers["classes"][doubtful], minlength=self._classes)
+    def _counts(
+        self, index: int, layers: Mapping[str, NDArray[np.uint8]], tiles: int, lost: tuple[Window, ...]
+    ) -> PixelCounts:
+        """Counts of the rows of a band; its layers are as the network has them."""
+        classes, confidence = layers["classes"][0], layers["confidence"][0]
+        mapped, roi, size = self._job.mapped(classes, confidence), self._plan.roi, len(self._job.model.legend)
+        by_row = np.stack([np.count_nonzero(mapped == each.id, axis=1) for each in self._job.legend], axis=1)
+        area = Area.of_rows(self._where, roi.width, self.bands[index].rows[0] - roi.row_off, by_row.astype(np.int64))
+        doubtful = classes[confidence < round(DOUBTFUL / CONFIDENCE_STEP)]  # nodata is the highest value
+        of_network, of_doubtful = (np.bincount(ids.ravel(), minlength=NODATA + 1)[:size] for ids in (classes, doubtful))
+        return PixelCounts(area, of_network, tiles, of_doubtful, lost)
 
     def _on_map(self, lost: tuple[Window, ...]) -> tuple[Window, ...]:
         """Windows of the working grid as windows of the map."""
         roi = self._plan.roi
         return tuple(replace(w, col_off=w.col_off - roi.col_off, row_off=w.row_off - roi.row_off) for w in lost)
-
-    def _area(self, index: int, class_pixels: NDArray[np.int64]) -> Area:
-        roi = self._plan.roi
-        return Area.of_rows(self._where, roi.width, self.bands[index].rows[0] - roi.row_off, class_pixels)
 
 
 def delete_checkpoint(place: Storage) -> None:

@@ -2,14 +2,20 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from agriseg.errors import DeviceMemoryError, UsageError
 from agriseg.grid import PRESETS
 from agriseg.inference.backend import Backend
 from agriseg.inference.choose_backend import choose_backend
 from agriseg.inference.plan import Plan, make_plan
+from agriseg.legend import CONFIDENCE_STEP, Legend
 from agriseg.mapping.compatibility import ModelInput, check_compatibility
 from agriseg.maps.pixel_counts import hectares
 from agriseg.model import SegmentationModel, load_model
@@ -24,17 +30,30 @@ class MappingJob:
     """A raster, a model, and the plan of the run.
 
     Args:
+        legend: of the map: the model's, with `unsure` if the options have a least confidence.
         model_input: how the model reads the raster.
         notes: what was changed for lack of memory.
     """
 
     info: RasterInfo
     model: SegmentationModel
+    legend: Legend
     options: RunOptions
     model_input: ModelInput
     plan: Plan
     backend: Backend
     notes: tuple[str, ...] = ()
+
+    def mapped(self, classes: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Ids of the map, from those of the network and the counts of the confidence layer at the same pixels.
+
+        A pixel is unsure if its confidence as the layer holds it, a multiple of 0.004, is below the least one. At that
+        limit it keeps its class. Nodata, 255 in both, stays.
+        """
+        if self.options.min_confidence is None:
+            return classes
+        limit = ceil(Decimal(str(self.options.min_confidence)) / Decimal(str(CONFIDENCE_STEP)))
+        return np.where(confidence < limit, np.uint8(len(self.model.legend)), classes)
 
     @property
     def georeference(self) -> Georeference:
@@ -70,12 +89,13 @@ def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> Mappi
         AgrisegError: an error that would stop the run before its first tile.
     """
     info = RasterInfo.read(image)
+    legend = model.legend if options.min_confidence is None else model.legend.with_unsure()
     model_input = check_compatibility(info, model, options)
     if model.normalize_by == "raster":
         model = replace(model, raster_mean=model_input.raster_mean)
     backend = choose_backend(model, options)
     plan = make_plan(model_input.source, model, options, model_input.roi, backend)
-    return MappingJob(info, model, options, model_input, plan, backend)
+    return MappingJob(info, model, legend, options, model_input, plan, backend)
 
 
 def with_less_memory(job: MappingJob, error: DeviceMemoryError) -> MappingJob:

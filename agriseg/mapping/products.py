@@ -19,7 +19,7 @@ from agriseg.metrics import ClassChanges
 from agriseg.raster.cog import Layer, RowSource, beside, write_cog
 from agriseg.raster.pam import PAM
 from agriseg.raster.qml import category_names, run_layer_style
-from agriseg.run_layers import RUN_LAYERS, RunLayer
+from agriseg.run_layers import CLASSES, CONFIDENCE, RUN_LAYERS, RunLayer
 from agriseg.storage.blocks import BlockStore
 
 BIN_COUNTS = 10
@@ -48,7 +48,7 @@ def write_products(
     Raises:
         StorageError: a layer does not hold what was sent, or not as many pixels without data as `pixels` says.
     """
-    legend, changes, counts = prepared.model.legend, ClassChanges(store.width), np.zeros(256, np.int64)
+    legend, changes, counts = prepared.legend, ClassChanges(store.width), np.zeros(256, np.int64)
 
     def count(rows: NDArray[np.uint8]) -> None:
         counts[:] += np.bincount(rows.ravel(), minlength=256)
@@ -59,6 +59,8 @@ def write_products(
     for layer in (each for each in RUN_LAYERS if each.name in prepared.plan.layers):
         rows: RowSource = store.layer(layer.name)
         rows = _Seen(rows, seen[layer.name]) if layer.name in seen else rows
+        if layer is CLASSES and prepared.legend.has_unsure:
+            rows = _Mapped(rows, store.layer(CONFIDENCE.name), prepared)
         made.append(_verified(rows, _published(layer, prepared), folder, pixels))
         contents[f"{layer.name}.qml"] = run_layer_style(layer, legend).encode()
         if layer.style == "palette":
@@ -76,22 +78,29 @@ def write_products(
 
 def _quicklooks(prepared: MappingJob, classes: Path, confidence: Path) -> dict[str, bytes]:
     """PNG files by the ends of their names."""
-    legend = prepared.model.legend
     return {
         "image.png": image_quicklook(prepared.model_input.source, prepared.plan.roi, prepared.model.bands),
-        "classes.png": class_picture(classes, legend),
-        "confidence.png": confidence_picture(confidence, len(legend)),
+        "classes.png": class_picture(classes, prepared.legend),
+        "confidence.png": confidence_picture(confidence, len(prepared.model.legend)),
     }
 
 
-class _Seen:
-    """Rows that call `show` when they are first read, from top to bottom."""
+class _Passed:
+    """Base of sources that pass on the rows of a layer."""
 
-    def __init__(self, rows: RowSource, show: Callable[[NDArray[np.uint8]], None]) -> None:
+    def __init__(self, rows: RowSource) -> None:
         self.height, self.width, self.bands, self.dtype, self.nodata = (
             rows.height, rows.width, rows.bands, rows.dtype, rows.nodata,
         )  # fmt: skip
-        self._rows, self._show, self._next = rows, show, 0
+        self._rows = rows
+
+
+class _Seen(_Passed):
+    """Rows that call `show` when they are first read, from top to bottom."""
+
+    def __init__(self, rows: RowSource, show: Callable[[NDArray[np.uint8]], None]) -> None:
+        super().__init__(rows)
+        self._show, self._next = show, 0
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         pixels = self._rows.read(start, stop)
@@ -99,6 +108,17 @@ class _Seen:
             self._show(pixels[0])
             self._next = stop
         return pixels
+
+
+class _Mapped(_Passed):
+    """Rows of the map: those of the network, with `unsure` where the confidence is too low."""
+
+    def __init__(self, rows: RowSource, confidence: RowSource, job: MappingJob) -> None:
+        super().__init__(rows)
+        self._confidence, self._job = confidence, job
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        return self._job.mapped(self._rows.read(start, stop), self._confidence.read(start, stop))
 
 
 def _verified(rows: RowSource, layer: Layer, folder: Path, pixels: PixelTotals) -> Path:
@@ -115,9 +135,9 @@ def _published(layer: RunLayer, prepared: MappingJob) -> Layer:
     model, palette = prepared.model, layer.style == "palette"
     return Layer(
         layer.name, prepared.georeference, layer.band_names(model.legend), Resampling[layer.resampling],
-        model.legend.colormap if palette else None, layer.scale,
+        prepared.legend.colormap if palette else None, layer.scale,
         {"AREA_OR_POINT": "Area", "AGRISEG_MODEL": model.name, "AGRISEG_MODEL_FINGERPRINT": model.fingerprint},
-        {f"CLASS_{entry.id}": entry.name for entry in model.legend} if palette else {},
+        prepared.legend.tags if palette else {},
     )  # fmt: skip
 
 

@@ -150,7 +150,7 @@ def describe_run(job: MappingJob, outcome: RunOutcome, outputs: Sequence[Path]) 
         options=options_json(job.options),
         run=outcome.run,
         pixels=outcome.pixels,
-        classes=outcome.counts.classes(job.model.legend),
+        classes=outcome.counts.classes(job.legend),
         lost_windows=outcome.counts.lost_windows,
         tiles_run=outcome.counts.tiles,
         verdict=outcome.verdict,
@@ -223,6 +223,6 @@ def verdict_input(job: MappingJob, counts: PixelCounts, pixels: PixelTotals, sea
         nodata=pixels.nodata,
         failed=pixels.failed,
         doubtful=tuple(counts.doubtful.tolist()),
-        class_pixels=tuple(counts.area.pixels.tolist()),
+        class_pixels=tuple(counts.network_pixels.tolist()),
         seam_ratio=seam_ratio,
     )

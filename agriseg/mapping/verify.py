@@ -243,7 +243,7 @@ def _again(prepared: MappingJob, window: Window, classes: Path, allowed: float) 
         for band in plan.bands():
             decided = predictor.run(band, reader.read(plan.read_window(band)), carry)
             carry = decided.carry
-            parts.append(decided.layers["classes"][0])
+            parts.append(prepared.mapped(decided.layers["classes"][0], decided.layers["confidence"][0]))
     fresh = np.concatenate(parts)
     roi = prepared.plan.roi
     col, row = window.col_off - roi.col_off, window.row_off - roi.row_off

@@ -47,19 +47,23 @@ class PixelCounts:
     """Counts of some rows of a map, or of the whole map.
 
     Args:
+        area: of each class of the map.
+        network_pixels: (K,) pixels of each class as the network has it, also where the map is unsure.
         tiles: tiles that went through the network.
-        doubtful: (K,) pixels of each class with a confidence below 0.7.
+        doubtful: (K,) those of them with a confidence below 0.7.
         lost: windows of the map whose pixels could not be read; neighbouring windows may overlap.
     """
 
     area: Area
+    network_pixels: NDArray[np.int64]
     tiles: int
     doubtful: NDArray[np.int64]
     lost: tuple[Window, ...]
 
     def __add__(self, other: "PixelCounts") -> "PixelCounts":
         return PixelCounts(
-            self.area + other.area, self.tiles + other.tiles, self.doubtful + other.doubtful, self.lost + other.lost
+            self.area + other.area, self.network_pixels + other.network_pixels, self.tiles + other.tiles,
+            self.doubtful + other.doubtful, self.lost + other.lost,
         )  # fmt: skip
 
     def pixels(self, total: int) -> PixelTotals:

@@ -1,7 +1,7 @@
 """A finished map: mask and confidence on one grid, read in strips of rows."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -112,6 +112,7 @@ class FinishedMap:
         with open_raster(classes) as dataset:
             colours = dataset.colormap(1)
         legend = Legend.from_names(names, ["#{:02x}{:02x}{:02x}".format(*colours[k]) for k in range(len(names))])
+        legend = replace(legend, has_unsure=run.min_confidence is not None)
         return cls(classes, confidence, legend, info.georeference, info.width, info.height, run)
 
     @property

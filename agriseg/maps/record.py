@@ -236,6 +236,11 @@ class RunRecord:
         """The user's choices."""
         return RunOptions.of(**self.options)
 
+    @property
+    def min_confidence(self) -> float | None:
+        """Confidence below which pixels are of the class `unsure`, the last; None without it."""
+        return RunOptions.of(min_confidence=self.options.get("min_confidence")).min_confidence
+
 
 def options_json(options: RunOptions) -> dict[str, Any]:
     """Options as JSON values; `RunOptions.of` reads them back."""

@@ -12,10 +12,18 @@ BLENDS = tuple(PRESETS)
 PRECISIONS = ("auto", "fp32", "bf16")
 ON_READ_ERROR = ("stop", "nodata")
 TTA = ("none", "flips", "d4")
+_CONFIDENCES = "expected above 0 and at most 1, such as 0.7 or 70%"
 
 
 def _gsd(value: float | str) -> float | str:
     return value if value in ("auto", "native") else units.metres(value)
+
+
+def _confidence(value: float | str) -> float:
+    try:
+        return units.share(value) if isinstance(value, str) else float(value)
+    except (UsageError, TypeError, ValueError) as error:
+        raise UsageError(f"--min-confidence {value}, {_CONFIDENCES}") from error
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,8 @@ class RunOptions(Options):
     """How to map one raster; the fields are the flags of `agriseg run`. None means: chosen automatically.
 
     `bands` maps roles to band numbers, or holds the numbers in the model's order; the role `alpha` marks a validity
-    band. `overlap` is in pixels, or below 1 a share of the tile; `gsd` is in metres, `max_memory` in bytes.
+    band. `overlap` is in pixels, or below 1 a share of the tile; `gsd` is in metres, `max_memory` in bytes;
+    `min_confidence` is above 0 and at most 1.
     """
 
     bands: Mapping[str, int] | tuple[int, ...] | None = option(
@@ -58,6 +67,10 @@ class RunOptions(Options):
         "none", "Test-time augmentation: the mean over 4 flips, or over 8 flips and turns (d4); 4 or 8 times as slow.",
         choices=TTA,
     )  # fmt: skip
+    min_confidence: float | None = option(
+        None, "Pixels of a lower confidence, such as 0.7, get no class of the model but 'unsure', with its hectares.",
+        "VALUE", parse=_confidence,
+    )  # fmt: skip
     max_memory: int | None = option(
         None, "Memory limit of the run, above that of the program itself, such as 2GB.", "SIZE", parse=units.size
     )
@@ -78,3 +91,5 @@ class RunOptions(Options):
         self.check_choices()
         if not isinstance(self.gsd, str) and not self.gsd > 0:
             raise UsageError(f"gsd {self.gsd!r}, expected auto, native, or metres per pixel above 0")
+        if self.min_confidence is not None and not 0 < self.min_confidence <= 1:
+            raise UsageError(f"--min-confidence {self.min_confidence:g}, {_CONFIDENCES}")

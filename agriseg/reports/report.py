@@ -9,7 +9,7 @@ from agriseg.analysis.area_table import recorded_areas
 from agriseg.analysis.record import LayersRecord
 from agriseg.analysis.scouting import recorded_points
 from agriseg.analysis.zones import recorded_zones
-from agriseg.change.pair import check_trend
+from agriseg.change.pair import check_trend, limit_warnings
 from agriseg.errors import DataError, OutputError, UsageError
 from agriseg.files import file_hash
 from agriseg.maps.reader import FinishedMap, find_records
@@ -92,6 +92,7 @@ def _earlier(previous: Path | None, record: Path, now: FinishedMap, warnings: li
         raise UsageError(f"--previous {previous}: is the map itself; name that of an earlier date")
     run, layers, _ = finished_run(records[0])
     check_trend(run, now)
+    warnings += limit_warnings(run, now)
     days = [each.record.input.acquired for each in (run, now)]
     if not all(days) or days[0] == days[1]:
         warnings.append("the dates of the two maps are unknown or equal; the map of --previous is taken as the earlier")

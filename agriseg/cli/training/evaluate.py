@@ -56,11 +56,11 @@ def command(
     from agriseg.evaluation.evaluate import evaluate_labelled, save_evaluation
     from agriseg.files import make_folder
     from agriseg.labels.label_set import LabelRequest
-    from agriseg.legend import Legend
+    from agriseg.maps.unsure import mask_legend
     from agriseg.model import load_model
 
     loaded, options = None if model is None else load_model(model), RunOptions.of(**run_flags)
-    legend = loaded.legend if loaded else Legend.from_names(list(split_commas(classes or "")))
+    legend = loaded.legend if loaded else mask_legend(Path(mask or ""), split_commas(classes or ""))
     request = LabelRequest(Path(image), Path(labels), legend.names, parse(LabelOptions, flags), least=1)
     with tempfile.TemporaryDirectory(prefix="agriseg-") as temporary:
         folder = Path(out or temporary)

@@ -46,8 +46,9 @@ def command(
     from agriseg.suggest.suggest import check_outputs, images_of, suggest
 
     options, run, path = parse(SuggestOptions, flags), parse(RunOptions, flags), Path(out)
-    if run.probabilities:
-        raise UsageError("--probabilities is part of a map, and suggest keeps none; leave it out")
+    for name, value in (("probabilities", run.probabilities), ("min-confidence", run.min_confidence)):
+        if value:
+            raise UsageError(f"--{name} is part of a map, and suggest keeps none; leave it out")
     paths = images_of([Path(image) for image in images])
     check_outputs(path, paths, overwrite=overwrite)
     file, warning = chosen_model(model)
