@@ -87,7 +87,7 @@ def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -
         sets.append(images.labelled(config, config.held_back, folder / "held_back", least=1))
     labelled = [each for label_set in sets for each in label_set.images]
     infos = [each.info for each in labelled]
-    model = _untrained(config, design, start.network, infos)
+    model = untrained_model(config, design, start.network, infos)
     parts = _divided(config, [images.opened(config, model, label_set) for label_set in sets], images)
     learnt, learnt_share = learnt_by_training(parts, start, allowed=config.validation.allow_learnt)
     identity = _identity(config, start.origin, [each.pair for each in labelled])
@@ -186,7 +186,7 @@ def _cached(config: TrainConfig, scenes: Sequence[Scene], images: _Images, cache
     return images.each(enumerate(scenes, 1), cached)
 
 
-def _untrained(
+def untrained_model(
     config: TrainConfig, design: Architecture, network: nn.Module, infos: Sequence[RasterInfo]
 ) -> SegmentationModel:
     """The model before training; its bands, scale and GSD come from the images."""

@@ -41,7 +41,7 @@ class InitialWeights:
         """The layers that keep random weights although there is a source; None without any."""
         if not self.fresh:
             return None
-        layers = dict.fromkeys(key.rpartition(".")[0] for key in self.fresh)
+        layers = dict.fromkeys(key.partition(".")[0] for key in self.fresh)
         return f"from {self.origin}; random weights stay in {', '.join(layers)}"
 
 

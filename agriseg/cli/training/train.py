@@ -105,7 +105,7 @@ def _tables(path: str | None, flags: Mapping[str, Any]) -> tuple[dict[str, Any],
 
     They are those of the file, or of the flags that name images and labels. Other flags replace keys.
     """
-    tables, folder = _data_tables(flags), Path()
+    tables, folder = data_tables(flags), Path()
     if path is None:
         if not (flags["images"] and flags["labels"] and flags["classes"]):
             raise UsageError("give a configuration file, or --image, --labels and --classes")
@@ -126,7 +126,7 @@ def _tables(path: str | None, flags: Mapping[str, Any]) -> tuple[dict[str, Any],
     return tables, folder
 
 
-def _data_tables(flags: Mapping[str, Any]) -> dict[str, Any]:
+def data_tables(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Tables of the flags that name images and labels in place of a configuration file; empty without any."""
     labels = parse(LabelOptions, flags)
     data = {name: flags[name] for name in ("images", "labels", "nodata", "alpha") if flags[name] is not None}
