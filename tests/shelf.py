@@ -135,6 +135,19 @@ def _polygons(column: str, *names: str) -> Callable[[Shelf, Path], None]:
     return make
 
 
+def _clicks(shelf: Shelf, path: Path) -> None:
+    """A point on the least green pixel of the field, which is soil, and some of crop and weed on the greenest."""
+    with rasterio.open(shelf.get("field.tif")) as dataset:
+        red, nir = dataset.read([1, 4]).astype(float)
+    order = ((nir - red) / (nir + red + 1e-9)).ravel().argsort()
+    rows, cols = np.divmod(order[[0, -1, -300, -600, -900]], WIDTH)
+    points = shapely.points(500_000 + (cols + 0.5) * PIXEL, 5_400_000 - (rows + 0.5) * PIXEL)
+    names = np.array(["soil", "crop", "weed", "crop", "weed"], object)
+    pyogrio.raw.write(
+        path, shapely.to_wkb(points), [names], ["class"], crs="EPSG:32632", geometry_type="Point", driver="GPKG"
+    )
+
+
 def _text(text: str) -> Callable[[Shelf, Path], None]:
     def make(_: Shelf, path: Path) -> None:
         path.write_text(text)
@@ -181,6 +194,7 @@ _MAKERS: dict[str, Callable[[Shelf, Path], None]] = {
     "weeds.safetensors": _model, "m.safetensors": _model, "potato/best.safetensors": _model,
     "fcn_resnet50_coco.pth": _weights,
     "farm.gpkg": _polygons("name", "north", "south"), "trial.geojson": _polygons("plot", "p1", "p2", "p3"),
+    "clicks.gpkg": _clicks,
     "weeds.gpkg": _polygons("class", "weed", "weed", "weed", "weed", "weed"), "done.gpkg": _polygons("name", "done"),
     "todo.gpkg": _polygons("why", "unsure between soil and weed"), "photos": _photos,
     "train.toml": _text(TRAINING), "jobs.toml": _text(JOBS), "flights": _flights, "weeds": _trained,

@@ -343,9 +343,7 @@ SQUARE: Ring = [(3, 4), (10, 4), (10, 20), (3, 20)]
 PAIR: Drawn = [("crop", SQUARE), ("weed", [(20, 4), (30, 4), (30, 20), (20, 20)])]
 
 
-def test_points_need_a_radius_and_photographs_pixels(photo: Path) -> None:
-    with pytest.raises(DataError, match="feature 1 is a Point, expected polygons; --point-radius 8px"):
-        mask_of(photo, "a.json", lm("point", [15, 12]))
+def test_photographs_need_a_radius_in_pixels(photo: Path) -> None:
     with pytest.raises(UsageError, match="--point-radius 5cm, but the pixel size"):
         mask_of(photo, "a.json", lm("point", [15, 12]), point_radius="5cm")
 

@@ -134,20 +134,16 @@ def test_strips_are_one_picture(tmp_path: Path, image: Path, monkeypatch: pytest
             r"class without a name \(1\) is not in the legend",
         ),
         (lambda p: geojson(p / "p.geojson", [(None, "crop")]), "feature 1 is no geometry"),
-        (
-            lambda p: geojson(p / "p.geojson", [(shapely.Point(500001, 5399999), "crop")]),
-            "feature 1 is a Point, expected polygons; --point-radius",
-        ),
         (lambda p: geojson(p / "p.geojson", []), "no features"),
         (
             lambda p: geojson(p / "p.geojson", [(ground((900, 900), (990, 900), (990, 990)), "crop")]),
-            "no polygon meets",
+            "no shape meets",
         ),
         (lambda p: geojson(p / "p.kml", SHAPES), "is no KML"),
         (lambda p: geojson(p / "p.gpkg", SHAPES), "is no GPKG"),
         (lambda p: ((p / "p.geojson").write_text("{}"), p / "p.geojson")[1], "no GeoJSON feature collection"),
     ],
-    ids=range(10),
+    ids=range(9),
 )
 def test_polygons_that_cannot_be_labels(tmp_path: Path, image: Path, make: Any, says: str) -> None:
     with pytest.raises(DataError, match=says):

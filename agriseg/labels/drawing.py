@@ -10,9 +10,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from agriseg import units
 from agriseg.annotations.shapes import AnnotatedImage, Runs
 from agriseg.errors import DataError, UsageError
+from agriseg.labels.clicks import Clicks, grown_shapes, radii, single_points
 from agriseg.labels.label_set import LabelRequest
 from agriseg.labels.raster import value_text
 from agriseg.legend import NODATA
@@ -32,6 +32,9 @@ class Drawing:
         path: of their file.
         shapes: polygons; a later one covers an earlier one.
         ids: (N,) uint8 class of each; 255 for unlabelled.
+        grown: number of the first shapes that are made from clicks; the others are those of the file.
+        clicks: the points of the file.
+        remarks: warnings about them.
         inside: polygons within which everything is labelled.
         rest: class id of the ground under no shape within them.
     """
@@ -41,6 +44,9 @@ class Drawing:
     ids: NDArray[np.uint8]
     inside: tuple[shapely.Geometry, ...]
     rest: int
+    grown: int
+    clicks: Clicks
+    remarks: tuple[str, ...]
 
 
 def drawing_of_polygons(info: RasterInfo, path: Path, request: LabelRequest) -> Drawing:
@@ -89,8 +95,14 @@ def _drawing(info: RasterInfo, path: Path, shapes: Sequence[Polygon], request: L
             raise UsageError(f"--rest {request.options.rest} is no class; expected one of {', '.join(request.classes)}")
         rest = request.classes.index(request.options.rest)
         inside = inside or [shapely.box(0, 0, info.width, info.height)]
+    shapes = single_points(shapes)
     ids = _class_ids(shapes, path, request)
-    return Drawing(path, tuple(_widened(info, path, shapes, request.options.point_radius)), ids, tuple(inside), rest)
+    clicked = grown_shapes(info, shapes, ids, request.classes, request.options)
+    drawn = _widened(info, [shapes[i] for i in clicked.drawn], request.options.point_radius)
+    return Drawing(
+        path, (*clicked.grown, *drawn), np.concatenate([clicked.grown_ids, ids[clicked.drawn]]), tuple(inside), rest,
+        len(clicked.grown), clicked.clicks, clicked.remarks,
+    )  # fmt: skip
 
 
 def area_in_pixels(info: RasterInfo, path: Path) -> list[shapely.Geometry]:
@@ -119,35 +131,19 @@ def _upright(path: Path, shapes: list[Polygon]) -> list[Polygon]:
     return [replace(each, shape=shapely.transform(each.shape, lambda xy: xy * (1, -1))) for each in shapes]
 
 
-def _widened(info: RasterInfo, path: Path, shapes: Sequence[Polygon], radius: str | None) -> list[Polygon]:
-    """The shapes with points and lines buffered by the radius."""
-    thin = [each for each in shapes if "Polygon" not in each.shape.geom_type]
-    if not thin:
+def _widened(info: RasterInfo, shapes: Sequence[Polygon], radius: str | None) -> list[Polygon]:
+    """The shapes with points and lines buffered by the radius; without one they are the pixels that they touch."""
+    if radius is None or all("Polygon" in each.shape.geom_type for each in shapes):
         return list(shapes)
-    if radius is None:
-        raise DataError(
-            f"{path}: feature {thin[0].number} is a {thin[0].shape.geom_type}, expected polygons; --point-radius 8px "
-            "(or 5cm) makes discs of points and strips of lines"
-        )
-    radii = _radii(info, radius)
+    across = radii(info, "--point-radius", radius)
 
     def widened(shape: shapely.Geometry) -> shapely.Geometry:
         if "Polygon" in shape.geom_type:
             return shape
-        disc = shapely.buffer(shapely.transform(shape, lambda xy: xy / radii), 1, quad_segs=32)
-        return shapely.transform(disc, lambda xy: xy * radii)
+        disc = shapely.buffer(shapely.transform(shape, lambda xy: xy / across), 1, quad_segs=32)
+        return shapely.transform(disc, lambda xy: xy * across)
 
     return [replace(each, shape=widened(each.shape)) for each in shapes]
-
-
-def _radii(info: RasterInfo, radius: str) -> tuple[float, float]:
-    """The radius in columns and rows (px)."""
-    length, in_pixels = units.pixels_or_metres(radius)
-    if in_pixels:
-        return length, length
-    if info.gsd is None:
-        raise UsageError(f"--point-radius {radius}, but the pixel size of {info.path} is unknown; write it as 8px")
-    return length / info.gsd[0], length / info.gsd[1]
 
 
 def _class_ids(shapes: Sequence[Polygon], path: Path, request: LabelRequest) -> NDArray[np.uint8]:

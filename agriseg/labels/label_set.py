@@ -7,6 +7,7 @@ import numpy as np
 
 from agriseg.errors import DataError
 from agriseg.labels.check import missing_classes, reserved_hint, too_few_classes, transparent_classes
+from agriseg.labels.clicks import Clicks
 from agriseg.labels.pairs import Pair
 from agriseg.labels.raster import LabelRaster, Survey
 from agriseg.options.labels import LabelOptions, Value
@@ -45,6 +46,7 @@ class LabelledImage:
         labels: on the grid of the image, unless there is a problem.
         problems: errors that stop a training or an evaluation.
         remarks: warnings.
+        clicks: the points among its labels.
     """
 
     pair: Pair
@@ -53,6 +55,7 @@ class LabelledImage:
     survey: Survey
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
+    clicks: Clicks
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from agriseg import files
 from agriseg.errors import DataError, UsageError
 from agriseg.labels.check import problems_of, remarks_of
+from agriseg.labels.clicks import Clicks
 from agriseg.labels.drawing import drawing_of_annotations, drawing_of_polygons
 from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
 from agriseg.labels.pairs import MatchedLabels, Pair, annotation_files, find_pairs, match_annotations
@@ -60,6 +61,11 @@ def label_raster(image: Path, labels: Path, request: LabelRequest, out: Path) ->
     return _rasterized(matched.pairs[0], RasterInfo.read(image), request, matched, out)
 
 
+def are_rasters(images: Path, labels: Path, label_suffix: str) -> bool:
+    """Whether labels are rasters, and not polygons or annotations; DataError for damaged annotations."""
+    return not is_vector(labels) and not annotation_files(images, labels, label_suffix)
+
+
 def _matched(request: LabelRequest) -> MatchedLabels:
     """Match images with label files; options of another kind of labels are refused."""
     if annotations := annotation_files(request.images, request.labels, request.options.label_suffix):
@@ -72,7 +78,7 @@ def _matched(request: LabelRequest) -> MatchedLabels:
         if request.options.column is None:
             raise UsageError(f"{request.labels}: polygons; name the column that holds the class")
         return MatchedLabels([Pair(request.images, request.labels, request.labels)], drawn=True)
-    for name in ("column", "area", "rest", "rename", "point_radius"):
+    for name in ("column", "area", "rest", "rename", "point_radius", "grow"):
         if getattr(request.options, name) != getattr(LabelOptions(), name):
             flag = name.replace("_", "-")
             raise UsageError(f"{request.labels}: no polygons and no annotations, so leave --{flag} out")
@@ -89,7 +95,7 @@ def _check_no_raster_options(request: LabelRequest) -> None:
 def _checked(
     pair: Pair, image: RasterInfo, request: LabelRequest, matched: MatchedLabels, folder: Path
 ) -> LabelledImage:
-    pair, remarks = _on_grid(pair, image, request, matched, folder)
+    pair, remarks, clicks = _on_grid(pair, image, request, matched, folder)
     if matched.drawn:
         labels = LabelRaster.of(pair.labels, range(len(request.classes)))
         place = turned_under_shapes(image, pair.source)
@@ -99,7 +105,7 @@ def _checked(
     survey = labels.survey()
     problems = (*([place] if place else []), *problems_of(labels, survey, request.classes))
     remarks = (*remarks, *remarks_of(labels, survey, request.classes))
-    return LabelledImage(pair, image, labels, survey, problems, remarks)
+    return LabelledImage(pair, image, labels, survey, problems, remarks, clicks)
 
 
 def _rasterized(pair: Pair, image: RasterInfo, request: LabelRequest, matched: MatchedLabels, out: Path) -> Drawn:
@@ -113,21 +119,23 @@ def _rasterized(pair: Pair, image: RasterInfo, request: LabelRequest, matched: M
     remarks = list(drawn.remarks)
     if not drawing.shapes:
         remarks.insert(0, f"no shape; {f'all is {request.options.rest}' if request.options.rest else _UNLABELLED}")
-    return Drawn(drawn.pixels, tuple(text if alone else f"{pair.image.name}: {text}" for text in remarks))
+    named = tuple(text if alone else f"{pair.image.name}: {text}" for text in remarks)
+    return replace(drawn, remarks=named)
 
 
 def _on_grid(
     pair: Pair, image: RasterInfo, request: LabelRequest, matched: MatchedLabels, folder: Path
-) -> tuple[Pair, tuple[str, ...]]:
-    """The pair with a label raster on the grid of the image, new in `folder` where needed; and remarks."""
+) -> tuple[Pair, tuple[str, ...], Clicks]:
+    """The pair with a label raster on the grid of the image, new in `folder` where needed; remarks, and the points."""
     out = folder / f"{pair.image.stem}_labels.tif"
     if matched.drawn:
         files.make_folder(folder)
-        return Pair(pair.image, out, pair.source), _rasterized(pair, image, request, matched, out).remarks
+        drawn = _rasterized(pair, image, request, matched, out)
+        return Pair(pair.image, out, pair.source), drawn.remarks, drawn.clicks
     labels = RasterInfo.read(pair.labels)
     placed = image.georeference.crs is not None and labels.georeference.crs is not None
     if request.options.reproject_labels and placed and misfit(image, labels) is not None:
         files.make_folder(folder)
         reproject_labels(pair.image, pair.labels, out)
-        return Pair(pair.image, out, pair.source), ()
-    return pair, ()
+        return Pair(pair.image, out, pair.source), (), Clicks.none()
+    return pair, (), Clicks.none()

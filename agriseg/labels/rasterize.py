@@ -16,6 +16,7 @@ from rasterio.windows import Window as Box
 
 from agriseg import files
 from agriseg.errors import DataError
+from agriseg.labels.clicks import Clicks
 from agriseg.labels.drawing import Drawing
 from agriseg.legend import NODATA, Legend
 from agriseg.raster.gdal_env import gdal_calls
@@ -29,35 +30,37 @@ _SHOWN = 12  # remarks on one image
 
 @dataclass(frozen=True)
 class Drawn:
-    """A rasterized drawing: (K,) int64 pixels of each class, and warnings."""
+    """A rasterized drawing: (K,) int64 pixels of each class, warnings, and the points of the file."""
 
     pixels: NDArray[np.int64]
     remarks: tuple[str, ...]
+    clicks: Clicks
 
 
 def rasterize_polygons(info: RasterInfo, drawing: Drawing, legend: Legend, out: Path, *, alone: bool = True) -> Drawn:
     """Write a label raster on an image's grid.
 
-    A pixel belongs to the shape that contains its centre; of overlapping shapes the later wins. Other pixels are 255,
-    unlabelled, or the class `rest` where everything is labelled. If the image is `alone`, each class needs pixels here.
+    A pixel belongs to the polygon that contains its centre, or to the point or line on it; of overlapping shapes the
+    later wins. Other pixels are 255, unlabelled, or the class `rest` where everything is labelled. If the image is
+    `alone`, each class needs pixels here.
 
     Raises:
         DataError: if alone, a class entirely under later shapes, or no shape on the image.
     """
-    features = drawing.shapes
+    features = drawing.shapes[drawing.grown :]
     with files.draft_of(out) as draft:
         visible = _write(draft, info, drawing, legend)
-        hidden = _hidden(info, features, visible.features)
+        hidden = _hidden(info, features, visible.features[drawing.grown :])
         if alone:
-            if features and not visible.features.any():
-                raise DataError(f"{drawing.path}: no polygon meets {info.path.name}; are they of another field?")
+            if drawing.shapes and not visible.features.any():
+                raise DataError(f"{drawing.path}: no shape meets {info.path.name}; are they of another field?")
             _check_hidden(drawing, legend, visible, hidden)
-    remarks = _remarks_on_shapes(features) + [
+    remarks = [*drawing.remarks, *_remarks_on_shapes(features)] + [
         f"feature {features[i].number} ({features[i].label}) lies under later ones: none of its {count:,} px is left"
         for i, count in hidden.items()
     ]
     more = [f"and {len(remarks) - _SHOWN:,} remarks more of the same kinds"] if len(remarks) > _SHOWN else []
-    return Drawn(visible.classes, (*remarks[:_SHOWN], *more))
+    return Drawn(visible.classes, (*remarks[:_SHOWN], *more), drawing.clicks)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def _write(draft: Path, info: RasterInfo, drawing: Drawing, legend: Legend) -> _
         "driver": "GTiff", "dtype": "uint8", "count": 1, "width": info.width, "height": info.height, "crs": where.crs,
         "transform": where.transform, "nodata": NODATA, "tiled": True, "compress": "deflate", "bigtiff": "IF_SAFER",
     }  # fmt: skip
-    shapes = [(each.shape, number) for number, each in enumerate(drawing.shapes, 1) if not each.shape.is_empty]
+    shapes = _Stack.of([each.shape for each in drawing.shapes])
+    inside_shapes = _Stack.of(drawing.inside)
     id_of_number = np.concatenate([np.array([NODATA], np.uint8), drawing.ids])
     classes, features = np.zeros(NODATA + 1, np.int64), np.zeros(len(drawing.shapes) + 1, np.int64)
     with rasterio.open(draft, "w", **profile) as target:
@@ -83,8 +87,8 @@ def _write(draft: Path, info: RasterInfo, drawing: Drawing, legend: Legend) -> _
         target.write_colormap(1, dict(legend.colormap))
         for top in range(0, info.height, _ROWS):
             place = (0, top, info.width, min(_ROWS, info.height - top))
-            numbers = _rasterized(shapes, "uint32", place)
-            inside = _rasterized([(each, 1) for each in drawing.inside], "uint8", place)
+            numbers = _rasterized(shapes.on_rows(top, place[3]), "uint32", place)
+            inside = _rasterized([(shape, 1) for shape, _ in inside_shapes.on_rows(top, place[3])], "uint8", place)
             ids = np.where(inside, drawing.rest, NODATA).astype(np.uint8)
             ids = np.where(numbers, id_of_number[numbers], ids)
             classes += np.bincount(ids.ravel(), minlength=len(classes))
@@ -93,10 +97,28 @@ def _write(draft: Path, info: RasterInfo, drawing: Drawing, legend: Legend) -> _
     return _Visible(classes[: len(legend)], features[1:])
 
 
+@dataclass(frozen=True)
+class _Stack:
+    """Shapes in the order in which they are drawn, with their lowest and highest row (N, 2)."""
+
+    shapes: Sequence[shapely.Geometry]
+    rows: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, shapes: Sequence[shapely.Geometry]) -> "_Stack":
+        """Empty shapes have rows NaN."""
+        return cls(shapes, shapely.bounds(np.array(shapes, object)).reshape(-1, 4)[:, [1, 3]])
+
+    def on_rows(self, top: int, height: int) -> list[tuple[shapely.Geometry, int]]:
+        """The shapes that may touch these rows, each with its number from 1."""
+        touch = (self.rows[:, 0] <= top + height) & (self.rows[:, 1] >= top)
+        return [(self.shapes[i], i + 1) for i in np.flatnonzero(touch).tolist()]
+
+
 def _rasterized(
     shapes: Sequence[tuple[shapely.Geometry, int]], dtype: str, place: tuple[int, int, int, int]
 ) -> NDArray[np.integer[Any]]:
-    """(height, width) number of the last shape that contains the pixel centre, 0 for none."""
+    """(height, width) number of the last shape on the pixel, 0 for none."""
     left, top, width, height = place
     if not shapes:
         return np.zeros((height, width), dtype)
@@ -111,12 +133,12 @@ def _hidden(info: RasterInfo, features: Sequence[Polygon], visible: NDArray[np.i
 
 
 def _own_pixels(info: RasterInfo, shape: shapely.Geometry) -> int:
-    """Number of pixels whose centre is in a shape."""
+    """Number of pixels of a shape."""
     if shape.is_empty:
         return 0
     bounds = shapely.bounds(shape)
     left, top = np.maximum(np.floor(bounds[:2]), 0).astype(int).tolist()
-    right, bottom = np.minimum(np.ceil(bounds[2:]), (info.width, info.height)).astype(int).tolist()
+    right, bottom = np.minimum(np.floor(bounds[2:]) + 1, (info.width, info.height)).astype(int).tolist()
     if right <= left or bottom <= top:
         return 0
     return int(_rasterized([(shape, 1)], "uint8", (left, top, right - left, bottom - top)).sum())
@@ -125,7 +147,7 @@ def _own_pixels(info: RasterInfo, shape: shapely.Geometry) -> int:
 def _check_hidden(drawing: Drawing, legend: Legend, visible: _Visible, hidden: Mapping[int, int]) -> None:
     """Refuse a class entirely under later polygons."""
     for index, count in hidden.items():
-        class_id, number = drawing.ids[index], drawing.shapes[index].number
+        class_id, number = drawing.ids[drawing.grown + index], drawing.shapes[drawing.grown + index].number
         if class_id != NODATA and not visible.classes[class_id]:
             raise DataError(
                 f"{drawing.path}: class {legend.names[class_id]} has no pixel: feature {number} ({count:,} px) lies "
@@ -176,7 +198,7 @@ def _remarks_on_shapes(features: Sequence[Polygon]) -> list[str]:
             remarks.append(f"feature {each.number} is empty")
         elif not each.shape.is_valid:
             remarks.append(f"feature {each.number}: {shapely.is_valid_reason(each.shape)}")
-        elif each.shape.area < 1:
+        elif "Polygon" in each.shape.geom_type and each.shape.area < 1:
             remarks.append(f"feature {each.number} is smaller than a pixel")
     return remarks + _overlaps([each for each in features if each.shape.is_valid and not each.shape.is_empty])
 

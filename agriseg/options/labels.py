@@ -43,7 +43,8 @@ class LabelOptions(Options):
 
     `values` None means 0, 1, 2, ...; 255 is unlabelled in any case. Everything is labelled within `area`, or with
     `rest` alone on the whole image: ground under no shape is there of the class `rest`, by default within `area` the
-    first class. `rename` holds (name, class) pairs; an empty class means unlabelled.
+    first class. Points and lines count as the pixels under them, without `point_radius` and `grow`. `rename` holds
+    (name, class) pairs; an empty class means unlabelled.
     """
 
     label_suffix: str = option("", "What the stem of a label file adds to that of its image, such as _mask.", "TEXT")
@@ -70,6 +71,11 @@ class LabelOptions(Options):
     point_radius: str | None = option(
         None, "Radius of the discs that points become, and half the width of lines: 8px or 5cm.", "LENGTH"
     )
+    grow: str | None = option(
+        None,
+        "Grow a point to the plant under it, at most so far from the point: 20cm or 60px. Points of --rest, or of the "
+        "first class, are ground.", "LENGTH",
+    )  # fmt: skip
     reproject_labels: bool = option(
         False, "Resample labels of another grid or CRS to the grid of the image, nearest neighbour.", kind=bool
     )

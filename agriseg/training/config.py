@@ -50,6 +50,7 @@ class Data(BaseModel):
         rest: class of the ground under no shape where everything is labelled: within `area`, or on whole images.
         rename: classes of names in annotations or polygons; an empty class means unlabelled.
         point_radius: radius of the discs that points become, such as `8px` or `5cm`.
+        grow: how far from a point the plant under it may reach, which the point becomes, such as `60px` or `20cm`.
         reproject_labels: resample label rasters to the grid and CRS of their image, nearest neighbour.
         nodata: value of the images, beside the declared one.
         alpha: number of the band of the images whose 0 means nodata, if its tag does not say so.
@@ -66,6 +67,7 @@ class Data(BaseModel):
     rest: str | None = None
     rename: dict[str, str] = {}
     point_radius: str | None = None
+    grow: str | None = None
     reproject_labels: bool = False
     nodata: float | None = None
     alpha: int | None = Field(default=None, ge=1)

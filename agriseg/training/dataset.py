@@ -16,7 +16,7 @@ from agriseg.json_text import json_line
 from agriseg.labels.band_statistics import BandStatistics, colour_statistics, pixel_statistics
 from agriseg.labels.label_set import LabelledImage, LabelRequest, LabelSet
 from agriseg.labels.learnt_images import LearntImages
-from agriseg.labels.loading import load_labels
+from agriseg.labels.loading import are_rasters, load_labels
 from agriseg.labels.pairs import Pair
 from agriseg.labels.scene import Scene
 from agriseg.legend import Legend
@@ -84,7 +84,9 @@ def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -
     design = architecture(config.arch)
     start = initial_network(design, config.bands, config.classes, config.recipe.seed, config.first_weights)
     if config.held_back is not None:
-        sets.append(images.labelled(config, config.held_back, folder / "held_back", least=1))
+        held = config.held_back
+        held = _of_rasters(held) if are_rasters(held.images, held.labels, held.label_suffix) else held
+        sets.append(images.labelled(config, held, folder / "held_back", least=1))
     labelled = [each for label_set in sets for each in label_set.images]
     infos = [each.info for each in labelled]
     model = untrained_model(config, design, start.network, infos)
@@ -104,6 +106,12 @@ def load_dataset(config: TrainConfig, folder: Path, *, skip_bad: bool = False) -
         replace(model, mean=pixels.mean, std=pixels.std), training, parts.held, pixels.correlation, colours, identity,
         images.bad, remarks, start, parts, learnt, learnt_share,
     )  # fmt: skip
+
+
+def _of_rasters(data: Data) -> Data:
+    """The same without what only shapes need: training on clicks may be scored by full masks."""
+    shapes = ("column", "area", "rest", "rename", "point_radius", "grow")
+    return data.model_copy(update={name: Data.model_fields[name].default for name in shapes})
 
 
 class _Images:
@@ -130,7 +138,8 @@ class _Images:
         """At least so many images with checked label rasters."""
         options = LabelOptions(
             data.label_suffix, None if config.values is None else tuple(config.values), tuple(data.unlabelled),
-            data.column, data.area, data.rest, tuple(data.rename.items()), data.point_radius, data.reproject_labels,
+            data.column, data.area, data.rest, tuple(data.rename.items()), data.point_radius, data.grow,
+            data.reproject_labels,
         )  # fmt: skip
         request = LabelRequest(data.images, data.labels, tuple(config.classes), options, least)
         label_set = load_labels(request, folder)

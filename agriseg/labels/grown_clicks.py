@@ -1,0 +1,215 @@
+"""Clicks on an image, grown to plants in squares of bounded size.
+
+Memory depends on the reach of a click, and not on the raster.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from rasterio.features import shapes as outlines
+from scipy import ndimage
+
+from agriseg.errors import DataError
+from agriseg.grid import Window
+from agriseg.labels.plant_growth import Floats, GroundLevel, Growth, Mask, discs, grow, on_green, sure_ground
+from agriseg.raster.band_roles import find_bands, listed
+from agriseg.raster.header import RasterInfo
+from agriseg.raster.reader import Reader, Source
+from agriseg.raster.valid_mask import Use, ValidityRule
+from agriseg.vegetation.formulas import Index, compute, get_index
+
+BLOCK = 1024
+"""Side of the squares in which clicks are grown together (px)."""
+_EDGE = 6  # px around a square: ground depends on vegetation so far away
+_SMOOTH, _CUT = 1.0, 4  # standard deviation of the Gaussian filter, and where it is cut off (px)
+_SAMPLED = 64  # clicks around which the index of the ground is sampled
+_SAMPLE = 128.0  # largest half-width of the windows of that sample (px)
+_DOUBT = 20.0  # px around a click without a plant, where nothing is sure to be ground
+_INDICES = ("NDVI", "ExG")  # the first whose bands an image has
+
+
+@dataclass(frozen=True)
+class Points:
+    """Clicks of an image.
+
+    Args:
+        xy: (N, 2) in pixels: x to the right, y down, (0, 0) the outer corner of the first pixel.
+        ids: (N,) uint8 class of each.
+    """
+
+    xy: NDArray[np.float64]
+    ids: NDArray[np.uint8]
+
+    def some(self, chosen: NDArray[np.generic]) -> "Points":
+        """Those chosen by a mask or by numbers."""
+        return Points(self.xy[chosen], self.ids[chosen])
+
+    def seen_from(self, window: Window) -> "Points":
+        """The same in pixels of a window."""
+        return Points(self.xy - (window.col_off, window.row_off), self.ids)
+
+
+@dataclass(frozen=True)
+class GrownClicks:
+    """What clicks became.
+
+    Args:
+        shapes: (M,) of plants, and of ground around clicks, in pixels of the image; they do not overlap.
+        ids: (M,) uint8 class of each.
+        pixels: (N,) int64 size of the plant of each click on a plant; 0 where it has none.
+        shared: pairs of clicks of different classes on one plant, which is divided between them.
+        green: (G,) bool clicks on ground that lie on vegetation.
+    """
+
+    shapes: tuple[shapely.Geometry, ...]
+    ids: NDArray[np.uint8]
+    pixels: NDArray[np.int64]
+    shared: tuple[tuple[int, int], ...]
+    green: Mask
+
+
+def grow_clicks(info: RasterInfo, plants: Points, bare: Points, reach: float) -> GrownClicks:
+    """Grow clicks on plants to the vegetation around them, and clicks on ground to the bare ground around all clicks.
+
+    Args:
+        plants: clicks on the image, at least one of these or of the next.
+        bare: clicks on ground, of one class; without any, no ground is labelled.
+        reach: largest distance of a pixel's centre from a click that labels it (px).
+
+    Raises:
+        DataError: the image has no bands of a vegetation index, or cannot be read.
+    """
+    field, everywhere = _Field(*_index(info), reach), np.concatenate([plants.xy, bare.xy])
+    pixels, green, shared = np.zeros(len(plants.xy), np.int64), np.zeros(len(bare.xy), bool), set()
+    shapes: list[tuple[shapely.Geometry, int]] = []
+    with Reader(field.source) as reader:
+        level = field.ground_level(reader, everywhere)
+        for core in field.squares(everywhere):
+            near, beside = (np.flatnonzero(field.in_reach(each.xy, core)) for each in (plants, bare))
+            window = field.around(core)
+            some, others = plants.some(near).seen_from(window), bare.some(beside).seen_from(window)
+            square = _Square.of(field.read(reader, window), some, others, reach, level)
+            pixels[near] += square.pixels(core.within(window), len(near))
+            green[beside] |= square.green
+            shared |= {(int(near[one]), int(near[other])) for one, other in square.growth.shared}
+            shapes += square.outlines(core.within(window), some.ids, bare.ids, core)
+    ids = np.array([class_id for _, class_id in shapes], np.uint8)
+    return GrownClicks(tuple(shape for shape, _ in shapes), ids, pixels, tuple(sorted(shared)), green)
+
+
+@dataclass(frozen=True)
+class _Square:
+    """What clicks became in a window.
+
+    Args:
+        ground: (h, w) bool bare ground.
+        green: (G,) bool clicks on ground that lie on vegetation.
+    """
+
+    growth: Growth
+    ground: Mask
+    green: Mask
+
+    @classmethod
+    def of(cls, index: Floats, plants: Points, bare: Points, reach: float, level: GroundLevel) -> "_Square":
+        """Grow clicks on the index (h, w) of a window."""
+        growth = grow(index, plants.xy, plants.ids, reach, level)
+        around = discs(index.shape, np.concatenate([plants.xy[growth.found], bare.xy]), reach)
+        around &= ~discs(index.shape, plants.xy[~growth.found], min(reach, _DOUBT))
+        return cls(growth, sure_ground(index, growth.owner >= 0, around, level), on_green(index, bare.xy, level))
+
+    def pixels(self, inner: tuple[slice, slice], count: int) -> NDArray[np.int64]:
+        """(N,) pixels of the clicks in a part of the window."""
+        owner = self.growth.owner[inner]
+        return np.bincount(owner[owner >= 0], minlength=count)
+
+    def outlines(
+        self, inner: tuple[slice, slice], plants: NDArray[np.uint8], bare: NDArray[np.uint8], core: Window
+    ) -> list[tuple[shapely.Geometry, int]]:
+        """Outlines in a part of the window, in pixels of the image, with their class; (N,) and (G,) classes."""
+        owner, ids = self.growth.owner[inner], np.zeros((core.height, core.width), np.uint8)
+        ids[owner >= 0] = plants[owner[owner >= 0]]
+        ground = self.ground[inner] & (owner < 0) if len(bare) else np.zeros(owner.shape, bool)
+        ids[ground] = bare[0] if len(bare) else 0
+        place = rasterio.Affine.translation(core.col_off, core.row_off)
+        drawn = outlines(ids, mask=(owner >= 0) | ground, connectivity=4, transform=place)
+        return [(shapely.geometry.shape(shape), int(value)) for shape, value in drawn]
+
+
+def _index(info: RasterInfo) -> tuple[Index, Source]:
+    """The vegetation index of an image, and its bands."""
+    for index in map(get_index, _INDICES):
+        bands = find_bands(info, index.roles)
+        if len(bands) == len(index.roles):
+            rule = ValidityRule.of(info, use=Use.INDEX)
+            return index, Source(info, tuple(bands[role] for role in index.roles), rule, info.width, info.height)
+    raise DataError(
+        f"{info.path}: --grow needs red, green and blue, or red and nir, but the file has {listed(info)}; name its "
+        f"bands: rio edit-info --colorinterp 1=red,2=green,3=blue {info.path.name}"
+    )
+
+
+@dataclass(frozen=True)
+class _Field:
+    """The vegetation index of an image."""
+
+    index: Index
+    source: Source
+    reach: float
+
+    def read(self, reader: Reader, window: Window) -> Floats:
+        """The smoothed index (h, w) of a window; NaN without data. It is exact `_CUT` px from the window's edges."""
+        strip = reader.read(window)
+        known = strip.valid.astype(np.float32)
+        values = compute(self.index, dict(zip(self.index.roles, strip.pixels, strict=True)))
+        known[np.isnan(values)] = 0
+        weights, sums = (
+            ndimage.gaussian_filter(each, _SMOOTH, truncate=_CUT / _SMOOTH, mode="constant")
+            for each in (known, np.where(known > 0, values, np.float32(0)))
+        )
+        return np.where(known > 0, sums / np.maximum(weights, np.float32(1e-6)), np.float32(np.nan))
+
+    def ground_level(self, reader: Reader, xy: NDArray[np.float64]) -> GroundLevel:
+        """The index of the ground around some of the clicks, spread evenly over their order in space."""
+        chosen = np.lexsort(xy.T)[np.linspace(0, len(xy) - 1, min(_SAMPLED, len(xy))).astype(int)]
+        half = min(self.reach, _SAMPLE)
+        windows = [self._window(xy[number] - half, xy[number] + half) for number in chosen]
+        values = np.concatenate([self.read(reader, window).ravel() for window in windows])
+        return GroundLevel.of(values[np.isfinite(values)])
+
+    def squares(self, xy: NDArray[np.float64]) -> Iterator[Window]:
+        """The squares of the image that clicks reach."""
+        low, high = ((xy + sign * self.reach) // BLOCK for sign in (-1, 1))
+        last = np.array([self.source.width - 1, self.source.height - 1]) // BLOCK
+        reached = {
+            (row, col)
+            for (left, top), (right, bottom) in zip(np.maximum(low, 0), np.minimum(high, last), strict=True)
+            for row in range(int(top), int(bottom) + 1)
+            for col in range(int(left), int(right) + 1)
+        }
+        for row, col in sorted(reached):
+            corner = np.array([col, row], float) * BLOCK
+            yield self._window(corner, corner + BLOCK - 1)
+
+    def around(self, core: Window) -> Window:
+        """What must be read to know what clicks become in a square."""
+        wide = 2 * self.reach + _EDGE + _CUT + 1
+        return self._window(
+            np.array([core.col_off, core.row_off]) - wide, np.array([core.col_stop, core.row_stop]) + wide
+        )
+
+    def in_reach(self, xy: NDArray[np.float64], core: Window) -> Mask:
+        """(N,) bool: clicks that may change what a square becomes."""
+        wide = self.reach + _EDGE
+        low, high = np.array([core.col_off, core.row_off]), np.array([core.col_stop, core.row_stop])
+        return np.asarray(((xy >= low - wide) & (xy <= high + wide)).all(1))
+
+    def _window(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> Window:
+        """The pixels from one point (x, y) to another, as far as they lie on the image."""
+        left, top = np.maximum(np.floor(low), 0).astype(int).tolist()
+        right, bottom = np.minimum(np.floor(high) + 1, (self.source.width, self.source.height)).astype(int).tolist()
+        return Window(left, top, right - left, bottom - top)
