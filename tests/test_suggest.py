@@ -384,6 +384,21 @@ def test_metres_and_geojson(tmp_path: Path, trained: SegmentationModel) -> None:
         np.testing.assert_allclose(shape.bounds, wanted, atol=0.01)
 
 
+def test_a_model_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_raster(Path("grey.tif"), blocks(64, 64)[:1])
+    for words, code, message in (
+        (["grey.tif", "-m", "vegetation"], 65, "wants bands red, green, blue"),
+        (["grey.tif", "-m", "none.safetensors"], 78, "no such model file"),
+        (["grey.tif", "--probabilities"], 2, "suggest keeps none"),
+    ):
+        with pytest.raises(SystemExit) as left:
+            main(["suggest", *words])
+        assert left.value.code == code
+        assert message in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["grey.tif"]
+
+
 def test_a_raster_without_data(tmp_path: Path, trained: SegmentationModel) -> None:
     image = write_raster(tmp_path / "empty.tif", np.zeros((3, 64, 64), np.uint8), nodata=0)
     with pytest.raises(DataError, match="holds data on 75% of its pixels; give a smaller --box"):

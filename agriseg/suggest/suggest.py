@@ -1,4 +1,4 @@
-"""Suggest places to label next: map rasters with a model and rank their boxes."""
+"""Suggest where to label next: map rasters with a model and rank their boxes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

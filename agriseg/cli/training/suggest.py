@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-@click.command("suggest", short_help="Suggest places to label next, as boxes in an order worth following.")
+@click.command("suggest", short_help="Suggest where to label next: boxes in an order worth following.")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option("-o", "--out", metavar="FILE", default="todo.gpkg", help="The .gpkg or .geojson; default todo.gpkg.")
 @option_flags(SuggestOptions)
