@@ -12,8 +12,10 @@ import shapely
 from conftest import read, write_raster
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import ndimage
 
+from agriseg.cli import main
 from agriseg.errors import AgrisegError
 from agriseg.labels import clicks, grown_clicks
 from agriseg.labels.label_set import LabelRequest
@@ -142,7 +144,7 @@ def test_two_clicks_on_one_plant_divide_it(tmp_path: Path) -> None:
     cols = np.indices(truth.shape)[1] + 0.5
     assert (labels[(truth == 1) & (cols < 58)] != 2).all()
     assert (labels[(truth == 1) & (cols > 62)] != 1).all()
-    assert [text for text in remarks if "on one plant, which is divided between them" in text]
+    assert [text for text in remarks if "plants that are divided between clicks of two classes: 1" in text]
 
 
 def test_points_and_lines_without_a_radius_are_pixels(tmp_path: Path) -> None:
@@ -313,3 +315,30 @@ def test_clicks_are_scored_by_full_masks(tmp_path: Path) -> None:
     (held,), (trained,) = data.held, data.training
     np.testing.assert_array_equal(held.all().ids, truth)
     assert (trained.all().ids[truth == 2] == 2).mean() > 0.8
+
+
+def test_what_clicks_became_is_told_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels, truth = field(120, 120, [(1, 40, 60, 12), (2, 90, 50, 9), (1, 15, 30, 8)])
+    (tmp_path / "images").mkdir()
+    image = photo(tmp_path / "images", pixels)
+    path = labelme(tmp_path / "photo.json", image.name, (120, 120), [*SEEN, (1, 15, 30), (1, 20.5, 100.5)])
+
+    def check(*more: str, images: Path) -> None:
+        with pytest.raises(SystemExit) as ended:
+            main(["labels", "check", str(images), str(path), "--classes", "soil,crop,weed", "--grow", "30px", *more])
+        assert ended.value.code == 0
+
+    check("--json", "--picture", str(tmp_path / "a.png"), images=image)
+    told = json.loads(capsys.readouterr().out)["clicks"]
+    assert {name: (each["clicks"], each["grown"]) for name, each in told.items()} == {
+        "soil": (2, 0), "crop": (3, 2), "weed": (1, 1)
+    }  # fmt: skip
+    assert told["weed"]["median_px"] == pytest.approx((truth == 2).sum(), rel=0.25)
+    assert told["soil"]["median_px"] is None
+    check("--picture", str(tmp_path / "all"), images=image.parent)
+    assert "weed                 1 clicks, 1 grew to plants of" in capsys.readouterr().out
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "all" / "photo.png").read_bytes()
+    with Image.open(tmp_path / "a.png") as picture:
+        shown = np.asarray(picture.convert("RGB"), float)
+    bare, labelled = shown[:, : shown.shape[1] // 2], shown[:, -(shown.shape[1] // 2) :]
+    assert 0.2 < (np.abs(bare - labelled).sum(2) > 60).mean() < 0.95

@@ -48,12 +48,12 @@ def save_picture(
 
     The image is a PNG as of `image_quicklook`. Labels are (H, W) class ids, 255 where unknown.
     """
-    panels = {"Image": _pixels(image)}
+    panels = {"Image": decoded(image)}
     if labels is not None:
         step = -(-max(labels.shape) // SIDE)
-        panels["Labels"] = _pixels(class_colours(labels[::step, ::step], legend))
-    panels["Classes"] = _pixels(class_picture(classes, legend))
-    panels["Confidence"] = _pixels(confidence_picture(confidence, len(legend)))
+        panels["Labels"] = decoded(class_colours(labels[::step, ::step], legend))
+    panels["Classes"] = decoded(class_picture(classes, legend))
+    panels["Confidence"] = decoded(confidence_picture(confidence, len(legend)))
     size = (_PANEL * len(panels), _PANEL * panels["Image"].shape[0] / panels["Image"].shape[1] + _MARGIN)
     figure = Figure(figsize=size, layout="constrained")
     for axes, (title, pixels) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
@@ -73,7 +73,7 @@ def save_boxes(
     figure = Figure(figsize=(_BOXES * roi.width / longest, _BOXES * roi.height / longest))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(
-        _pixels(image_quicklook(image, roi, roles)), extent=(roi.col_off, roi.col_stop, roi.row_stop, roi.row_off)
+        decoded(image_quicklook(image, roi, roles)), extent=(roi.col_off, roi.col_stop, roi.row_stop, roi.row_off)
     )
     axes.set(facecolor=_EMPTY, xticks=[], yticks=[])
     for name, box in boxes.items():
@@ -81,12 +81,6 @@ def save_boxes(
         axes.add_patch(Rectangle(corner, box.width, box.height, fill=False, edgecolor=_BOX, linewidth=1.5))
         axes.annotate(name, corner, (2, -2), textcoords="offset points", va="top", color=_INK, backgroundcolor=_BOX)
     save_figure(figure, path)
-
-
-def _pixels(png: bytes) -> NDArray[np.uint8]:
-    """(h, w, 4) red, green, blue, alpha of a PNG."""
-    with Image.open(io.BytesIO(png)) as picture:
-        return np.asarray(picture.convert("RGBA"))
 
 
 def _key(legend: Legend) -> list[Patch]:
@@ -150,6 +144,12 @@ def save_confusion(path: Path, matrix: NDArray[np.int64], legend: Legend) -> Non
     axes.set_yticks(range(len(legend)), names)
     axes.set(xlabel="mapped as", ylabel="labelled as", title="Share of each labelled class, and pixels")
     save_figure(figure, path)
+
+
+def decoded(png: bytes) -> NDArray[np.uint8]:
+    """(h, w, 4) red, green, blue, alpha of a PNG."""
+    with Image.open(io.BytesIO(png)) as picture:
+        return np.asarray(picture.convert("RGBA"))
 
 
 def shown_name(name: str, number: int) -> str:

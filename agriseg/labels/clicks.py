@@ -45,6 +45,34 @@ class Clicks:
 
 
 @dataclass(frozen=True)
+class ClickCount:
+    """Clicks of a class, how many grew to plants, and the median size of these (px); None without any."""
+
+    clicks: int
+    grown: int
+    median_px: int | None
+
+    @property
+    def text(self) -> str:
+        """`12 clicks, 11 grew to plants of 430 px (median)`."""
+        grew = "" if self.median_px is None else f", {self.grown:,} grew to plants of {self.median_px:,} px (median)"
+        return f"{self.clicks:,} clicks{grew}"
+
+
+def click_counts(images: Sequence[Clicks], classes: Sequence[str]) -> dict[str, ClickCount]:
+    """Those of all images, by the name of each class that has clicks."""
+    everything = [Clicks.none(), *images]
+    ids, pixels = (np.concatenate([getattr(each, name) for each in everything]) for name in ("ids", "pixels"))
+    counts = {}
+    for class_id, name in enumerate(classes):
+        sizes = pixels[ids == class_id]
+        grown = sizes[sizes > 0]
+        if len(sizes):
+            counts[name] = ClickCount(len(sizes), len(grown), int(np.median(grown)) if len(grown) else None)
+    return counts
+
+
+@dataclass(frozen=True)
 class ClickedShapes:
     """The shapes of an image after clicks have grown.
 
@@ -191,8 +219,8 @@ class _Named:
         if grown.shared:
             one, other = plants[list(grown.shared[0])]
             remarks.append(
-                f"{len(grown.shared)} times two clicks of two classes are on one plant, which is divided between them: "
-                f"features {self.numbers[one]} ({self._name(one)}) and {self.numbers[other]} ({self._name(other)}); "
+                f"plants that are divided between clicks of two classes: {len(grown.shared)}, such as that of features "
+                f"{self.numbers[one]} ({self._name(one)}) and {self.numbers[other]} ({self._name(other)}); "
                 "delete a wrong click"
             )
         return remarks

@@ -7,7 +7,7 @@ import numpy as np
 
 from agriseg.errors import DataError
 from agriseg.labels.check import missing_classes, reserved_hint, too_few_classes, transparent_classes
-from agriseg.labels.clicks import Clicks
+from agriseg.labels.clicks import ClickCount, Clicks, click_counts
 from agriseg.labels.pairs import Pair
 from agriseg.labels.raster import LabelRaster, Survey
 from agriseg.options.labels import LabelOptions, Value
@@ -97,6 +97,11 @@ class LabelSet:
         """Labelled pixels by class name."""
         counts = sum((each.survey.pixels for each in self.images), np.zeros(len(self.request.classes), np.int64))
         return dict(zip(self.request.classes, counts.tolist(), strict=True))
+
+    @property
+    def clicks(self) -> dict[str, ClickCount]:
+        """What became of the points among the labels, by the name of each class that has any."""
+        return click_counts([each.clicks for each in self.images], self.request.classes)
 
     @property
     def _hint(self) -> str:
