@@ -342,3 +342,39 @@ def test_what_clicks_became_is_told_and_shown(tmp_path: Path, capsys: pytest.Cap
         shown = np.asarray(picture.convert("RGB"), float)
     bare, labelled = shown[:, : shown.shape[1] // 2], shown[:, -(shown.shape[1] // 2) :]
     assert 0.2 < (np.abs(bare - labelled).sum(2) > 60).mean() < 0.95
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_bare_ground_around_outlined_plants_is_labelled(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    """Networks learn from it where a plant ends; only where something says which class the ground is."""
+    folder, rng = tmp_path_factory.mktemp("outlined"), np.random.default_rng(seed)
+    discs = spread(8, 400, rng)
+    pixels, truth = field(400, 400, discs, seed)
+    image = photo(folder, pixels)
+    shapes = [
+        {"label": CLASSES[k], "points": shapely.get_coordinates(shapely.Point(x, y).buffer(r)).tolist()}
+        for k, x, y, r in discs[:4]
+    ]
+    soil = {"label": "soil", "points": [list(on_soil(truth, rng)[0][1:])], "shape_type": "point"}
+    labels, reach = {}, int(rng.integers(10, 40))
+    for ground in (True, False):
+        drawn = [{**each, "shape_type": "polygon"} for each in shapes] + ([soil] if ground else [])
+        tree = {"version": "5.4.1", "flags": {}, "shapes": drawn, "imagePath": image.name, "imageData": None}
+        path = folder / "photo.json"
+        path.write_text(json.dumps(tree | {"imageHeight": 400, "imageWidth": 400}), "utf-8")
+        request = LabelRequest(image, path, CLASSES, LabelOptions(grow=f"{reach}px"))
+        label_raster(image, path, request, folder / "out.tif")
+        labels[ground] = read(folder / "out.tif")[0]
+    rows, cols = np.indices(truth.shape) + 0.5
+    distance = np.min([np.hypot(rows - y, cols - x) - r for _, x, y, r in discs[:4]], axis=0)
+    outlined = distance <= -1
+    np.testing.assert_array_equal(labels[True][outlined], truth[outlined])
+    np.testing.assert_array_equal(np.unique(labels[False][distance > 1]), [255])
+    around = labels[True] == 0
+    assert (truth[around] == 0).mean() > 0.99
+    far = np.hypot(rows - soil["points"][0][1], cols - soil["points"][0][0]) > reach + 1
+    assert not around[(distance > reach + 1) & far].any()
+    ring = (distance > 6) & (distance < reach - 1) & (truth == 0)
+    others = ndimage.distance_transform_edt(truth == 0) > 6
+    assert around[ring & others].mean() > 0.6, "most of the noise is no deviation above the ground's median"

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from agriseg import units
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
-from agriseg.labels.grown_clicks import GrownClicks, Points, grow_clicks
+from agriseg.labels.grown_clicks import GrownClicks, Outlined, Points, grow_clicks
 from agriseg.labels.plant_growth import NEAR, Mask
+from agriseg.legend import NODATA
 from agriseg.options.labels import LabelOptions
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Reader, Source
@@ -104,6 +105,8 @@ def grown_shapes(
 ) -> ClickedShapes:
     """Grow the points among the shapes of an image, if `options.grow` says so; ids are (N,) classes of the shapes.
 
+    Where ground is labelled at all, it is also labelled around clicks and outlined plants.
+
     Raises:
         UsageError: a reach in metres on an image without GSD, or one that is too long.
         DataError: the image cannot be read or has no bands of a vegetation index, or most clicks on ground lie on
@@ -113,12 +116,16 @@ def grown_shapes(
     named = _Named.of([shapes[i] for i in at], ids[at], classes)
     on_data, remarks = named.on_data(info)
     pixels, twice, grown, grown_ids = np.zeros(len(at), np.int64), np.zeros(len(at), bool), [], ids[:0]
-    if options.grow is not None and on_data.any():
-        ground = 0 if options.rest is None else list(classes).index(options.rest)
+    ground = 0 if options.rest is None else list(classes).index(options.rest)
+    outlined = _outlined_plants(shapes, ids, ground)
+    if options.grow is not None and (on_data.any() or len(outlined.shapes)):
         twice, more = named.of_two_classes()
         plants = np.flatnonzero(on_data & ~twice & (ids[at] != ground))
         bare = np.flatnonzero(on_data & ~twice & (ids[at] == ground))
-        clicks = grow_clicks(info, named.points.some(plants), named.points.some(bare), _reach(info, options.grow))
+        clicks = grow_clicks(
+            info, named.points.some(plants), named.points.some(bare), outlined,
+            ground if (ids == ground).any() else None, _reach(info, options.grow),
+        )  # fmt: skip
         remarks += [*more, *named.on_vegetation(info, bare[clicks.green], bare), *named.remarks(plants, clicks)]
         pixels[plants], grown_ids = clicks.pixels, clicks.ids
         grown = [Polygon(0, shape, None) for shape in clicks.shapes]
@@ -151,6 +158,15 @@ def _reach(info: RasterInfo, length: str) -> float:
             f"radius of the largest plant, such as {LARGEST_REACH}px"
         )
     return reach
+
+
+def _outlined_plants(shapes: Sequence[Polygon], ids: NDArray[np.uint8], ground: int) -> Outlined:
+    plants = [
+        each.shape
+        for each, class_id in zip(shapes, ids.tolist(), strict=True)
+        if "Polygon" in each.shape.geom_type and not each.shape.is_empty and class_id not in (ground, NODATA)
+    ]
+    return Outlined(np.array(plants, object))
 
 
 def _is_point(shape: shapely.Geometry) -> bool:

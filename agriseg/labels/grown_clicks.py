@@ -10,6 +10,7 @@ import numpy as np
 import rasterio
 import shapely
 from numpy.typing import NDArray
+from rasterio.features import rasterize
 from rasterio.features import shapes as outlines
 from scipy import ndimage
 
@@ -54,6 +55,32 @@ class Points:
 
 
 @dataclass(frozen=True)
+class Outlined:
+    """Plants of an image that are outlined: (P,) polygons in its pixels."""
+
+    shapes: NDArray[np.object_]
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """(P, 2) x and y of a point of each outline, beside the plant and the ground around it."""
+        return np.array([shapely.get_coordinates(each)[0] for each in self.shapes]).reshape(-1, 2)
+
+    @property
+    def bounds(self) -> NDArray[np.float64]:
+        """(P, 4) left, top, right and bottom."""
+        return np.asarray(shapely.bounds(self.shapes), np.float64).reshape(-1, 4)
+
+    def mask(self, window: Window) -> Mask:
+        """(h, w) bool: pixels of a window whose centre is in one of them."""
+        left, top, right, bottom = self.bounds.T
+        near = (left < window.col_stop) & (right > window.col_off) & (top < window.row_stop) & (bottom > window.row_off)
+        shape, place = (window.height, window.width), rasterio.Affine.translation(window.col_off, window.row_off)
+        if not near.any():
+            return np.zeros(shape, bool)
+        return np.asarray(rasterize(self.shapes[near], out_shape=shape, transform=place, dtype="uint8"), bool)
+
+
+@dataclass(frozen=True)
 class GrownClicks:
     """What clicks became.
 
@@ -72,31 +99,35 @@ class GrownClicks:
     green: Mask
 
 
-def grow_clicks(info: RasterInfo, plants: Points, bare: Points, reach: float) -> GrownClicks:
-    """Grow clicks on plants to the vegetation around them, and clicks on ground to the bare ground around all clicks.
+def grow_clicks(
+    info: RasterInfo, plants: Points, bare: Points, outlined: Outlined, ground: int | None, reach: float
+) -> GrownClicks:
+    """Grow clicks on plants to the vegetation around them, and label the bare ground around clicks and outlines.
 
     Args:
-        plants: clicks on the image, at least one of these or of the next.
-        bare: clicks on ground, of one class; without any, no ground is labelled.
-        reach: largest distance of a pixel's centre from a click that labels it (px).
+        plants: clicks on plants of the image; at least one of these or of the next two.
+        bare: clicks on ground.
+        outlined: plants that are outlined, whose ground is labelled too.
+        ground: class of the ground; None labels none.
+        reach: largest distance of a pixel's centre from a click or an outlined plant that labels it (px).
 
     Raises:
         DataError: the image has no bands of a vegetation index, or cannot be read.
     """
-    field, everywhere = _Field(*_index(info), reach), np.concatenate([plants.xy, bare.xy])
+    field, clicked = _Field(*_index(info), reach), np.concatenate([plants.xy, bare.xy])
     pixels, green, shared = np.zeros(len(plants.xy), np.int64), np.zeros(len(bare.xy), bool), set()
     shapes: list[tuple[shapely.Geometry, int]] = []
     with Reader(field.source) as reader:
-        level = field.ground_level(reader, everywhere)
-        for core in field.squares(everywhere):
+        level = field.ground_level(reader, np.concatenate([clicked, outlined.corners]))
+        for core in field.squares(np.concatenate([np.tile(clicked, 2), outlined.bounds])):
             near, beside = (np.flatnonzero(field.in_reach(each.xy, core)) for each in (plants, bare))
             window = field.around(core)
             some, others = plants.some(near).seen_from(window), bare.some(beside).seen_from(window)
-            square = _Square.of(field.read(reader, window), some, others, reach, level)
+            square = _Square.of(field.read(reader, window), some, others, outlined.mask(window), reach, level)
             pixels[near] += square.pixels(core.within(window), len(near))
             green[beside] |= square.green
             shared |= {(int(near[one]), int(near[other])) for one, other in square.growth.shared}
-            shapes += square.outlines(core.within(window), some.ids, bare.ids, core)
+            shapes += square.outlines(core.within(window), some.ids, ground, core)
     ids = np.array([class_id for _, class_id in shapes], np.uint8)
     return GrownClicks(tuple(shape for shape, _ in shapes), ids, pixels, tuple(sorted(shared)), green)
 
@@ -115,12 +146,17 @@ class _Square:
     green: Mask
 
     @classmethod
-    def of(cls, index: Floats, plants: Points, bare: Points, reach: float, level: GroundLevel) -> "_Square":
-        """Grow clicks on the index (h, w) of a window."""
+    def of(
+        cls, index: Floats, plants: Points, bare: Points, outlined: Mask, reach: float, level: GroundLevel
+    ) -> "_Square":
+        """Grow clicks on the index (h, w) of a window; `outlined` (h, w) is in an outlined plant."""
         growth = grow(index, plants.xy, plants.ids, reach, level)
         around = discs(index.shape, np.concatenate([plants.xy[growth.found], bare.xy]), reach)
+        if outlined.any():
+            around |= ndimage.distance_transform_edt(~outlined) <= reach
         around &= ~discs(index.shape, plants.xy[~growth.found], min(reach, _DOUBT))
-        return cls(growth, sure_ground(index, growth.owner >= 0, around, level), on_green(index, bare.xy, level))
+        ground = sure_ground(index, (growth.owner >= 0) | outlined, around, level)
+        return cls(growth, ground, on_green(index, bare.xy, level))
 
     def pixels(self, inner: tuple[slice, slice], count: int) -> NDArray[np.int64]:
         """(N,) pixels of the clicks in a part of the window."""
@@ -128,13 +164,13 @@ class _Square:
         return np.bincount(owner[owner >= 0], minlength=count)
 
     def outlines(
-        self, inner: tuple[slice, slice], plants: NDArray[np.uint8], bare: NDArray[np.uint8], core: Window
+        self, inner: tuple[slice, slice], plants: NDArray[np.uint8], bare: int | None, core: Window
     ) -> list[tuple[shapely.Geometry, int]]:
-        """Outlines in a part of the window, in pixels of the image, with their class; (N,) and (G,) classes."""
+        """Outlines in a part of the window, in pixels of the image, with their class: (N,) of plants, and of ground."""
         owner, ids = self.growth.owner[inner], np.zeros((core.height, core.width), np.uint8)
         ids[owner >= 0] = plants[owner[owner >= 0]]
-        ground = self.ground[inner] & (owner < 0) if len(bare) else np.zeros(owner.shape, bool)
-        ids[ground] = bare[0] if len(bare) else 0
+        ground = self.ground[inner] & (owner < 0) & (bare is not None)
+        ids[ground] = bare or 0
         place = rasterio.Affine.translation(core.col_off, core.row_off)
         drawn = outlines(ids, mask=(owner >= 0) | ground, connectivity=4, transform=place)
         return [(shapely.geometry.shape(shape), int(value)) for shape, value in drawn]
@@ -181,9 +217,9 @@ class _Field:
         values = np.concatenate([self.read(reader, window).ravel() for window in windows])
         return GroundLevel.of(values[np.isfinite(values)])
 
-    def squares(self, xy: NDArray[np.float64]) -> Iterator[Window]:
-        """The squares of the image that clicks reach."""
-        low, high = ((xy + sign * self.reach) // BLOCK for sign in (-1, 1))
+    def squares(self, bounds: NDArray[np.float64]) -> Iterator[Window]:
+        """The squares of the image that boxes (N, 4) of left, top, right and bottom reach."""
+        low, high = (bounds[:, :2] - self.reach) // BLOCK, (bounds[:, 2:] + self.reach) // BLOCK
         last = np.array([self.source.width - 1, self.source.height - 1]) // BLOCK
         reached = {
             (row, col)
