@@ -17,6 +17,7 @@ from agriseg.options.labels import LabelOptions
 from agriseg.units import seconds
 
 _COLUMN = "class"
+_GROW = "100px"
 
 
 @click.command("quickstart", short_help="From a few labels on a raster to its map, layers and report, in minutes.")
@@ -42,7 +43,8 @@ def command(
     """Learn from a few labels on a raster, then map the raster: in the given time, on this machine.
 
     The decoder of the network learns first, in seconds; the whole network learns for the time that mapping leaves. A
-    part of the labels is held back and scores the model.
+    part of the labels is held back and scores the model. Of polygons and points the column 'class' has the class, unless
+    --column names another; --grow is 100px unless it is given.
 
     \b
     Example:
@@ -63,8 +65,9 @@ def command(
     from agriseg.vectors.read import is_vector
     from agriseg.workflow import segment
 
-    if is_vector(Path(labels)) and flags["column"] is None:
-        flags["column"] = _COLUMN
+    if is_vector(Path(labels)):
+        flags["column"] = flags["column"] or _COLUMN
+        flags["grow"] = flags["grow"] or _GROW
     tables = data_tables({**flags, "images": image, "labels": labels}) | {"recipe": {"minutes": seconds(length) / 60}}
     config = TrainConfig.of(tables, Path())
     Outputs(folder, path.stem, with_probabilities=False, overwrite=overwrite).check(path)
