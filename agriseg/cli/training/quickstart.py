@@ -43,8 +43,8 @@ def command(
     """Learn from a few labels on a raster, then map the raster: in the given time, on this machine.
 
     The decoder of the network learns first, in seconds; the whole network learns for the time that mapping leaves. A
-    part of the labels is held back and scores the model. Of polygons and points the column 'class' has the class, unless
-    --column names another; --grow is 100px unless it is given.
+    part of the labels is held back and scores the model. The class of polygons and points is in their column 'class'
+    unless --column names another, and --grow is 100px unless it is given.
 
     \b
     Example:
