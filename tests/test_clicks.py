@@ -112,6 +112,14 @@ def test_a_click_stays_in_its_reach_and_off_other_clicks(seed: int, reach: int) 
             assert growth.owner[row, col] == -1 or ids[growth.owner[row, col]] == ids[number]
 
 
+def test_a_plant_leaves_out_the_pixel_under_a_click_of_another_class() -> None:
+    index = np.zeros((30, 60), np.float32)
+    index[10:20], index[10:20, 46:52] = 4, 12
+    xy, bright = np.array([(15.5, 15.5), (45.5, 15.5)]), GroundLevel(0.0, 0.1)
+    for ids, owner in (((1, 2), -1), ((1, 1), 0)):  # the second click begins at 12: its own pixel is too pale for it
+        assert grow(index, xy, np.array(ids, np.uint8), 50, bright).owner[15, 45] == owner
+
+
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6), block=st.integers(20, 150))
 def test_squares_do_not_change_what_clicks_become(
@@ -133,7 +141,7 @@ def test_a_thin_weed_does_not_take_the_leaf_behind_it(tmp_path: Path) -> None:
     pixels, truth = field(160, 160, [(1, 100, 80, 30)])
     truth[78:82, 40:72] = 2
     pixels[:, truth == 2] = np.array(LEAF[1], np.uint8)[:, None]
-    labels, _ = grown(tmp_path, pixels, [(2, 50, 80), (1, 100, 80)], grow="80px")
+    labels, _ = grown(tmp_path, pixels, [(2, 50, 80)], grow="80px")
     assert (labels[truth == 1] == 2).mean() < 0.05
     assert (labels[truth == 2] == 2).mean() > 0.5
 
