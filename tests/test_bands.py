@@ -33,7 +33,7 @@ from agriseg.raster.header import RasterInfo
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.training.run import TrainOptions, train
-from agriseg.verdict import distance
+from agriseg.training_facts import distance
 
 ROLES = ["blue", "green", "red", "red_edge", "nir"]
 SIDE = 192

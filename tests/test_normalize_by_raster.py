@@ -28,7 +28,7 @@ from agriseg.raster.valid_mask import ValidityRule
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.training.run import train
-from agriseg.verdict import distance
+from agriseg.training_facts import distance
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from agriseg.maps.record import RunRecord
 from agriseg.options.run import RunOptions
 from agriseg.options.verdict import NOT_JUDGED, VerdictLimits
 from agriseg.raster import pixel_sample
-from agriseg.verdict import TrainingFacts, Verdict, VerdictInput, assess, distance
+from agriseg.training_facts import TrainingFacts, distance
+from agriseg.verdict import Verdict, VerdictInput, assess
 
 CLEAN = VerdictInput(
     training=TrainingFacts("m", 1.0, (0.0,), (1.0,), None, {"correlation": [[1.0]]}), raster_gsd=(1.0, 1.0), gsd="auto",

@@ -34,8 +34,9 @@ from agriseg.model import SegmentationModel
 from agriseg.options.verdict import PublishPolicy, VerdictLimits
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity
+from agriseg.training_facts import TrainingFacts
 from agriseg.vectors.identity import content_hashes
-from agriseg.verdict import TrainingFacts, Verdict, VerdictInput
+from agriseg.verdict import Verdict, VerdictInput
 
 
 def describe_raster(info: RasterInfo) -> RasterRecord:
