@@ -337,7 +337,6 @@ def test_a_class_that_is_in_no_label_is_named(tmp_path: Path, capsys: pytest.Cap
     ("flags", "says"),
     [
         ([], "give either -m"),
-        (["-m", "m", "--gsd", "5cm"], "labels lie on the raster's own grid"),
         (["--mask", "m.tif"], "--mask without --classes"),
         (["--mask", "m.tif", "--classes", "a,b", "--tile", "64"], "--tile says how a model maps"),
         (["-m", "m", "--classes", "a,b"], "--classes with -m"),

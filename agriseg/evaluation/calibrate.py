@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from agriseg.evaluation.common_grid import Read
 from agriseg.grid import Window
 from agriseg.inference.predict import LogitsObserver
-from agriseg.labels.raster import LabelRaster
 from agriseg.legend import NODATA
 from agriseg.metrics import calibration_error, fit_temperature, softmax_confidence
 
@@ -59,13 +59,13 @@ class CalibrationSampler:
         self._parts: list[tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float64]]] = []  # logits, ids, keys
         self._rasters = 0
 
-    def observer(self, labels: LabelRaster) -> LogitsObserver:
-        """An observer of the logits of the raster that these labels belong to."""
+    def observer(self, labels: Read) -> LogitsObserver:
+        """An observer of the logits of a raster, with its labels on the grid of the logits."""
         self._rasters += 1
         raster = self._rasters
 
         def collect(logits: torch.Tensor, known: torch.Tensor, window: Window) -> None:
-            ids = labels.read(window)
+            ids = labels(window)
             labelled = (ids != NODATA) & known.cpu().numpy()
             if not labelled.any():
                 return

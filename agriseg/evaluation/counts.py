@@ -1,15 +1,16 @@
 """Counts of a map against labels, over whole rasters, in strips of bounded size."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 
 from agriseg.errors import DataError
+from agriseg.evaluation.common_grid import CommonGrid, Read, Size
 from agriseg.evaluation.patches import BLOCK, PatchCounts, count_patches
 from agriseg.grid import Window
 from agriseg.labels.raster import LabelRaster, misfit
@@ -55,62 +56,81 @@ class EvaluationCounts:
 
 
 @dataclass(frozen=True)
-class _Mask:
-    """A mask that is counted; `unsure` is the id of its pixels without a class, None for none."""
+class _Compared:
+    """A map and its labels on one grid, by readers of windows of the mapped part.
 
-    info: RasterInfo
+    Args:
+        stored: ids as stored, 255 where there is none.
+        unsure: id of pixels without a class, None for none.
+        width, height: of the mapped part (px).
+    """
+
+    truth: Read
+    stored: Read
     unsure: int | None
+    confidence: Read | None
+    width: int
+    height: int
 
-    def read(self, window: Window) -> NDArray[np.uint8]:
+    def mapped(self, window: Window) -> NDArray[np.uint8]:
         """Class ids (h, w) of a window, 255 where there is none."""
-        ids = _band(self.info, window)
+        ids = self.stored(window)
         return ids if self.unsure is None else np.where(ids == self.unsure, np.uint8(NODATA), ids)
 
-    def count_unsure(self, labels: Callable[[Window], NDArray[np.uint8]]) -> int:
-        """Labelled pixels that are unsure; `labels` gives the ids of a window of the mask."""
+    def rows(self, start: int, edge: int = 0) -> Window:
+        """Whole rows of blocks whose first row is `start`, and `edge` rows on both sides."""
+        top, bottom = max(0, start - edge), min(self.height, start + BLOCK + edge)
+        return Window(0, top, self.width, bottom - top)
+
+    @property
+    def starts(self) -> range:
+        """First row of each row of blocks."""
+        return range(0, self.height, BLOCK)
+
+    def count_unsure(self) -> int:
+        """Labelled pixels that are unsure."""
         if self.unsure is None:
             return 0
-        info = self.info
-        rows = (Window(0, top, info.width, min(BLOCK, info.height - top)) for top in range(0, info.height, BLOCK))
-        return sum(int(((_band(info, row) == self.unsure) & (labels(row) != NODATA)).sum()) for row in rows)
+        windows = map(self.rows, self.starts)
+        return sum(int(((self.stored(each) == self.unsure) & (self.truth(each) != NODATA)).sum()) for each in windows)
 
 
 def count_pixels(
-    mask: Path, confidence: Path | None, labels: LabelRaster, classes: int, origin: tuple[int, int] | None = None
-) -> EvaluationCounts:
-    """Count a mask, and the confidence layer of the same run, against labels on the grid of the mapped raster.
+    mask: Path, confidence: Path | None, labels: LabelRaster, classes: int, origin: tuple[int, int] | None = None,
+    working: Size | None = None,
+) -> EvaluationCounts:  # fmt: skip
+    """Count a mask, and the confidence layer of the same run, against labels of the mapped raster's ground.
 
-    `origin` is the column and row of the raster where the mask starts; None if the whole raster was mapped. Pixels that
-    are 255 in the mask or the labels are not counted. Labelled pixels of the class `unsure`, which the tags of the mask
-    name, are counted as such alone.
+    `working` is the size of the grid of the mask for the whole raster; None if it is that of the labels. `origin` is
+    the column and row of that grid where the mask starts; None if the whole raster was mapped. Pixels of the finer grid
+    are counted, see `CommonGrid`; those that are 255 in the mask or the labels are not. Labelled pixels of the class
+    `unsure`, which the tags of the mask name, are counted as such alone.
 
     Raises:
         DataError: the mask exceeds the labels, or has another grid.
     """
     layer, sure = RasterInfo.read(mask), RasterInfo.read(confidence) if confidence else None
-    _check_place(layer, labels, origin)
-    ids, start = _Mask(layer, unsure_id(mask)), origin or (0, 0)
+    own = labels.info.width, labels.info.height
+    working = working or own
+    _check_place(layer, labels.info, working, origin)
+    roi = Window(*(origin or (0, 0)), layer.width, layer.height)
+    grid = CommonGrid.of(own, working, roi)
 
-    def truth(window: Window) -> NDArray[np.uint8]:
-        return labels.read(_shifted(window, start))
+    def band(info: RasterInfo) -> Read:
+        return grid.part(lambda window: _band(info, _inside(window, roi)), working)
 
-    counts = reduce(
-        add, (_row_of_blocks(ids, sure, labels, classes, start, top) for top in range(0, layer.height, BLOCK))
-    )
-    patches = count_patches(truth, ids.read, layer.georeference, layer.width, layer.height)
-    return replace(counts, patches=patches, unsure=ids.count_unsure(truth))
+    size = grid.window.width, grid.window.height
+    compared = _Compared(grid.part(labels.read, own), band(layer), unsure_id(mask), band(sure) if sure else None, *size)
+    counts = reduce(add, (_row_of_blocks(compared, classes, top) for top in compared.starts))
+    where = grid.georeference(layer.georeference, working, (roi.col_off, roi.row_off))
+    patches = count_patches(compared.truth, compared.mapped, where, *size)
+    return replace(counts, patches=patches, unsure=compared.count_unsure())
 
 
-def _row_of_blocks(
-    mask: _Mask, confidence: RasterInfo | None, labels: LabelRaster, classes: int, origin: tuple[int, int], start: int,
-) -> EvaluationCounts:  # fmt: skip
+def _row_of_blocks(compared: _Compared, classes: int, start: int) -> EvaluationCounts:
     """Count the blocks whose first row is `start`; boundary bands need a few rows more on both sides."""
-    width, height = mask.info.width, mask.info.height
-    window = Window(0, start, width, min(BLOCK, height - start))
-    top, bottom = max(0, window.row_off - EDGE), min(height, window.row_stop + EDGE)
-    wide = Window(0, top, width, bottom - top)
-    truth = labels.read(_shifted(wide, origin))
-    mapped = mask.read(wide)
+    window, wide = compared.rows(start), compared.rows(start, EDGE)
+    truth, mapped = compared.truth(wide), compared.mapped(wide)
     inner, _ = window.within(wide)
     counted = (truth != NODATA) & (mapped != NODATA)
     truth, mapped = (np.where(counted, each, NODATA) for each in (truth, mapped))  # a hole in one makes no edge
@@ -119,11 +139,11 @@ def _row_of_blocks(
         true_edge, mapped_edge = boundary_band(truth == k, EDGE), boundary_band(mapped == k, EDGE)
         boundary[k] = (true_edge & mapped_edge)[inner].sum(), (true_edge | mapped_edge)[inner].sum()
     truth, mapped, counted = truth[inner], mapped[inner], counted[inner]
-    starts = range(0, width, BLOCK)
+    starts = range(0, window.width, BLOCK)
     blocks = [confusion(truth[:, col : col + BLOCK], mapped[:, col : col + BLOCK], classes) for col in starts]
     pixels, hits = np.zeros(_LEVELS, np.int64), np.zeros(_LEVELS, np.int64)
-    if confidence is not None:
-        sure = _band(confidence, window)
+    if compared.confidence is not None:
+        sure = compared.confidence(window)
         pixels += np.bincount(sure[counted], minlength=_LEVELS)
         hits += np.bincount(sure[counted & (truth == mapped)], minlength=_LEVELS)
     return EvaluationCounts(
@@ -131,8 +151,9 @@ def _row_of_blocks(
     )
 
 
-def _shifted(window: Window, origin: tuple[int, int]) -> Window:
-    return replace(window, col_off=window.col_off + origin[0], row_off=window.row_off + origin[1])
+def _inside(window: Window, roi: Window) -> Window:
+    """A window of the whole raster, in the map of a window `roi` of it."""
+    return Window(window.col_off - roi.col_off, window.row_off - roi.row_off, window.width, window.height)
 
 
 def _band(info: RasterInfo, window: Window) -> NDArray[np.uint8]:
@@ -140,15 +161,18 @@ def _band(info: RasterInfo, window: Window) -> NDArray[np.uint8]:
         return np.asarray(reader.read(window).pixels[0], np.uint8)
 
 
-def _check_place(mask: RasterInfo, labels: LabelRaster, origin: tuple[int, int] | None) -> None:
-    """Refuse a mask that is not on the grid of the labels, or not on the part of it that starts at `origin`."""
-    whole = labels.info
+def _check_place(mask: RasterInfo, labels: RasterInfo, working: Size, origin: tuple[int, int] | None) -> None:
+    """Refuse a mask that is not on the working grid, or not on the part of it that starts at `origin`."""
+    (width, height), (left, top) = working, origin or (0, 0)
+    whole = labels.georeference
+    if whole.transform != rasterio.Affine.identity():
+        whole = whole.shifted(0, 0, labels.width / width, labels.height / height)
     if origin is None:
-        problem = misfit(mask, whole)
-    elif origin[0] + mask.width > whole.width or origin[1] + mask.height > whole.height:
-        problem = f"{mask.path}: reaches beyond its labels {whole.path}"
+        problem = misfit(mask, replace(labels, width=width, height=height, georeference=whole))
+    elif left + mask.width > width or top + mask.height > height:
+        problem = f"{mask.path}: reaches beyond its labels {labels.path}"
     else:
-        where = whole.georeference.shifted(*origin)
-        problem = misfit(mask, replace(whole, width=mask.width, height=mask.height, georeference=where))
+        where = whole if whole.transform == rasterio.Affine.identity() else whole.shifted(left, top)
+        problem = misfit(mask, replace(labels, width=mask.width, height=mask.height, georeference=where))
     if problem:
         raise DataError(problem)

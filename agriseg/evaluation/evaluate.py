@@ -9,6 +9,7 @@ from pathlib import Path
 from agriseg import files
 from agriseg.errors import UsageError
 from agriseg.evaluation.calibrate import CalibrationSampler
+from agriseg.evaluation.common_grid import on_grid
 from agriseg.evaluation.counts import EvaluationCounts, count_pixels
 from agriseg.evaluation.scores import Evaluation, LearntShare, score
 from agriseg.figures.charts import save_confusion
@@ -18,13 +19,14 @@ from agriseg.labels.learnt_images import LearntImages, learnt_share, pixel_diges
 from agriseg.labels.loading import load_labels
 from agriseg.labels.raster import LabelRaster
 from agriseg.labels.scene import Scene
-from agriseg.mapping.compatibility import check_compatibility
+from agriseg.mapping.compatibility import check_compatibility, working_size
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Execution, run
 from agriseg.model import SegmentationModel, load_model
 from agriseg.options.labels import LabelOptions
 from agriseg.options.run import RunOptions
+from agriseg.units import human_metres
 
 _LABEL_DEFAULTS, _RUN_DEFAULTS = LabelOptions(), RunOptions()
 
@@ -36,7 +38,7 @@ def evaluate(
     """Map rasters with a model and score the maps against labels.
 
     The images are a raster or a folder of rasters, the labels a label raster, polygons or annotations, or the folder of
-    them. The maps have the resolution of the rasters; `folder` is for the maps, None for a temporary folder.
+    them. The maps are those of `agriseg run`; `folder` is for the maps, None for a temporary folder.
 
     Raises:
         AgrisegError: labels on another grid, numbers that are no class, a least confidence among the options, or any
@@ -62,7 +64,21 @@ def evaluate_labelled(model: SegmentationModel, label_set: LabelSet, folder: Pat
     sampler = CalibrationSampler()
     counts = [count_model(model, each.pair.image, each.labels, folder, options, sampler) for each in label_set.images]
     learnt = learnt_by_model(model, label_set.images, options)
-    return replace(score(counts, model.legend, sampler), learnt=learnt)
+    resampled = _resampled(model, label_set.images, options)
+    return replace(score(counts, model.legend, sampler), learnt=learnt, resampled=resampled)
+
+
+def _resampled(model: SegmentationModel, images: Sequence[LabelledImage], options: RunOptions) -> str | None:
+    """A remark if the network does not see the rasters' own pixels."""
+    sizes = [working_size(each.info, model, options)[:2] for each in images]
+    count = sum(size != (each.info.width, each.info.height) for size, each in zip(sizes, images, strict=True))
+    if not count:
+        return None
+    wanted = human_metres(float((model.gsd if options.gsd == "auto" else options.gsd) or 0))
+    return (
+        f"{count} of {len(images)} rasters are resampled to {wanted} per pixel, as by agriseg run; --gsd native scores "
+        "maps of their own pixels"
+    )
 
 
 def learnt_by_model(model: SegmentationModel, images: Sequence[LabelledImage], options: RunOptions) -> LearntShare:
@@ -86,13 +102,16 @@ def count_model(
     model: SegmentationModel, image: Path, labels: LabelRaster, folder: Path, options: RunOptions,
     sampler: CalibrationSampler | None = None,
 ) -> EvaluationCounts:  # fmt: skip
-    """Map a raster with a model, as `agriseg run` does at its own resolution, and count the map against labels.
+    """Map a raster with a model, as `agriseg run` does, and count the map against labels of the raster's ground.
 
-    The map in the folder replaces that of an earlier call. The sampler collects logits for a calibration.
+    The map in the folder replaces that of an earlier call. The sampler collects logits for a calibration. The labels
+    may have another resolution than the raster.
     """
-    options = replace(options, gsd="native", probabilities=False)
     outputs = Outputs(folder, image.stem, with_probabilities=False, overwrite=True, with_pictures=False)
-    execution = Execution(observer=sampler.observer(labels) if sampler else None)
-    report = run(prepare(image, model, options), outputs, execution=execution)
-    origin = (options.window.col_off, options.window.row_off) if options.window else None
-    return count_pixels(report.classes, report.confidence, labels, len(model.legend), origin)
+    job = prepare(image, model, replace(options, probabilities=False))
+    source, roi, own = job.model_input.source, job.plan.roi, (labels.info.width, labels.info.height)
+    working = source.width, source.height
+    observer = sampler.observer(on_grid(labels.read, own, working)) if sampler else None
+    report = run(job, outputs, execution=Execution(observer=observer))
+    origin = roi.col_off, roi.row_off
+    return count_pixels(report.classes, report.confidence, labels, len(model.legend), origin, working)

@@ -4,7 +4,7 @@ A patch is a connected region of one class (`analysis.components`). A labelled p
 half of its pixels as the same class; a mapped patch is right if the labels have. Touching plants are one patch.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 from agriseg.analysis.components import Components
+from agriseg.evaluation.common_grid import Read
 from agriseg.grid import Window
 from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
 from agriseg.maps.reader import ROWS, MapStrip
 from agriseg.raster.georeference import Georeference
 from agriseg.units import human_metres
-
-Read = Callable[[Window], NDArray[np.uint8]]
-"""Class ids (h, w) of a window, 255 where there is none."""
 
 BLOCK = 256
 """Side of the blocks of ground within which errors are taken as alike when an interval is computed (px)."""

@@ -93,6 +93,8 @@ class Scores:
         classes: scores of each class, the rarest first.
         pixels, blocks: labelled and mapped pixels, and blocks with such a pixel.
         unsure: labelled pixels that a finished mask leaves without a class; no other score counts them.
+        pixels, blocks: labelled and mapped pixels, and blocks with such a pixel; of the finer grid, where the map is
+            on another than the labels.
         block_px, edge_px: side of a block, and width of the boundary band (px).
         expected_calibration_error: of the confidence layer.
         surest: accuracy of the surest pixels, for a falling coverage; empty without a confidence layer.
@@ -129,12 +131,14 @@ class Evaluation:
         counts: of all rasters.
         calibration: fitted on these labels; None for a finished mask.
         learnt: share of the labels inside the training data; None for a finished mask.
+        resampled: remark on rasters whose own pixels the network does not see; None without such.
     """
 
     legend: Legend
     counts: EvaluationCounts
     calibration: Calibration | None = None
     learnt: LearntShare | None = None
+    resampled: str | None = None
 
     @property
     def matrix(self) -> NDArray[np.int64]:
@@ -169,6 +173,7 @@ class Evaluation:
             warnings.append(
                 f"{share:.1%} of the labelled pixels are unsure in the map: all scores are of the other {1 - share:.1%}"
             )
+        warnings.append(self.resampled)
         return tuple(text for text in warnings if text)
 
     def scores(self) -> Scores:

@@ -73,7 +73,7 @@ def check_compatibility(info: RasterInfo, model: SegmentationModel, options: Run
     rule = ValidityRule.of(info, nodata=options.nodata, alpha=alpha)
     bands = tuple(mapping.values())
     salvage = options.on_read_error == "nodata"
-    width, height, warned = _working_size(info, model, options)
+    width, height, warned = working_size(info, model, options)
     roi = _roi(info, options, width, height)
     native = Source(info, bands, rule, info.width, info.height, salvage)
     sample = take_sample(native, options.window)
@@ -242,7 +242,7 @@ def _expected_top(model: SegmentationModel) -> float:
     return bright / model.scale
 
 
-def _working_size(info: RasterInfo, model: SegmentationModel, options: RunOptions) -> tuple[int, int, list[str]]:
+def working_size(info: RasterInfo, model: SegmentationModel, options: RunOptions) -> tuple[int, int, list[str]]:
     """Pixels of the working grid, and what to say about the ground resolution."""
     native = info.width, info.height
     if options.gsd == "native":

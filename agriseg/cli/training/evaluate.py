@@ -35,7 +35,7 @@ def command(
     image: str, labels: str, out: str | None, model: str | None, mask: str | None, confidence: str | None,
     classes: str | None, *, as_json: bool, **flags: Any,
 ) -> None:  # fmt: skip
-    """Score a model on a labelled raster, or on a folder of them, mapped at their own resolution; or a finished map.
+    """Score a model on a labelled raster, or on a folder of them, mapped as by `run`; or a finished map.
 
     \b
     Example:
@@ -44,8 +44,6 @@ def command(
       agriseg evaluate field.tif labels.tif --mask field_classes.tif --classes soil,crop,weed --json
     """
     run_flags = chosen(RunOptions, flags)
-    if run_flags.get("gsd", "auto") not in ("auto", "native"):
-        raise UsageError(f"--gsd {run_flags['gsd']}, but labels lie on the raster's own grid; leave it out")
     if (mask is None) == (model is None):
         raise UsageError("give either -m with a model, or --mask with its --classes")
     _check_flags(list(run_flags), classes, confidence, finished=mask is not None)
