@@ -8,11 +8,11 @@ Chinese sentence is in `data/words.zh.json`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import Any
 
-from agriseg.training_facts import TrainingFacts, distance
+from agriseg.training_facts import PixelSize, TrainingFacts, distance, gsd_ratio
 
 AmberRed = tuple[float, float]
 
@@ -49,19 +49,6 @@ class VerdictInput:
     doubtful: tuple[int, ...]
     class_pixels: tuple[int, ...]
     seam_ratio: float | None
-
-
-def _gsd_ratio(known: VerdictInput) -> float | None:
-    """Ratio of the GSD that the network sees to those of its training, or the inverse; 1 within their range.
-
-    The network never sees finer pixels than the raster's; at the model's own GSD finer pixels are averaged.
-    """
-    model, own = known.training.gsd_range, known.raster_gsd
-    if model is None or own is None:
-        return None
-    resampled = known.training.gsd if known.gsd == "auto" else None if known.gsd == "native" else float(known.gsd)
-    finest, coarsest = (min(own), max(own)) if resampled is None else (resampled, max(*own, resampled))
-    return max(coarsest / model[1], model[0] / finest, 1.0)
 
 
 def _doubtful_class(known: VerdictInput) -> float | None:
@@ -110,16 +97,21 @@ class Reason:
     Args:
         what: name of a criterion, or a name in `NOT_POSSIBLE`.
         value: the measurement, and `amber` and `red`, its limits; None for what has none.
+        miou, own_miou: mean IoU that is foretold at this value, and that at the GSD of the model; None if unknown.
     """
 
     what: str
     value: float | None = None
     amber: float | None = None
     red: float | None = None
+    miou: float | None = None
+    own_miou: float | None = None
 
     @property
     def sentence(self) -> str:
-        """Why, with `{value}`, `{amber}` and `{red}` for the numbers."""
+        """Why, with the names of the fields in braces for the numbers."""
+        if self.miou is not None:
+            return FORETOLD
         return CRITERIA[self.what].reason if self.what in CRITERIA else NOT_POSSIBLE[self.what]
 
     @property
@@ -153,7 +145,7 @@ class Verdict:
         "light, camera or soil, or bands in another order",
     )  # fmt: skip
     gsd_ratio: float | None = _criterion(
-        (1.25, 2.0), (1.0, inf), _gsd_ratio,
+        (1.25, 2.0), (1.0, inf), lambda known: gsd_ratio(known.training, known.raster_gsd, known.gsd),
         "the pixels are {value:.2f} times as large, or as small, as in the training data (limits {amber:g}, {red:g})",
     )  # fmt: skip
     doubtful: float | None = _criterion(
@@ -177,6 +169,11 @@ CRITERIA: Mapping[str, Criterion] = {
     each.name: each.metadata["criterion"] for each in fields(Verdict) if "criterion" in each.metadata
 }
 """All criteria by name."""
+FORETOLD = (
+    "the pixels are {value:.2f} times as large as in the training data (limits {amber:g}, {red:g}): on its held-back "
+    "labels the model then has a mean IoU of {miou:.2f} instead of {own_miou:.2f}"
+)
+"""The sentence of `gsd_ratio` where the curve of the model tells the scores."""
 NOT_POSSIBLE: Mapping[str, str] = {
     "gsd_unknown": "the GSD of the image is unknown, so it was not compared with that of the model",
     "colours_unknown": "the colours were not checked: the model card has no correlations of the training data",
@@ -193,11 +190,20 @@ def assess(known: VerdictInput, limits: Mapping[str, AmberRed]) -> Verdict:
         for name, value in measured.items()
         if value is not None and value > limits[name][0]
     ]
+    causes = [_with_curve(known, cause) if cause.what == "gsd_ratio" else cause for cause in causes]
     causes += _impossible_checks(known)
     causes.sort(key=lambda cause: COLOURS.index(cause.colour), reverse=True)
     colour = causes[0].colour if causes else "green"
     reasons = tuple(cause.sentence.format(**vars(cause)) for cause in causes)
     return Verdict(colour, reasons, tuple(causes), _unchecked(known.training), **measured)
+
+
+def _with_curve(known: VerdictInput, cause: Reason) -> Reason:
+    """The reason with what the model's curve foretells."""
+    size = PixelSize.of(known.training, known.raster_gsd, known.gsd)
+    if size.foretold_miou is None or size.gsd_curve is None:
+        return cause
+    return replace(cause, miou=size.foretold_miou, own_miou=size.gsd_curve.own_miou)
 
 
 def _impossible_checks(known: VerdictInput) -> list[Reason]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from agriseg.errors import ModelError, UsageError
+from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.files import file_hash
 from agriseg.flight_date import flight_date
-from agriseg.json_text import nodata_value
+from agriseg.json_text import from_json, nodata_value
 from agriseg.mapping.prepare import MappingJob
 from agriseg.mapping.products import Products
 from agriseg.maps.pixel_counts import PixelCounts
@@ -34,9 +34,9 @@ from agriseg.model import SegmentationModel
 from agriseg.options.verdict import PublishPolicy, VerdictLimits
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity
-from agriseg.training_facts import TrainingFacts
+from agriseg.training_facts import GsdCurve, TrainingFacts
 from agriseg.vectors.identity import content_hashes
-from agriseg.verdict import Verdict, VerdictInput
+from agriseg.verdict import CRITERIA, Verdict, VerdictInput
 
 
 def describe_raster(info: RasterInfo) -> RasterRecord:
@@ -184,18 +184,40 @@ def _machine(job: MappingJob) -> MachineRecord:
 
 
 def training_facts(model: SegmentationModel) -> TrainingFacts:
-    """What a model knows of its training; of one that normalizes by the raster, the relative colours of its images."""
+    """What a model knows of its training; of one that normalizes by the raster, the relative colours of its images.
+
+    Raises:
+        ModelError: its card has something else for a curve over GSD.
+    """
+    curve = curve_of(model)
     if model.normalize_by == "raster":
         colours = model.about.get("colours") or {}
         return TrainingFacts(
             model.name, None, tuple(colours.get("mean", ())), tuple(colours.get("std", ())), model.gsd,
-            {**model.about, "correlation": colours.get("correlation")},
+            {**model.about, "correlation": colours.get("correlation")}, curve,
         )  # fmt: skip
-    return TrainingFacts(model.name, model.scale, model.mean, model.std, model.gsd, model.about)
+    return TrainingFacts(model.name, model.scale, model.mean, model.std, model.gsd, model.about, curve)
+
+
+def curve_of(model: SegmentationModel) -> GsdCurve | None:
+    """The model's scores on coarser pixels; None where its card has none.
+
+    Raises:
+        ModelError: its card has something else there.
+    """
+    values = model.about.get("gsd_curve")
+    if values is None:
+        return None
+    try:
+        return from_json(GsdCurve, values, f"model {model.name!r}: its card's gsd_curve", "train it again")
+    except DataError as error:
+        raise ModelError(str(error)) from error
 
 
 def limits_of(model: SegmentationModel) -> VerdictLimits:
     """The limits of the verdict that were found for this model; a user's limits replace them.
+
+    Those of its card come first. The limits of `gsd_ratio` follow from its curve.
 
     Raises:
         ModelError: its card has something else there.
@@ -204,9 +226,13 @@ def limits_of(model: SegmentationModel) -> VerdictLimits:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ModelError(f"model {model.name!r}: its card's limits are {texts!r}, expected such as ['distance=3:5']")
     try:
-        return VerdictLimits.of(texts)
+        limits = VerdictLimits.of(texts)
     except UsageError as error:
         raise ModelError(f"model {model.name!r}: its card's limits: {error}") from error
+    curve = curve_of(model)
+    if curve is None or model.gsd is None:
+        return limits
+    return limits.over(VerdictLimits({"gsd_ratio": curve.limits(CRITERIA["gsd_ratio"].limits)}))
 
 
 def verdict_input(job: MappingJob, counts: PixelCounts, pixels: PixelTotals, seam_ratio: float | None) -> VerdictInput:

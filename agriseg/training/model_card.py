@@ -14,6 +14,7 @@ import torch
 from agriseg import files
 from agriseg.evaluation.scores import Scores
 from agriseg.json_text import json_document
+from agriseg.mapping.record import curve_of
 from agriseg.model import SegmentationModel
 from agriseg.samples.sampling import ClassIndex
 from agriseg.training.config import TrainConfig
@@ -62,7 +63,7 @@ def write_card(model: SegmentationModel, scores: Scores, path: Path) -> None:
     """Write the card of a trained model beside its file at `path`, with the suffix `.md`."""
     parts = [
         f"# {_cell(model.name)}", _summary(model),
-        "## How good it is", _scores(scores, _SPLITS[model.about["split"]["by"]]),
+        "## How good it is", _scores(scores, _SPLITS[model.about["split"]["by"]]), *_larger_pixels(model),
         "## What it was trained on", _data(model),
         "## What to mind", _limits(model),
         "## How it was made", _making(model),
@@ -119,6 +120,24 @@ def _scores(scores: Scores, split: str) -> str:
         surest = [(f"{each.coverage:.1%}", f"{each.confidence:.2f}", _number(each.accuracy)) for each in scores.surest]
         lines += ["If the unsure pixels are left out:", _table(("pixels left", "confidence from", "accuracy"), surest)]
     return "\n\n".join(lines)
+
+
+def _larger_pixels(model: SegmentationModel) -> list[str]:
+    """The curve over GSD; empty without one."""
+    curve = curve_of(model)
+    if curve is None:
+        return []
+    names = [entry.name for entry in model.legend]
+    rows = [
+        (f"{each.factor:g}", _number(each.miou), *(_number(each.iou.get(name)) for name in names))
+        for each in curve.points
+    ]
+    how = "resampled to the GSD of the model" if curve.resampled else "mapped at their own resolution"
+    return [
+        f"With larger pixels: held-back images whose pixels were averaged, {how}, as `agriseg run` does. Scored on "
+        f"{curve.labels_share:.0%} of the held-back labels.",
+        _table(("times as large", "mean IoU", *names), rows),
+    ]
 
 
 def _patches(scores: Scores) -> list[str]:

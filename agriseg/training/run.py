@@ -26,6 +26,7 @@ from agriseg.training.loop import TrainingRun, fit
 from agriseg.training.model_card import describe_training, write_card
 from agriseg.training.progress import DataWarning, FoldStarted, Note, Report
 from agriseg.training.validation import Validator
+from agriseg.training_facts import GsdCurve
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def train(config: TrainConfig, folder: Path, options: TrainOptions = TrainOption
     files.make_folder(folder)
     with files.locked(folder / ".agriseg.lock"), ranks(options.device) as group:
         validator, skipped = _fit(config, folder, group, options)
-        return _finish(folder, validator, skipped)
+        return _finish(folder, validator, skipped, config.recipe, options.report)
 
 
 def train_rank(config: TrainConfig, folder: Path, options: TrainOptions) -> None:
@@ -159,7 +160,7 @@ def cross_validate(
     return trained, pooled
 
 
-def _finish(folder: Path, validator: Validator, skipped: Sequence[str]) -> Trained:
+def _finish(folder: Path, validator: Validator, skipped: Sequence[str], recipe: Recipe, report: Report) -> Trained:
     """Calibrate and evaluate the best model; write its card, its scores and the pictures."""
     best = folder / "best.safetensors"
     if not best.exists():
@@ -167,8 +168,9 @@ def _finish(folder: Path, validator: Validator, skipped: Sequence[str]) -> Train
     raw = replace(load_model(best), temperature=1.0)  # an earlier session may have calibrated it
     evaluation = validator.evaluate(raw, CalibrationSampler())
     scores, fitted = evaluation.scores(), evaluation.calibration
-    about = {**raw.about, "evaluation": asdict(scores)}
-    model = replace(raw, temperature=fitted.temperature if fitted else 1.0, about=about)
+    model = replace(raw, temperature=fitted.temperature if fitted else 1.0)
+    curve = _gsd_curve(validator, model, evaluation, recipe, report)
+    model = replace(model, about={**raw.about, "evaluation": asdict(scores), "gsd_curve": curve and asdict(curve)})
     model.save(best)
     write_card(model, scores, best)
     log = folder / "metrics.jsonl"
@@ -181,3 +183,16 @@ def _finish(folder: Path, validator: Validator, skipped: Sequence[str]) -> Train
     save_evaluation(folder, evaluation)
     validator.draw(pictures[2], model)
     return Trained(best, evaluation, pictures, tuple(skipped))
+
+
+def _gsd_curve(
+    validator: Validator, model: SegmentationModel, evaluation: Evaluation, recipe: Recipe, report: Report
+) -> GsdCurve | None:
+    """The curve over GSD; None, with a warning, if the held-back images cannot be mapped with larger pixels."""
+    try:
+        curve = validator.gsd_curve(model, evaluation, recipe)
+    except DataError as error:
+        report(DataWarning(f"the model has no scores with larger pixels: {error}"))
+        return None
+    report(Note(curve.text))
+    return curve

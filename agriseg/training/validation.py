@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from agriseg.evaluation.calibrate import CalibrationSampler
 from agriseg.evaluation.evaluate import count_model
+from agriseg.evaluation.measure_gsd_curve import measure_gsd_curve
 from agriseg.evaluation.patches import BLOCK
 from agriseg.evaluation.scores import Evaluation, LearntShare, score
 from agriseg.figures.charts import save_picture
@@ -21,8 +22,12 @@ from agriseg.legend import NODATA
 from agriseg.mapping.outputs import Outputs
 from agriseg.model import SegmentationModel
 from agriseg.options.run import RunOptions
+from agriseg.training.config import Recipe
 from agriseg.training.progress import ValidationScores
+from agriseg.training_facts import GsdCurve
 
+_CURVE_PIXELS = 16_000_000  # that are mapped for each point of the curve over GSD: half a minute to some minutes
+_CURVE_MINUTES = 16.0  # of training, below which there are fewer
 _PICTURE = 640  # longest side of the labels in the picture (px)
 _OWN_COST = 1_000_000  # pixels that are mapped in the time that a map of nothing takes
 
@@ -55,6 +60,12 @@ class Validator:
         """As `evaluate`, without calibration and intervals."""
         evaluation = self.evaluate(model)
         return ValidationScores(evaluation.miou, evaluation.iou)
+
+    def gsd_curve(self, model: SegmentationModel, evaluation: Evaluation, recipe: Recipe) -> GsdCurve:
+        """How well the model maps the held-back scenes with larger pixels; `evaluation` is that with their own."""
+        share = 1.0 if recipe.minutes is None else min(1.0, recipe.minutes / _CURVE_MINUTES)
+        pixels = int(share * _CURVE_PIXELS)
+        return measure_gsd_curve(model, self.held, evaluation, self.maps / "coarse", self.options, pixels)
 
     def draw(self, path: Path, model: SegmentationModel) -> None:
         """Draw the map and the labels of the place with the most varied labels."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agriseg.mapping.run import RunReport
     from agriseg.maps.publish import PublishedFiles
     from agriseg.raster.header import RasterInfo
+    from agriseg.training_facts import PixelSize
 
 
 _SURE = 0.9  # coverage whose accuracy is printed
@@ -100,7 +101,7 @@ def show_prepared(prepared: "MappingJob", *, as_json: bool) -> None:
             "input": asdict(describe_raster(prepared.info)), "model": asdict(describe_network(prepared)),
             "parameters": asdict(describe_plan(prepared)), "warnings": prepared.warnings,
             "valid_share": sample.valid_share, "valid_share_is_exact": sample.complete,
-            "hectares": prepared.hectares,
+            "hectares": prepared.hectares, **asdict(_pixel_size(prepared)),
         }  # fmt: skip
         click.echo(json_line(record))
         return
@@ -136,7 +137,25 @@ def _plan_lines(prepared: "MappingJob") -> list[tuple[str, str]]:
         ("tiles", f"{plan.tiles} of {rows.tile} px, overlap {rows.overlap}, margin {rows.margin}, {blend}"),
         ("device", f"{prepared.backend.device}, {prepared.backend.precision}, batches of {plan.batch}"),
         ("memory", f"{human_bytes(memory.total)} above the program ({parts})"),
+        *_pixel_lines(prepared),
     ]  # fmt: skip
+
+
+def _pixel_lines(prepared: "MappingJob") -> list[tuple[str, str]]:
+    """The curve of the model over GSD, how large the pixels are beside those of the training, and what that means."""
+    size = _pixel_size(prepared)
+    lines = [] if size.gsd_curve is None else [("curve", size.gsd_curve.text)]
+    if size.gsd_ratio is not None:
+        score = "" if size.foretold_miou is None else f": mean IoU {size.foretold_miou:.3f} by the curve"
+        lines.append(("pixels", f"{size.gsd_ratio:.2f} times as large, or as small, as in the training{score}"))
+    return lines
+
+
+def _pixel_size(prepared: "MappingJob") -> "PixelSize":
+    from agriseg.mapping.record import training_facts
+    from agriseg.training_facts import PixelSize
+
+    return PixelSize.of(training_facts(prepared.model), prepared.info.gsd, prepared.options.gsd)
 
 
 def show_evaluation(scores: "Scores") -> str:

@@ -129,9 +129,11 @@ def show(file: str, *, as_json: bool) -> None:
     Example:
       agriseg model show m.safetensors
     """
+    from agriseg.mapping.record import curve_of
     from agriseg.model import load_model
 
     model = load_model(file)
+    curve = curve_of(model)
     parameters = sum(weight.numel() for weight in model.network.parameters())
     facts = {
         "name": model.name, "architecture": model.architecture, "parameters": parameters,
@@ -145,6 +147,8 @@ def show(file: str, *, as_json: bool) -> None:
         return
     for name, value in facts.items():
         click.echo(f"{name:>13}  {json_line(value) if isinstance(value, dict | list) else value}")
+    if curve is not None:
+        click.echo(f"{'curve':>13}  {curve.text}")
 
 
 def _numbers(text: str | None, flag: str) -> tuple[float, ...]:
