@@ -146,6 +146,16 @@ def test_a_thin_weed_does_not_take_the_leaf_behind_it(tmp_path: Path) -> None:
     assert (labels[truth == 2] == 2).mean() > 0.5
 
 
+def test_shade_between_leaves_does_not_make_a_plant_narrow(tmp_path: Path) -> None:
+    pixels, truth = field(160, 160, [(1, 80, 80, 60)])
+    rows, cols = np.indices(truth.shape) + 0.5
+    for angle in np.linspace(0, 2 * np.pi, 8, endpoint=False):
+        truth[np.hypot(rows - 80 - 9 * np.sin(angle), cols - 80 - 9 * np.cos(angle)) < 2.5] = 0
+    pixels[:, truth == 0] = np.array(SOIL, np.uint8)[:, None]
+    labels, _ = grown(tmp_path, pixels, [(1, 80, 80)], grow="90px")
+    assert (labels[truth == 1] == 1).mean() > 0.9
+
+
 def test_two_clicks_on_one_plant_divide_it(tmp_path: Path) -> None:
     pixels, truth = field(120, 120, [(1, 60, 60, 25)])
     labels, remarks = grown(tmp_path, pixels, [(1, 48, 60), (2, 72, 60)], grow="60px")

@@ -24,6 +24,7 @@ _SPECK = 1.5  # the same, which a plant's level must exceed: single pixels of so
 _FAR = 4.0  # the same, above which a click on ground is surely on a plant
 _BRIGHT = 80  # percentile of the index near a click that stands for its plant
 _WIDER, _AND = 2.0, 3.0  # a plant's half-width is at most so many times that at its click, and so many pixels more
+_HOLE = 100  # px of a hole in a plant that counts as plant for its width: shade between leaves
 _GAP = 3.0  # px between vegetation and what is labelled as ground
 _BINS = 256
 _MAD = 1.4826  # of a normal distribution: deviation per median absolute deviation
@@ -155,7 +156,7 @@ def _no_wider(plant: Mask, distance: Floats) -> Mask | None:
     """The plant without parts far wider than where it was clicked: a broad leaf behind a thin weed is another's."""
     rows, cols = ndimage.find_objects(plant.astype(np.int8))[0]
     inner, near = plant[rows, cols], distance[rows, cols] <= NEAR
-    depth = _depth(plant, rows, cols)
+    depth = _depth(_without_holes(plant), rows, cols)
     widest = _WIDER * float(depth[near & inner].max()) + _AND
     core = inner & (depth > widest)
     if not core.any():
@@ -167,6 +168,14 @@ def _no_wider(plant: Mask, distance: Floats) -> Mask | None:
     narrow = np.zeros_like(plant)
     narrow[rows, cols] = labels == component
     return narrow
+
+
+def _without_holes(plant: Mask) -> Mask:
+    """The plant with its small holes."""
+    labels, _ = ndimage.label(ndimage.binary_fill_holes(plant) & ~plant)
+    small = np.bincount(labels.ravel()) <= _HOLE
+    small[0] = False
+    return np.asarray(plant | small[labels], bool)
 
 
 def _depth(plant: Mask, rows: slice, cols: slice) -> NDArray[np.float64]:
