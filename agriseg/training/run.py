@@ -38,7 +38,8 @@ class TrainOptions:
         skip_bad: leave out images that cannot be read.
         report: called with each step, each validation, and notes and warnings about the data.
         stopped: called before each step; True saves the state and stops.
-        since: instant from which the recipe's minutes count, as `time.monotonic` gives it; None: the first step.
+        since: instant from which the recipe's minutes count, as `time.monotonic` gives it; None: the first step. The
+            scores with larger pixels, which would take longer than that, are then left out.
     """
 
     device: str = "auto"
@@ -75,7 +76,7 @@ def train(config: TrainConfig, folder: Path, options: TrainOptions = TrainOption
     files.make_folder(folder)
     with files.locked(folder / ".agriseg.lock"), ranks(options.device) as group:
         validator, skipped = _fit(config, folder, group, options)
-        return _finish(folder, validator, skipped, config.recipe, options.report)
+        return _finish(folder, validator, skipped, config.recipe, options)
 
 
 def train_rank(config: TrainConfig, folder: Path, options: TrainOptions) -> None:
@@ -160,7 +161,9 @@ def cross_validate(
     return trained, pooled
 
 
-def _finish(folder: Path, validator: Validator, skipped: Sequence[str], recipe: Recipe, report: Report) -> Trained:
+def _finish(
+    folder: Path, validator: Validator, skipped: Sequence[str], recipe: Recipe, options: TrainOptions
+) -> Trained:
     """Calibrate and evaluate the best model; write its card, its scores and the pictures."""
     best = folder / "best.safetensors"
     if not best.exists():
@@ -169,7 +172,7 @@ def _finish(folder: Path, validator: Validator, skipped: Sequence[str], recipe: 
     evaluation = validator.evaluate(raw, CalibrationSampler())
     scores, fitted = evaluation.scores(), evaluation.calibration
     model = replace(raw, temperature=fitted.temperature if fitted else 1.0)
-    curve = _gsd_curve(validator, model, evaluation, recipe, report)
+    curve = None if options.since else _gsd_curve(validator, model, evaluation, recipe, options.report)
     model = replace(model, about={**raw.about, "evaluation": asdict(scores), "gsd_curve": curve and asdict(curve)})
     model.save(best)
     write_card(model, scores, best)
