@@ -1,6 +1,7 @@
 """The curve of a model over the size of the pixels: measured right, and told by the verdict, its limits, inspect."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,6 +30,9 @@ from agriseg.options.run import RunOptions
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.valid_mask import ValidityRule
+from agriseg.training.config import TrainConfig
+from agriseg.training.progress import Note
+from agriseg.training.run import TrainOptions, train
 from agriseg.training_facts import AMBER_LOSS, RED_LOSS, GsdCurve, GsdPoint
 from agriseg.verdict import CRITERIA
 
@@ -397,3 +401,34 @@ def test_inspect_tells_the_curve(
     with pytest.raises(SystemExit):
         main(["model", "show", str(tmp_path / "m.safetensors")])
     assert "1.5 times 0.700" in capsys.readouterr().out
+
+
+# the end of a training
+
+
+@pytest.mark.parametrize("georeferenced", [True, False])
+def test_a_training_measures_the_curve_on_what_is_held_back(tmp_path: Path, georeferenced: bool) -> None:
+    """Its first point is the evaluation; the card has a table; a time that a map shares is not spent on it."""
+    place: dict[str, object] = {} if georeferenced else {"crs": None, "transform": None}
+    pixels = blocks(200, 260, side=10, low=1)
+    write_raster(tmp_path / "a.tif", pixels, **place)
+    write_raster(tmp_path / "l.tif", nearest(pixels)[None], **GREY, **place)
+    tables = {
+        "classes": list("abcd"),
+        "arch": "fcn_small",
+        "data": {"images": "a.tif", "labels": "l.tif"},
+        "validation": {"block": 64, "buffer": 0},
+        "recipe": {"steps": 2, "chip": 64, "batch": 2, "validate_every": 2},
+    }
+    config, notes = TrainConfig.of(tables, tmp_path), []
+    trained = train(config, tmp_path / "out", TrainOptions(report=notes.append))
+    model = load_model(trained.model)
+    made = curve_of(model)
+    assert made is not None
+    assert (made.resampled, made.labels_share) == (georeferenced, 1)
+    assert made.points[0] == GsdPoint(1.0, trained.evaluation.miou, trained.evaluation.iou)
+    assert Note(made.text) in notes
+    assert f"| 3 | {made.points[-1].miou:.3f} |" in trained.model.with_suffix(".md").read_text()
+    hurried = train(config, tmp_path / "hurried", TrainOptions(since=time.monotonic()))
+    assert curve_of(load_model(hurried.model)) is None
+    assert "times as large" not in hurried.model.with_suffix(".md").read_text()
