@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from conftest import read, write_raster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from rasterio.enums import ColorInterp
 from scipy import ndimage
 
 from agriseg.cli import main
@@ -275,13 +277,22 @@ def test_clicks_that_cannot_be_labels(
     assert "\n" not in str(caught.value)
 
 
-def test_growth_needs_colours(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("bands", "remedy"),
+    [(1, "draw polygons, or leave --grow out"), (4, "--colorinterp red,green,blue,undefined photo.tif")],
+)
+def test_growth_needs_colours(tmp_path: Path, bands: int, remedy: str) -> None:
     pixels, _ = field(60, 60, [(1, 30, 30, 12)])
-    image = write_raster(tmp_path / "photo.tif", pixels[:1])
+    image = write_raster(tmp_path / "photo.tif", np.concatenate([pixels, pixels])[:bands], photometric="minisblack")
     path = labelme(tmp_path / "photo.json", image.name, (60, 60), [(1, 30, 30)])
     request = LabelRequest(image, path, CLASSES, LabelOptions(grow="30px"))
-    with pytest.raises(AgrisegError, match="--grow needs red, green and blue, or red and nir, but the file has 1 band"):
+    says = f"--grow needs red, green and blue, or red and nir, but the file has {bands} band.*{remedy}"
+    with pytest.raises(AgrisegError, match=says):
         load_labels(request, tmp_path / "labels").refuse()
+    if bands > 1:
+        with rasterio.open(image, "r+") as dataset:  # what the command does
+            dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.undefined]
+        assert load_labels(replace(request, least=1), tmp_path / "labels").problems == ()
 
 
 def test_ten_thousand_clicks(tmp_path: Path) -> None:

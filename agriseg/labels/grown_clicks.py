@@ -30,6 +30,7 @@ _SMOOTH, _CUT = 1.0, 4  # standard deviation of the Gaussian filter, and where i
 _SAMPLED = 64  # clicks around which the index of the ground is sampled
 _SAMPLE = 128.0  # largest half-width of the windows of that sample (px)
 _DOUBT = 20.0  # px around a click without a plant, where nothing is sure to be ground
+_COLOURS = 3  # bands: red, green, blue
 _INDICES = ("NDVI", "ExG")  # the first whose bands an image has
 
 
@@ -183,9 +184,12 @@ def _index(info: RasterInfo) -> tuple[Index, Source]:
         if len(bands) == len(index.roles):
             rule = ValidityRule.of(info, use=Use.INDEX)
             return index, Source(info, tuple(bands[role] for role in index.roles), rule, info.width, info.height)
+    remedy = "draw polygons, or leave --grow out"
+    if info.count >= _COLOURS:
+        named = ",".join(["red", "green", "blue", *["undefined"] * (info.count - _COLOURS)])
+        remedy = f"name them in their order, such as rio edit-info --colorinterp {named} {info.path.name}"
     raise DataError(
-        f"{info.path}: --grow needs red, green and blue, or red and nir, but the file has {listed(info)}; name its "
-        f"bands: rio edit-info --colorinterp 1=red,2=green,3=blue {info.path.name}"
+        f"{info.path}: --grow needs red, green and blue, or red and nir, but the file has {listed(info)}; {remedy}"
     )
 
 
