@@ -16,7 +16,17 @@ from scipy import ndimage
 
 from agriseg.errors import DataError
 from agriseg.grid import Window
-from agriseg.labels.plant_growth import Floats, GroundLevel, Growth, Mask, discs, grow, on_green, sure_ground
+from agriseg.labels.plant_growth import (
+    Floats,
+    GroundLevel,
+    Growth,
+    Mask,
+    beside_outlines,
+    discs,
+    grow,
+    on_green,
+    sure_ground,
+)
 from agriseg.raster.band_roles import find_bands, listed
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Reader, Source
@@ -157,6 +167,8 @@ class _Square:
             around |= ndimage.distance_transform_edt(~outlined) <= reach
         around &= ~discs(index.shape, plants.xy[~growth.found], min(reach, _DOUBT))
         ground = sure_ground(index, (growth.owner >= 0) | outlined, around, level)
+        if outlined.any():
+            ground |= beside_outlines(index, outlined, level)
         return cls(growth, ground, on_green(index, bare.xy, level))
 
     def pixels(self, inner: tuple[slice, slice], count: int) -> NDArray[np.int64]:

@@ -25,6 +25,7 @@ _FAR = 4.0  # the same, above which a click on ground is surely on a plant
 _BRIGHT = 80  # percentile of the index near a click that stands for its plant
 _WIDER, _AND = 2.0, 3.0  # a plant's half-width is at most so many times that at its click, and so many pixels more
 _HOLE = 100  # px of a hole in a plant that counts as plant for its width: shade between leaves
+_BESIDE = 8.0  # px around an outlined plant, which its outline tells apart from the ground
 _GAP = 3.0  # px between vegetation and what is labelled as ground
 _BINS = 256
 _MAD = 1.4826  # of a normal distribution: deviation per median absolute deviation
@@ -116,6 +117,18 @@ def sure_ground(index: Floats, plants: Mask, around: Mask, ground: GroundLevel) 
         green = ndimage.binary_opening(index > ground.above(_NOISE)) | plants
         bare = around & (index <= ground.above(_SURE))
     return bare if not green.any() else bare & (ndimage.distance_transform_edt(~green) > _GAP)
+
+
+def beside_outlines(index: Floats, outlined: Mask, ground: GroundLevel) -> Mask:
+    """Pixels close to outlined plants that are no vegetation: an outline says to a pixel where its plant ends.
+
+    Args:
+        index, outlined: (H, W); some pixel is outlined.
+    """
+    distance = ndimage.distance_transform_edt(~outlined)
+    with np.errstate(invalid="ignore"):
+        bare = index <= ground.above(_NOISE)
+    return np.asarray(bare & (distance > 1) & (distance <= _BESIDE), bool)
 
 
 def discs(shape: tuple[int, int], xy: NDArray[np.float64], radius: float) -> Mask:
