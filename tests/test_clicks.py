@@ -404,6 +404,8 @@ def test_bare_ground_around_outlined_plants_is_labelled(tmp_path_factory: pytest
     assert (truth[around] == 0).mean() > 0.99
     far = np.hypot(rows - soil["points"][0][1], cols - soil["points"][0][0]) > reach + 1
     assert not around[(distance > reach + 1) & far].any()
+    unlike = ndimage.distance_transform_edt((truth == 0) | (distance <= 0)) > 12  # other plants are far
+    assert around[(distance > 3.5) & (distance < 7) & unlike].mean() > 0.8, "an outline says where its plant ends"
     ring = (distance > 6) & (distance < reach - 1) & (truth == 0)
     others = ndimage.distance_transform_edt(truth == 0) > 6
     assert around[ring & others].mean() > 0.6, "most of the noise is no deviation above the ground's median"
