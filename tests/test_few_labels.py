@@ -13,6 +13,7 @@ from test_fit import config, field, fitted, log, scene
 from torch.nn import functional
 
 import agriseg.training.validation
+from agriseg import load_model
 from agriseg.errors import UsageError
 from agriseg.evaluation.calibrate import CalibrationSampler
 from agriseg.evaluation.patches import BLOCK, Patches
@@ -29,6 +30,7 @@ from agriseg.samples.augment import Augmentation, TrainingSamples
 from agriseg.samples.sampling import index_labels
 from agriseg.training.decoder import train_decoder
 from agriseg.training.losses import build_loss
+from agriseg.training.progress import ValidationScores
 from agriseg.training.run import TrainOptions, train
 from agriseg.training.validation import Validator, labelled_windows
 
@@ -82,6 +84,16 @@ def test_the_first_score_is_that_of_the_decoder(tmp_path: Path) -> None:
     settings = config(tmp_path, frozen_steps=4, steps=2, validate_every=2)
     train(settings.model_copy(update={"arch": "unet_lite0"}), tmp_path / "out", TrainOptions("cpu"))
     assert [line["step"] for line in log(tmp_path / "out")] == [0, 2]
+
+
+def test_the_decoder_alone_is_the_best_only_until_the_next_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = iter([0.9, 0.1, 0.05])
+    monkeypatch.setattr(Validator, "scores", lambda _self, _model: ValidationScores(next(given), {}))
+    settings = config(tmp_path, frozen_steps=4, steps=4, validate_every=2)
+    train(settings.model_copy(update={"arch": "unet_lite0"}), tmp_path / "out", TrainOptions("cpu"))
+    assert load_model(tmp_path / "out" / "best.safetensors").about["step"] == 2
 
 
 def test_the_encoder_keeps_its_means_and_variances(tmp_path: Path) -> None:

@@ -102,11 +102,15 @@ def fit(run: TrainingRun) -> None:
 
 
 def _first_steps(run: TrainingRun, state: State, loss_of: Loss, precision: str) -> None:
-    """Train the decoder alone, and score it."""
+    """Train the decoder alone, and score it.
+
+    It is the best model only until the next validation: a handful of held-back plants may prefer it by chance.
+    """
     decoder = decoder_of(run.model.network, run.model.architecture or "")
     train_decoder(decoder, run.samples, run.recipe.frozen_steps, loss_of, run.ranks.device, precision)
     state.average = copy.deepcopy(state.network.state_dict())
     _validate(run, state)
+    state.best = State.best
 
 
 def _load_state(run: TrainingRun, network: nn.Module) -> State:

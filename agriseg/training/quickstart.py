@@ -18,7 +18,7 @@ _FROZEN_STEPS = 80
 _BLOCKS = Validation(block=256, buffer=32)
 """Smaller than those of a training: few labels lie in few blocks."""
 _WHOLE = 2.0  # time of a map with its layers and report, by that of its tiles alone (benchmarks/quickstart.py)
-_FIXED_S = 18.0  # of the scores and pictures of the model, and of the programs around all
+_FIXED_S = 24.0  # of the scores and pictures of the model, and of the programs around all
 _TRIALS = 3
 _LEAST_S = 20.0  # for loading, and the steps of the decoder alone
 
