@@ -591,7 +591,7 @@ def flags_of(group: click.Group) -> set[str]:
     return found
 
 
-FOREIGN = {"--help", "--version", "--protocol", "--bf16"}
+FOREIGN = {"--help", "--version", "--protocol", "--bf16", "--rules"}
 """Flags of click, of dask and of benchmarks."""
 
 

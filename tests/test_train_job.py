@@ -14,7 +14,7 @@ from conftest import blocks, write_raster
 from PIL import Image
 from test_fit import GREY, config, field, fitted, scene, weights
 
-import agriseg.labels.raster
+import agriseg.raster.reader
 import agriseg.training.dataset
 from agriseg import load_model
 from agriseg.cli import main
@@ -67,7 +67,7 @@ def test_what_a_chip_decodes(tmp_path: Path) -> None:
 def test_a_class_index_in_strips_is_one_in_a_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = scene(field(tmp_path))
     whole = index_labels([one], 3, seed=0)
-    monkeypatch.setattr(agriseg.labels.raster, "_AT_ONCE", 7 * 260)
+    monkeypatch.setattr(agriseg.raster.reader, "_AT_ONCE", 7 * 260)
     strips = index_labels([one], 3, seed=0)
     assert strips.counts.tolist() == whole.counts.tolist()
     ids = one.all().ids
@@ -264,7 +264,7 @@ def test_the_card_tells_what_the_model_knows(tmp_path: Path) -> None:
     assert not re.search(r"(?<!\\)<script", text)
     for fact in ("CC-BY-4.0", model.fingerprint, f"{scores['miou']:.3f}", "Whole blocks of ground", "256 px"):
         assert fact in text
-    assert len(re.findall(r"\n\n(?=\|)", text)) == 6, "tables"
+    assert len(re.findall(r"\n\n(?=\|)", text)) == 7, "tables"
     for name in ("curves.png", "confusion.png", "predictions.png"):
         with Image.open(tmp_path / "out" / name) as picture:
             assert min(picture.size) > 200

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 Floats = NDArray[np.float32]
+Distances = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 NEAR = 4.0
@@ -81,7 +82,7 @@ def grow(index: Floats, xy: NDArray[np.float64], ids: NDArray[np.uint8], reach: 
         reach: largest distance of a pixel's centre from its click (px).
     """
     owner = np.full(index.shape, -1, np.int32)
-    nearest = np.full(index.shape, np.inf, np.float32)
+    nearest = np.full(index.shape, np.inf)
     found, shared = np.zeros(len(xy), bool), set()
     for number, (x, y) in enumerate(xy.tolist()):
         place = _disc_box(index.shape, x, y, reach)
@@ -149,7 +150,7 @@ def on_green(index: Floats, xy: NDArray[np.float64], ground: GroundLevel) -> Mas
     return green
 
 
-def _plant(index: Floats, distance: Floats, reach: float, ground: GroundLevel) -> Mask | None:
+def _plant(index: Floats, distance: Distances, reach: float, ground: GroundLevel) -> Mask | None:
     """The plant (h, w) of the click that has these distances; None if there is no vegetation near it."""
     near = (distance <= NEAR) & np.isfinite(index)
     if not near.any():
@@ -165,7 +166,7 @@ def _plant(index: Floats, distance: Floats, reach: float, ground: GroundLevel) -
     return None if component is None else _no_wider(labels == component, distance)
 
 
-def _no_wider(plant: Mask, distance: Floats) -> Mask | None:
+def _no_wider(plant: Mask, distance: Distances) -> Mask | None:
     """The plant without parts far wider than where it was clicked: a broad leaf behind a thin weed is another's."""
     rows, cols = ndimage.find_objects(plant.astype(np.int8))[0]
     inner, near = plant[rows, cols], distance[rows, cols] <= NEAR
@@ -214,7 +215,7 @@ def _disc_box(shape: tuple[int, int], x: float, y: float, radius: float) -> tupl
     return slice(*ends[0]), slice(*ends[1])
 
 
-def _distances(place: tuple[slice, slice], x: float, y: float) -> Floats:
-    """(h, w) distance of pixel centres from a point (px)."""
-    rows, cols = (np.arange(each.start, each.stop, dtype=np.float32) + 0.5 for each in place)
-    return np.hypot(rows[:, None] - np.float32(y), cols - np.float32(x))
+def _distances(place: tuple[slice, slice], x: float, y: float) -> Distances:
+    """(h, w) distance of pixel centres from a point (px): the same for any origin, as float32 would not be."""
+    rows, cols = (np.arange(each.start, each.stop) + 0.5 for each in place)
+    return np.hypot(rows[:, None] - y, cols - x)
