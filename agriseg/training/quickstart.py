@@ -1,4 +1,4 @@
-"""A training that ends in time for the map of its raster: both, the layers and the report take no longer than given."""
+"""A training that ends in time for the map of its raster, the layers and the report: an estimate from one tile."""
 
 import time
 from dataclasses import replace
@@ -17,7 +17,7 @@ _CHIP = 256  # side of a sample (px)
 _FROZEN_STEPS = 80
 _BLOCKS = Validation(block=256, buffer=32)
 """Smaller than those of a training: few labels lie in few blocks."""
-_WHOLE = 2.0  # time of a map with its layers and report, by that of its tiles alone (benchmarks/quickstart.py)
+_WHOLE = 2.0  # time of a map with its layers and report, by that of its tiles alone: 34 s by 17 s for 45 Mpx
 _FIXED_S = 24.0  # of the scores and pictures of the model, and of the programs around all
 _TRIALS = 3
 _LEAST_S = 20.0  # for loading, and the steps of the decoder alone
