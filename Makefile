@@ -41,11 +41,11 @@ check: $(INSTALLED)
 # The short form runs what `make test` leaves out. `make LONG=1 faults` tries each fault as often as it takes to believe it,
 # one test after the other, and prints the table of faults.
 laws: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/test_laws.py --long
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s --timeout 0 tests/test_laws.py --long
 
 faults: $(INSTALLED)
 ifdef LONG
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'fault or long' --long
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --timeout 0 -m 'fault or long' --long
 else
 	$(TESTS) -m long
 endif
