@@ -15,7 +15,7 @@ import rasterio
 import torch
 from common import field, machine
 
-from agriseg.inference.choose_backend import choose_precision
+from agriseg.backends.choose_backend import choose_precision
 from agriseg.samples.augment import TrainingSamples, stacked
 from agriseg.samples.sampling import index_labels
 from agriseg.training import loop as loop

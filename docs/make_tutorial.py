@@ -29,7 +29,7 @@ from unittest.mock import patch
 
 from PIL import Image
 
-import agriseg.inference.choose_backend
+import agriseg.backends.choose_backend
 from agriseg.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ _BLOCK = re.compile(r"(?:<!-- (trained here): [^\n]*-->\n)?```console\n(.*?)```"
 _COMMAND = re.compile(r"^\$ (.+)$", re.MULTILINE)
 _SHOWN = re.compile(r"!\[[^]]*\]\(tutorial/([^)]+)\)<!-- (\S+) at (\d+) px -->")
 _PROGRESS = re.compile(r"^(\S+: +\d+%, \d+ of \d+ \w+, .* left|step \d+: loss .* left)\n", re.MULTILINE)
-_FP32 = patch.object(agriseg.inference.choose_backend, "_has_bf16", return_value=False)
+_FP32 = patch.object(agriseg.backends.choose_backend, "_has_bf16", return_value=False)
 """The page's numbers are those of fp32 on any processor."""
 _DEGREES = 6
 """Decimals from which on a number is a longitude or a latitude."""

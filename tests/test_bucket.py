@@ -14,9 +14,9 @@ from obstore.store import S3Store
 from runs import Nursery
 
 from agriseg import load_model
+from agriseg.backends.torch_backend import TorchBackend
 from agriseg.cli import main
 from agriseg.errors import InputMissing, StorageError, UsageError
-from agriseg.inference.torch_backend import TorchBackend
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Execution, run

@@ -20,7 +20,7 @@ from runs import Nursery
 from trials import POINTWISE, Trial, expected, paint, trial
 
 from agriseg import load_model, segment
-from agriseg.inference.torch_backend import TorchBackend
+from agriseg.backends.torch_backend import TorchBackend
 from agriseg.inference.workers import WorkerPool
 from agriseg.mapping.checkpoint import RunCheckpoint
 from agriseg.mapping.distribute import _parts

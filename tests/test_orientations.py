@@ -9,9 +9,9 @@ from conftest import blocks, read, write_raster
 from torch.nn import functional
 
 from agriseg import SegmentationModel, segment
+from agriseg.backends.choose_backend import choose_backend
+from agriseg.backends.orientations import ORIENTATIONS
 from agriseg.demo.reference_models import random_network
-from agriseg.inference.choose_backend import choose_backend
-from agriseg.inference.orientations import ORIENTATIONS
 from agriseg.maps.reader import find_records
 from agriseg.maps.record import RunRecord
 from agriseg.options.run import RunOptions

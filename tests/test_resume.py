@@ -17,11 +17,11 @@ import torch
 from conftest import blocks, layer_bytes, record_of, write_raster
 
 from agriseg import SegmentationModel, segment
+from agriseg.backends.torch_backend import TorchBackend
 from agriseg.cli import main
 from agriseg.cli.common.errors import end_on_signals
 from agriseg.errors import BusyError, OutputError, StorageError
 from agriseg.files import locked
-from agriseg.inference.torch_backend import TorchBackend
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import run

@@ -1,4 +1,4 @@
-"""From tiles to classified rows: plan, device, prediction, Dask threads and worker processes.
+"""From tiles to classified rows: plan, prediction, Dask threads and worker processes.
 
-Imports `storage`, `raster`, `networks`, the model and root modules.
+Imports `storage`, `raster`, `backends`, `networks`, the model and root modules.
 """

@@ -2,9 +2,9 @@
 
 from dataclasses import astuple, dataclass, replace
 
+from agriseg.backends.backend import Backend
 from agriseg.errors import GridError, UsageError
 from agriseg.grid import PRESETS, Axis, TileGrid, Tiling, Window
-from agriseg.inference.backend import Backend
 from agriseg.model import SegmentationModel
 from agriseg.networks import downsampling_factor
 from agriseg.options.run import RunOptions

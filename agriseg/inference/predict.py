@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from agriseg.backends.backend import Backend, empty_batch
 from agriseg.blend import LogitsAccumulator
 from agriseg.errors import DeviceMemoryError, PredictionError
 from agriseg.grid import Tile, Window, intersection
-from agriseg.inference.backend import Backend, empty_batch
 from agriseg.inference.classify import classify, probabilities
 from agriseg.inference.malloc import release_heap
 from agriseg.inference.plan import Plan, TileRowGroup

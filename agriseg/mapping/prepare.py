@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agriseg.backends.backend import Backend
+from agriseg.backends.choose_backend import choose_backend
 from agriseg.errors import DeviceMemoryError, UsageError
 from agriseg.grid import PRESETS
-from agriseg.inference.backend import Backend
-from agriseg.inference.choose_backend import choose_backend
 from agriseg.inference.plan import Plan, make_plan
 from agriseg.legend import CONFIDENCE_STEP, Legend
 from agriseg.mapping.compatibility import ModelInput, check_compatibility

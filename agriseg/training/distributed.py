@@ -18,8 +18,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
+from agriseg.backends.choose_backend import choose_device
 from agriseg.errors import UsageError
-from agriseg.inference.choose_backend import choose_device
 
 _TIMEOUT = timedelta(days=1)  # the others wait while the first scores a model
 

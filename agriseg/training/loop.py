@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn import functional
 
 from agriseg import files
+from agriseg.backends.choose_backend import choose_precision
 from agriseg.errors import PredictionError, Terminated
-from agriseg.inference.choose_backend import choose_precision
 from agriseg.json_text import json_line
 from agriseg.model import SegmentationModel
 from agriseg.networks import last_bias, without_downsampling

@@ -4,8 +4,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from agriseg.backends.backend import empty_batch
 from agriseg.errors import UsageError
-from agriseg.inference.backend import empty_batch
 from agriseg.mapping.prepare import prepare
 from agriseg.networks import architecture
 from agriseg.raster.header import RasterInfo

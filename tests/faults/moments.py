@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import agriseg.files
-from agriseg.inference.torch_backend import TorchBackend
+from agriseg.backends.torch_backend import TorchBackend
 from agriseg.storage.base import FolderStorage
 from agriseg.storage.blocks import BlockStore
 

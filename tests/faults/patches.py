@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from moments import Moments
 
+from agriseg.backends.torch_backend import TorchBackend
 from agriseg.batch import dispatcher, worker
 from agriseg.errors import WorkerLost
-from agriseg.inference.torch_backend import TorchBackend
 from agriseg.inference.workers import _guarded
 from agriseg.mapping import run as mapping_run
 from agriseg.storage.logits_cache import LogitsCache

@@ -196,7 +196,7 @@ def test_workers_that_die_and_one_that_stands_still(
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'agriseg.batch.task':\n"
         "            sys.meta_path.remove(self)\n"
-        "            from agriseg.inference.torch_backend import TorchBackend\n"
+        "            from agriseg.backends.torch_backend import TorchBackend\n"
         "            plain = TorchBackend.logits\n"
         "            TorchBackend.logits = lambda self, x: (time.sleep(0.1), plain(self, x))[1]\n"
         "sys.meta_path.insert(0, Slow())\n"

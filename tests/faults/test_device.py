@@ -12,8 +12,8 @@ from conftest import blocks, layer_bytes, read, record_of, write_raster
 from runs import Nursery, Subject
 
 from agriseg import SegmentationModel
+from agriseg.backends.torch_backend import TorchBackend
 from agriseg.errors import DeviceMemoryError
-from agriseg.inference.torch_backend import TorchBackend
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import prepare, with_less_memory
 from agriseg.mapping.run import run

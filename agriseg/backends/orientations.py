@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from agriseg.inference.backend import Backend
+from agriseg.backends.backend import Backend
 from agriseg.model import SegmentationModel
 
 _ROWS, _COLS = 2, 3

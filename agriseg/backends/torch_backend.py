@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
+from agriseg.backends.backend import empty_batch
 from agriseg.errors import DeviceError, ModelError, PredictionError
-from agriseg.inference.backend import empty_batch
 from agriseg.model import SegmentationModel
 
 _PROBE_PX = 64

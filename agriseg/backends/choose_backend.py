@@ -2,10 +2,10 @@
 
 import torch
 
+from agriseg.backends.backend import Backend
+from agriseg.backends.orientations import OrientedBackend
+from agriseg.backends.torch_backend import TorchBackend
 from agriseg.errors import DeviceError
-from agriseg.inference.backend import Backend
-from agriseg.inference.orientations import OrientedBackend
-from agriseg.inference.torch_backend import TorchBackend
 from agriseg.model import SegmentationModel
 from agriseg.options.run import RunOptions
 
