@@ -40,6 +40,15 @@ def crew() -> Iterator[WorkerPool]:
         yield crew
 
 
+def answers(crew: WorkerPool, count: int = 1) -> dict[str, Any]:
+    """Of so many submitted calls, by name. As in a run, workers that have died are started again meanwhile."""
+    told: dict[str, Any] = {}
+    while len(told) < count:
+        crew.require_workers()
+        told |= dict(crew.as_completed(1))
+    return told
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
@@ -294,9 +303,7 @@ def test_workers_share_out_cores_and_gpus(
     with WorkerPool(3, gpus=2) as crew:
         crew.submit("threads", torch.get_num_threads)
         crew.submit("trim", os.getenv, "MALLOC_TRIM_THRESHOLD_")
-        told: dict[str, Any] = {}
-        while len(told) < 2:
-            told |= dict(crew.as_completed(30))
+        told = answers(crew, 2)
         seen = crew._client.run(os.getenv, "CUDA_VISIBLE_DEVICES").values()
     assert told == {"threads": max(1, len(os.sched_getaffinity(0)) // 3), "trim": None}
     assert sorted(seen) == expected
@@ -332,7 +339,7 @@ def test_what_fails_in_a_worker_is_told_here(
 
 def test_a_worker_that_would_make_other_bytes_is_refused(image: Path, model_file: Path, crew: WorkerPool) -> None:
     crew.submit("x", _as_of_another_machine, str(image), str(model_file))
-    ((_, answer),) = list(crew.as_completed(60))
+    answer = answers(crew)["x"]
     assert (answer.code, "make other bytes" in answer.text) == (69, True)
 
 
@@ -377,15 +384,9 @@ def test_workers_whose_nanny_gives_up_are_started_again(monkeypatch: pytest.Monk
         while crew.free < 1:
             crew.require_workers()
         crew.submit("x", os.getpid)
-        told: list[Any] = []
-        while not told:
-            told += crew.as_completed(1)
-    assert isinstance(told[0][1], int)
+        assert isinstance(answers(crew)["x"], int)
 
 
 def test_a_worker_that_is_lost_is_told(crew: WorkerPool) -> None:
     crew.submit("x", os.abort)
-    answers: list[Any] = []
-    while not answers:
-        answers += [answer for _, answer in crew.as_completed(30)]
-    assert isinstance(answers[0], WorkerLost)
+    assert isinstance(answers(crew)["x"], WorkerLost)
