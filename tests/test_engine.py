@@ -178,9 +178,7 @@ def test_batches_pass_over_empty_tiles(tmp_path: Path, oracle: SegmentationModel
 
     (band,) = plan.bands()
     with Reader(prepared.model_input.source) as reader:
-        decided = TilePredictor(plan, oracle, Counting(), lambda _: None).run(
-            band, reader.read(plan.read_window(band)), None
-        )
+        decided = TilePredictor(plan, oracle, Counting()).run(band, reader.read(plan.read_window(band)), None)
     np.testing.assert_array_equal(decided.layers["classes"][0], nearest(pixels, nodata=0))
     assert sum(sizes) == decided.tiles == 9
     assert all(size == batch for size in sizes[:-1])
@@ -205,7 +203,7 @@ def test_a_band_on_its_own_gives_what_the_chain_gives(
     """The seam for worker processes: no carry, the rows before it run again."""
     prepared = prepared_small(tmp_path, small, band_rows=2, **flags)
     plan = prepared.plan
-    predictor = TilePredictor(plan, small, prepared.backend, lambda _: None)
+    predictor = TilePredictor(plan, small, prepared.backend)
     carry, recomputed = None, []
     with Reader(prepared.model_input.source) as reader:
         for band in plan.bands():
@@ -222,7 +220,7 @@ def test_a_band_on_its_own_gives_what_the_chain_gives(
 def test_few_bands_are_in_flight(tmp_path: Path, small: SegmentationModel) -> None:
     """However slow the network, reading is at most AHEAD bands before it, and writing as far behind."""
     prepared = prepared_small(tmp_path, small)
-    predictor = TilePredictor(prepared.plan, small, prepared.backend, lambda _: None)
+    predictor = TilePredictor(prepared.plan, small, prepared.backend)
     read_bands, ran, seen = [], [], []
     with Reader(prepared.model_input.source) as reader:
 
@@ -247,7 +245,7 @@ def test_few_bands_are_in_flight(tmp_path: Path, small: SegmentationModel) -> No
 @pytest.mark.parametrize("broken", ["read", "infer", "write"])
 def test_an_error_in_any_task_ends_the_run_as_itself(tmp_path: Path, small: SegmentationModel, broken: str) -> None:
     prepared = prepared_small(tmp_path, small)
-    predictor = TilePredictor(prepared.plan, small, prepared.backend, lambda _: None)
+    predictor = TilePredictor(prepared.plan, small, prepared.backend)
 
     def fails_at(name: str, task: Any) -> Any:
         calls = []
@@ -274,7 +272,7 @@ def test_an_error_in_any_task_ends_the_run_as_itself(tmp_path: Path, small: Segm
 def test_the_carry_knows_no_height(tmp_path: Path, small: SegmentationModel) -> None:
     prepared = prepared_small(tmp_path, small)
     plan, carry, sizes = prepared.plan, None, []
-    predictor = TilePredictor(plan, small, prepared.backend, lambda _: None)
+    predictor = TilePredictor(plan, small, prepared.backend)
     with Reader(prepared.model_input.source) as reader:
         for band in plan.bands():
             carry = predictor.run(band, reader.read(plan.read_window(band)), carry).carry

@@ -92,6 +92,10 @@ def test_workers_make_the_bytes_of_threads(
     for part in ("pixels", "classes", "verdict"):
         assert records[0][part] == records[1][part]
     assert all(each["pixels"] for each in records[0]["classes"] if each["name"] == "unsure")
+    seconds = records[1]["seconds"]
+    assert seconds["workers"] == 2
+    assert seconds["stages"].keys() == records[0]["seconds"]["stages"].keys()
+    assert seconds["stages"]["network"] > 0
 
 
 @pytest.mark.fault("W07")

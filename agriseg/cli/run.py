@@ -39,10 +39,12 @@ _WORK = "Keep the working data of the run in a bucket, for workers without a com
 @open_option
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--profile", is_flag=True, help="Print where the time went, in seconds by stage, on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
 def command(
     images: tuple[str, ...], out: str | None, model: str | None, *, overwrite: bool, no_resume: bool, work: str | None,
-    allow_remote: bool, layers: bool, open_: bool, dry_run: bool, as_json: bool, quiet: bool, **flags: Any,
+    allow_remote: bool, layers: bool, open_: bool, dry_run: bool, as_json: bool, profile: bool, quiet: bool,
+    **flags: Any,
 ) -> None:  # fmt: skip
     """Map rasters: class map and confidence as GeoTIFFs, with legend, record and report.
 
@@ -58,7 +60,7 @@ def command(
     end_on_signals()
     paths = [_local(image, out) if allow_remote else Path(image) for image in images]
     _refuse_clashes(images, paths, out)
-    from agriseg.cli.common.format import show_prepared
+    from agriseg.cli.common.format import show_prepared, show_seconds
     from agriseg.mapping.outputs import Outputs, default_folder
     from agriseg.mapping.prepare import prepare
     from agriseg.mapping.run import Execution, run
@@ -96,6 +98,8 @@ def command(
                 report = with_derived_files(report, request, files, overwrite=replaces)
             warn_about(report.record, report.layers.warnings if report.layers else (), quiet=quiet)
             _show(report, as_json=as_json, open_=open_)
+            if profile:
+                click.echo(show_seconds(report.seconds), err=True)
             failed |= _complain(path, report, request) or report.pixels.failed > 0
     if failed:
         click.get_current_context().exit(3)

@@ -11,6 +11,7 @@ sleeping, 10 % slower, once there are more teams than cores.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from operator import attrgetter
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from agriseg.blend import LogitsAccumulator
 from agriseg.inference.plan import AHEAD, TileRowGroup
 from agriseg.inference.predict import ClassifiedRows
 from agriseg.raster.reader import PixelStrip
+from agriseg.timing.stages import Clock, Stage, untimed
 
 T = TypeVar("T")
 Infer = Callable[[TileRowGroup, PixelStrip, LogitsAccumulator | None], ClassifiedRows]
@@ -39,11 +41,12 @@ def run_bands(
     infer: Infer,
     write: Callable[[ClassifiedRows], T],
     threads: int | None = None,
+    clock: Clock = untimed,
 ) -> Iterator[T]:
     """Run bands, from the top of the raster to its bottom, on Dask's threaded scheduler; yields what `write` returns.
 
     `read` runs ahead and `write` behind. `infer` runs for one band at a time, in order, in this thread.
-    Without `threads`, Dask's own setting `num_workers` decides, or 3.
+    Without `threads`, Dask's own setting `num_workers` decides, or 3. `clock` gets the time in which this thread waits.
     """
     workers = threads or dask.config.get("num_workers", None) or _THREADS
     carry: LogitsAccumulator | None = None
@@ -52,7 +55,7 @@ def run_bands(
         tasks = _graph(bands[first : first + _PIECE], read, _requesting(requests), write, carry)
         with ThreadPoolExecutor(1, "agriseg-dask") as conductor:
             computed = conductor.submit(_compute, tasks, workers, requests)
-            waiting = iter(requests.get, None)
+            waiting = iter(partial(_next, requests, clock), None)
             try:
                 for band, strip, above, result in waiting:
                     try:
@@ -62,8 +65,15 @@ def run_bands(
             finally:
                 for *_, result in waiting:
                     result.cancel()
-            *written, carry = computed.result()
+            with clock(Stage.WAIT):
+                *written, carry = computed.result()
         yield from written
+
+
+def _next(requests: "SimpleQueue[_Request | None]", clock: Clock) -> _Request | None:
+    """The next request for the network; None after the last one."""
+    with clock(Stage.WAIT):
+        return requests.get()
 
 
 def _graph(

@@ -19,9 +19,25 @@ from agriseg.legend import NODATA
 from agriseg.model import SegmentationModel
 from agriseg.raster.reader import PixelStrip
 from agriseg.storage.logits_cache import LogitsCache
+from agriseg.timing.stages import Clock, Stage, untimed
 
 LogitsObserver = Callable[[torch.Tensor, torch.Tensor, Window], None]
 """Gets the blended logits (K, h, w) and the validity (h, w) of a raster window; each valid pixel once."""
+
+
+@dataclass(frozen=True)
+class Observers:
+    """Who follows the prediction; nothing here changes the map.
+
+    Args:
+        progress: called with each number of tiles that is done; skipped tiles count.
+        logits: called with the blended logits.
+        clock: of the stages.
+    """
+
+    progress: Callable[[int], None] = lambda _tiles: None
+    logits: LogitsObserver | None = None
+    clock: Clock = untimed
 
 
 @dataclass(frozen=True)
@@ -46,21 +62,20 @@ class TilePredictor:
     """Maps the bands of a plan. It skips tiles without data, and halves the batch when the device lacks memory.
 
     Args:
-        progress: called with each number of tiles that is done; skipped tiles count.
         cache: keeps the logits of each tile; None keeps nothing.
     """
 
     def __init__(
-        self, plan: Plan, model: SegmentationModel, backend: Backend, progress: Callable[[int], None],
-        cache: LogitsCache | None = None, observer: LogitsObserver | None = None,
+        self, plan: Plan, model: SegmentationModel, backend: Backend, observers: Observers = Observers(),
+        cache: LogitsCache | None = None,
     ) -> None:  # fmt: skip
         self._plan = plan
         self._grid = plan.grid
         self._model = model
         self._backend = backend
-        self._progress = progress
+        self._observers = observers
+        self._clock = observers.clock
         self._cache = cache
-        self._observer = observer
         self._stitcher = Stitcher(plan, len(model.legend), backend.device)
         self.batch = plan.batch
         """Tiles per forward: those of the plan, or fewer if the memory of the device does not hold as many."""
@@ -91,7 +106,7 @@ class TilePredictor:
                 start = max(start, self._plan.row_stop(row))
                 if row >= band.tiles.start + band.recomputed_rows:
                     tiles_run += len(tiles or ())
-                    self._progress(len(self._plan.tile_cols))
+                    self._observers.progress(len(self._plan.tile_cols))
         except torch.OutOfMemoryError as error:
             raise DeviceMemoryError(
                 f"{self._backend.device} has not enough memory for one tile of {self._grid.rows.tile} px; "
@@ -108,13 +123,16 @@ class TilePredictor:
             if tile in waiting:
                 batch, waiting = waiting[: self._plan.batch], waiting[self._plan.batch :]
                 logits = self._logits(batch, arrays)
-            final = stitched.add(tile, logits.get(tile))
-            if final and arrays.valid_in(final).any():
-                self._classify(stitched.pixels(final), final, arrays)
+            with self._clock(Stage.STITCH):
+                final = stitched.add(tile, logits.get(tile))
+            with self._clock(Stage.CLASSIFY):
+                if final and arrays.valid_in(final).any():
+                    self._classify(stitched.pixels(final), final, arrays)
 
     def _logits(self, tiles: list[Tile], arrays: "_BandArrays") -> dict[Tile, torch.Tensor]:
         """Logits (K, p, q) of tiles on the device: from the cache, or else from the network, as one batch."""
-        cached = {tile: self._cache.get(tile.row, tile.col) for tile in tiles} if self._cache else {}
+        with self._clock(Stage.KEEP):
+            cached = {tile: self._cache.get(tile.row, tile.col) for tile in tiles} if self._cache else {}
         logits = {tile: known.to(self._backend.device) for tile, known in cached.items() if known is not None}
         missing = [tile for tile in tiles if tile not in logits]
         while missing:
@@ -122,7 +140,7 @@ class TilePredictor:
             if self._cache:
                 self._cache.mark_running(batch[0])
             try:
-                results = self._backend.logits(self._inputs(batch, arrays))
+                results = self._network(batch, arrays)
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
@@ -131,11 +149,19 @@ class TilePredictor:
             for tile, result in zip(batch, results, strict=True):
                 if not torch.isfinite(result).all():
                     raise PredictionError(f"the network gives NaN or infinity in {tile.window}; is the model damaged?")
-                if self._cache:
-                    self._cache.put(tile.row, tile.col, result)
+                with self._clock(Stage.KEEP):
+                    if self._cache:
+                        self._cache.put(tile.row, tile.col, result)
                 logits[tile] = result
             missing = missing[len(batch) :]
         return logits
+
+    def _network(self, tiles: list[Tile], arrays: "_BandArrays") -> torch.Tensor:
+        """Logits (B, K, p, q) of tiles, from the network."""
+        with self._clock(Stage.NORMALISE):
+            x = self._inputs(tiles, arrays)
+        with self._clock(Stage.NETWORK):
+            return self._backend.logits(x)
 
     def _inputs(self, tiles: list[Tile], arrays: "_BandArrays") -> torch.Tensor:
         """Normalised tiles (B, C, h, w); the mean where a pixel is not valid and beyond the raster."""
@@ -151,8 +177,8 @@ class TilePredictor:
 
     def _classify(self, logits: torch.Tensor, window: Window, arrays: "_BandArrays") -> None:
         """Turn blended logits of a raster window into layers."""
-        if self._observer is not None:
-            self._observer(logits, arrays.valid_in(window), window)
+        if self._observers.logits is not None:
+            self._observers.logits(logits, arrays.valid_in(window), window)
         classes, confidence, denominator = classify(logits, self._model.temperature)
         arrays.put("classes", classes[None], window)
         arrays.put("confidence", confidence[None], window)

@@ -17,6 +17,7 @@ from agriseg.mapping.record import identity_of
 from agriseg.mapping.working_folder import WorkingFolder
 from agriseg.options.run import RunOptions
 from agriseg.storage.base import UNDER_WAY, storage_at
+from agriseg.timing.stages import StageClock
 
 _POLL = 0.5  # seconds between looks at what is done
 _RANGES_PER_WORKER = 4  # in the course of a run, so that the last ones end together
@@ -58,12 +59,14 @@ class BandDistribution:
     Args:
         job: its model has a file, which the workers read.
         working: knows the missing bands, and gets the pixel counts of the others.
+        clock: gets the seconds of the workers; those of a worker that dies are lost.
     """
 
     job: MappingJob
     working: WorkingFolder
     pool: WorkerPool
     progress: Callable[[int], None]
+    clock: StageClock
     _deaths: dict[str, _Deaths] = field(default_factory=dict)
     _running: dict[str, BandRange] = field(default_factory=dict)
     _early_deaths: int = 0  # before a first tile, since the last band was done
@@ -95,6 +98,7 @@ class BandDistribution:
                     raise answer.error
                 else:
                     batch = min(batch, answer.batch)
+                    self.clock.add(answer.seconds)
                     for index, counts in answer.counts.items():
                         self.working.mark_done(index, counts)
                     _put_next_first(waiting, bands)

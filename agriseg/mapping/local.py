@@ -6,12 +6,13 @@ from threading import Lock
 
 from agriseg.inference.pipeline import run_bands
 from agriseg.inference.plan import TileRowGroup
-from agriseg.inference.predict import ClassifiedRows, LogitsObserver, TilePredictor
+from agriseg.inference.predict import ClassifiedRows, LogitsObserver, Observers, TilePredictor
 from agriseg.mapping.checkpoint import RunCheckpoint
 from agriseg.mapping.prepare import MappingJob
 from agriseg.maps.pixel_counts import PixelCounts
 from agriseg.raster.reader import PixelStrip, Reader
 from agriseg.storage.logits_cache import LogitsCache
+from agriseg.timing.stages import Stage, StageClock
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,12 @@ class MappedBands:
     Args:
         counts: pixel counts by number of the band.
         batch: tiles per forward; fewer than planned if the memory of the device did not hold as many.
+        seconds: wall-clock time by stage, of the process that mapped them.
     """
 
     counts: dict[int, PixelCounts]
     batch: int
+    seconds: dict[Stage, float]
 
 
 def run_local(
@@ -34,22 +37,26 @@ def run_local(
     """Map the bands with these ascending numbers, and delete cached logits that no band needs any more."""
     cache = checkpoint.logits_cache(worker_id)
     cleaner = _CacheCleaner(checkpoint, cache, indices)
-    predictor = TilePredictor(job.plan, job.model, job.backend, progress, cache, observer)
+    clock = StageClock()
+    predictor = TilePredictor(job.plan, job.model, job.backend, Observers(progress, observer, clock), cache)
     numbers = {checkpoint.bands[index].tiles.stop: index for index in indices}
 
     def write(rows: ClassifiedRows) -> tuple[int, PixelCounts]:
         index = numbers[rows.band.tiles.stop]
-        counts = checkpoint.write(index, rows)
-        cleaner.written(index)
+        with clock(Stage.STORE):
+            counts = checkpoint.write(index, rows)
+            cleaner.written(index)
         return index, counts
 
     with Reader(job.model_input.source) as reader:
 
         def read(band: TileRowGroup) -> PixelStrip:
-            return reader.read(job.plan.read_window(band))
+            with clock(Stage.READ):
+                return reader.read(job.plan.read_window(band))
 
-        counts = dict(run_bands(_bands(job, checkpoint, indices), read, predictor.run, write, job.options.threads))
-    return MappedBands(counts, predictor.batch)
+        bands = _bands(job, checkpoint, indices)
+        counts = dict(run_bands(bands, read, predictor.run, write, job.options.threads, clock))
+    return MappedBands(counts, predictor.batch, clock.seconds)
 
 
 def _bands(job: MappingJob, checkpoint: RunCheckpoint, indices: Sequence[int]) -> list[TileRowGroup]:

@@ -21,6 +21,7 @@ from agriseg.raster.pam import PAM
 from agriseg.raster.qml import category_names, run_layer_style
 from agriseg.run_layers import CLASSES, CONFIDENCE, RUN_LAYERS, RunLayer
 from agriseg.storage.blocks import BlockStore
+from agriseg.timing.stages import Clock, Stage
 
 BIN_COUNTS = 10
 """Steps of the confidence layer per bin of its histogram: 25 bins of 0.04; the last contains confidence 1."""
@@ -41,7 +42,7 @@ class Products:
 
 
 def write_products(
-    prepared: MappingJob, store: BlockStore, folder: Path, pixels: PixelTotals, *, pictures: bool
+    prepared: MappingJob, store: BlockStore, folder: Path, pixels: PixelTotals, clock: Clock, *, pictures: bool
 ) -> Products:
     """Write the layers, their legends and the quick looks of a map.
 
@@ -61,12 +62,13 @@ def write_products(
         rows = _Seen(rows, seen[layer.name]) if layer.name in seen else rows
         if layer is CLASSES and prepared.legend.has_unsure:
             rows = _Mapped(rows, store.layer(CONFIDENCE.name), prepared)
-        made.append(_verified(rows, _published(layer, prepared), folder, pixels))
+        made.append(_verified(rows, _published(layer, prepared), folder, pixels, clock))
         contents[f"{layer.name}.qml"] = run_layer_style(layer, legend).encode()
         if layer.style == "palette":
             contents[f"{layer.raster}{PAM}"] = category_names(legend, made[-1]).encode()
     if pictures:
-        contents |= _quicklooks(prepared, *made[:2])
+        with clock(Stage.PICTURES):
+            contents |= _quicklooks(prepared, *made[:2])
     for name, data in contents.items():
         files.write_bytes(folder / name, data)
         made.append(folder / name)
@@ -121,9 +123,9 @@ class _Mapped(_Passed):
         return self._job.mapped(self._rows.read(start, stop), self._confidence.read(start, stop))
 
 
-def _verified(rows: RowSource, layer: Layer, folder: Path, pixels: PixelTotals) -> Path:
+def _verified(rows: RowSource, layer: Layer, folder: Path, pixels: PixelTotals, clock: Clock) -> Path:
     """Write a layer, and check its number of nodata pixels."""
-    path, nodata = write_cog(rows, layer, folder, torch.get_num_threads())
+    path, nodata = write_cog(rows, layer, folder, torch.get_num_threads(), clock)
     expected = pixels.nodata + pixels.failed
     if nodata != expected:
         raise StorageError(f"{path.name}: {nodata} pixels without data, expected {expected}; check the disk")

@@ -26,6 +26,7 @@ from agriseg.options.verdict import PublishPolicy
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import InputIdentity
 from agriseg.storage.base import FolderStorage, Storage, storage_at
+from agriseg.timing.stages import Stage, StageClock
 from agriseg.verdict import Verdict, assess
 
 Progress = Callable[[int, int], None]
@@ -44,6 +45,7 @@ class RunReport:
         verdict: colour (green, amber, red), reasons and measurements.
         seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
         files: all files of the map, the record last.
+        seconds: where the time went.
         exports: the report first.
     """
 
@@ -58,6 +60,7 @@ class RunReport:
     verdict: Verdict
     seam_ratio: float | None
     files: tuple[Path, ...]
+    seconds: RunSeconds
     layers: PublishedFiles | None = None
     exports: tuple[Path, ...] = ()
 
@@ -76,6 +79,7 @@ class RunReport:
             verdict=record.verdict,
             seam_ratio=record.seam_ratio,
             files=tuple(outputs.files),
+            seconds=record.seconds,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -141,20 +145,21 @@ def run(
 def _run(
     prepared: MappingJob, outputs: Outputs, progress: Progress, execution: Execution, policy: PublishPolicy
 ) -> RunReport:
-    began = time.monotonic()
+    began, clock = time.monotonic(), StageClock()
     plan, limits = prepared.plan, policy.limits.over(limits_of(prepared.model))
     name = identity_of(prepared, policy).key
     with _working(prepared, outputs.places(policy), name, execution) as working:
         if found := working.finished:
             return RunReport.of(found, RunRecord.read(found.record))
-        messages = _map(prepared, working, progress, execution)
-        content = _unchanged_content(prepared.info)
+        messages = _map(prepared, working, progress, execution, clock)
+        with clock(Stage.HASH):
+            content = _unchanged_content(prepared.info)
         counts = working.counts
         release_heap()
         mapped = time.monotonic()
         pixels = counts.pixels(plan.roi.width * plan.roi.height)
         products = write_products(
-            prepared, working.checkpoint.store, working.folder, pixels, pictures=outputs.with_pictures
+            prepared, working.checkpoint.store, working.folder, pixels, clock, pictures=outputs.with_pictures
         )
         verdict = assess(verdict_input(prepared, counts, pixels, products.seam_ratio), limits.all)
         home, outputs = outputs, _place(outputs, policy, verdict)
@@ -163,7 +168,8 @@ def _run(
         working.mark_publishing()
         for path in products.files:
             files.commit(path, outputs.named(path.name))
-        seconds = RunSeconds(round(mapped - began, 3), round(time.monotonic() - mapped, 3))
+        workers = execution.workers.size if execution.workers else 0
+        seconds = RunSeconds.of(mapped - began, time.monotonic() - mapped, clock.seconds, workers)
         warnings = (*prepared.warnings, *messages, *counts.warnings)
         outcome = RunOutcome(name, content, counts, pixels, verdict, products, warnings, seconds)
         record = describe_run(prepared, outcome, [outputs.named(path.name) for path in products.files])
@@ -197,7 +203,9 @@ def _drop_older(image: Path, outputs: Outputs, places: Sequence[Outputs]) -> Non
         Stem(each.folder, each.stem).drop_map(image, outputs.files if each.folder == outputs.folder else ())
 
 
-def _map(prepared: MappingJob, working: WorkingFolder, progress: Progress, execution: Execution) -> list[str]:
+def _map(
+    prepared: MappingJob, working: WorkingFolder, progress: Progress, execution: Execution, clock: StageClock
+) -> list[str]:
     """Run the bands that are not done; returns messages for the record."""
     plan, missing = prepared.plan, working.missing
     finished = plan.tiles - sum(len(working.checkpoint.bands[index].tiles) for index in missing) * len(plan.tile_cols)
@@ -210,10 +218,11 @@ def _map(prepared: MappingJob, working: WorkingFolder, progress: Progress, execu
     if execution.workers is None:
         mapped = run_local(prepared, working.checkpoint, missing, ALONE, tell, execution.observer)
         batch = mapped.batch
+        clock.add(mapped.seconds)
         for index, counts in mapped.counts.items():
             working.mark_done(index, counts)
     else:
-        batch = BandDistribution(prepared, working, execution.workers, tell).run()
+        batch = BandDistribution(prepared, working, execution.workers, tell, clock).run()
     return [f"the device's memory held {batch} tiles at a time instead of {plan.batch}"] if batch < plan.batch else []
 
 

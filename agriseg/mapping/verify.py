@@ -237,7 +237,7 @@ def _drawn(prepared: MappingJob, count: int, seed: int) -> list[Window]:
 def _again(prepared: MappingJob, window: Window, classes: Path, allowed: float) -> VerifyResult:
     """Predict one window again and compare it with the map."""
     plan = replace(prepared.plan, roi=window)
-    predictor = TilePredictor(plan, prepared.model, prepared.backend, lambda _tiles: None)
+    predictor = TilePredictor(plan, prepared.model, prepared.backend)
     carry, parts = None, []
     with Reader(prepared.model_input.source) as reader:
         for band in plan.bands():

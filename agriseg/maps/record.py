@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from agriseg.errors import DataError
 from agriseg.json_text import from_json, json_document, nodata_value
 from agriseg.options.run import RunOptions
 from agriseg.raster.identity import InputFile, InputIdentity
+from agriseg.timing.stages import Stage
 from agriseg.verdict import Verdict
 
 RECORD = "_run.json"
@@ -155,10 +156,25 @@ class ConfidenceHistogram:
 
 @dataclass(frozen=True)
 class RunSeconds:
-    """Wall-clock time of the two parts of a run."""
+    """Wall-clock time of the two parts of a run, and of their stages.
+
+    A run that goes on where another one stopped counts its own time only.
+
+    Args:
+        stages: seconds by name of the stage, see `Stage`.
+        workers: worker processes over which the stages before publication are summed; 0 without any.
+    """
 
     map: float
     publish: float
+    stages: Mapping[str, float] = field(default_factory=dict)
+    workers: int = 0
+
+    @classmethod
+    def of(cls, mapped: float, publish: float, stages: Mapping[Stage, float], workers: int) -> "RunSeconds":
+        """Rounded to milliseconds."""
+        rounded = {str(stage): round(seconds, 3) for stage, seconds in stages.items()}
+        return cls(round(mapped, 3), round(publish, 3), rounded, workers)
 
     @property
     def total(self) -> float:

@@ -25,6 +25,7 @@ from agriseg.raster.gdal_env import gdal_calls
 from agriseg.raster.georeference import Georeference
 from agriseg.raster.pam import PAM
 from agriseg.raster.qml import where_it_lies
+from agriseg.timing.stages import Clock, Stage, untimed
 
 BLOCK = 512
 """Rows and columns of a block of the published files."""
@@ -84,7 +85,7 @@ class Layer:
     band_tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_cog(rows: RowSource, layer: Layer, folder: Path, threads: int) -> tuple[Path, int]:
+def write_cog(rows: RowSource, layer: Layer, folder: Path, threads: int, clock: Clock = untimed) -> tuple[Path, int]:
     """Write the file in a folder, on the disk where it stays, with as many threads, and verify it.
 
     Returns:
@@ -98,15 +99,17 @@ def write_cog(rows: RowSource, layer: Layer, folder: Path, threads: int) -> tupl
     for left in (draft, final, beside(draft)):  # of a killed run: GDAL would open it before it replaces it, and fail
         left.unlink(missing_ok=True)
     with gdal_calls(failure, StorageError) as messages:
-        _write_draft(draft, rows, layer)
-        rasterio.shutil.copy(
-            draft, final, driver="COG", compress="DEFLATE", predictor="YES", level=6, blocksize=BLOCK,
-            overview_resampling=layer.resampling.name, num_threads=threads, bigtiff="IF_SAFER",
-            statistics="NO",
-        )  # fmt: skip
-        _keep_place(final, layer.georeference)
-        nodata = _verify(final, draft, rows, layer)
-        _check_layout(final)
+        with clock(Stage.WRITE):
+            _write_draft(draft, rows, layer)
+            rasterio.shutil.copy(
+                draft, final, driver="COG", compress="DEFLATE", predictor="YES", level=6, blocksize=BLOCK,
+                overview_resampling=layer.resampling.name, num_threads=threads, bigtiff="IF_SAFER",
+                statistics="NO",
+            )  # fmt: skip
+            _keep_place(final, layer.georeference)
+        with clock(Stage.VERIFY):
+            nodata = _verify(final, draft, rows, layer)
+            _check_layout(final)
     if messages:
         raise StorageError(f"{failure} ({'; '.join(messages)})")
     for left in (draft, beside(draft)):

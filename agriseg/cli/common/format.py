@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agriseg.mapping.prepare import MappingJob
     from agriseg.mapping.run import RunReport
     from agriseg.maps.publish import PublishedFiles
+    from agriseg.maps.record import RunSeconds
     from agriseg.raster.header import RasterInfo
     from agriseg.training_facts import PixelSize
 
@@ -36,6 +37,27 @@ def show_report(report: "RunReport") -> str:
     lines += [f"    not checked: {what}" for what in report.verdict.unchecked]
     lines += [str(path) for path in report.files]
     return "\n".join(lines)
+
+
+def show_seconds(seconds: "RunSeconds") -> str:
+    """Wall-clock time of a run by stage; the stages of worker processes are sums over them."""
+    from agriseg.timing.stages import Stage
+
+    spent = {Stage(name): each for name, each in seconds.stages.items()}
+    in_turn = [(stage.text, each) for stage, each in spent.items() if not stage.is_beside]
+    beside = [(stage.text, each) for stage, each in spent.items() if stage.is_beside]
+    if seconds.workers:
+        title = f"time, stages of mapping summed over {seconds.workers} worker processes"
+    else:
+        title = "time"
+        in_turn.append(("other", seconds.total - sum(each for _, each in in_turn)))
+    lines = [f"  {title:24} {'seconds':>9} {'share':>7}", *(_timed(*row, seconds.total) for row in in_turn)]
+    lines += [_timed("wall clock", seconds.total, seconds.total), "  beside these, in other threads"]
+    return "\n".join([*lines, *(_timed(*row, seconds.total) for row in beside)])
+
+
+def _timed(text: str, seconds: float, total: float) -> str:
+    return f"  {text:24} {seconds:9.2f} {seconds / max(total, 1e-9):7.1%}"
 
 
 def show_layers(made: "PublishedFiles") -> str:

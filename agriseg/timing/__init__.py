@@ -1,0 +1,1 @@
+"""Wall-clock time of the stages of a run."""
