@@ -22,6 +22,7 @@ from agriseg.demo.reference_models import random_network
 from agriseg.options.layers import LayerOptions
 
 HEIGHT, WIDTH, PIXEL = 128, 256, 0.3
+PATCH = 7  # side in pixels of a patch of `blocks`
 FINER = 4
 """How many times as many pixels a side the rasters have that are trained on without a configuration."""
 CLASSES = ("soil", "crop", "weed", "rust_low", "rust_high")
@@ -136,11 +137,11 @@ def _polygons(column: str, *names: str) -> Callable[[Shelf, Path], None]:
 
 
 def _clicks(shelf: Shelf, path: Path) -> None:
-    """A point on the least green pixel of the field, which is soil, and some of crop and weed on the greenest."""
+    """A point in the least green patch of the field, which is soil, and some of crop and weed in the greenest."""
     with rasterio.open(shelf.get("field.tif")) as dataset:
-        red, nir = dataset.read([1, 4]).astype(float)
-    order = ((nir - red) / (nir + red + 1e-9)).ravel().argsort()
-    rows, cols = np.divmod(order[[0, -1, -300, -600, -900]], WIDTH)
+        red, nir = dataset.read([1, 4])[:, PATCH // 2 :: PATCH, PATCH // 2 :: PATCH].astype(float)
+    order = ((nir - red) / (nir + red + 1e-9)).ravel().argsort(kind="stable")
+    rows, cols = (PATCH * part + PATCH // 2 for part in np.divmod(order[[0, -1, -2, -3, -4]], red.shape[1]))
     points = shapely.points(500_000 + (cols + 0.5) * PIXEL, 5_400_000 - (rows + 0.5) * PIXEL)
     names = np.array(["soil", "crop", "weed", "crop", "weed"], object)
     pyogrio.raw.write(

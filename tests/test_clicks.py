@@ -326,6 +326,23 @@ def test_reach_in_metres_needs_a_pixel_size(tmp_path: Path) -> None:
         load_labels(LabelRequest(image, path, CLASSES, LabelOptions(grow="20cm")), tmp_path / "labels")
 
 
+def test_a_reach_below_a_pixel_samples_as_much_ground_as_one_of_sixteen(tmp_path: Path) -> None:
+    """Ground of two pixels has no deviation, and a click on it would lie on vegetation."""
+    pixels, _ = field(120, 120, [(1, 30, 30, 12)])
+    path = labelme(tmp_path / "photo.json", photo(tmp_path, pixels).name, (120, 120), [(0, 90, 90), (1, 30, 30)])
+    levels = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grown_clicks.GroundLevel, "of", lambda values: levels.append(values) or ground_of(values))
+        for reach in ("0.5px", "16px"):
+            request = LabelRequest(tmp_path / "photo.tif", path, CLASSES, LabelOptions(grow=reach))
+            load_labels(request, tmp_path / f"labels{reach}")
+    assert len({each.tobytes() for each in levels}) == 1
+    assert len(levels[0]) > 1000
+
+
+ground_of = GroundLevel.of
+
+
 def test_the_largest_reach_is_a_limit_of_memory() -> None:
     assert (grown_clicks.BLOCK + 4 * clicks.LARGEST_REACH) ** 2 * 4 * 20 < 4e9  # bytes of twenty float32 arrays
 

@@ -38,7 +38,7 @@ BLOCK = 1024
 _EDGE = 6  # px around a square: ground depends on vegetation so far away
 _SMOOTH, _CUT = 1.0, 4  # standard deviation of the Gaussian filter, and where it is cut off (px)
 _SAMPLED = 64  # clicks around which the index of the ground is sampled
-_SAMPLE = 128.0  # largest half-width of the windows of that sample (px)
+_SAMPLE = 16.0, 128.0  # least and largest half-width of the windows of that sample (px); the reach between them
 _DOUBT = 20.0  # px around a click without a plant, where nothing is sure to be ground
 _COLOURS = 3  # bands: red, green, blue
 _INDICES = ("NDVI", "ExG")  # the first whose bands an image has
@@ -228,7 +228,7 @@ class _Field:
     def ground_level(self, reader: Reader, xy: NDArray[np.float64]) -> GroundLevel:
         """The index of the ground around some of the clicks, spread evenly over their order in space."""
         chosen = np.lexsort(xy.T)[np.linspace(0, len(xy) - 1, min(_SAMPLED, len(xy))).astype(int)]
-        half = min(self.reach, _SAMPLE)
+        half = min(max(self.reach, _SAMPLE[0]), _SAMPLE[1])
         windows = [self._window(xy[number] - half, xy[number] + half) for number in chosen]
         values = np.concatenate([self.read(reader, window).ravel() for window in windows])
         return GroundLevel.of(values[np.isfinite(values)])
