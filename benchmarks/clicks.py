@@ -1,6 +1,7 @@
 """Clicks against full masks of the same tiles: mIoU of held-out images, equal steps.
 
     python benchmarks/clicks.py ../shared/data [--set potato peanut] [--seeds 3] [--images 20] [--steps 200]
+        [--frozen-steps 0]
 
 Clicks are made of the masks: one a plant (a connected component of a class, of 20 px and more) at the point farthest
 from its edge, moved by up to 3 px in any direction, and 20 on soil a tile. `--labels` stops before the training and
@@ -93,7 +94,10 @@ def trained(data: Path, field: Field, labels: str, folder: Path, asked: argparse
         "classes": field.classes, "arch": "unet_lite0", "init": "imagenet", "name": labels, "licence": "see SOURCE.md",
         "data": {"images": "images", "labels": labels, **growth},
         "validation": {"images": str(root / "images" / "val"), "labels": str(root / "masks" / "val")},
-        "recipe": {"steps": asked.steps, "validate_every": asked.steps, "seed": seed, "lr": 2e-3, "backbone_lr": 0.3},
+        "recipe": {
+            "frozen_steps": asked.frozen_steps, "steps": asked.steps, "validate_every": asked.steps, "seed": seed,
+            "lr": 2e-3, "backbone_lr": 0.3,
+        },
     }  # fmt: skip
     scores = train(TrainConfig.of(tables, folder), folder / f"{labels}_out", TrainOptions(asked.device)).evaluation
     iou = ", ".join(f"{name} {value or 0:.3f}" for name, value in scores.iou.items())
@@ -134,6 +138,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--frozen-steps", type=int, default=0, help="First steps, of the decoder alone.")
     parser.add_argument("--labels", action="store_true", help="Compare labels, without training.")
     parser.add_argument("--only", choices=("masks", "clicks"), help="One of the two trainings.")
     parser.add_argument("--device", default="cpu")

@@ -1,6 +1,6 @@
 """Does a model's curve over GSD foretell its scores on coarser rasters, and does the verdict warn in time?
 
-    python benchmarks/gsd_curve.py ../shared/data [--seeds 0 1 2] [--steps 200] [--arch unet_lite0] [--set potato]
+    python benchmarks/gsd_curve.py ../shared/data [--seeds 0 1 2] [--steps 200] [--frozen-steps 0] [--set potato]
 
 Two sets: the potato field as rasters of 3 mm pixels, and photographs of peanuts without a GSD. Each is parted in three:
 ground to train on, held-back ground that gives the curve, and ground that the model has never seen. GDAL averages the
@@ -100,7 +100,10 @@ def configuration(folder: Path, name: str, asked: argparse.Namespace, seed: int)
         "arch": asked.arch,
         "data": {"images": "train/images", "labels": "train/labels"},
         "validation": {"images": "held/images", "labels": "held/labels"},
-        "recipe": {"steps": asked.steps, "validate_every": asked.steps, "lr": 2e-3, "backbone_lr": 0.3, "seed": seed},
+        "recipe": {
+            "frozen_steps": asked.frozen_steps, "steps": asked.steps, "validate_every": asked.steps, "lr": 2e-3,
+            "backbone_lr": 0.3, "seed": seed,
+        },
     }  # fmt: skip
     return TrainConfig.of(tables, folder)
 
@@ -138,11 +141,12 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--frozen-steps", type=int, default=0, help="First steps, of the decoder alone.")
     parser.add_argument("--arch", default="unet_lite0")
     parser.add_argument("--set", choices=("potato", "peanut"), action="append")
     parser.add_argument("--device", default="auto")
     asked = parser.parse_args()
-    print(f"{machine()}; {asked.arch}, {asked.steps} steps\n")
+    print(f"{machine()}; {asked.arch}, {asked.frozen_steps} steps of the decoder alone, then {asked.steps}\n")
     print("| set | seed | part | factor | curve | measured | difference | loss | of the loss | verdicts | causes |")
     print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for name, parts in SETS.items():
