@@ -20,6 +20,7 @@ from agriseg.options.run import RunOptions
 from agriseg.options.verdict import PublishPolicy, VerdictLimits
 
 OTHER: dict[str, Any] = {
+    "tolerance": 0.01,
     "blend": "fast", "tile": 64, "overlap": 0.25, "margin": 3, "batch": 2, "device": "cpu", "precision": "fp32",
     "max_memory": 10**9, "window": Window(0, 0, 9, 9), "bands": (3, 2, 1), "gsd": 0.2, "nodata": 7.0,
     "probabilities": True, "threads": 5, "band_rows": 2, "on_read_error": "nodata", "require_crs": True,

@@ -55,6 +55,7 @@ def command(
       agriseg run field.tif -m weeds.safetensors -o maps
       agriseg run a.tif b.tif -o maps --blend exact --bands red=3,green=2,blue=1
       agriseg run huge.tif -o maps --workers 4
+      agriseg run huge.tif -o maps --tile auto --tolerance 0.1%
       agriseg run field.tif -o maps --layers --affected weed --fields farm.gpkg
     """
     end_on_signals()
@@ -90,6 +91,8 @@ def command(
                 show_prepared(job, as_json=as_json)
                 continue
             replaces = overwrite or files.incomplete
+            if job.chosen_tiles and not quiet:
+                click.echo(one_line(f"agriseg: {path.name}: {job.chosen_tiles}"), err=True)
             with Progress(path.name, quiet=quiet) as progress, resume_hint(path):
                 report = run(job, files, progress, execution, policy=request.policy)
             warn_about(path, [text for text in report.warnings if text not in job.warnings], quiet=quiet)

@@ -140,28 +140,26 @@ class Plan:
 
 
 def make_plan(source: Source, model: SegmentationModel, options: RunOptions, roi: Window, backend: Backend) -> Plan:
-    """Choose what the user left open, and fit it into the memory allowed.
+    """Choose what the user left open, and fit it into the memory allowed; `auto` is open as well.
 
     Raises:
         GridError: tile, overlap and margin contradict each other or the network.
         UsageError: the run does not fit into `max_memory`, with what would.
     """
-    # On a CPU a batch gains nothing (measured: benchmarks/engine_cost.py --batch), and oneDNN adds in another
-    # order for some batch sizes: one tile at a time keeps the bytes the same.
-    batch = 1 if backend.device.type == "cpu" else options.batch or _GPU_BATCH
+    batch = largest_batch(options, backend)
     pixel_bytes = backend.memory_per_pixel()
-    plan = _shaped(source, model, options, roi, pixel_bytes, batch)
+    plan = plan_tiles(source, model, options, roi, pixel_bytes, batch)
     if options.max_memory is None or plan.memory.total <= options.max_memory:
         return plan
     if options.batch is None and batch > 1:
-        plan = _shaped(source, model, options, roi, pixel_bytes, 1)
+        plan = plan_tiles(source, model, options, roi, pixel_bytes, 1)
     while plan.memory.total > options.max_memory:
         tile = plan.grid.rows.tile
         half = max(model.step, tile // 2 // model.step * model.step)
-        if options.tile is not None or half == tile:
+        if options.tile_px is not None or half == tile:
             raise UsageError(_does_not_fit(plan, options.max_memory))
         try:
-            plan = _shaped(source, model, replace(options, tile=half), roi, pixel_bytes, plan.batch)
+            plan = plan_tiles(source, model, replace(options, tile=half), roi, pixel_bytes, plan.batch)
         except GridError as error:
             raise UsageError(_does_not_fit(plan, options.max_memory)) from error
     return plan
@@ -179,18 +177,18 @@ def choose_tiling(model: SegmentationModel, options: RunOptions, longest: int) -
     if preset.exact and model.halo is None:
         raise GridError(f"model {model.name!r} sees the whole image, so no tiling is exact; use --blend smooth")
     sight = _up(model.halo or 0, model.stride)  # receptive half-width (px)
-    overlap = options.overlap
+    overlap = given = options.overlap_given
     if overlap is None and preset.exact:
         overlap = _up(2 * sight, align)
-    tile = options.tile or _default_tile(model, overlap, longest, may_cover=options.overlap is None)
+    tile = options.tile_px or _default_tile(model, overlap, longest, may_cover=given is None)
     if overlap is None:
         overlap = preset.overlap_share
     if isinstance(overlap, float) and overlap < 1:
         overlap = int(tile * overlap) // align * align
     overlap = int(overlap)
-    if options.overlap is None and options.margin is None and tile >= _up(longest, align):
+    if given is None and options.margin is None and tile >= _up(longest, align):
         return Tiling(tile, 0, 0, model.stride, align)
-    if preset.exact and options.tile is not None and 2 * overlap > tile:
+    if preset.exact and options.tile_px is not None and 2 * overlap > tile:
         raise GridError(
             f"tile {tile} is too small for an exact map: the network sees {sight} px around a pixel; "
             f"use --tile {2 * overlap} or more"
@@ -211,9 +209,27 @@ def _default_tile(model: SegmentationModel, overlap: int | float | None, longest
     return _up(longest, model.step) if may_cover and tile < longest <= whole else tile
 
 
-def _shaped(
+def largest_batch(options: RunOptions, backend: Backend) -> int:
+    """Tiles per forward at most.
+
+    On a CPU a batch gains nothing (measured: benchmarks/engine_cost.py --batch), and oneDNN adds in another order for
+    some batch sizes: one tile at a time keeps the bytes the same.
+    """
+    return 1 if backend.device.type == "cpu" else options.batch or _GPU_BATCH
+
+
+def plan_tiles(
     source: Source, model: SegmentationModel, options: RunOptions, roi: Window, pixel_bytes: float, batch: int
 ) -> Plan:
+    """The plan for these options, whatever memory it takes.
+
+    Args:
+        pixel_bytes: that the network takes per input pixel.
+        batch: tiles per forward, at most.
+
+    Raises:
+        GridError: as `make_plan`.
+    """
     tiling = choose_tiling(model, options, max(source.height, source.width))
     grid = TileGrid.over(source.height, source.width, tiling)
     published = run_layers(probabilities=options.probabilities)

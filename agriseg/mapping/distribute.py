@@ -156,7 +156,7 @@ class BandDistribution:
         if job.model.path is None:
             raise UsageError(f"model {job.model.name!r} has no file that workers could read; save it, and name that")
         return BandRange(
-            job.info.path.absolute(), job.model.path.absolute(), job.options,
+            job.info.path.absolute(), job.model.path.absolute(), job.numbered_options,
             self.working.checkpoint.place.address, identity_of(job).key, torch.get_num_threads(), bands,
         )  # fmt: skip
 

@@ -14,10 +14,12 @@ from agriseg.backends.backend import Backend
 from agriseg.backends.choose_backend import choose_backend
 from agriseg.errors import DeviceMemoryError, UsageError
 from agriseg.grid import PRESETS
-from agriseg.inference.plan import Plan, make_plan
+from agriseg.inference.choose_tiles import choose_plan
+from agriseg.inference.plan import Plan
 from agriseg.legend import CONFIDENCE_STEP, Legend
 from agriseg.mapping.compatibility import ModelInput, check_compatibility
 from agriseg.maps.pixel_counts import hectares
+from agriseg.maps.tiling_certificate import TilingCertificate
 from agriseg.model import SegmentationModel, load_model
 from agriseg.options.run import RunOptions
 from agriseg.raster.georeference import Georeference
@@ -33,6 +35,7 @@ class MappingJob:
         legend: of the map: the model's, with `unsure` if the options have a least confidence.
         model_input: how the model reads the raster.
         notes: what was changed for lack of memory.
+        certificate: what is known of tiles that were chosen by measurement.
     """
 
     info: RasterInfo
@@ -43,6 +46,7 @@ class MappingJob:
     plan: Plan
     backend: Backend
     notes: tuple[str, ...] = ()
+    certificate: TilingCertificate | None = None
 
     def mapped(self, classes: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Ids of the map, from those of the network and the counts of the confidence layer at the same pixels.
@@ -54,6 +58,23 @@ class MappingJob:
             return classes
         limit = ceil(Decimal(str(self.options.min_confidence)) / Decimal(str(CONFIDENCE_STEP)))
         return np.where(confidence < limit, np.uint8(len(self.model.legend)), classes)
+
+    @property
+    def numbered_options(self) -> RunOptions:
+        """The options with the tiles of the plan in place of `auto`, for those who shall not measure again."""
+        if not self.options.has_auto:
+            return self.options
+        rows = self.plan.grid.rows
+        return self.options.with_tiles(rows.tile, rows.overlap, rows.margin)
+
+    @property
+    def chosen_tiles(self) -> str | None:
+        """A sentence on the tiles that `auto` led to; None without it."""
+        if not self.options.has_auto:
+            return None
+        rows, certificate = self.plan.grid.rows, self.certificate
+        known = "the default ones, nothing to gain by a measurement" if certificate is None else certificate.text
+        return f"tiles of {rows.tile} px, overlap {rows.overlap}: {known}"
 
     @property
     def georeference(self) -> Georeference:
@@ -94,8 +115,8 @@ def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> Mappi
     if model.normalize_by == "raster":
         model = replace(model, raster_mean=model_input.raster_mean)
     backend = choose_backend(model, options)
-    plan = make_plan(model_input.source, model, options, model_input.roi, backend)
-    return MappingJob(info, model, legend, options, model_input, plan, backend)
+    plan, certificate = choose_plan(model_input.source, model, options, model_input.roi, backend)
+    return MappingJob(info, model, legend, options, model_input, plan, backend, certificate=certificate)
 
 
 def with_less_memory(job: MappingJob, error: DeviceMemoryError) -> MappingJob:
@@ -106,9 +127,10 @@ def with_less_memory(job: MappingJob, error: DeviceMemoryError) -> MappingJob:
     """
     options, tile = job.options, job.plan.grid.rows.tile
     half = tile // 2 // job.model.step * job.model.step
-    if options.tile is None and half:
+    if options.tile_px is None and half:
         with suppress(UsageError):  # half is too small for the overlap
-            return _again(job, replace(options, tile=half), f"in tiles of {half} px instead of {tile}")
+            smaller = replace(options, tile=half, overlap=options.overlap_given, tolerance=None)
+            return _again(job, smaller, f"in tiles of {half} px instead of {tile}")
     if options.device == "auto" and job.backend.device.type != "cpu":
         return _again(job, replace(options, device="cpu"), f"on the CPU instead of {job.backend.device}")
     raise error

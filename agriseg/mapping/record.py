@@ -163,6 +163,7 @@ def describe_run(job: MappingJob, outcome: RunOutcome, outputs: Sequence[Path]) 
         contents=content_hashes(outputs),
         versions=versions(),
         machine=_machine(job),
+        tiling=job.certificate,
     )
 
 

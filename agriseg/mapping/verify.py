@@ -216,10 +216,8 @@ def _other_input(image: Path, record: RunRecord) -> str | None:
 def _options(record: RunRecord) -> RunOptions:
     """The options of the run, with the tiles that the plan chose."""
     how = record.parameters
-    return replace(
-        record.run_options, tile=how.tile_px, overlap=how.overlap_px, margin=how.margin_px, batch=how.batch,
-        max_memory=None,
-    )  # fmt: skip
+    numbered = record.run_options.with_tiles(how.tile_px, how.overlap_px, how.margin_px)
+    return replace(numbered, batch=how.batch, max_memory=None)
 
 
 def _drawn(prepared: MappingJob, count: int, seed: int) -> list[Window]:

@@ -9,6 +9,7 @@ from typing import Any
 from agriseg import files
 from agriseg.errors import DataError
 from agriseg.json_text import from_json, json_document, nodata_value
+from agriseg.maps.tiling_certificate import TilingCertificate
 from agriseg.options.run import RunOptions
 from agriseg.raster.identity import InputFile, InputIdentity
 from agriseg.timing.stages import Stage
@@ -208,6 +209,7 @@ class RunRecord:
         seam_ratio: how much more often the class changes where tiles meet; None without seams or changes.
         outputs: SHA-256 of each file, by name.
         contents: hash of the content of those files that viewers write to, by name.
+        tiling: what is known of tiles that were chosen by measurement; None for others.
     """
 
     finished: str
@@ -229,6 +231,7 @@ class RunRecord:
     contents: Mapping[str, str]
     versions: Mapping[str, str]
     machine: MachineRecord
+    tiling: TilingCertificate | None = None
 
     @classmethod
     def read(cls, path: Path) -> "RunRecord":

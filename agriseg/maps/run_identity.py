@@ -17,6 +17,7 @@ HARMLESS: Mapping[str, str] = {
     "tile": "the parameters hold the tile that the plan chose",
     "overlap": "the parameters hold the overlap that the plan chose",
     "margin": "the parameters hold the margin that the plan chose",
+    "tolerance": "the parameters hold the tile, overlap and margin that it led to",
     "batch": "the parameters hold the batch that the plan chose",
     "device": "the parameters hold the device and its precision",
     "max_memory": "it only bounds the choices of the plan, which the parameters hold",

@@ -232,6 +232,7 @@ def _making(report: ReportData, words: Translator) -> list[tuple[str, str]]:
         ("Fingerprint of the weights", model.fingerprint),
         ("Bands", ", ".join(f"{role} = {number}" for role, number in how.bands.items())),
         ("Tile, overlap, margin", f"{how.tile_px} px, {how.overlap_px} px, {how.margin_px} px ({how.blend})"),
+        ("Labels unlike an untiled run", "" if record.tiling is None else record.tiling.labels),
         ("Least confidence", "" if record.min_confidence is None else f"{record.min_confidence:g}"),
         ("Device", f"{how.device}, {how.precision}"),
         ("Pixels", ", ".join(f"{words(name)} {count:,}" for name, count in vars(record.pixels).items())),
