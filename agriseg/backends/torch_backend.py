@@ -1,13 +1,18 @@
 """Runs a network in torch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
 from agriseg.backends.backend import empty_batch
+from agriseg.backends.fuse import fused
 from agriseg.errors import DeviceError, ModelError, PredictionError
 from agriseg.model import SegmentationModel
 
 _PROBE_PX = 64
+_GPU_KERNELS = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
 _LIVE_LAYERS = 4
 """Outputs of the widest layer that are held at once: input, residual, output and its activation."""
 
@@ -15,7 +20,8 @@ _LIVE_LAYERS = 4
 class TorchBackend:
     """Runs the network of a model in torch, in inference mode. See `Backend`.
 
-    The network is moved to the device and set to evaluation. `bf16` is autocast; the logits are always fp32.
+    The network is moved to the device and set to evaluation. One of agriseg's own is fused (`fuse.py`). `bf16` is
+    autocast; the logits are always fp32. In `fp32` a GPU computes with all bits of a number, not in TF32.
     """
 
     def __init__(self, model: SegmentationModel, device: torch.device, precision: str) -> None:
@@ -23,12 +29,13 @@ class TorchBackend:
         self.device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         self.precision = precision
         self._model = model
-        self._network = model.network.eval().to(device).to(memory_format=torch.channels_last)
+        network = model.network.eval().to(device).to(memory_format=torch.channels_last)
+        self._network = network if model.architecture is None else fused(network)
 
     @torch.inference_mode()
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """See `Backend`."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with _all_bits(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self._network(batch)
         stride = self._model.stride
         expected = (len(batch), len(self._model.legend), batch.shape[2] // stride, batch.shape[3] // stride)
@@ -61,3 +68,16 @@ class TorchBackend:
         if not torch.isfinite(logits).all():
             raise PredictionError(f"model {model.name!r}: NaN or infinity for an empty image; train it again")
         return _LIVE_LAYERS * 4 * max(widest) / side**2
+
+
+@contextmanager
+def _all_bits() -> Iterator[None]:
+    """Within it, GPUs compute fp32 with all bits; by default cuDNN's convolutions keep ten bits of each factor."""
+    before = [kernels.fp32_precision for kernels in _GPU_KERNELS]
+    try:
+        for kernels in _GPU_KERNELS:
+            kernels.fp32_precision = "ieee"
+        yield
+    finally:
+        for kernels, precision in zip(_GPU_KERNELS, before, strict=True):
+            kernels.fp32_precision = precision

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from agriseg.errors import DeviceError, UsageError, WorkerLost
+from agriseg.inference.malloc import set_up_heap
 from agriseg.inference.workers import TaskError, WorkerPool
 from agriseg.mapping.checkpoint import RunCheckpoint, corruption_errors
 from agriseg.mapping.local import MappedBands, run_local
@@ -168,6 +169,7 @@ def run_band_range(bands: BandRange) -> MappedBands:
         DeviceError: this machine would make other bytes, or does not see the files.
     """
     torch.set_num_threads(bands.cpu_threads)
+    set_up_heap()
     try:
         bands.image.stat()
         model = cached_model(bands.model)

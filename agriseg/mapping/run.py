@@ -9,7 +9,7 @@ from typing import Any
 
 from agriseg import files
 from agriseg.errors import DeviceMemoryError, Terminated, WorkerLost
-from agriseg.inference.malloc import release_heap, share_heap
+from agriseg.inference.malloc import release_heap, set_up_heap
 from agriseg.inference.predict import LogitsObserver
 from agriseg.inference.workers import WorkerPool
 from agriseg.mapping.distribute import BandDistribution
@@ -132,7 +132,7 @@ def run(
     When the device's memory holds not even one tile, tiles become smaller, or the CPU takes over, as far as the user
     has left that open.
     """
-    share_heap()
+    set_up_heap()
     while True:
         try:
             return _run(prepared, outputs, progress or (lambda _done, _total: None), execution, policy)
