@@ -77,7 +77,7 @@ class LogitsAccumulator:
     def copy_from(self, other: "LogitsAccumulator") -> None:
         """Copy the cells that both have from the other."""
         mine, theirs = self.view(other.rows, other.cols), other.view(self.rows, self.cols)
-        mine.sums.copy_(theirs.sums)
+        mine.sums.copy_(theirs.sums, non_blocking=True)
 
     def add(self, logits: "LogitsAccumulator", weights: torch.Tensor) -> None:
         """Add the logits of a tile (K, p, q), times its weights (p, q), in the cells that both have."""

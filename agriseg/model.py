@@ -54,7 +54,8 @@ class Normalization:
         """
         kind = torch.float32 if stored.dtype in _EXACT_IN_FLOAT32 else torch.float64
         values = stored.to(kind) * self.scale
-        values = (values - _per_band(self.mean, values)) / _per_band(self.std, values)
+        for band, mean, std in zip(values, self.mean, self.std, strict=True):  # numbers: no copies to the device
+            band.sub_(mean).div_(std)
         return values.to(torch.float32).masked_fill_(~valid, 0.0)
 
 
@@ -293,7 +294,3 @@ def _problems(model: SegmentationModel) -> Iterator[str]:
         yield f"halo {model.halo} must be 0 or more, or None"
     if not all(torch.isfinite(value).all() for value in model.network.state_dict().values()):
         yield "its weights hold NaN or infinity; train it again"
-
-
-def _per_band(numbers: Sequence[float], like: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(numbers, dtype=like.dtype, device=like.device).view(-1, 1, 1)

@@ -19,13 +19,13 @@ def upsample(cells: torch.Tensor, stride: int) -> torch.Tensor:
     return functional.interpolate(cells[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
-def classify(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def classify(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Class of each pixel of logits (K, h, w) float32, the lowest of equal ones, and its confidence.
 
     Confidence is the largest softmax share of the logits over the temperature, in steps of 0.004.
 
     Returns:
-        classes and confidence (h, w) uint8, and the softmax's log-denominator (h, w) float32 for `probabilities`.
+        classes and confidence (h, w) uint8.
     """
     best = logits[0].clone()
     classes = torch.zeros_like(best, dtype=torch.uint8)
@@ -33,15 +33,22 @@ def classify(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, to
         better = logits[k] > best
         classes.masked_fill_(better, k)
         torch.maximum(best, logits[k], out=best)
+    return classes, _counts(_over_best(logits, best, temperature).reciprocal_())
+
+
+def probabilities(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Softmax shares (K, h, w) uint8 in steps of 0.004, of logits (K, h, w) float32 over the temperature."""
+    best = logits.amax(0)
+    denominator = best / temperature + _over_best(logits, best, temperature).log_()
+    return torch.stack([_counts((channel / temperature - denominator).exp_()) for channel in logits])
+
+
+def _over_best(logits: torch.Tensor, best: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Sum of the shares of all classes (h, w), as multiples of that of the best one."""
     total = torch.zeros_like(best)
     for channel in logits:
         total += ((channel - best) / temperature).exp_()
-    return classes, _counts(total.reciprocal()), best / temperature + total.log()
-
-
-def probabilities(logits: torch.Tensor, temperature: float, denominator: torch.Tensor) -> torch.Tensor:
-    """Softmax shares (K, h, w) uint8 in steps of 0.004, from `classify`'s log-denominator."""
-    return torch.stack([_counts((channel / temperature - denominator).exp_()) for channel in logits])
+    return total
 
 
 def _counts(share: torch.Tensor) -> torch.Tensor:

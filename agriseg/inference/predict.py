@@ -11,11 +11,11 @@ from agriseg.backends.backend import Backend, empty_batch
 from agriseg.blend import LogitsAccumulator
 from agriseg.errors import DeviceMemoryError, PredictionError
 from agriseg.grid import Tile, Window, intersection
+from agriseg.inference.band_arrays import BandArrays, upload
 from agriseg.inference.classify import classify, probabilities
 from agriseg.inference.malloc import release_heap
 from agriseg.inference.plan import Plan, TileRowGroup
 from agriseg.inference.stitch import StitchedRow, Stitcher
-from agriseg.legend import NODATA
 from agriseg.model import SegmentationModel
 from agriseg.raster.reader import PixelStrip
 from agriseg.storage.logits_cache import LogitsCache
@@ -79,6 +79,10 @@ class TilePredictor:
         self._stitcher = Stitcher(plan, len(model.legend), backend.device)
         self.batch = plan.batch
         """Tiles per forward: those of the plan, or fewer if the memory of the device does not hold as many."""
+        self.waits_per_band = backend.device.type != "cpu"
+        """Whether logits are checked and kept at the end of a band instead of after each batch: a GPU stops when the
+        host waits for its numbers. On a CPU a kill costs one batch at most."""
+        self._unchecked: list[tuple[Tile, torch.Tensor, torch.Tensor]] = []  # logits on the host, whether finite
 
     def run(self, band: TileRowGroup, strip: PixelStrip, carry: LogitsAccumulator | None) -> ClassifiedRows:
         """Run the tiles of a band and classify its rows.
@@ -94,7 +98,7 @@ class TilePredictor:
         start, tiles_run = band.rows[0], 0
         carry = None if band.without_carry else carry
         try:
-            arrays = _BandArrays(self._plan, band, strip, self._backend.device)
+            arrays = BandArrays(self._plan, band, strip, self._backend.device)
             for row in band.tiles:
                 tiles = self._tiles_with_data(row, strip)
                 if tiles is None:  # no pixel to classify here, and no sum here counts for a valid pixel below
@@ -107,15 +111,17 @@ class TilePredictor:
                 if row >= band.tiles.start + band.recomputed_rows:
                     tiles_run += len(tiles or ())
                     self._observers.progress(len(self._plan.tile_cols))
+            self._check_and_keep()
+            layers = arrays.finished()
         except torch.OutOfMemoryError as error:
             raise DeviceMemoryError(
                 f"{self._backend.device} has not enough memory for one tile of {self._grid.rows.tile} px; "
                 "give a smaller --tile, or --device cpu"
             ) from error
         release_heap()
-        return ClassifiedRows(band, arrays.layers, tiles_run, carry, self._lost(band, strip))
+        return ClassifiedRows(band, layers, tiles_run, carry, self._lost(band, strip))
 
-    def _run_row(self, row: int, with_data: list[Tile], stitched: StitchedRow, arrays: "_BandArrays") -> None:
+    def _run_row(self, row: int, with_data: list[Tile], stitched: StitchedRow, arrays: BandArrays) -> None:
         """Run the tiles of one row that hold data, and classify the pixels that become final."""
         logits: dict[Tile, torch.Tensor] = {}
         waiting = list(with_data)
@@ -126,14 +132,14 @@ class TilePredictor:
             with self._clock(Stage.STITCH):
                 final = stitched.add(tile, logits.get(tile))
             with self._clock(Stage.CLASSIFY):
-                if final and arrays.valid_in(final).any():
-                    self._classify(stitched.pixels(final), final, arrays)
+                if final and arrays.any_valid(final):
+                    self._classify(stitched, final, arrays)
 
-    def _logits(self, tiles: list[Tile], arrays: "_BandArrays") -> dict[Tile, torch.Tensor]:
+    def _logits(self, tiles: list[Tile], arrays: BandArrays) -> dict[Tile, torch.Tensor]:
         """Logits (K, p, q) of tiles on the device: from the cache, or else from the network, as one batch."""
         with self._clock(Stage.KEEP):
             cached = {tile: self._cache.get(tile.row, tile.col) for tile in tiles} if self._cache else {}
-        logits = {tile: known.to(self._backend.device) for tile, known in cached.items() if known is not None}
+        logits = {tile: upload(known, self._backend.device) for tile, known in cached.items() if known is not None}
         missing = [tile for tile in tiles if tile not in logits]
         while missing:
             batch = missing[: self.batch]
@@ -147,43 +153,52 @@ class TilePredictor:
                 self.batch = len(batch) // 2
                 continue
             for tile, result in zip(batch, results, strict=True):
-                if not torch.isfinite(result).all():
-                    raise PredictionError(f"the network gives NaN or infinity in {tile.window}; is the model damaged?")
-                with self._clock(Stage.KEEP):
-                    if self._cache:
-                        self._cache.put(tile.row, tile.col, result)
+                host = result.to("cpu", non_blocking=True) if self._cache else result
+                self._unchecked.append((tile, host, torch.isfinite(result).all()))
                 logits[tile] = result
+            if not self.waits_per_band:
+                self._check_and_keep()
             missing = missing[len(batch) :]
         return logits
 
-    def _network(self, tiles: list[Tile], arrays: "_BandArrays") -> torch.Tensor:
+    def _check_and_keep(self) -> None:
+        """Wait for the logits since the last call; check that they are finite, and put them into the cache."""
+        waiting, self._unchecked = self._unchecked, []
+        finite = torch.stack([each for _, _, each in waiting]).tolist() if waiting else []  # the only wait
+        with self._clock(Stage.KEEP):
+            for (tile, logits, _), is_finite in zip(waiting, finite, strict=True):
+                if not is_finite:
+                    raise PredictionError(f"the network gives NaN or infinity in {tile.window}; is the model damaged?")
+                if self._cache:
+                    self._cache.put(tile.row, tile.col, logits)
+
+    def _network(self, tiles: list[Tile], arrays: BandArrays) -> torch.Tensor:
         """Logits (B, K, p, q) of tiles, from the network."""
         with self._clock(Stage.NORMALISE):
             x = self._inputs(tiles, arrays)
         with self._clock(Stage.NETWORK):
             return self._backend.logits(x)
 
-    def _inputs(self, tiles: list[Tile], arrays: "_BandArrays") -> torch.Tensor:
+    def _inputs(self, tiles: list[Tile], arrays: BandArrays) -> torch.Tensor:
         """Normalised tiles (B, C, h, w); the mean where a pixel is not valid and beyond the raster."""
         shape = len(tiles), len(self._model.bands), self._grid.rows.length, self._grid.cols.length
-        x = empty_batch(shape, self._backend.device)
+        x, normalization = empty_batch(shape, self._backend.device), self._model.normalization
         for place, tile in zip(x, tiles, strict=True):
             inside = self._grid.without_padding(tile)
-            part = inside.within(arrays.window)
-            place[:, : inside.height, : inside.width] = self._model.normalization(
-                arrays.pixels[(slice(None), *part)], arrays.valid[part]
-            )
+            stored = arrays.pixels[(slice(None), *inside.within(arrays.window))]
+            place[:, : inside.height, : inside.width] = normalization(stored, arrays.valid_in(inside))
         return x
 
-    def _classify(self, logits: torch.Tensor, window: Window, arrays: "_BandArrays") -> None:
-        """Turn blended logits of a raster window into layers."""
+    def _classify(self, stitched: StitchedRow, window: Window, arrays: BandArrays) -> None:
+        """Turn the blended logits of a raster window into layers."""
+        logits = stitched.pixels(window)
         if self._observers.logits is not None:
             self._observers.logits(logits, arrays.valid_in(window), window)
-        classes, confidence, denominator = classify(logits, self._model.temperature)
+        classes, confidence = classify(logits, self._model.temperature)
         arrays.put("classes", classes[None], window)
         arrays.put("confidence", confidence[None], window)
         if "probabilities" in arrays.layers:
-            arrays.put("probabilities", probabilities(logits, self._model.temperature, denominator), window)
+            arrays.put("probabilities", probabilities(logits, self._model.temperature), window)
 
     def _tiles_with_data(self, row: int, strip: PixelStrip) -> list[Tile] | None:
         """Tiles of a row whose logits count for a valid pixel; None if no pixel under the row is valid."""
@@ -212,25 +227,3 @@ class TilePredictor:
         roi = self._plan.roi
         decided = Window(roi.col_off, band.rows[0], roi.width, band.rows[1] - band.rows[0])
         return tuple(part for each in strip.lost if (part := intersection(each, decided)))
-
-
-class _BandArrays:
-    """The pixels of a band on the device, and its layers on the host: nodata until they are put."""
-
-    def __init__(self, plan: Plan, band: TileRowGroup, strip: PixelStrip, device: torch.device) -> None:
-        height, width = band.rows[1] - band.rows[0], plan.roi.width
-        self.window = strip.window
-        self.pixels = torch.from_numpy(strip.pixels).to(device)
-        self.valid = torch.from_numpy(strip.valid).to(device)
-        self.layers = {name: np.full((bands, height, width), NODATA, np.uint8) for name, bands in plan.layers.items()}
-        self._row_off, self._col_off = band.rows[0], plan.roi.col_off
-
-    def valid_in(self, window: Window) -> torch.Tensor:
-        """Validity (h, w) bool of a raster window."""
-        return self.valid[window.within(self.window)]
-
-    def put(self, name: str, values: torch.Tensor, window: Window) -> None:
-        """Set (bands, h, w) uint8 values of a layer; nodata where a pixel is not valid."""
-        row, col = window.row_off - self._row_off, window.col_off - self._col_off
-        place = self.layers[name][:, row : row + window.height, col : col + window.width]
-        place[:] = values.masked_fill_(~self.valid_in(window), NODATA).cpu().numpy()

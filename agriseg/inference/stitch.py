@@ -13,6 +13,7 @@ import torch
 
 from agriseg.blend import LogitsAccumulator, profile
 from agriseg.grid import Axis, Tile, Window
+from agriseg.inference.band_arrays import upload
 from agriseg.inference.classify import upsample
 from agriseg.inference.plan import Plan
 
@@ -25,10 +26,14 @@ class Stitcher:
         self._classes = classes
         self._device = device
         self._across = {col: self._profile(plan.grid.cols, col) for col in plan.tile_cols}
+        self._row = plan.tile_rows.start
+        self._down = self._profile(plan.grid.rows, self._row)
 
     def weights(self, tile: Tile) -> torch.Tensor:
         """(p, q) float32 in [0, 1], for the logits of a tile."""
-        return self._profile(self.plan.grid.rows, tile.row)[:, None] * self._across[tile.col]
+        if tile.row != self._row:
+            self._row, self._down = tile.row, self._profile(self.plan.grid.rows, tile.row)
+        return self._down[:, None] * self._across[tile.col]
 
     def zeros(self, rows: tuple[int, int], cols: tuple[int, int]) -> LogitsAccumulator:
         """Empty sums over cells; both ranges are half-open."""
@@ -36,7 +41,7 @@ class Stitcher:
         return LogitsAccumulator(rows[0], cols[0], torch.zeros(shape, device=self._device))
 
     def _profile(self, axis: Axis, index: int) -> torch.Tensor:
-        return torch.from_numpy(profile(axis, index)).to(self._device)
+        return upload(torch.from_numpy(profile(axis, index)), self._device)
 
 
 class StitchedRow:
