@@ -25,8 +25,8 @@ from agriseg.errors import DataError, ModelError, PredictionError, Terminated, U
 from agriseg.labels.raster import LabelRaster
 from agriseg.labels.scene import Scene
 from agriseg.legend import Legend
-from agriseg.model import Normalization
 from agriseg.networks import architecture
+from agriseg.networks.normalization import Normalization
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Source
 from agriseg.raster.valid_mask import ValidityRule

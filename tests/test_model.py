@@ -18,9 +18,9 @@ from agriseg import Legend, SegmentationModel, load_model, segment
 from agriseg.demo.reference_models import random_network
 from agriseg.errors import ModelError
 from agriseg.legend import LegendClass
-from agriseg.model import Normalization
 from agriseg.networks import ARCHITECTURES, architecture, last_bias, without_downsampling
 from agriseg.networks.network_input import expand_first_conv
+from agriseg.networks.normalization import Normalization
 from agriseg.networks.pretrained import load_pretrained, read_torchvision_state
 
 RGB = ("red", "green", "blue")

@@ -20,7 +20,8 @@ from agriseg.labels.raster import LabelRaster
 from agriseg.labels.scene import Scene
 from agriseg.mapping.record import training_facts
 from agriseg.mapping.verify import verify
-from agriseg.model import load_model, relative_to
+from agriseg.model import load_model
+from agriseg.networks.normalization import relative_to
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.pixel_sample import take_sample
 from agriseg.raster.reader import Source

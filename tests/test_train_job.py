@@ -21,7 +21,7 @@ from agriseg.cli import main
 from agriseg.errors import DataError, ModelError, UsageError
 from agriseg.figures import charts
 from agriseg.legend import Legend
-from agriseg.model import Normalization
+from agriseg.networks.normalization import Normalization
 from agriseg.samples.augment import Augmentation, TrainingSamples
 from agriseg.samples.sampling import index_labels
 from agriseg.training.config import TrainConfig

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from agriseg.labels.scene import Scene
 from agriseg.legend import NODATA
-from agriseg.model import Normalization
+from agriseg.networks.normalization import Normalization
 from agriseg.samples.sampling import ClassIndex, PixelPosition, sample_pixel
 
 Sample = tuple[torch.Tensor, torch.Tensor]

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from agriseg.bundled_models import BUNDLED
 from agriseg.errors import ModelError, UsageError
-from agriseg.model import NormalizeBy
 from agriseg.networks import NAMED_STARTS, PackagedWeights, architecture
+from agriseg.networks.normalization import NormalizeBy
 from agriseg.options.labels import Value
 from agriseg.options.run import RunOptions
 from agriseg.options.verdict import VerdictLimits
