@@ -1,7 +1,7 @@
 """A network together with everything a map needs: legend, bands, normalisation, ground resolution.
 
 The file is safetensors, never pickle. Its metadata holds one JSON object under the key `agriseg`, described by
-`ModelMetadata`; loading checks all of it.
+`ModelMetadata`; loading checks all of it. An ONNX file of `agriseg export` holds the same metadata.
 """
 
 import hashlib
@@ -24,8 +24,10 @@ from agriseg.bundled_models import model_file
 from agriseg.errors import ModelError
 from agriseg.json_text import json_line
 from agriseg.legend import Legend, LegendClass
-from agriseg.networks import architecture
+from agriseg.networks import architecture, averaged_pixels
+from agriseg.networks.exported import ExportedNetwork
 from agriseg.networks.normalization import Normalization, NormalizeBy, relative_to
+from agriseg.networks.onnx_file import OnnxFile, read_onnx
 
 _KEY = "agriseg"
 _HARMLESS = ("format", "name", "architecture", "weights_sha256", "about")
@@ -113,6 +115,11 @@ class SegmentationModel:
         values = {"weights": metadata.weights_sha256, **decisive}
         return hashlib.sha256(json_line(values, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def metadata_text(self) -> str:
+        """`ModelMetadata` as JSON, as a file of the model holds it."""
+        return _metadata(self).model_dump_json()
+
     def save(self, path: Path | str) -> None:
         """Write the model file; the name appears when the file is complete.
 
@@ -123,7 +130,7 @@ class SegmentationModel:
             raise ModelError(f"model {self.name!r}: a network of your own cannot be saved; use a named architecture")
         state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
         # one metadata key: safetensors does not keep the order of several, and the bytes would differ
-        files.write_bytes(Path(path), safetensors_torch.save(state, {_KEY: _metadata(self).model_dump_json()}))
+        files.write_bytes(Path(path), safetensors_torch.save(state, {_KEY: self.metadata_text}))
 
 
 class ModelMetadata(BaseModel):
@@ -156,6 +163,8 @@ def load_model(path: Path | str) -> SegmentationModel:
         ModelError: missing, damaged, pickled, of a newer format, or weights that do not fit or are not finite.
     """
     path = model_file(path)
+    if path.suffix.lower() == ".onnx":
+        return _exported(read_onnx(path), path)
     metadata, state = _read(path)
     if weights_hash(state) != metadata.weights_sha256:
         raise ModelError(f"{path}: the weights are not those that were saved; copy the file again")
@@ -167,9 +176,31 @@ def load_model(path: Path | str) -> SegmentationModel:
         raise ModelError(
             f"{path}: the weights do not fit {design.name}: {str(error).splitlines()[1].strip()}"
         ) from error
+    return _model(network, metadata, path, metadata.architecture)
+
+
+def _exported(file: OnnxFile, path: Path) -> SegmentationModel:
+    """The model in an ONNX file: the metadata of its source, and no network that torch could run."""
+    metadata = _parsed(file.metadata, path)
+    factor = averaged_pixels(metadata.architecture)
+    network = ExportedNetwork(file.content, factor, file.facts.memory_per_pixel)
+    return _model(network, metadata, path, None)
+
+
+def _model(network: nn.Module, metadata: ModelMetadata, path: Path, named: str | None) -> SegmentationModel:
     legend = Legend(tuple(LegendClass(i, name, colour) for i, (name, colour) in enumerate(metadata.legend)))
-    values = metadata.model_dump(exclude={"format", "legend", "weights_sha256"})
-    return SegmentationModel(network, legend, path=path, **values)
+    values = metadata.model_dump(exclude={"format", "legend", "weights_sha256", "architecture"})
+    return SegmentationModel(network, legend, path=path, architecture=named, **values)
+
+
+def _parsed(text: str, path: Path) -> ModelMetadata:
+    """The metadata in a file."""
+    try:
+        return ModelMetadata.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ModelError(f"{path}: {where or 'the text'} in the metadata is wrong: {first['msg']}") from error
 
 
 def is_model_file(path: Path) -> bool:
@@ -207,13 +238,11 @@ def _read(path: Path) -> tuple[ModelMetadata, dict[str, torch.Tensor]]:
             text = (file.metadata() or {}).get(_KEY)
         if text is None:
             raise ModelError(f"{path}: safetensors without agriseg's metadata; make the file with 'agriseg model init'")
-        return ModelMetadata.model_validate_json(text), safetensors_torch.load_file(path)
+        return _parsed(text, path), safetensors_torch.load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: no model file, or damaged ({error}); expected agriseg's .safetensors") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{path}: {where or 'the text'} in the metadata is wrong: {first['msg']}") from error
+        raise ModelError(
+            f"{path}: no model file, or damaged ({error}); expected agriseg's .safetensors or .onnx"
+        ) from error
 
 
 def _metadata(model: SegmentationModel) -> ModelMetadata:

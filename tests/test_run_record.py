@@ -24,7 +24,7 @@ OTHER: dict[str, Any] = {
     "blend": "fast", "tile": 64, "overlap": 0.25, "margin": 3, "batch": 2, "device": "cpu", "precision": "fp32",
     "max_memory": 10**9, "window": Window(0, 0, 9, 9), "bands": (3, 2, 1), "gsd": 0.2, "nodata": 7.0,
     "probabilities": True, "threads": 5, "band_rows": 2, "on_read_error": "nodata", "require_crs": True,
-    "tta": "d4", "min_confidence": 0.6,
+    "tta": "d4", "backend": "openvino", "min_confidence": 0.6,
 }  # fmt: skip
 """Another value than the default for each option."""
 

@@ -1,12 +1,17 @@
 """What prediction knows of a network: a backend runs it on batches of tiles.
 
-`TorchBackend` runs it in torch, `OrientedBackend` averages another backend over flips and turns. Another runtime is a
-class in a module of its own and a line in `choose_backend`.
+`TorchBackend`, `OnnxRuntimeBackend` and `OpenVinoBackend` run it in a runtime each, `OrientedBackend` averages another
+backend over flips and turns. Another runtime is a class in a module of its own and a line in `choose_backend`.
 """
 
 from typing import Protocol
 
 import torch
+
+from agriseg.errors import ModelError, PredictionError
+from agriseg.model import SegmentationModel
+
+_TRIAL_PX = 64
 
 
 class Backend(Protocol):
@@ -43,3 +48,34 @@ class Backend(Protocol):
 def empty_batch(shape: tuple[int, int, int, int], device: torch.device) -> torch.Tensor:
     """Zeros (B, C, h, w), the normalised mean, with channels last in memory: convolutions are fastest with that."""
     return torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
+
+
+def checked_logits(model: SegmentationModel, logits: object, batch: torch.Tensor) -> torch.Tensor:
+    """The output of a network for a batch (B, C, h, w).
+
+    Raises:
+        ModelError: it is no tensor (B, K, h / stride, w / stride).
+    """
+    stride = model.stride
+    expected = (len(batch), len(model.legend), batch.shape[2] // stride, batch.shape[3] // stride)
+    if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
+        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ModelError(f"model {model.name!r}: the network gives {got}, expected logits {expected}")
+    return logits
+
+
+def trial(backend: Backend, model: SegmentationModel) -> int:
+    """Run a network on a small empty image.
+
+    Returns:
+        The number of its pixels.
+
+    Raises:
+        ModelError: the logits have another shape.
+        PredictionError: they are NaN or infinite.
+    """
+    side = -(-_TRIAL_PX // model.step) * model.step
+    logits = backend.logits(empty_batch((1, len(model.bands), side, side), backend.device))
+    if not torch.isfinite(logits).all():
+        raise PredictionError(f"model {model.name!r}: NaN or infinity for an empty image; train it again")
+    return side * side

@@ -6,12 +6,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from agriseg.backends.backend import empty_batch
+from agriseg.backends.backend import checked_logits, trial
 from agriseg.backends.fuse import fused
 from agriseg.errors import DeviceError, ModelError, PredictionError
 from agriseg.model import SegmentationModel
 
-_PROBE_PX = 64
 _GPU_KERNELS = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
 _LIVE_LAYERS = 4
 """Outputs of the widest layer that are held at once: input, residual, output and its activation."""
@@ -37,18 +36,11 @@ class TorchBackend:
         """See `Backend`."""
         with _all_bits(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self._network(batch)
-        stride = self._model.stride
-        expected = (len(batch), len(self._model.legend), batch.shape[2] // stride, batch.shape[3] // stride)
-        if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
-            got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise ModelError(f"model {self._model.name!r}: the network gives {got}, expected logits {expected}")
-        return logits.float()
+        return checked_logits(self._model, logits, batch).float()
 
     def memory_per_pixel(self) -> float:
         """See `Backend`: memory of the widest layers at once, fp32."""
-        model = self._model
-        side = -(-_PROBE_PX // model.step) * model.step
-        widest = [side * side * len(model.bands)]
+        model, widest = self._model, [0]
 
         def note(_module: nn.Module, _inputs: object, output: object) -> None:
             if isinstance(output, torch.Tensor):
@@ -57,17 +49,17 @@ class TorchBackend:
         layers = [module for module in self._network.modules() if not list(module.children())]
         hooks = [layer.register_forward_hook(note) for layer in layers]
         try:
-            logits = self.logits(empty_batch((1, len(model.bands), side, side), self.device))
+            pixels = trial(self, model)
         except torch.OutOfMemoryError as error:
             raise DeviceError(f"{self.device} has not enough memory for the network; use --device cpu") from error
+        except PredictionError:
+            raise
         except RuntimeError as error:
             raise ModelError(f"model {model.name!r}: the network fails on {len(model.bands)} bands: {error}") from error
         finally:
             for hook in hooks:
                 hook.remove()
-        if not torch.isfinite(logits).all():
-            raise PredictionError(f"model {model.name!r}: NaN or infinity for an empty image; train it again")
-        return _LIVE_LAYERS * 4 * max(widest) / side**2
+        return _LIVE_LAYERS * 4 * max(len(model.bands), max(widest) / pixels)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agriseg.backends.backend import Backend
-from agriseg.backends.choose_backend import choose_backend
+from agriseg.backends.choose_backend import choose_backend, choose_runtime
 from agriseg.errors import DeviceMemoryError, UsageError
 from agriseg.grid import PRESETS
 from agriseg.inference.choose_tiles import choose_plan
@@ -32,6 +32,7 @@ class MappingJob:
     """A raster, a model, and the plan of the run.
 
     Args:
+        options: of the run, with the runtime that was chosen in `backend`.
         legend: of the map: the model's, with `unsure` if the options have a least confidence.
         model_input: how the model reads the raster.
         notes: what was changed for lack of memory.
@@ -114,6 +115,7 @@ def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> Mappi
     model_input = check_compatibility(info, model, options)
     if model.normalize_by == "raster":
         model = replace(model, raster_mean=model_input.raster_mean)
+    options = replace(options, backend=choose_runtime(model, options.backend))  # the same in every worker
     backend = choose_backend(model, options)
     plan, certificate = choose_plan(model_input.source, model, options, model_input.roi, backend)
     return MappingJob(info, model, legend, options, model_input, plan, backend, certificate=certificate)

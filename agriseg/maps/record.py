@@ -102,7 +102,7 @@ class RunParameters:
         batch: tiles per forward pass.
         band_rows: tile rows per Dask task.
         device: type, or product name of a GPU.
-        precision: fp32 or bf16.
+        precision: fp32 or bf16, with the runtime and its version unless that is torch.
         expected_memory_bytes: estimate of the plan.
     """
 

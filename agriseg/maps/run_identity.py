@@ -20,6 +20,7 @@ HARMLESS: Mapping[str, str] = {
     "tolerance": "the parameters hold the tile, overlap and margin that it led to",
     "batch": "the parameters hold the batch that the plan chose",
     "device": "the parameters hold the device and its precision",
+    "backend": "the parameters hold the runtime and its version, in the precision",
     "max_memory": "it only bounds the choices of the plan, which the parameters hold",
     "threads": "one Dask thread runs the network, whatever their number; the others read and write",
     "require_crs": "it refuses rasters and changes no map",

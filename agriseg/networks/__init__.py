@@ -24,8 +24,8 @@ from agriseg.networks.small import FCNSmall, UNetSmall, small_fcn_reach, unet_re
 from agriseg.networks.unet import UNet, decoded
 
 __all__ = [
-    "ARCHITECTURES", "NAMED_STARTS", "Architecture", "PackagedWeights", "architecture", "downsampling_factor",
-    "last_bias", "plain_name", "without_downsampling",
+    "ARCHITECTURES", "NAMED_STARTS", "Architecture", "PackagedWeights", "architecture", "averaged_pixels",
+    "downsampling_factor", "last_bias", "plain_name", "without_downsampling",
 ]  # fmt: skip
 
 NAMED_STARTS = ("imagenet", "coco")
@@ -184,7 +184,13 @@ def architecture(name: str) -> Architecture:
     if base not in ARCHITECTURES:
         near = difflib.get_close_matches(base, ARCHITECTURES, 1) or list(ARCHITECTURES)
         raise ModelError(f"no architecture {name!r}; use {' or '.join(near)}")
-    return ARCHITECTURES[base] if base == name else ARCHITECTURES[base].over(int(name[-1]))
+    factor = averaged_pixels(name)
+    return ARCHITECTURES[base] if factor == 1 else ARCHITECTURES[base].over(factor)
+
+
+def averaged_pixels(name: str) -> int:
+    """How many pixels a side the network of a name takes the mean of."""
+    return 1 if plain_name(name) == name else int(name[-1])
 
 
 def plain_name(name: str) -> str:

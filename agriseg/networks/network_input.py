@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from agriseg.networks.exported import ExportedNetwork
+
 RGB = ("red", "green", "blue")
 
 
@@ -56,4 +58,4 @@ def without_downsampling(network: nn.Module) -> nn.Module:
 
 def downsampling_factor(network: nn.Module) -> int:
     """How many pixels a side it takes the mean of; 1 for a plain network."""
-    return network.factor if isinstance(network, DownsampledInput) else 1
+    return network.factor if isinstance(network, DownsampledInput | ExportedNetwork) else 1
