@@ -17,6 +17,8 @@ from agriseg.maps.record import ModelRecord, RunParameters, RunRecord
 MODEL_ITEM = "_mlm.json"
 """End of the name of a model's Item."""
 _TASKS = ["semantic-segmentation"]
+_ROLES = ["mlm:model", "mlm:weights", "data"]
+_ARTIFACTS = {"PyTorch": "safetensors.torch.save_file", "ONNX": "torch.onnx.export"}
 _METRICS = ("miou", "miou_classes", "absent", "pixels", "expected_calibration_error")
 
 
@@ -38,8 +40,8 @@ def write_model_item(record: Path) -> Path:
     item = pystac.Item(model_id(model), None, None, None, properties, stac_extensions=extensions)
     if model.path is not None:  # an Item may have bands only if one of its assets does
         bands = [{"name": name} for name in model.bands]
-        kind, roles = "application/octet-stream; framework=pytorch", ["mlm:model", "mlm:weights", "data"]
-        fields = {"mlm:artifact_type": "safetensors.torch.save_file", "bands": bands}
+        kind, roles = f"application/octet-stream; framework={_framework(model).lower()}", _ROLES
+        fields = {"mlm:artifact_type": _ARTIFACTS[_framework(model)], "bands": bands}
         item.add_asset("model", pystac.Asset(escaped(model.path), None, None, kind, roles, fields))
         item.properties["bands"] = bands
     _add_network(item, model, run.parameters)
@@ -65,7 +67,7 @@ def _add_network(item: pystac.Item, model: ModelRecord, plan: RunParameters) -> 
         "mlm:name": item.id,
         "mlm:architecture": model.architecture or "unknown",
         "mlm:tasks": _TASKS,
-        "mlm:framework": "PyTorch",
+        "mlm:framework": _framework(model),
         "mlm:input": [{
             "name": "tile",
             "description": f"Bands in this order: {', '.join(model.bands)}",
@@ -86,6 +88,11 @@ def _add_network(item: pystac.Item, model: ModelRecord, plan: RunParameters) -> 
         },
         "agriseg:fingerprint": model.fingerprint,
     }  # fmt: skip
+
+
+def _framework(model: ModelRecord) -> str:
+    """The framework of a model's file."""
+    return "ONNX" if model.path is not None and model.path.lower().endswith(".onnx") else "PyTorch"
 
 
 def model_id(model: ModelRecord) -> str:
