@@ -175,6 +175,16 @@ def test_what_a_runtime_cannot_do_is_refused(
         choose_backend(small, RunOptions(backend=runtime, **options))
 
 
+def test_the_precision_is_what_openvino_computes_in(small: SegmentationModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that is taken for one with bf16 and has none computes in fp32, and the record says so."""
+    monkeypatch.setattr(choosing, "_has_bf16", lambda _device: True)
+    x = torch.randn(1, 3, 64, 64)
+    plain, other = (backend_of(small, "openvino", precision=each) for each in ("fp32", "bf16"))
+    assert plain.precision.startswith("fp32 in openvino ")
+    assert other.precision.startswith(("fp32 in openvino ", "bf16 in openvino "))
+    assert (plain.precision == other.precision) == torch.equal(plain.logits(x), other.logits(x))
+
+
 def test_a_network_that_cannot_be_traced_is_refused() -> None:
     class Spectrum(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ try:
 except ImportError as error:
     raise UsageError("--backend openvino needs OpenVINO; pip install 'agriseg[export]'") from error
 
-_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+_PRECISIONS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 _VERSION = openvino.get_version().partition("-")[0]
 
 
@@ -21,14 +21,13 @@ class OpenVinoBackend:
     Args:
         graph: of the model's network, see `network_graph`.
         memory: bytes that the network takes per input pixel.
-        precision: `fp32` or `bf16`.
+        precision: `fp32` or `bf16`; the attribute has what OpenVINO makes of it on this processor.
     """
 
     device = torch.device("cpu")
     device_name = "cpu"
 
     def __init__(self, model: SegmentationModel, graph: bytes, memory: float, precision: str) -> None:
-        self.precision = f"{precision} in openvino {_VERSION}"
         self._model = model
         self._memory = memory
         settings = {
@@ -42,6 +41,9 @@ class OpenVinoBackend:
             self._compiled = core.compile_model(core.read_model(graph), "CPU", settings)
         except RuntimeError as error:
             raise ModelError(f"model {model.name!r}: OpenVINO does not take its network: {_first(error)}") from error
+        used = self._compiled.get_property("INFERENCE_PRECISION_HINT")  # fp32 where the processor has no bf16
+        names = {each: name for name, each in _PRECISIONS.items()}
+        self.precision = f"{names[used]} in openvino {_VERSION}"
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """See `Backend`."""
