@@ -24,6 +24,7 @@ from agriseg.units import human_bytes
 
 _CONNECT = 20.0  # seconds to find a scheduler
 _ALONE = 60.0  # seconds without any worker
+_CLOSE = 60.0  # seconds to end the workers; a loaded machine takes more than five
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class WorkerPool:
             future.cancel()
         self._client.close()
         if self._cluster is not None:
-            self._cluster.close(timeout=5)
+            self._cluster.close(timeout=_CLOSE)
         self._settings.__exit__(None, None, None)
 
     def check_versions(self, describe: Callable[[], Mapping[str, str]]) -> None:
