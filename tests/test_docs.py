@@ -257,7 +257,7 @@ def test_the_examples_of_the_help_have_flags_that_there_are(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(
-    "line", ["agriseg run field.tif --tiel 4", "agriseg rnu field.tif", "agriseg run f.tif --tile x"]
+    "line", ["agriseg run field.tif --tiel 4", "agriseg rnu field.tif", "agriseg run f.tif --batch x"]
 )
 def test_a_flag_that_is_none_is_found(line: str) -> None:
     with pytest.raises((click.UsageError, AssertionError)):

@@ -15,6 +15,7 @@ import rasterio
 import torch
 from numpy.typing import NDArray
 
+from agriseg.backends.torch_backend import TorchBackend
 from agriseg.demo.reference_models import LEVELS, nearest_level, random_network
 from agriseg.legend import NODATA
 from agriseg.model import SegmentationModel
@@ -119,8 +120,8 @@ def whole_forward(model: SegmentationModel, pixels: Pixels) -> Pixels:
     x[0, :, :height, :width] = model.normalization(
         torch.from_numpy(pixels), torch.ones(height, width, dtype=torch.bool)
     )
-    network = model.network.eval().to(memory_format=torch.channels_last)
-    logits = torch.nn.functional.interpolate(network(x), size=x.shape[2:], mode="bilinear", align_corners=False)
+    logits = TorchBackend(model, torch.device("cpu"), "fp32").logits(x)
+    logits = torch.nn.functional.interpolate(logits, size=x.shape[2:], mode="bilinear", align_corners=False)
     return np.asarray(logits[0, :, :height, :width].argmax(0), np.uint8)
 
 

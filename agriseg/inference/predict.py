@@ -146,7 +146,10 @@ class TilePredictor:
             if self._cache:
                 self._cache.mark_running(batch[0])
             try:
-                results = self._network(batch, arrays)
+                with self._clock(Stage.NORMALISE):
+                    x = self._inputs(batch, arrays)
+                with self._clock(Stage.NETWORK):
+                    results = self._backend.logits(x)
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
@@ -171,13 +174,6 @@ class TilePredictor:
                     raise PredictionError(f"the network gives NaN or infinity in {tile.window}; is the model damaged?")
                 if self._cache:
                     self._cache.put(tile.row, tile.col, logits)
-
-    def _network(self, tiles: list[Tile], arrays: BandArrays) -> torch.Tensor:
-        """Logits (B, K, p, q) of tiles, from the network."""
-        with self._clock(Stage.NORMALISE):
-            x = self._inputs(tiles, arrays)
-        with self._clock(Stage.NETWORK):
-            return self._backend.logits(x)
 
     def _inputs(self, tiles: list[Tile], arrays: BandArrays) -> torch.Tensor:
         """Normalised tiles (B, C, h, w); the mean where a pixel is not valid and beyond the raster."""

@@ -5,9 +5,8 @@ threshold to 0, and takes the class of the largest. So the file has probabilitie
 threshold is 0. See "Adding metadata to ONNX model" in the plugin's documentation.
 """
 
-import json
-
 from agriseg.grid import PRESETS
+from agriseg.json_text import json_line
 from agriseg.model import SegmentationModel
 
 _FULL_SCALE = 255  # by which Deepness divides whatever the raster holds
@@ -36,4 +35,4 @@ def deepness_properties(model: SegmentationModel, tile: int) -> dict[str, str]:
     }
     if model.gsd is not None:
         values["resolution"] = model.gsd * _CENTIMETRES
-    return {name: json.dumps(value) for name, value in values.items()}
+    return {name: json_line(value) for name, value in values.items()}

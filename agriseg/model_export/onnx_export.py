@@ -1,6 +1,5 @@
 """A model as an ONNX file, for `agriseg run`, for Deepness, and for any runtime of ONNX."""
 
-import json
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from agriseg.backends.choose_backend import memory_per_pixel
 from agriseg.backends.onnx_graph import MapNetwork, traced
 from agriseg.errors import UsageError
+from agriseg.json_text import json_line
 from agriseg.model import SegmentationModel
 from agriseg.model_export.deepness import deepness_properties
 from agriseg.model_export.parity import Images, Runner
@@ -41,7 +41,7 @@ def onnx_content(model: SegmentationModel, tile: int | None) -> bytes:
     file.producer_name, file.producer_version = "agriseg", version("agriseg")
     file.doc_string = f"{model.name}: {IMAGE} (stored * scale - mean) / std to {PROBABILITIES} of the classes"
     facts = ExportFacts(version("agriseg"), model.fingerprint, memory_per_pixel(model), weights_hash(file.graph))
-    properties = {METADATA: model.metadata_text, FACTS: json.dumps(asdict(facts))}
+    properties = {METADATA: model.metadata_text, FACTS: json_line(asdict(facts))}
     if tile is not None:
         properties |= deepness_properties(model, tile)
     onnx.helper.set_model_props(file, properties)
