@@ -37,10 +37,10 @@ def fused(network: nn.Module) -> nn.Module:
 
 
 class _Tracer(fx.Tracer):
-    """Takes convolutions of one's own for one step too."""
+    """Takes convolutions and normalisations of one's own for one step too: they may ask in which mode they are."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _module(traced: fx.GraphModule, node: object) -> nn.Module | None:
