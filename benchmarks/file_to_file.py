@@ -1,6 +1,6 @@
 """Bars: a run takes no longer than 1 / 0.95 of its network alone, and less than an older commit.
 
-    python benchmarks/file_to_file.py field.tif --rows 9300 --clones /tmp/old /tmp/new
+    python benchmarks/file_to_file.py field.tif --rows 9300 --clones ../before .
 
 Each clone maps the raster in a process of its own, in turn, from the file to the published files. Before and after,
 the process runs the network alone on tiles drawn from the same plan, and counts that time for as many tiles as the run

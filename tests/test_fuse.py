@@ -15,6 +15,7 @@ from agriseg.backends.fuse import fused
 from agriseg.backends.torch_backend import TorchBackend
 from agriseg.bundled_models import BUNDLED
 from agriseg.networks import ARCHITECTURES, architecture
+from agriseg.training.distributed import _synced
 
 MOSAIC = Path(__file__).parent / "data" / "drone_rgba" / "orthomosaic.tif"
 
@@ -55,6 +56,17 @@ def test_every_architecture_keeps_its_logits(name: str) -> None:
     assert error(network, quick, (2, 4, side, side + design.align)) < 1e-5
     assert norms(quick) == 0
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_network_of_a_training_in_several_processes_keeps_its_logits(name: str) -> None:
+    """Its normalisations are of another class, and ask whether they train; validation runs it in a backend."""
+    design = architecture(name)
+    network = with_statistics(_synced(design.build(3, 2)))
+    side = max(64, 2 * design.align)
+    quick = fused(network)
+    assert error(network, quick, (1, 3, side, side)) < 1e-5
+    assert norms(quick) == 0
 
 
 class Odd(nn.Module):
