@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,17 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
     random_network("fcn_small").save(path)
     return path
+
+
+@pytest.fixture
+def interruptible_children() -> Iterator[None]:
+    """Children end by SIGINT, which a shell's background jobs ignore: exec drops a handler, but keeps an ignored signal.
+
+    `preexec_fn` would fork this process with all of its threads, and a child may then wait for ever for a lock of one.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

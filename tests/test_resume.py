@@ -308,21 +308,23 @@ def test_one_run_at_a_time(tmp_path: Path, image: Path, small: SegmentationModel
 
 
 @pytest.mark.fault("K06")
-def test_a_signal_keeps_what_is_done(tmp_path: Path, model_file: Path) -> None:
+def test_a_signal_keeps_what_is_done(tmp_path: Path, model_file: Path, interruptible_children: None) -> None:
     image = write_raster(tmp_path / "a.tif", blocks(700, 700))
     flags = ["--tile", "64", "--overlap", "32", "--margin", "8"]
-    with subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, "-m", "agriseg", "run", str(image), "-m", str(model_file), "-o", str(tmp_path / "out"), *flags],
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    ) as child:  # fmt: skip
+    )  # fmt: skip
+    try:
         assert child.stderr is not None
         assert any("tiles" in line for line in child.stderr)
         os.kill(child.pid, signal.SIGINT)
         _, told = child.communicate(timeout=60)
-        assert child.returncode == 130
-        assert told.strip().splitlines()[-1].endswith("resume with the same command")
-        assert not list((tmp_path / "out").glob("*.tif"))
+    finally:
+        child.kill()
+    assert child.returncode == 130
+    assert told.strip().splitlines()[-1].endswith("resume with the same command")
+    assert not list((tmp_path / "out").glob("*.tif"))
     tiles = {"tile": 64, "overlap": 32, "margin": 8}
     for out in ("out", "straight"):
         segment(image, model_file, tmp_path / out, **tiles)

@@ -222,7 +222,7 @@ def latest_tile(out: Path) -> float:
 @pytest.mark.long
 @pytest.mark.fault("K06", "K07", "W03")
 def test_a_run_with_workers_told_to_end(
-    tmp_path: Path, image: Path, model_file: Path, one_thread: None, tries: Tries
+    tmp_path: Path, image: Path, model_file: Path, one_thread: None, tries: Tries, interruptible_children: None
 ) -> None:
     """By a signal to all of its processes, as a terminal sends it: one line, nobody left, and the rest is done later."""
     env = patched(tmp_path, "time.sleep(0.1)")
@@ -231,7 +231,7 @@ def test_a_run_with_workers_told_to_end(
         out = tmp_path / number.name
         job = subprocess.Popen(
             command(image, model_file, out, "--workers", "2"), env=env, start_new_session=True,
-            stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         journal = out / ".a.agriseg" / "journal"
         while job.poll() is None and len(list(journal.glob("[0-9]*"))) < 1:
