@@ -333,7 +333,7 @@ def test_a_network_that_answers_something_else_is_refused(tmp_path: Path, answer
 
 
 @pytest.mark.fault("P11")
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_nan_from_the_network_names_the_tile_and_leaves_nothing(tmp_path: Path, bad: float) -> None:
     pixels = noise(200, 200, low=1)
     pixels[:, 100, 150] = 0

@@ -47,7 +47,7 @@ class Backend(Protocol):
 
 def empty_batch(shape: tuple[int, int, int, int], device: torch.device) -> torch.Tensor:
     """Zeros (B, C, h, w), the normalised mean, with channels last in memory: convolutions are fastest with that."""
-    return torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
+    return torch.empty(shape, device=device, memory_format=torch.channels_last).zero_()
 
 
 def checked_logits(model: SegmentationModel, logits: object, batch: torch.Tensor) -> torch.Tensor:

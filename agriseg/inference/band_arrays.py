@@ -41,7 +41,8 @@ class BandArrays:
         """Set (bands, h, w) uint8 values of a layer; nodata where a pixel is not valid."""
         row, col = window.row_off - self._row_off, window.col_off - self._col_off
         place = self.layers[name][:, row : row + window.height, col : col + window.width]
-        place.copy_(values.masked_fill_(~self.valid_in(window), NODATA), non_blocking=True)
+        hidden = self.valid_in(window).view(torch.uint8) - 1  # 0 where valid, else all bits, which is nodata
+        place.copy_(values.bitwise_or_(hidden), non_blocking=True)
 
     def finished(self) -> dict[str, NDArray[np.uint8]]:
         """The layers (bands, h, w) on the host, when the device is done."""

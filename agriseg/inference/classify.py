@@ -29,9 +29,8 @@ def classify(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, to
     """
     best = logits[0].clone()
     classes = torch.zeros_like(best, dtype=torch.uint8)
-    for k in range(1, len(logits)):  # 13 times faster than argmax(0) on a CPU
-        better = logits[k] > best
-        classes.masked_fill_(better, k)
+    for k in range(1, len(logits)):  # faster than argmax(0) on a CPU, and than to fill by a mask
+        torch.maximum(classes, (logits[k] > best).view(torch.uint8).mul_(k), out=classes)
         torch.maximum(best, logits[k], out=best)
     return classes, _counts(_over_best(logits, best, temperature).reciprocal_())
 
@@ -45,9 +44,9 @@ def probabilities(logits: torch.Tensor, temperature: float) -> torch.Tensor:
 
 def _over_best(logits: torch.Tensor, best: torch.Tensor, temperature: float) -> torch.Tensor:
     """Sum of the shares of all classes (h, w), as multiples of that of the best one."""
-    total = torch.zeros_like(best)
+    total, share = torch.zeros_like(best), torch.empty_like(best)
     for channel in logits:
-        total += ((channel - best) / temperature).exp_()
+        total += torch.sub(channel, best, out=share).div_(temperature).exp_()
     return total
 
 

@@ -157,7 +157,7 @@ class TilePredictor:
                 continue
             for tile, result in zip(batch, results, strict=True):
                 host = result.to("cpu", non_blocking=True) if self._cache else result
-                self._unchecked.append((tile, host, torch.isfinite(result).all()))
+                self._unchecked.append((tile, host, _all_finite(result)))
                 logits[tile] = result
             if not self.waits_per_band:
                 self._check_and_keep()
@@ -223,3 +223,8 @@ class TilePredictor:
         roi = self._plan.roi
         decided = Window(roi.col_off, band.rows[0], roi.width, band.rows[1] - band.rows[0])
         return tuple(part for each in strip.lost if (part := intersection(each, decided)))
+
+
+def _all_finite(logits: torch.Tensor) -> torch.Tensor:
+    """Whether all logits are finite, a bool on their device: the extremes say so, and take a tenth of the time."""
+    return torch.isfinite(torch.stack(torch.aminmax(logits))).all()

@@ -30,10 +30,10 @@ class Normalization:
         Wide integers and float64 are reduced in float64.
         """
         kind = torch.float32 if stored.dtype in _EXACT_IN_FLOAT32 else torch.float64
-        values = stored.to(kind) * self.scale
+        values = stored.to(kind, copy=True)
         for band, mean, std in zip(values, self.mean, self.std, strict=True):  # numbers: no copies to the device
-            band.sub_(mean).div_(std)
-        return values.to(torch.float32).masked_fill_(~valid, 0.0)
+            band.mul_(self.scale).sub_(mean).div_(std)
+        return torch.where(valid.contiguous(), values.to(torch.float32), 0.0)
 
 
 def relative_to(raster_mean: Sequence[float]) -> tuple[float, tuple[float, ...]]:
