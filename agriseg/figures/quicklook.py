@@ -5,23 +5,22 @@ mask and the confidence are indexed PNGs whose numbers are those of the layers.
 """
 
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from agriseg.figures.cell_means import CellGrid, CellMeans
 from agriseg.grid import Window
 from agriseg.legend import CONFIDENCE_STEP, NODATA, Legend
-from agriseg.raster.reader import Reader, Source
+from agriseg.raster.reader import Source
 from agriseg.raster.safe_open import open_raster
 
 SIDE = 1600
 """Longest side of a quick look (px)."""
 CONFIDENCE_COUNTS = 5
 """Counts of the confidence layer (0.02) that share a number in its picture, which halves its size."""
-_STRIP_PIXELS = 2**22  # of the image read at once
 _LOW, _HIGH = np.array([122, 4, 64]), np.array([255, 244, 190])  # colours of confidence 1/K and 1
 _THUMBNAIL = 96  # px
 _SPAN = (1.0, 99.0)  # percentiles of an image that are shown as black and white
@@ -69,16 +68,24 @@ def confidence_colours(counts: NDArray[np.uint8], classes: int) -> NDArray[np.ui
     return np.asarray((_LOW + (_HIGH - _LOW) * share).astype(np.uint8))
 
 
+def quicklook_cells(window: Window) -> CellGrid:
+    """The pixels of the quick look of a mapped window."""
+    width, height = quicklook_size(window.width, window.height)
+    return CellGrid(window, height, width)
+
+
 def image_quicklook(source: Source, roi: Window, roles: tuple[str, ...]) -> bytes:
-    """PNG of the image under a map, stretched between its 1st and 99th percentile; transparent where it has no data.
+    """PNG of the image under a map, as `image_picture`.
 
     The source is the image as the model reads it, and the window the mapped one of its working grid.
     """
-    shown = replace(source, bands=tuple(source.bands[index] for index in shown_roles(roles)))
-    width, height = quicklook_size(roi.width, roi.height)
-    if (roi.width, roi.height) == (source.width, source.height):
-        shown, roi = replace(shown, width=width, height=height), Window(0, 0, width, height)
-    pixels, valid = _averaged(shown, roi, width, height)
+    cells = quicklook_cells(roi)
+    return image_picture(cells.read(source, shown_roles(roles), range(cells.height)))
+
+
+def image_picture(image: CellMeans) -> bytes:
+    """PNG of means, stretched between their 1st and 99th percentile; transparent where the image has no data."""
+    pixels, valid = image.means, image.valid
     low, high = np.percentile(pixels[:, valid], _SPAN) if valid.any() else (0.0, 1.0)
     stretched = (np.clip((pixels - low) / max(high - low, 1e-9), 0, 1) * 255).round().astype(np.uint8)
     stretched[:, ~valid] = 0
@@ -101,33 +108,6 @@ def thumbnail(*pictures: Path) -> bytes:
         sheet.paste(each, (left, 0))
         left += each.width
     return _png(sheet.quantize(64))  # an eighth of the bytes
-
-
-def _averaged(source: Source, roi: Window, width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Means (C, height, width) over the valid pixels of each cell, and which cells have any."""
-    cols = np.arange(width + 1) * roi.width // width
-    rows = np.arange(height + 1) * roi.height // height
-    means = np.zeros((len(source.bands), height, width), np.float32)
-    valid = np.zeros((height, width), bool)
-    at_once = max(1, _STRIP_PIXELS // roi.width * height // roi.height)
-    with Reader(source) as reader:
-        for start in range(0, height, at_once):
-            stop = min(start + at_once, height)
-            top, bottom = int(rows[start]), int(rows[stop])
-            strip = reader.read(Window(roi.col_off, roi.row_off + top, roi.width, bottom - top))
-            edges = rows[start:stop] - top, cols[:-1]
-            count = _summed(strip.valid, *edges)
-            valid[start:stop] = count > 0
-            for mean, values in zip(means, strip.pixels, strict=True):
-                mean[start:stop] = _summed(np.where(strip.valid, values, 0), *edges) / np.maximum(count, 1)
-    return means, valid
-
-
-def _summed(values: NDArray[np.generic], rows: NDArray[np.intp], cols: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Sums over the cells that begin at these rows and columns."""
-    if values.shape == (len(rows), len(cols)):
-        return values.astype(np.float64)
-    return np.add.reduceat(np.add.reduceat(values, rows, axis=0, dtype=np.float64), cols, axis=1)
 
 
 def overview(path: Path) -> NDArray[np.uint8]:

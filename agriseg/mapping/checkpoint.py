@@ -16,6 +16,7 @@ from agriseg.grid import Window
 from agriseg.inference.predict import ClassifiedRows
 from agriseg.json_text import json_line
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL, NODATA
+from agriseg.mapping.image_means import IMAGE_MEANS, ImageMeans
 from agriseg.mapping.prepare import MappingJob
 from agriseg.mapping.record import identity_of
 from agriseg.maps.pixel_counts import Area, PixelCounts, windows_from_json
@@ -72,6 +73,11 @@ class RunCheckpoint:
         rows, cols = self._plan.grid.rows, self._plan.grid.cols
         shape = (len(self._job.model.legend), rows.length // rows.stride, cols.length // cols.stride)
         return LogitsCache(self.place, shape, self._key, worker_id)
+
+    @property
+    def image_means(self) -> ImageMeans:
+        """Means of the image for its quick look."""
+        return ImageMeans(self._job, self.bands, self.place, self._key)
 
     def rows_of(self, band: int) -> range:
         """Tile rows that contribute to a band, also from above it."""
@@ -137,7 +143,7 @@ class RunCheckpoint:
 
 def delete_checkpoint(place: Storage) -> None:
     """Delete a checkpoint; its progress log first, without which it is none."""
-    for name in ("journal", "blocks", "answers", UNDER_WAY):
+    for name in ("journal", "blocks", "answers", IMAGE_MEANS, UNDER_WAY):
         place.delete(name)
 
 

@@ -38,6 +38,7 @@ def run_local(
     cache = checkpoint.logits_cache(worker_id)
     cleaner = _CacheCleaner(checkpoint, cache, indices)
     clock = StageClock()
+    image_means = checkpoint.image_means
     predictor = TilePredictor(job.plan, job.model, job.backend, Observers(progress, observer, clock), cache)
     numbers = {checkpoint.bands[index].tiles.stop: index for index in indices}
 
@@ -52,7 +53,9 @@ def run_local(
 
         def read(band: TileRowGroup) -> PixelStrip:
             with clock(Stage.READ):
-                return reader.read(job.plan.read_window(band))
+                strip = reader.read(job.plan.read_window(band))
+                image_means.gather(numbers[band.tiles.stop], strip)
+                return strip
 
         bands = _bands(job, checkpoint, indices)
         counts = dict(run_bands(bands, read, predictor.run, write, job.options.threads, clock))

@@ -11,8 +11,9 @@ from rasterio.enums import Resampling
 
 from agriseg import files
 from agriseg.errors import StorageError
-from agriseg.figures.quicklook import class_picture, confidence_picture, image_quicklook
+from agriseg.figures.quicklook import class_picture, confidence_picture, image_picture
 from agriseg.legend import CONFIDENCE_STEP, NODATA
+from agriseg.mapping.image_means import ImageMeans
 from agriseg.mapping.prepare import MappingJob
 from agriseg.maps.record import ConfidenceHistogram, PixelTotals
 from agriseg.metrics import ClassChanges
@@ -42,9 +43,9 @@ class Products:
 
 
 def write_products(
-    prepared: MappingJob, store: BlockStore, folder: Path, pixels: PixelTotals, clock: Clock, *, pictures: bool
+    prepared: MappingJob, store: BlockStore, folder: Path, pixels: PixelTotals, clock: Clock, image: ImageMeans | None
 ) -> Products:
-    """Write the layers, their legends and the quick looks of a map.
+    """Write the layers and their legends, and the quick looks if there are means of the image.
 
     Raises:
         StorageError: a layer does not hold what was sent, or not as many pixels without data as `pixels` says.
@@ -66,9 +67,9 @@ def write_products(
         contents[f"{layer.name}.qml"] = run_layer_style(layer, legend).encode()
         if layer.style == "palette":
             contents[f"{layer.raster}{PAM}"] = category_names(legend, made[-1]).encode()
-    if pictures:
+    if image:
         with clock(Stage.PICTURES):
-            contents |= _quicklooks(prepared, *made[:2])
+            contents |= _quicklooks(prepared, image, *made[:2])
     for name, data in contents.items():
         files.write_bytes(folder / name, data)
         made.append(folder / name)
@@ -78,10 +79,10 @@ def write_products(
     return Products(tuple(made), seams, histogram)
 
 
-def _quicklooks(prepared: MappingJob, classes: Path, confidence: Path) -> dict[str, bytes]:
+def _quicklooks(prepared: MappingJob, image: ImageMeans, classes: Path, confidence: Path) -> dict[str, bytes]:
     """PNG files by the ends of their names."""
     return {
-        "image.png": image_quicklook(prepared.model_input.source, prepared.plan.roi, prepared.model.bands),
+        "image.png": image_picture(image.all()),
         "classes.png": class_picture(classes, prepared.legend),
         "confidence.png": confidence_picture(confidence, len(prepared.model.legend)),
     }

@@ -158,9 +158,8 @@ def _run(
         release_heap()
         mapped = time.monotonic()
         pixels = counts.pixels(plan.roi.width * plan.roi.height)
-        products = write_products(
-            prepared, working.checkpoint.store, working.folder, pixels, clock, pictures=outputs.with_pictures
-        )
+        store, image = working.checkpoint.store, working.checkpoint.image_means if outputs.with_pictures else None
+        products = write_products(prepared, store, working.folder, pixels, clock, image)
         verdict = assess(verdict_input(prepared, counts, pixels, products.seam_ratio), limits.all)
         home, outputs = outputs, _place(outputs, policy, verdict)
         if outputs.overwrite:
