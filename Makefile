@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: install demo docs test check laws faults bench
+.PHONY: install demo docs test check laws faults bench bench-peers
 
 install: $(INSTALLED)
 
@@ -62,3 +62,9 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/training.py
+
+# Beside other tools, each in an environment of its own; `make bench-peers FIELD=field.tif ARGS="--size 1024 --rounds 1"`.
+FIELD ?= ../shared/data/potato_weed_uav/field/field_cols00-10.tif
+
+bench-peers: $(INSTALLED)
+	$(BIN)/python -m benchmarks.peers $(FIELD) $(ARGS)
