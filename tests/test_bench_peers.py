@@ -15,6 +15,7 @@ from agriseg import SegmentationModel, load_model, segment
 from agriseg.demo.reference_models import random_network
 from benchmarks.peers import network_files, results, scores, tile_lines, trained_network
 from benchmarks.peers.adapters import agriseg_run, notebook_loop, untiled
+from benchmarks.peers.bars import bars
 from benchmarks.peers.engines import ENGINES
 from benchmarks.peers.environments import ROOT, EngineError, Environment, installed, last_line
 from benchmarks.peers.pixel_network import CountedNetwork, PixelNetwork
@@ -248,13 +249,26 @@ def test_medians_and_shares_by_hand() -> None:
     assert len({line.count("|") for line in lines[:3]}) == 1
 
 
+def test_bars_are_against_the_fastest_that_ran() -> None:
+    slow, fast = (
+        results.Row("slow", speed=1.0, processor=4.0),
+        results.Row("fast", speed=2.0, processor=3.0, unlike=0.04),
+    )
+    ours, broken = results.Row("ours", speed=5.0, processor=1.5, unlike=0.01), results.Row("broken", failed="no")
+    default, exact = bars(ours, ours, [slow, broken, fast], [slow, broken]).splitlines()
+    assert default.startswith("- agriseg default is 2.50 times as fast as fast, and takes 1 / 2.00 of its processor")
+    assert "1.000 % of its labels are unlike untiled, 4.000 % of the other's" in default
+    assert exact.startswith("- agriseg exact is 5.00 times as fast as slow")
+    assert bars(broken, ours, [fast], [broken]) == ""
+
+
 def test_each_engine_has_a_short_adapter_of_its_own() -> None:
     folder = ROOT / "benchmarks" / "peers" / "adapters"
     lines = {path.stem: len(path.read_text().splitlines()) for path in folder.glob("*.py") if path.stem != "__init__"}
     assert {engine.adapter for engine in ENGINES} == lines.keys()
     assert max(lines.values()) <= 60
     assert len({engine.key for engine in ENGINES}) == len(ENGINES)
-    peers = {engine.environment.name for engine in ENGINES if engine.overlapping_peer}
+    peers = {engine.environment.name for engine in ENGINES if engine.peer_overlap}
     assert peers == {"monai", "geo-inference", "omnicloudmask", "torchgeo", "habitat-mapper"}
 
 

@@ -24,7 +24,8 @@ from agriseg import load_model
 from agriseg.bundled_models import BUNDLED
 from agriseg.networks import ARCHITECTURES, plain_name
 from benchmarks.common import machine
-from benchmarks.peers.engines import AGRISEG, ENGINES, UNTILED, Engine
+from benchmarks.peers.bars import bars
+from benchmarks.peers.engines import AGRISEG, DEFAULT, ENGINES, EXACT, UNTILED, Engine
 from benchmarks.peers.environments import ROOT, EngineError, installed
 from benchmarks.peers.network_files import model_file, operations_per_pixel
 from benchmarks.peers.peak import natively_bf16
@@ -119,8 +120,16 @@ class Rounds:
         return bench, rows
 
 
+def compared(engines: list[Engine], rows: list[Row]) -> str:
+    """Agriseg beside its peers, where both have run."""
+    found = dict(zip((engine.name for engine in engines), rows, strict=True))
+    none = Row("agriseg", failed="left out")
+    peers = {least: [found[each.name] for each in engines if each.peer_overlap >= least] for least in (0.01, 0.5)}
+    return bars(found.get(DEFAULT.name, none), found.get(EXACT.name, none), peers[0.01], peers[0.5])
+
+
 def report(args: argparse.Namespace, rounds: Rounds) -> str:
-    """Write `results.json`; the table with what it was measured on."""
+    """Write the figures as JSON; the table with what it was measured on."""
     bench, rows = rounds.rows()
     peaks = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in bench.peaks.items())
     facts = {
@@ -128,11 +137,12 @@ def report(args: argparse.Namespace, rounds: Rounds) -> str:
         "minutes": args.minutes, "tile": args.tile, "rounds": args.rounds, "peaks": dict(bench.peaks),
         "operations_per_pixel": bench.operations_per_pixel, "rows": [asdict(each) for each in rows],
     }  # fmt: skip
-    (args.out / "results.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    (args.out / f"results_{Path(args.model).stem}.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     return (
         f"{machine()}; {args.image.name}, {bench.megapixels:.1f} Mpx; {args.model}, "
         f"{bench.operations_per_pixel / 2e3:.0f} Gmac/Mpx; tile {args.tile} px; {args.rounds} rounds; "
-        f"10^9 operations per second of a matrix product: {peaks}\n\n{table(rows)}"
+        f"10^9 operations per second of a matrix product: {peaks}\n\n{table(rows)}\n\n"
+        f"{compared(rounds.engines, rows)}"
     )
 
 

@@ -31,7 +31,7 @@ class Engine:
         name: with the settings that differ from the engine's own.
         adapter: module in `benchmarks.peers.adapters`.
         settings: of the adapter.
-        overlapping_peer: whether it is one of the peers that overlap tiles.
+        peer_overlap: share of a tile that a peer's tiles have in common with the next; 0 for other engines.
         needs_bf16: whether it is left out on a processor that does not compute in bf16.
     """
 
@@ -39,7 +39,7 @@ class Engine:
     adapter: str
     environment: Environment
     settings: Mapping[str, Setting] = field(default_factory=dict)
-    overlapping_peer: bool = False
+    peer_overlap: float = 0.0
     needs_bf16: bool = False
 
     @property
@@ -52,24 +52,25 @@ def _agriseg(name: str, *, needs_bf16: bool = False, **flags: Setting) -> Engine
     return Engine(f"agriseg {name}", "agriseg_run", AGRISEG, flags, needs_bf16=needs_bf16)
 
 
-def _peer(name: str, adapter: str, environment: Environment, **settings: Setting) -> Engine:
-    return Engine(name, adapter, environment, settings, overlapping_peer=True)
+def _peer(name: str, adapter: str, environment: Environment, overlap: float, **settings: Setting) -> Engine:
+    return Engine(name, adapter, environment, {"overlap": overlap, **settings}, peer_overlap=overlap)
 
 
 UNTILED = Engine("untiled, torch", "untiled", _NOTEBOOK)
+DEFAULT, EXACT = _agriseg("default"), _agriseg("fp32, exact", precision="fp32", blend="exact")
 ENGINES = (
     UNTILED,
     Engine("notebook loop, no overlap", "notebook_loop", _NOTEBOOK),
-    _peer("MONAI, 25 % constant", "monai_window", _MONAI, overlap=0.25, mode="constant"),
-    _peer("MONAI, 50 % gaussian", "monai_window", _MONAI, overlap=0.5, mode="gaussian"),
-    _peer("geo-inference, 50 % Hann", "geo_inference_file", _GEO_INFERENCE),
-    _peer("OmniCloudMask, 50 %", "omnicloudmask_array", _OMNICLOUDMASK, overlap=0.5),
-    _peer("TorchGeo grid, 25 % mean", "torchgeo_grid", _TORCHGEO, overlap=0.25),
-    _peer("habitat-mapper, 50 % Bartlett-Hann", "habitat_mapper_onnx", _HABITAT),
-    _agriseg("default"),
+    _peer("MONAI, 25 % constant", "monai_window", _MONAI, 0.25, mode="constant"),
+    _peer("MONAI, 50 % gaussian", "monai_window", _MONAI, 0.5, mode="gaussian"),
+    _peer("geo-inference, 50 % Hann", "geo_inference_file", _GEO_INFERENCE, 0.5),
+    _peer("OmniCloudMask, 50 %", "omnicloudmask_array", _OMNICLOUDMASK, 0.5),
+    _peer("TorchGeo grid, 25 % mean", "torchgeo_grid", _TORCHGEO, 0.25),
+    _peer("habitat-mapper, 50 % Bartlett-Hann", "habitat_mapper_onnx", _HABITAT, 0.5),
+    DEFAULT,
     _agriseg("fp32, smooth", precision="fp32", needs_bf16=True),
     _agriseg("fp32, --tile auto", precision="fp32", tile="auto"),
-    _agriseg("fp32, exact", precision="fp32", blend="exact"),
+    EXACT,
     _agriseg("onnxruntime, fp32", precision="fp32", backend="onnxruntime"),
     _agriseg("openvino, fp32", precision="fp32", backend="openvino"),
     _agriseg("openvino, bf16", precision="bf16", backend="openvino", needs_bf16=True),
