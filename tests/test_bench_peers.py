@@ -16,10 +16,11 @@ from agriseg.demo.reference_models import random_network
 from benchmarks.peers import network_files, results, scores, tile_lines, trained_network
 from benchmarks.peers.adapters import agriseg_run, notebook_loop, untiled
 from benchmarks.peers.bars import bars
-from benchmarks.peers.engines import ENGINES
+from benchmarks.peers.engines import ENGINES, UNTILED, Engine
 from benchmarks.peers.environments import ROOT, EngineError, Environment, installed, last_line
 from benchmarks.peers.pixel_network import CountedNetwork, PixelNetwork
 from benchmarks.peers.rasters import classes_of, cut, valid_of
+from benchmarks.peers.rounds import Inputs, Rounds
 from benchmarks.peers.run_process import tree_bytes, watched
 from benchmarks.peers.task import Mapped, Measurement, Setting, Task
 
@@ -195,15 +196,28 @@ def test_what_processes_say_comes_back(tmp_path: Path) -> None:
     assert Task.read(tmp_path / "task.json") == told
 
 
-def test_the_process_of_an_engine_maps_the_raster(tmp_path: Path) -> None:
+def test_a_round_measures_each_engine_and_tells_why_one_failed(tmp_path: Path) -> None:
+    """Processes as the benchmark starts them, in this environment; one of them has no adapter."""
     told = task(tmp_path, blocks(64, 96), random_network("fcn_small"))
-    told.write(tmp_path / "task.json")
-    words = ["-m", "benchmarks.peers.adapter_process", "untiled", str(tmp_path / "task.json")]
-    peak = watched([sys.executable, *words], "untiled")
-    measured = Measurement.read(Path(told.measurement))
-    assert measured.mapped == Mapped(64 * 96)
-    assert min(peak, measured.peak_bytes, measured.seconds, measured.processor_seconds) > 0
-    assert classes_of(told.classes).shape == (64, 96)
+    broken = Engine("broken", "no_such_adapter", UNTILED.environment)
+    rounds = Rounds(Inputs(Path(told.image), Path(told.model), tmp_path, 64), [broken, UNTILED])
+    rounds.pythons = {engine.name: Path(sys.executable) for engine in rounds.engines}
+    rounds.go(0)
+    common, (failed, whole) = rounds.rows()
+    assert (
+        failed.failed == "exit code 1: ModuleNotFoundError: No module named 'benchmarks.peers.adapters.no_such_adapter'"
+    )
+    assert common.megapixels == pytest.approx(64 * 96 / 1e6)
+    assert (whole.work, whole.unlike, whole.seam_ratio) == (pytest.approx(1), 0, None)
+    assert min(whole.speed, whole.processor, whole.peak_mb, whole.share_of_peak, common.peaks["fp32"]) > 0
+
+
+def test_without_untiled_labels_there_is_no_table(tmp_path: Path) -> None:
+    inputs = Inputs(tmp_path / "none.tif", tmp_path / "none.safetensors", tmp_path, 64)
+    rounds = Rounds(inputs, [UNTILED])
+    rounds.pythons = {UNTILED.name: tmp_path / "no_python"}
+    with pytest.raises(EngineError, match="no_python"):
+        rounds._run(UNTILED)
 
 
 def test_an_engine_that_fails_gives_its_last_line() -> None:

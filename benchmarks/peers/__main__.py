@@ -11,29 +11,24 @@ that cannot be installed or run is listed with the reason. Needs psutil, which t
 
 import argparse
 import json
-import random
-import subprocess
-import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import rasterio
 from rasterio.windows import Window
 
-from agriseg import load_model
 from agriseg.bundled_models import BUNDLED
 from agriseg.networks import ARCHITECTURES, plain_name
 from benchmarks.common import machine
 from benchmarks.peers.bars import bars
-from benchmarks.peers.engines import AGRISEG, DEFAULT, ENGINES, EXACT, UNTILED, Engine
-from benchmarks.peers.environments import ROOT, EngineError, installed
-from benchmarks.peers.network_files import model_file, operations_per_pixel
+from benchmarks.peers.engines import DEFAULT, ENGINES, EXACT, UNTILED, Engine
+from benchmarks.peers.environments import EngineError
+from benchmarks.peers.network_files import model_file
 from benchmarks.peers.peak import natively_bf16
-from benchmarks.peers.rasters import classes_of, cut, valid_of
-from benchmarks.peers.results import Bench, Row, row, table
-from benchmarks.peers.run_process import run_engine, watched
-from benchmarks.peers.scores import seam_ratio, unlike_share
-from benchmarks.peers.task import Measurement, Task
+from benchmarks.peers.rasters import cut
+from benchmarks.peers.results import Row, table
+from benchmarks.peers.rounds import Inputs, Rounds
 from benchmarks.peers.trained_network import trained
 
 
@@ -51,76 +46,7 @@ def chosen_model(args: argparse.Namespace) -> Path:
     return model_file(args.model, args.out)
 
 
-def measured_peaks() -> dict[str, float]:
-    """Operations per second of matrix products, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.peers.peak"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    peaks: dict[str, float] = json.loads(done.stdout)
-    return peaks
-
-
-class Rounds:
-    """The runs of all engines, and why engines failed."""
-
-    def __init__(self, args: argparse.Namespace, engines: list[Engine], model: Path) -> None:
-        self.out, self.engines, self.model, self.tile = args.out, engines, model, args.tile
-        self.image = cut(args.image, window_of(args.image, args.size), args.out / "window.tif")
-        self.runs: dict[str, list[Measurement]] = {engine.name: [] for engine in engines}
-        self.failed: dict[str, str] = {}
-        self.peaks: dict[str, float] = {}
-        self.pythons: dict[str, Path] = {}
-
-    def prepare(self) -> None:
-        """Install what the engines need, and export the network."""
-        for engine in (*self.engines, UNTILED):
-            try:
-                self.pythons[engine.name] = installed(engine.environment, self.out / "environments")
-            except EngineError as error:
-                self.failed[engine.name] = str(error)
-        python = installed(AGRISEG, self.out / "environments")
-        words = ["-m", "benchmarks.peers.network_files", str(self.model), str(self.out), str(self.tile)]
-        watched([str(python), *words], "the export")
-
-    def go(self, seed: int) -> None:
-        """One round, in an order of its own."""
-        for name, rate in measured_peaks().items():
-            self.peaks[name] = max(rate, self.peaks.get(name, 0.0))
-        for engine in random.Random(seed).sample(self.engines, len(self.engines)):
-            if engine.name not in self.failed:
-                self._run(engine)
-
-    def _run(self, engine: Engine) -> None:
-        try:
-            measured = run_engine(engine, self.pythons[engine.name], self._task(engine))
-        except EngineError as error:
-            self.failed[engine.name] = str(error)
-            print(f"{engine.name}: {error}", file=sys.stderr, flush=True)
-            return
-        self.runs[engine.name].append(measured)
-        print(f"{engine.name}: {measured.seconds:.1f} s", file=sys.stderr, flush=True)
-
-    def _task(self, engine: Engine) -> Task:
-        classes, answer = (self.out / f"{engine.key}{suffix}" for suffix in (".tif", ".json"))
-        settings = dict(engine.settings)
-        return Task(str(self.image), str(self.model), str(self.out), str(classes), str(answer), self.tile, settings)
-
-    def rows(self) -> tuple[Bench, list[Row]]:
-        """The table, in the order of the engines."""
-        untiled, valid = classes_of(self._task(UNTILED).classes), valid_of(self.image)
-        operations = operations_per_pixel(load_model(self.model))
-        bench = Bench(valid.size / 1e6, operations, self.peaks)
-        rows = []
-        for engine in self.engines:
-            if engine.name in self.failed:
-                rows.append(Row(engine.name, failed=self.failed[engine.name]))
-                continue
-            classes, runs = classes_of(self._task(engine).classes), self.runs[engine.name]
-            unlike, seams = unlike_share(classes, untiled, valid), seam_ratio(classes, runs[0].mapped)
-            rows.append(row(engine.name, runs, bench, unlike, seams))
-        return bench, rows
-
-
-def compared(engines: list[Engine], rows: list[Row]) -> str:
+def compared(engines: Sequence[Engine], rows: Sequence[Row]) -> str:
     """Agriseg beside its peers, where both have run."""
     found = dict(zip((engine.name for engine in engines), rows, strict=True))
     none = Row("agriseg", failed="left out")
@@ -130,20 +56,36 @@ def compared(engines: list[Engine], rows: list[Row]) -> str:
 
 def report(args: argparse.Namespace, rounds: Rounds) -> str:
     """Write the figures as JSON; the table with what it was measured on."""
-    bench, rows = rounds.rows()
-    peaks = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in bench.peaks.items())
+    common, rows = rounds.rows()
+    peaks = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in common.peaks.items())
     facts = {
-        "machine": machine(), "raster": args.image.name, "megapixels": bench.megapixels, "model": args.model,
-        "minutes": args.minutes, "tile": args.tile, "rounds": args.rounds, "peaks": dict(bench.peaks),
-        "operations_per_pixel": bench.operations_per_pixel, "rows": [asdict(each) for each in rows],
+        "machine": machine(), "raster": args.image.name, "megapixels": common.megapixels, "model": args.model,
+        "minutes": args.minutes, "tile": args.tile, "rounds": args.rounds, "peaks": dict(common.peaks),
+        "operations_per_pixel": common.operations_per_pixel, "rows": [asdict(each) for each in rows],
     }  # fmt: skip
     (args.out / f"results_{Path(args.model).stem}.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     return (
-        f"{machine()}; {args.image.name}, {bench.megapixels:.1f} Mpx; {args.model}, "
-        f"{bench.operations_per_pixel / 2e3:.0f} Gmac/Mpx; tile {args.tile} px; {args.rounds} rounds; "
+        f"{machine()}; {args.image.name}, {common.megapixels:.1f} Mpx; {args.model}, "
+        f"{common.operations_per_pixel / 2e3:.0f} Gmac/Mpx; tile {args.tile} px; {args.rounds} rounds; "
         f"10^9 operations per second of a matrix product: {peaks}\n\n{table(rows)}\n\n"
         f"{compared(rounds.engines, rows)}"
     )
+
+
+def bench(args: argparse.Namespace) -> str:
+    """The table of all rounds.
+
+    Raises:
+        EngineError: the network could not be trained, or the untiled run failed.
+    """
+    able = [each for each in ENGINES if natively_bf16() or not each.needs_bf16]
+    engines = [each for each in able if each is UNTILED or any(word in each.name for word in args.only)]
+    image = cut(args.image, window_of(args.image, args.size), args.out / "window.tif")
+    rounds = Rounds(Inputs(image, chosen_model(args), args.out, args.tile), engines)
+    rounds.prepare()
+    for seed in range(args.rounds):
+        rounds.go(seed)
+    return report(args, rounds)
 
 
 def main() -> None:
@@ -159,13 +101,10 @@ def main() -> None:
     args = parser.parse_args()
     args.out = args.out.resolve()
     args.out.mkdir(parents=True, exist_ok=True)
-    able = [each for each in ENGINES if natively_bf16() or not each.needs_bf16]
-    engines = [each for each in able if each is UNTILED or any(word in each.name for word in args.only)]
-    rounds = Rounds(args, engines, chosen_model(args))
-    rounds.prepare()
-    for seed in range(args.rounds):
-        rounds.go(seed)
-    print(report(args, rounds))
+    try:
+        print(bench(args))
+    except EngineError as error:
+        raise SystemExit(f"bench-peers: {error}") from error
 
 
 if __name__ == "__main__":

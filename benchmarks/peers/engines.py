@@ -32,6 +32,7 @@ class Engine:
         adapter: module in `benchmarks.peers.adapters`.
         settings: of the adapter.
         peer_overlap: share of a tile that a peer's tiles have in common with the next; 0 for other engines.
+        takes_file: whether its network is an exported file.
         needs_bf16: whether it is left out on a processor that does not compute in bf16.
     """
 
@@ -40,6 +41,7 @@ class Engine:
     environment: Environment
     settings: Mapping[str, Setting] = field(default_factory=dict)
     peer_overlap: float = 0.0
+    takes_file: bool = False
     needs_bf16: bool = False
 
     @property
@@ -53,7 +55,8 @@ def _agriseg(name: str, *, needs_bf16: bool = False, **flags: Setting) -> Engine
 
 
 def _peer(name: str, adapter: str, environment: Environment, overlap: float, **settings: Setting) -> Engine:
-    return Engine(name, adapter, environment, {"overlap": overlap, **settings}, peer_overlap=overlap)
+    files = environment in (_GEO_INFERENCE, _HABITAT)
+    return Engine(name, adapter, environment, {"overlap": overlap, **settings}, overlap, takes_file=files)
 
 
 UNTILED = Engine("untiled, torch", "untiled", _NOTEBOOK)

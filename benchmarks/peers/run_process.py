@@ -41,9 +41,11 @@ def watched(command: list[str], name: str) -> int:
         EngineError: it failed, or did not end.
     """
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    try:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
+    except OSError as error:
+        raise EngineError(str(error)) from error
     peaks = [0]
     watcher = threading.Thread(target=_watch, args=(process, peaks), daemon=True)
     watcher.start()
