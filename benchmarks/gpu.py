@@ -71,7 +71,7 @@ def waits(names: Iterable[str]) -> int:
 
 
 def profiled(segment: Callable[[], int]) -> str:
-    """How often a run waits for the device; `segment` gives its tiles."""
+    """How often a run waits for the device; `segment` gives its tiles. The first run warms up."""
     segment()
     with torch.profiler.profile() as profile:
         tiles = segment()

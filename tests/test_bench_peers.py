@@ -202,7 +202,7 @@ def test_a_round_measures_each_engine_and_tells_why_one_failed(tmp_path: Path) -
     broken = Engine("broken", "no_such_adapter", UNTILED.environment)
     rounds = Rounds(Inputs(Path(told.image), Path(told.model), tmp_path, 64), [broken, UNTILED])
     rounds.pythons = {engine.name: Path(sys.executable) for engine in rounds.engines}
-    rounds.go(0)
+    rounds.go()
     common, (failed, whole) = rounds.rows()
     assert (
         failed.failed == "exit code 1: ModuleNotFoundError: No module named 'benchmarks.peers.adapters.no_such_adapter'"

@@ -55,18 +55,18 @@ def compared(engines: Sequence[Engine], rows: Sequence[Row]) -> str:
 
 
 def report(args: argparse.Namespace, rounds: Rounds) -> str:
-    """Write the figures as JSON; the table with what it was measured on."""
+    """Write the figures of the rounds so far as JSON; their table, with what it was measured on."""
     common, rows = rounds.rows()
     peaks = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in common.peaks.items())
     facts = {
         "machine": machine(), "raster": args.image.name, "megapixels": common.megapixels, "model": args.model,
-        "minutes": args.minutes, "tile": args.tile, "rounds": args.rounds, "peaks": dict(common.peaks),
+        "minutes": args.minutes, "tile": args.tile, "rounds": rounds.done, "peaks": dict(common.peaks),
         "operations_per_pixel": common.operations_per_pixel, "rows": [asdict(each) for each in rows],
     }  # fmt: skip
     (args.out / f"results_{Path(args.model).stem}.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     return (
         f"{machine()}; {args.image.name}, {common.megapixels:.1f} Mpx; {args.model}, "
-        f"{common.operations_per_pixel / 2e3:.0f} Gmac/Mpx; tile {args.tile} px; {args.rounds} rounds; "
+        f"{common.operations_per_pixel / 2e3:.0f} Gmac/Mpx; tile {args.tile} px; rounds: {rounds.done}; "
         f"10^9 operations per second of a matrix product: {peaks}\n\n{table(rows)}\n\n"
         f"{compared(rounds.engines, rows)}"
     )
@@ -83,9 +83,11 @@ def bench(args: argparse.Namespace) -> str:
     image = cut(args.image, window_of(args.image, args.size), args.out / "window.tif")
     rounds = Rounds(Inputs(image, chosen_model(args), args.out, args.tile), engines)
     rounds.prepare()
-    for seed in range(args.rounds):
-        rounds.go(seed)
-    return report(args, rounds)
+    text = ""
+    for _ in range(args.rounds):
+        rounds.go()
+        text = report(args, rounds)
+    return text
 
 
 def main() -> None:

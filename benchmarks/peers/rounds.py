@@ -43,10 +43,10 @@ class Inputs:
 
 
 class Rounds:
-    """The runs of all engines, and why engines failed."""
+    """The runs of all engines, and why engines failed. `done` counts the finished rounds."""
 
     def __init__(self, inputs: Inputs, engines: Sequence[Engine]) -> None:
-        self.inputs, self.engines = inputs, engines
+        self.inputs, self.engines, self.done = inputs, engines, 0
         self.runs: dict[str, list[Measurement]] = {engine.name: [] for engine in engines}
         self.failed: dict[str, str] = {}
         self.peaks: dict[str, float] = {}
@@ -72,7 +72,7 @@ class Rounds:
         words = [str(each) for each in (self.inputs.model, self.inputs.folder, self.inputs.tile)]
         watched([str(python), "-m", "benchmarks.peers.network_files", *words], "the export")
 
-    def go(self, seed: int) -> None:
+    def go(self) -> None:
         """One round, in an order of its own.
 
         Raises:
@@ -80,9 +80,10 @@ class Rounds:
         """
         for name, rate in measured_peaks().items():
             self.peaks[name] = max(rate, self.peaks.get(name, 0.0))
-        for engine in random.Random(seed).sample(self.engines, len(self.engines)):
+        for engine in random.Random(self.done).sample(self.engines, len(self.engines)):
             if engine.name not in self.failed:
                 self._run(engine)
+        self.done += 1
 
     def _run(self, engine: Engine) -> None:
         try:
