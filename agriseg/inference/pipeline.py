@@ -6,11 +6,13 @@ that band. So few bands are in memory, however fast each stage is. Tasks pass re
 copied or pickled. Dask gets the graph in pieces, so its size does not depend on the raster either.
 
 The network runs in the thread of the caller. OpenMP keeps a team for every thread that ever used it, and waits by
-sleeping, 10 % slower, once there are more teams than cores.
+sleeping, 10 % slower, once there are more teams than cores. Ctrl-C may end that thread between any two of its steps:
+what it exchanges with the tasks goes through queues, whose `put` and `get` are done or not done, and a task that waits
+for it always gets an end.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
 from operator import attrgetter
 from queue import SimpleQueue
@@ -28,8 +30,12 @@ from agriseg.timing.stages import Clock, Stage, untimed
 
 T = TypeVar("T")
 Infer = Callable[[TileRowGroup, PixelStrip, LogitsAccumulator | None], ClassifiedRows]
-_Request = tuple[TileRowGroup, PixelStrip, LogitsAccumulator | None, "Future[ClassifiedRows]"]
-"""The arguments of a task that waits for the thread of the network, and its result."""
+_Request = tuple[TileRowGroup, PixelStrip, LogitsAccumulator | None]
+"""What the network is to do for a task."""
+_Requests = SimpleQueue[_Request | None]
+"""One at a time, because each needs the carry of the one before; then None."""
+_Results = SimpleQueue[ClassifiedRows | None]
+"""One for each request; None when the network does no more."""
 
 _PIECE = 64  # bands per graph
 _THREADS = 3  # one reads, one waits for the network, one writes
@@ -51,26 +57,21 @@ def run_bands(
     workers = threads or dask.config.get("num_workers", None) or _THREADS
     carry: LogitsAccumulator | None = None
     for first in range(0, len(bands), _PIECE):
-        requests: SimpleQueue[_Request | None] = SimpleQueue()
-        tasks = _graph(bands[first : first + _PIECE], read, _requesting(requests), write, carry)
+        requests, results = _Requests(), _Results()
+        tasks = _graph(bands[first : first + _PIECE], read, _requesting(requests, results), write, carry)
         with ThreadPoolExecutor(1, "agriseg-dask") as conductor:
-            computed = conductor.submit(_compute, tasks, workers, requests)
-            waiting = iter(partial(_next, requests, clock), None)
             try:
-                for band, strip, above, result in waiting:
-                    try:
-                        result.set_result(infer(band, strip, above))
-                    finally:
-                        result.cancel()  # after an error, so that the task ends
+                computed = conductor.submit(_compute, tasks, workers, requests)
+                for request in iter(partial(_next, requests, clock), None):
+                    results.put(infer(*request))
             finally:
-                for *_, result in waiting:
-                    result.cancel()
+                results.put(None)  # after an error, so that the task that waits ends
             with clock(Stage.WAIT):
                 *written, carry = computed.result()
         yield from written
 
 
-def _next(requests: "SimpleQueue[_Request | None]", clock: Clock) -> _Request | None:
+def _next(requests: _Requests, clock: Clock) -> _Request | None:
     """The next request for the network; None after the last one."""
     with clock(Stage.WAIT):
         return requests.get()
@@ -104,18 +105,20 @@ def _graph(
     return [*written, above]
 
 
-def _requesting(requests: "SimpleQueue[_Request | None]") -> Infer:
+def _requesting(requests: _Requests, results: _Results) -> Infer:
     """A function for tasks that lets the thread of the network do the work, and waits for the result."""
 
     def request(band: TileRowGroup, strip: PixelStrip, carry: LogitsAccumulator | None) -> ClassifiedRows:
-        result: Future[ClassifiedRows] = Future()
-        requests.put((band, strip, carry, result))
-        return result.result()
+        requests.put((band, strip, carry))
+        result = results.get()
+        if result is None:
+            raise CancelledError
+        return result
 
     return request
 
 
-def _compute(tasks: list[Any], workers: int, requests: "SimpleQueue[_Request | None]") -> list[Any]:
+def _compute(tasks: list[Any], workers: int, requests: _Requests) -> list[Any]:
     """Results of the tasks; then the last request, None. After an error, waits for the tasks that still run."""
     try:
         with ThreadPoolExecutor(workers, "agriseg-task") as pool:
