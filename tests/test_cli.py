@@ -65,6 +65,17 @@ def test_help_loads_click_alone() -> None:
     assert "agriseg run field.tif" in done.stdout
 
 
+def test_a_run_does_not_load_the_compiler_of_torch(tmp_path: Path) -> None:
+    """It comes with torchvision and takes as long to load as all the rest of torch."""
+    write_raster(tmp_path / "a.tif", blocks(64, 64))
+    program = (
+        "import sys; from agriseg import segment\n"
+        "segment('a.tif', 'potato-weed', 'out')\n"
+        "sys.exit('torch._dynamo' in sys.modules or 'triton' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False).returncode == 0
+
+
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
     found = []
     with click.Context(group) as ctx:

@@ -8,8 +8,6 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models.segmentation import deeplabv3_resnet50, fcn_resnet50, fcn_resnet101
 
 from agriseg.errors import ModelError
 from agriseg.networks import efficientnet_lite0 as lite0
@@ -94,6 +92,8 @@ class Architecture:
     @property
     def multiply_adds(self) -> float:
         """Multiply-adds of the convolutions per input pixel for 3 bands and 3 classes, without an auxiliary head."""
+        from torch.utils.flop_counter import FlopCounterMode  # imports Triton, which a run does not need
+
         with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
             self.build(3, 3).eval()(torch.empty(1, 3, _SIDE, _SIDE))
         return float(counter.get_total_flops()) / 2 / _SIDE**2
@@ -126,11 +126,11 @@ _LITE0 = PackagedWeights(
 
 _ALL = (
     Architecture(
-        "fcn_resnet50", partial(DilatedResNet, fcn_resnet50), fcn_reach(50), align=8, heads=_SIMPLE,
+        "fcn_resnet50", partial(DilatedResNet, "fcn_resnet50"), fcn_reach(50), align=8, heads=_SIMPLE,
         pretrained={**_IMAGENET[50], "coco": "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"},
     ),
     Architecture(
-        "fcn_resnet101", partial(DilatedResNet, fcn_resnet101), fcn_reach(101), align=8, heads=_SIMPLE,
+        "fcn_resnet101", partial(DilatedResNet, "fcn_resnet101"), fcn_reach(101), align=8, heads=_SIMPLE,
         pretrained={**_IMAGENET[101], "coco": "FCN_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1"},
     ),
     *(
@@ -145,7 +145,7 @@ _ALL = (
         pretrained={"imagenet": "VGG16_BN_Weights.IMAGENET1K_V1"},
     ),
     Architecture(
-        "deeplabv3_resnet50", partial(DilatedResNet, deeplabv3_resnet50), deeplab_reach(), align=8, heads=_SIMPLE,
+        "deeplabv3_resnet50", partial(DilatedResNet, "deeplabv3_resnet50"), deeplab_reach(), align=8, heads=_SIMPLE,
         pretrained={**_IMAGENET[50], "coco": "DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"},
     ),
     Architecture(

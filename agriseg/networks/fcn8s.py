@@ -7,8 +7,8 @@ VGG-16 is replaced by a ResNet (He et al. 2016, arXiv 1512.03385).
 
 import torch
 from torch import nn
-from torchvision.models import resnet18, resnet34, resnet50
 
+from agriseg.networks.from_torchvision import torchvision_network
 from agriseg.networks.network_input import first_conv_for
 from agriseg.networks.receptive_field import ReceptiveField
 from agriseg.networks.resnet_features import resnet_reach
@@ -21,7 +21,7 @@ class FCN8s(nn.Module):
 
     def __init__(self, depth: int, bands: int, classes: int) -> None:
         super().__init__()
-        self.backbone = {18: resnet18, 34: resnet34, 50: resnet50}[depth](weights=None)
+        self.backbone = torchvision_network(f"resnet{depth}")
         width = self.backbone.fc.in_features
         del self.backbone.fc
         self.backbone.conv1 = first_conv_for(self.backbone.conv1, bands)

@@ -11,18 +11,27 @@ torchvision's own `forward` adds a bilinear upsampling, which the engine does af
   tile.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
-from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from agriseg.networks.network_input import first_conv_for
 from agriseg.networks.receptive_field import ReceptiveField
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _WIDEST = 36  # largest dilation of DeepLabv3's pyramid
+
+
+def torchvision_network(name: str, **options: Any) -> Any:
+    """A network of torchvision with random weights.
+
+    torchvision is imported here: it imports torch's compiler, and so takes most of a second, which networks without
+    it need not spend.
+    """
+    from torchvision.models import get_model
+
+    return get_model(name, weights=None, **options)
 
 
 class DilatedResNet(nn.Module):
@@ -33,9 +42,9 @@ class DilatedResNet(nn.Module):
 
     last = "classifier.4"
 
-    def __init__(self, make: Callable[..., Any], bands: int, classes: int) -> None:
+    def __init__(self, name: str, bands: int, classes: int) -> None:
         super().__init__()
-        whole = make(weights=None, weights_backbone=None, num_classes=classes, aux_loss=True)
+        whole = torchvision_network(name, weights_backbone=None, num_classes=classes, aux_loss=True)
         self.backbone = whole.backbone
         self.classifier = whole.classifier
         self.aux_classifier = whole.aux_classifier
@@ -59,7 +68,7 @@ class LRASPP(nn.Module):
 
     def __init__(self, bands: int, classes: int) -> None:
         super().__init__()
-        whole = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=classes)
+        whole = torchvision_network("lraspp_mobilenet_v3_large", weights_backbone=None, num_classes=classes)
         self.backbone = whole.backbone
         self.classifier = whole.classifier
         stem = self.backbone["0"]

@@ -2,8 +2,8 @@
 
 import torch
 from torch import nn
-from torchvision.models import resnet18, resnet50
 
+from agriseg.networks.from_torchvision import torchvision_network
 from agriseg.networks.network_input import first_conv_for
 from agriseg.networks.receptive_field import ReceptiveField
 
@@ -16,7 +16,7 @@ class ResNetFeatures(nn.Module):
 
     def __init__(self, depth: int, bands: int) -> None:
         super().__init__()
-        body = {18: resnet18, 50: resnet50}[depth](weights=None)
+        body = torchvision_network(f"resnet{depth}")
         self.conv1 = first_conv_for(body.conv1, bands)
         self.bn1, self.relu, self.maxpool = body.bn1, body.relu, body.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = body.layer1, body.layer2, body.layer3, body.layer4

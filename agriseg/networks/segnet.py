@@ -8,8 +8,8 @@ classes. Outlines come from the remembered places, not from features passed over
 
 import torch
 from torch import nn
-from torchvision.models import vgg16_bn
 
+from agriseg.networks.from_torchvision import torchvision_network
 from agriseg.networks.network_input import first_conv_for
 from agriseg.networks.receptive_field import ReceptiveField
 
@@ -25,7 +25,7 @@ class SegNet(nn.Module):
 
     def __init__(self, bands: int, classes: int) -> None:
         super().__init__()
-        self.backbone = vgg16_bn(weights=None)
+        self.backbone = torchvision_network("vgg16_bn")
         del self.backbone.avgpool, self.backbone.classifier
         features = self.backbone.features
         features[0] = first_conv_for(features[0], bands)

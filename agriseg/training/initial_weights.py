@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import torch
 from torch import nn
-from torchvision.models import get_weight
 
 from agriseg.bundled_models import model_file
 from agriseg.errors import AgrisegError, ModelError
@@ -89,6 +88,8 @@ def _file(design: Architecture, source: str) -> tuple[Path, str]:
         name = design.pretrained[source]
         if isinstance(name, PackagedWeights):
             return packaged_weights(name), name.distribution
+        from torchvision.models import get_weight  # here, because it takes long (see `torchvision_network`)
+
         url = get_weight(name).url
         path = _cache_path(url)
         if not path.exists():
