@@ -183,7 +183,8 @@ def _exported(file: OnnxFile, path: Path) -> SegmentationModel:
     """The model in an ONNX file: the metadata of its source, and no network that torch could run."""
     metadata = _parsed(file.metadata, path)
     factor = averaged_pixels(metadata.architecture)
-    network = ExportedNetwork(file.content, factor, file.facts.memory_per_pixel)
+    facts = file.facts
+    network = ExportedNetwork(file.content, factor, facts.memory_per_pixel, int8=facts.int8 is not None)
     return _model(network, metadata, path, None)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from agriseg.errors import ModelError, PredictionError
 from agriseg.model import SegmentationModel
+from agriseg.networks.exported import ExportedNetwork
 
 _TRIAL_PX = 64
 
@@ -27,7 +28,10 @@ class Backend(Protocol):
 
     @property
     def precision(self) -> str:
-        """`fp32` or `bf16`; with the runtime unless it is torch, and the number of orientations. Part of the same."""
+        """`fp32` or `bf16`, also `int8 and fp32`; with the runtime unless it is torch, and the number of orientations.
+
+        Part of the same.
+        """
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """Logits (B, K, h / stride, w / stride) float32 of a batch.
@@ -62,6 +66,12 @@ def checked_logits(model: SegmentationModel, logits: object, batch: torch.Tensor
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ModelError(f"model {model.name!r}: the network gives {got}, expected logits {expected}")
     return logits
+
+
+def number_formats(model: SegmentationModel, precision: str) -> str:
+    """`fp32` or `bf16`, and before it int8 for an export with layers in it."""
+    network = model.network
+    return f"int8 and {precision}" if isinstance(network, ExportedNetwork) and network.int8 else precision
 
 
 def trial(backend: Backend, model: SegmentationModel) -> int:

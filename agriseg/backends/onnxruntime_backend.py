@@ -2,7 +2,7 @@
 
 import torch
 
-from agriseg.backends.backend import checked_logits, trial
+from agriseg.backends.backend import checked_logits, number_formats, trial
 from agriseg.errors import ModelError, UsageError
 from agriseg.model import SegmentationModel
 from agriseg.networks.onnx_file import IMAGE, LOGITS
@@ -19,7 +19,7 @@ _ERRORS_ONLY = 3
 
 
 class OnnxRuntimeBackend:
-    """Runs an ONNX graph from image to logits in fp32. See `Backend`.
+    """Runs an ONNX graph from image to logits in fp32, and in int8 where the graph says so. See `Backend`.
 
     Args:
         graph: of the model's network, see `network_graph`.
@@ -28,9 +28,9 @@ class OnnxRuntimeBackend:
 
     device = torch.device("cpu")
     device_name = "cpu"
-    precision = f"fp32 in onnxruntime {onnxruntime.__version__}"
 
     def __init__(self, model: SegmentationModel, graph: bytes, memory: float) -> None:
+        self.precision = f"{number_formats(model, 'fp32')} in onnxruntime {onnxruntime.__version__}"
         self._model = model
         self._memory = memory
         options = onnxruntime.SessionOptions()

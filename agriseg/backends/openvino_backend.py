@@ -2,7 +2,7 @@
 
 import torch
 
-from agriseg.backends.backend import checked_logits, trial
+from agriseg.backends.backend import checked_logits, number_formats, trial
 from agriseg.errors import ModelError, UsageError
 from agriseg.model import SegmentationModel
 
@@ -43,7 +43,7 @@ class OpenVinoBackend:
             raise ModelError(f"model {model.name!r}: OpenVINO does not take its network: {_first(error)}") from error
         used = self._compiled.get_property("INFERENCE_PRECISION_HINT")  # fp32 where the processor has no bf16
         names = {each: name for name, each in _PRECISIONS.items()}
-        self.precision = f"{names[used]} in openvino {_VERSION}"
+        self.precision = f"{number_formats(model, names[used])} in openvino {_VERSION}"
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
         """See `Backend`."""

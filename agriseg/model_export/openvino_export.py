@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from agriseg.errors import UsageError
-from agriseg.model import SegmentationModel
-from agriseg.model_export.onnx_export import onnx_content
 from agriseg.model_export.parity import Images, Runner
 from agriseg.networks.onnx_file import FACTS, METADATA
 
@@ -17,9 +15,8 @@ except ImportError as error:
     raise UsageError("--to openvino needs OpenVINO and onnx; pip install 'agriseg[export]'") from error
 
 
-def write_openvino(model: SegmentationModel, path: Path, tile: int | None) -> None:
-    """Write `path`, an .xml, and the .bin beside it; see `onnx_content`, whose properties go into `rt_info`."""
-    content = onnx_content(model, tile)
+def write_openvino(content: bytes, path: Path) -> None:
+    """Write `path`, an .xml, and the .bin beside it, from what `onnx_content` gives; its properties are `rt_info`."""
     converted = openvino.Core().read_model(content)
     for each in onnx.ModelProto.FromString(content).metadata_props:
         if each.key in (METADATA, FACTS):

@@ -22,7 +22,7 @@ Images = NDArray[np.float32]
 Runner = Callable[[Images], Images]
 """Runs an exported network: (B, C, h, w) -> probabilities (B, K, h, w)."""
 ALLOWED = 0.001
-"""Share of the pixels that may have another label."""
+"""Share of the pixels that may have another label in an export in fp32."""
 _TILES = 4  # of a raster
 _PATCH = 8  # px: random pixels alone would show a network nothing like a field
 
@@ -33,7 +33,7 @@ class Parity:
 
     Args:
         tiles: what they show: `random`, or the name of a raster.
-        pixels: that were compared.
+        pixels: with data, that were compared.
         equal: share of them with the same label, in [0, 1].
         error: largest difference of a probability.
     """
@@ -75,25 +75,31 @@ def raster_tiles(model: SegmentationModel, image: Path, side: int) -> Images:
     return np.stack([pixels.numpy() for _, pixels in tiles])
 
 
-def compare(model: SegmentationModel, torch_backend: Backend, run: Runner, name: str, images: Images) -> Parity:
-    """The parity over some tiles, one at a time."""
-    pairs = list(_pairs(model, torch_backend, run, images))
-    same = sum(int((ours.argmax(0) == theirs.argmax(0)).sum()) for ours, theirs in pairs)
-    pixels = sum(ours[0].size for ours, _ in pairs)
-    return Parity(name, pixels, same / pixels, max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs))
+def compare(
+    model: SegmentationModel, torch_backend: Backend, run: Runner, name: str, images: Images,
+    valid: NDArray[np.bool_] | None = None,
+) -> Parity:  # fmt: skip
+    """The parity over some tiles (B, C, h, w), one at a time; with `valid` (B, h, w), over the pixels with data."""
+    masks = np.ones((len(images), *images.shape[2:]), bool) if valid is None else valid
+    same, error = 0, 0.0
+    for (ours, theirs), mask in zip(_pairs(model, torch_backend, run, images), masks, strict=True):
+        same += int(((ours.argmax(0) == theirs.argmax(0)) & mask).sum())
+        error = max(error, float(np.abs(ours - theirs)[:, mask].max(initial=0)))
+    pixels = int(masks.sum())
+    return Parity(name, pixels, same / pixels, error)
 
 
-def require(model: SegmentationModel, parities: Sequence[Parity]) -> None:
+def require(model: SegmentationModel, parities: Sequence[Parity], allowed: float) -> None:
     """Refuse an export with other labels.
 
     Raises:
-        ModelError: more than `ALLOWED` of the labels differ.
+        ModelError: more than this share of the labels differ.
     """
     for parity in parities:
-        if not parity.equal >= 1 - ALLOWED:
+        if not parity.equal >= 1 - allowed:
             raise ModelError(
                 f"model {model.name!r}: the export gives another label at {1 - parity.equal:.2%} of the pixels of "
-                f"{parity.tiles} tiles, expected at most {ALLOWED:.1%}; nothing was written, use the .safetensors"
+                f"{parity.tiles} tiles, expected at most {allowed:.1%}; nothing was written, use the .safetensors"
             )
 
 

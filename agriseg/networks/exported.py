@@ -15,17 +15,20 @@ class ExportedNetwork(nn.Module):
         file: the whole file; its SHA-256 stands for the weights.
         factor: how many pixels a side the network takes the mean of.
         memory_per_pixel: bytes that torch took per input pixel for the network that was exported.
+        int8: whether some of its layers are in int8.
     """
 
     file: torch.Tensor
     factor: int
     memory_per_pixel: float
+    int8: bool
 
-    def __init__(self, file: bytes, factor: int, memory_per_pixel: float) -> None:
+    def __init__(self, file: bytes, factor: int, memory_per_pixel: float, *, int8: bool) -> None:
         super().__init__()
         self.register_buffer("file", torch.frombuffer(bytearray(file), dtype=torch.uint8))
         self.factor = factor
         self.memory_per_pixel = memory_per_pixel
+        self.int8 = int8
 
     @property
     def content(self) -> bytes:

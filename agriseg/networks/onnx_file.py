@@ -28,6 +28,28 @@ _REMEDY = "export the model again with 'agriseg export --to onnx', or use its .s
 
 
 @dataclass(frozen=True)
+class Int8Facts:
+    """What is known of layers in int8.
+
+    Args:
+        images: names of the files that the layers were calibrated on.
+        tiles: of these images, that were calibrated with.
+        layers, all_layers: number of layers in int8, and of all.
+        pixels: with data, in other tiles of the images, that were compared with torch in fp32.
+        equal: share of them with the same label, in [0, 1].
+        mean_iou: of the fp32 model and of this one on labelled images; None where none were given.
+    """
+
+    images: tuple[str, ...]
+    tiles: int
+    layers: int
+    all_layers: int
+    pixels: int
+    equal: float
+    mean_iou: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class ExportFacts:
     """What an export adds to the metadata of the model.
 
@@ -36,12 +58,14 @@ class ExportFacts:
         fingerprint: of the model that was exported.
         memory_per_pixel: bytes that torch took per input pixel.
         weights_sha256: see `weights_hash`.
+        int8: None if all layers are in fp32.
     """
 
     agriseg: str
     fingerprint: str
     memory_per_pixel: float
     weights_sha256: str
+    int8: Int8Facts | None = None
 
 
 @dataclass(frozen=True)
