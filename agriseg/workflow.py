@@ -7,6 +7,7 @@ from typing import Any
 
 from agriseg.analysis.build import make_layers
 from agriseg.export.exports import check_exports, write_exports
+from agriseg.mapping.known_runtime import known_runtime
 from agriseg.mapping.outputs import QUARANTINE, Outputs, default_folder
 from agriseg.mapping.prepare import prepare
 from agriseg.mapping.run import Execution, RunReport, run
@@ -45,7 +46,8 @@ def segment(
     if not isinstance(model, SegmentationModel):
         model = load_model(model)
     execution, overwrite = Execution(more_follows=True), overwrite or outputs.incomplete
-    report = run(prepare(image, model, request.run), outputs, progress, execution, policy=request.policy)
+    known = known_runtime(request.run, model, outputs.places(request.policy), execution.place(outputs))
+    report = run(prepare(image, model, request.run, known), outputs, progress, execution, policy=request.policy)
     return with_derived_files(report, request, outputs, overwrite=overwrite)
 
 

@@ -11,7 +11,7 @@ from agriseg.backends.torch_backend import TorchBackend
 from agriseg.errors import DeviceError, ModelError, UsageError
 from agriseg.model import SegmentationModel
 from agriseg.networks.exported import ExportedNetwork
-from agriseg.options.run import RunOptions
+from agriseg.options.run import AUTO, RunOptions
 
 _FOR_FILES = ("openvino", "onnxruntime")
 """What runs an ONNX file: the first that is installed."""
@@ -35,8 +35,10 @@ def choose_backend(model: SegmentationModel, options: RunOptions) -> Backend:
     return backend if options.tta == "none" else OrientedBackend(backend, model, options.tta)
 
 
-def choose_runtime(model: SegmentationModel, name: str) -> str:
-    """`torch`, `onnxruntime` or `openvino`; auto is torch, and for an ONNX file what is installed.
+def choose_runtime(model: SegmentationModel, name: str | None) -> str:
+    """`torch`, `onnxruntime` or `openvino`: the one of this name.
+
+    None is torch, and for an ONNX file what is installed. So is auto, where there is no raster to measure on.
 
     Raises:
         ModelError: an ONNX file, and nothing that runs it.
@@ -44,7 +46,7 @@ def choose_runtime(model: SegmentationModel, name: str) -> str:
     is_file = isinstance(model.network, ExportedNetwork)
     if name == "torch" and is_file:
         raise ModelError(f"{model.path}: torch does not run ONNX files; use --backend openvino or onnxruntime")
-    if name != "auto":
+    if name is not None and name != AUTO:
         return name
     if not is_file:
         return "torch"

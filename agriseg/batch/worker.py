@@ -10,10 +10,11 @@ import torch
 from agriseg.batch.task import MapFacts, MapTask
 from agriseg.figures.quicklook import thumbnail
 from agriseg.files import file_hash
+from agriseg.mapping.known_runtime import known_runtime
 from agriseg.mapping.outputs import Outputs
 from agriseg.mapping.prepare import MappingJob, cached_model, prepare
 from agriseg.mapping.record import identity_of
-from agriseg.mapping.run import run
+from agriseg.mapping.run import Execution, run
 from agriseg.maps.record import RunRecord
 from agriseg.raster.identity import InputIdentity
 from agriseg.workflow import derived_files
@@ -30,7 +31,9 @@ def map_raster(task: MapTask) -> MapFacts:
     request = task.request
     outputs = Outputs(task.folder, task.image.stem, request.run.probabilities, task.own)
     outputs.check(task.image)
-    prepared = prepare(task.image, cached_model(task.model), request.run)
+    model = cached_model(task.model)
+    known = known_runtime(request.run, model, outputs.places(request.policy), Execution().place(outputs))
+    prepared = prepare(task.image, model, request.run, known)
     name = identity_of(prepared, request.policy).key
     done = [each for each in outputs.places(request.policy) if task.own and _is_done(prepared, each, name)]
     if not done or outputs.working.exists():  # a finished map may only need its working folder deleted

@@ -62,6 +62,7 @@ def command(
     paths = [_local(image, out) if allow_remote else Path(image) for image in images]
     _refuse_clashes(images, paths, out)
     from agriseg.cli.common.format import show_prepared, show_seconds
+    from agriseg.mapping.known_runtime import known_runtime
     from agriseg.mapping.outputs import Outputs, default_folder
     from agriseg.mapping.prepare import prepare
     from agriseg.mapping.run import Execution, run
@@ -85,14 +86,15 @@ def command(
     with _workers(parse(WorkerOptions, flags), request.run.device, dry_run=dry_run) as pool:
         execution = Execution(pool, work, resume=not no_resume, more_follows=True)
         for path, files, request in zip(paths, outputs, requests, strict=True):
-            job = prepare(path, loaded, request.run)
+            known = known_runtime(request.run, loaded, files.places(request.policy), execution.place(files))
+            job = prepare(path, loaded, request.run, known)
             warn_about(path, job.warnings, quiet=quiet)
             if dry_run:
                 show_prepared(job, as_json=as_json)
                 continue
             replaces = overwrite or files.incomplete
-            if job.chosen_tiles and not quiet:
-                click.echo(one_line(f"agriseg: {path.name}: {job.chosen_tiles}"), err=True)
+            for text in job.choices if not quiet else ():
+                click.echo(one_line(f"agriseg: {path.name}: {text}"), err=True)
             with Progress(path.name, quiet=quiet) as progress, resume_hint(path):
                 report = run(job, files, progress, execution, policy=request.policy)
             warn_about(path, [text for text in report.warnings if text not in job.warnings], quiet=quiet)

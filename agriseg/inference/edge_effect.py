@@ -33,7 +33,7 @@ _MOST_WINDOWS = 24
 _LEAST_HALF = 32  # px; of a network that sees less, larger windows cost nothing
 _TRIES = 4  # places looked at for each window with data
 _NEAR = 0.01  # share of pixels, those with the nearest logits, that count with a probability
-_STEPS = (0.7548776662466927, 0.5698402909980532)
+SQUARE_STEPS = (0.7548776662466927, 0.5698402909980532)
 """Of a sequence that fills a square evenly however long it is. Source: Roberts 2018, "The Unreasonable Effectiveness of
 Quasirandom Sequences": powers of 1 / 1.3247."""
 
@@ -146,7 +146,7 @@ def _places(spans: list[tuple[int, int]], half: int, step: int, count: int) -> I
     for number in range(count):
         col, row = (
             (low + int((0.5 + number * part) % 1 * (high - low + 1))) * step
-            for (low, high), part in zip(spans, _STEPS, strict=True)
+            for (low, high), part in zip(spans, SQUARE_STEPS, strict=True)
         )
         yield Window(col, row, 4 * half, 4 * half)
 

@@ -17,6 +17,7 @@ from agriseg.inference.predict import ClassifiedRows
 from agriseg.json_text import json_line
 from agriseg.legend import CONFIDENCE_STEP, DOUBTFUL, NODATA
 from agriseg.mapping.image_means import IMAGE_MEANS, ImageMeans
+from agriseg.mapping.known_runtime import RUNTIME, store_runtime
 from agriseg.mapping.prepare import MappingJob
 from agriseg.mapping.record import identity_of
 from agriseg.maps.pixel_counts import Area, PixelCounts, windows_from_json
@@ -65,6 +66,8 @@ class RunCheckpoint:
             )
         except place.errors as error:
             raise place.to_error(error) from error
+        if prepared.runtime:
+            store_runtime(prepared.runtime, place)
         ProgressLog(place, identity_of(prepared).key).start()
         return cls(prepared, place)
 
@@ -143,7 +146,7 @@ class RunCheckpoint:
 
 def delete_checkpoint(place: Storage) -> None:
     """Delete a checkpoint; its progress log first, without which it is none."""
-    for name in ("journal", "blocks", "answers", IMAGE_MEANS, UNDER_WAY):
+    for name in ("journal", "blocks", "answers", IMAGE_MEANS, UNDER_WAY, RUNTIME):
         place.delete(name)
 
 

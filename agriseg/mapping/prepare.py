@@ -15,13 +15,15 @@ from agriseg.backends.choose_backend import choose_backend, choose_runtime
 from agriseg.errors import DeviceMemoryError, UsageError
 from agriseg.grid import PRESETS
 from agriseg.inference.choose_tiles import choose_plan
+from agriseg.inference.fastest_runtime import choose_fastest
 from agriseg.inference.plan import Plan
 from agriseg.legend import CONFIDENCE_STEP, Legend
 from agriseg.mapping.compatibility import ModelInput, check_compatibility
 from agriseg.maps.pixel_counts import hectares
+from agriseg.maps.runtime_choice import RuntimeChoice
 from agriseg.maps.tiling_certificate import TilingCertificate
 from agriseg.model import SegmentationModel, load_model
-from agriseg.options.run import RunOptions
+from agriseg.options.run import AUTO, RunOptions
 from agriseg.raster.georeference import Georeference
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.identity import FileStamp
@@ -37,6 +39,7 @@ class MappingJob:
         model_input: how the model reads the raster.
         notes: what was changed for lack of memory.
         certificate: what is known of tiles that were chosen by measurement.
+        runtime: why `--backend auto` chose the runtime; None without it.
     """
 
     info: RasterInfo
@@ -48,6 +51,7 @@ class MappingJob:
     backend: Backend
     notes: tuple[str, ...] = ()
     certificate: TilingCertificate | None = None
+    runtime: RuntimeChoice | None = None
 
     def mapped(self, classes: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Ids of the map, from those of the network and the counts of the confidence layer at the same pixels.
@@ -78,6 +82,12 @@ class MappingJob:
         return f"tiles of {rows.tile} px, overlap {rows.overlap}: {known}"
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        """A sentence for each choice that was measured: the runtime, the tiles."""
+        texts = self.runtime and self.runtime.text, self.chosen_tiles
+        return tuple(text for text in texts if text)
+
+    @property
     def georeference(self) -> Georeference:
         """Of the mapped window."""
         roi = self.plan.roi
@@ -104,8 +114,13 @@ class MappingJob:
         return warnings
 
 
-def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> MappingJob:
+def prepare(
+    image: Path, model: SegmentationModel, options: RunOptions, known: RuntimeChoice | None = None
+) -> MappingJob:
     """Check a raster against a model and plan the run.
+
+    Args:
+        known: the runtime that an earlier run chose, so that nothing is measured for it.
 
     Raises:
         AgrisegError: an error that would stop the run before its first tile.
@@ -115,10 +130,25 @@ def prepare(image: Path, model: SegmentationModel, options: RunOptions) -> Mappi
     model_input = check_compatibility(info, model, options)
     if model.normalize_by == "raster":
         model = replace(model, raster_mean=model_input.raster_mean)
-    options = replace(options, backend=choose_runtime(model, options.backend))  # the same in every worker
-    backend = choose_backend(model, options)
+    options, backend, choice = _with_runtime(model, options, model_input, known)
     plan, certificate = choose_plan(model_input.source, model, options, model_input.roi, backend)
-    return MappingJob(info, model, legend, options, model_input, plan, backend, certificate=certificate)
+    return MappingJob(
+        info, model, legend, options, model_input, plan, backend, certificate=certificate, runtime=choice
+    )  # fmt: skip
+
+
+def _with_runtime(
+    model: SegmentationModel, options: RunOptions, model_input: ModelInput, known: RuntimeChoice | None
+) -> tuple[RunOptions, Backend, RuntimeChoice | None]:
+    """The options with the runtime by its name, the same in every worker; its backend; why it was chosen."""
+    if options.backend != AUTO:
+        options = replace(options, backend=choose_runtime(model, options.backend))
+        return options, choose_backend(model, options), None
+    if known is not None:
+        options = replace(options, backend=known.runtime)
+        return options, choose_backend(model, options), known
+    choice, backend = choose_fastest(model_input.source, model, options, model_input.roi)
+    return replace(options, backend=choice.runtime), backend, choice
 
 
 def with_less_memory(job: MappingJob, error: DeviceMemoryError) -> MappingJob:
@@ -141,7 +171,9 @@ def with_less_memory(job: MappingJob, error: DeviceMemoryError) -> MappingJob:
 def _again(job: MappingJob, options: RunOptions, change: str) -> MappingJob:
     """The same raster and model with other options."""
     fresh = prepare(job.info.path, job.model, options)
-    return replace(fresh, notes=(*job.notes, f"the device's memory was too small: mapped {change}"))
+    return replace(
+        fresh, runtime=job.runtime, notes=(*job.notes, f"the device's memory was too small: mapped {change}")
+    )
 
 
 def cached_model(path: Path) -> SegmentationModel:

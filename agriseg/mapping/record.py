@@ -164,6 +164,7 @@ def describe_run(job: MappingJob, outcome: RunOutcome, outputs: Sequence[Path]) 
         versions=versions(),
         machine=_machine(job),
         tiling=job.certificate,
+        runtime=job.runtime,
     )
 
 

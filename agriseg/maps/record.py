@@ -9,6 +9,7 @@ from typing import Any
 from agriseg import files
 from agriseg.errors import DataError
 from agriseg.json_text import from_json, json_document, nodata_value
+from agriseg.maps.runtime_choice import RuntimeChoice
 from agriseg.maps.tiling_certificate import TilingCertificate
 from agriseg.options.run import RunOptions
 from agriseg.raster.identity import InputFile, InputIdentity
@@ -210,6 +211,7 @@ class RunRecord:
         outputs: SHA-256 of each file, by name.
         contents: hash of the content of those files that viewers write to, by name.
         tiling: what is known of tiles that were chosen by measurement; None for others.
+        runtime: why `--backend auto` chose the runtime; None without it.
     """
 
     finished: str
@@ -232,6 +234,7 @@ class RunRecord:
     versions: Mapping[str, str]
     machine: MachineRecord
     tiling: TilingCertificate | None = None
+    runtime: RuntimeChoice | None = None
 
     @classmethod
     def read(cls, path: Path) -> "RunRecord":

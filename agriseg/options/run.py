@@ -10,7 +10,7 @@ from agriseg.options.table import Options, option
 
 BLENDS = tuple(PRESETS)
 PRECISIONS = ("auto", "fp32", "bf16")
-BACKENDS = ("auto", "torch", "onnxruntime", "openvino")
+BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 ON_READ_ERROR = ("stop", "nodata")
 TTA = ("none", "flips", "d4")
 AUTO = "auto"
@@ -88,9 +88,9 @@ class RunOptions(Options):
     margin: int | None = option(None, "Pixels at a tile's inner edge that only give context.", "PX", kind=int)
     batch: int | None = option(None, "Tiles per forward pass of the network.", "N", kind=int)
     device: str = option("auto", "auto (default), cpu, cuda, cuda:1, mps.", "NAME")
-    backend: str = option(
-        "auto", "Runtime: torch, onnxruntime, openvino, or auto (default): torch, for an ONNX file what is installed.",
-        "NAME", choices=BACKENDS,
+    backend: str | None = option(
+        None, "Runtime: torch (default; for an ONNX file what is installed), openvino, onnxruntime, or auto: the "
+        "fastest that keeps the labels, measured on this raster.", "NAME", choices=BACKENDS,
     )  # fmt: skip
     precision: str = option("auto", "Number format of the network's computation.", choices=PRECISIONS)
     tta: str = option(

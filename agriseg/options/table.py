@@ -76,9 +76,10 @@ class Options:
         Raises:
             UsageError: it is not.
         """
-        for name, flag in flags_of(type(self)).items():
-            if flag.choices and (value := getattr(self, name)) not in flag.choices:
-                raise UsageError(f"{name} {value!r}, expected {', '.join(flag.choices)}")
+        for each in fields(self):
+            flag, value = each.metadata.get("flag"), getattr(self, each.name)
+            if flag and flag.choices and value not in (*flag.choices, each.default):
+                raise UsageError(f"{each.name} {value!r}, expected {', '.join(flag.choices)}")
 
 
 def nearest(word: str, words: Collection[str]) -> str:

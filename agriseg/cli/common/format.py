@@ -122,7 +122,8 @@ def show_prepared(prepared: "MappingJob", *, as_json: bool) -> None:
         record: dict[str, Any] = {
             "input": asdict(describe_raster(prepared.info)), "model": asdict(describe_network(prepared)),
             "parameters": asdict(describe_plan(prepared)),
-            "tiling": prepared.certificate and asdict(prepared.certificate), "warnings": prepared.warnings,
+            "tiling": prepared.certificate and asdict(prepared.certificate),
+            "runtime": prepared.runtime and asdict(prepared.runtime), "warnings": prepared.warnings,
             "valid_share": sample.valid_share, "valid_share_is_exact": sample.complete,
             "hectares": prepared.hectares, **asdict(_pixel_size(prepared)),
         }  # fmt: skip
@@ -158,7 +159,7 @@ def _plan_lines(prepared: "MappingJob") -> list[tuple[str, str]]:
         ("mapping", mapping),
         ("grid", f"{working}, {resampled}"),
         ("tiles", f"{plan.tiles} of {rows.tile} px, overlap {rows.overlap}, margin {rows.margin}, {blend}"),
-        *([("chosen", text)] if (text := prepared.chosen_tiles) else []),
+        *(("chosen", text) for text in prepared.choices),
         ("device", f"{prepared.backend.device}, {prepared.backend.precision}, batches of {plan.batch}"),
         ("memory", f"{human_bytes(memory.total)} above the program ({parts})"),
         *_pixel_lines(prepared),
