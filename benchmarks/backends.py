@@ -5,7 +5,7 @@
 
 The runtimes take turns in one process, and the table has medians. A name of `agriseg model list` is a network with
 random weights. With `--int8` the table compares int8, calibrated on the raster, with fp32 of the same runtime on tiles
-of the raster that were held back: processor seconds, which other programs disturb less, and labels.
+of the raster: processor seconds, which other programs disturb less. Labels are of ONNX Runtime, on tiles held back.
 """
 
 import argparse

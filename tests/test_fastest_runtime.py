@@ -169,7 +169,9 @@ def test_a_stopped_run_keeps_its_runtime(
     never()
     segment(image, small, tmp_path / "again", **flags)
     assert layer_bytes(tmp_path / "again") == layer_bytes(tmp_path / "straight")
-    assert record_of(tmp_path / "again")["runtime"] == record_of(tmp_path / "straight")["runtime"]
+    again, straight = (record_of(tmp_path / each) for each in ("again", "straight"))
+    assert again["runtime"] == straight["runtime"]
+    assert again["parameters"]["precision"] == straight["parameters"]["precision"]
 
 
 def test_a_map_that_is_made_again_keeps_its_runtime_and_another_model_does_not(
