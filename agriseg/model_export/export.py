@@ -66,14 +66,14 @@ def export_model(
     _check(model, target, path, tile)
     if int8 is not None and target == "torch-export":
         raise UsageError("--int8 with --to torch-export, expected onnx or openvino; leave out --int8")
-    torch_backend = TorchBackend(model, torch.device("cpu"), "fp32")
     graph, held_back = None, None
     if int8 is not None:
-        graph, held_back = quantize(model, torch_backend, tile or _network_px(model, _TILE), int8)
+        graph, held_back = quantize(model, tile or _network_px(model, _TILE), int8)
     files.make_folder(path.parent)
     with TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
         draft = Path(folder) / path.name
         run = _write(model, target, draft, tile, graph)
+        torch_backend = TorchBackend(model, torch.device("cpu"), "fp32")  # it changes the order of weights in memory
         parities = _parities(model, torch_backend, run, tile, image, held_back)
         if not (int8 and int8.force):
             parity.require(model, parities, 1 - LEAST_EQUAL if int8 else parity.ALLOWED)

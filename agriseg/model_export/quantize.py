@@ -6,9 +6,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 
 from agriseg import files
 from agriseg.backends.backend import Backend
+from agriseg.backends.torch_backend import TorchBackend
 from agriseg.errors import DataError, ModelError
 from agriseg.model import SegmentationModel, load_model
 from agriseg.model_export.image_tiles import ImageTile, spread_tiles
@@ -48,9 +50,7 @@ class Int8Request:
     force: bool = False
 
 
-def quantize(
-    model: SegmentationModel, torch_backend: Backend, side: int, request: Int8Request
-) -> tuple[Int8Graph, Sequence[ImageTile]]:
+def quantize(model: SegmentationModel, side: int, request: Int8Request) -> tuple[Int8Graph, Sequence[ImageTile]]:
     """Put the inner layers of a model in int8, and measure what that changes.
 
     Args:
@@ -76,6 +76,7 @@ def quantize(
     with TemporaryDirectory(prefix="agriseg-") as folder:
         trial = Path(folder) / "int8.onnx"
         files.write_bytes(trial, onnx_content(model, None, Int8Graph(content, unknown)))
+        torch_backend = TorchBackend(model, torch.device("cpu"), "fp32")
         found = compare_held_back(model, torch_backend, onnx_runner(trial), held_back)
         mean_iou = request.mean_iou and (request.mean_iou(model), request.mean_iou(load_model(trial)))
     facts = replace(unknown, pixels=found.pixels, equal=found.equal, mean_iou=mean_iou)
