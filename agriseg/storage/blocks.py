@@ -30,8 +30,9 @@ class BlockStore:
     def __init__(self, place: Storage, layers: Iterable[str], block_offset: int) -> None:
         self._place = place
         self._block_offset = block_offset
-        group = zarr.open_group(place.zarr_store(_NAME), mode="r+")
-        self._layers: dict[str, zarr.Array[Any]] = {name: _array(group[name]) for name in layers}
+        with zarr.config.set({"array.write_empty_chunks": True}):  # to look whether a block is empty takes zarr longer
+            group = zarr.open_group(place.zarr_store(_NAME), mode="r+")
+            self._layers: dict[str, zarr.Array[Any]] = {name: _array(group[name]) for name in layers}
         _, rows, self.width = next(iter(self._layers.values())).shape
         self.height = rows - block_offset
 
