@@ -100,9 +100,10 @@ def write_cog(rows: RowSource, layer: Layer, folder: Path, threads: int, clock: 
         left.unlink(missing_ok=True)
     with gdal_calls(failure, StorageError) as messages:
         with clock(Stage.WRITE):
-            _write_draft(draft, rows, layer)
+            _write_draft(draft, rows, layer, threads)
             rasterio.shutil.copy(
-                draft, final, driver="COG", compress="DEFLATE", predictor="YES", level=6, blocksize=BLOCK,
+                draft, final, driver="COG", compress="DEFLATE", level=6, blocksize=BLOCK,
+                predictor="NO" if rows.dtype == "uint8" else "YES",  # classes and counts are smaller without
                 overview_resampling=layer.resampling.name, num_threads=threads, bigtiff="IF_SAFER",
                 statistics="NO",
             )  # fmt: skip
@@ -136,7 +137,7 @@ def _same_crs(written: rasterio.DatasetReader, where: Georeference) -> bool:
     return bool((crs or CRS()) == (expected or CRS()))
 
 
-def _write_draft(path: Path, rows: RowSource, layer: Layer) -> None:
+def _write_draft(path: Path, rows: RowSource, layer: Layer, threads: int) -> None:
     """A plain GeoTIFF with overviews, written row by row."""
     where = layer.georeference
     profile = {
@@ -164,7 +165,10 @@ def _write_draft(path: Path, rows: RowSource, layer: Layer) -> None:
     longest = max(rows.width, rows.height)
     factors = [2**level for level in range(1, 32) if longest > BLOCK * 2 ** (level - 1)]
     if factors:
-        with rasterio.open(path, "r+", driver="GTiff") as draft:
+        with (
+            rasterio.Env(ZSTD_LEVEL_OVERVIEW=1, GDAL_NUM_THREADS=threads),
+            rasterio.open(path, "r+", driver="GTiff") as draft,
+        ):
             draft.build_overviews(factors, layer.resampling)
 
 
