@@ -16,6 +16,7 @@ from agriseg.metrics import (
     iou,
     mean_iou,
     softmax_confidence,
+    value_counts,
 )
 
 
@@ -178,3 +179,10 @@ def test_a_temperature_has_ends() -> None:
     logits = np.eye(3)[[0, 1, 2] * 20]
     assert fit_temperature(logits, np.array([0, 1, 2] * 20)) == pytest.approx(0.05)
     assert fit_temperature(logits, np.array([1, 2, 0] * 20)) == pytest.approx(20)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (0, 5), (64, 200)])
+def test_counts_of_values_are_numpys(shape: tuple[int, int]) -> None:
+    values = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    for each in (values, values[:, ::2], values.T):
+        np.testing.assert_array_equal(value_counts(each), np.bincount(each.ravel(), minlength=256))

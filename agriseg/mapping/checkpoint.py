@@ -21,6 +21,7 @@ from agriseg.mapping.known_runtime import RUNTIME, store_runtime
 from agriseg.mapping.prepare import MappingJob
 from agriseg.mapping.record import identity_of
 from agriseg.maps.pixel_counts import Area, PixelCounts, windows_from_json
+from agriseg.metrics import value_counts
 from agriseg.storage.base import UNDER_WAY, Storage
 from agriseg.storage.blocks import BlockStore
 from agriseg.storage.logits_cache import LogitsCache, discard_other_rows
@@ -135,7 +136,7 @@ class RunCheckpoint:
         by_row = np.stack([np.count_nonzero(mapped == each.id, axis=1) for each in self._job.legend], axis=1)
         area = Area.of_rows(self._where, roi.width, self.bands[index].rows[0] - roi.row_off, by_row.astype(np.int64))
         doubtful = classes[confidence < round(DOUBTFUL / CONFIDENCE_STEP)]  # nodata is the highest value
-        of_network, of_doubtful = (np.bincount(ids.ravel(), minlength=NODATA + 1)[:size] for ids in (classes, doubtful))
+        of_network, of_doubtful = value_counts(classes)[:size], np.bincount(doubtful, minlength=NODATA + 1)[:size]
         return PixelCounts(area, of_network, tiles, of_doubtful, lost)
 
     def _on_map(self, lost: tuple[Window, ...]) -> tuple[Window, ...]:

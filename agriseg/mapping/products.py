@@ -16,7 +16,7 @@ from agriseg.legend import CONFIDENCE_STEP, NODATA
 from agriseg.mapping.image_means import ImageMeans
 from agriseg.mapping.prepare import MappingJob
 from agriseg.maps.record import ConfidenceHistogram, PixelTotals
-from agriseg.metrics import ClassChanges
+from agriseg.metrics import ClassChanges, value_counts
 from agriseg.raster.cog import Layer, RowSource, beside, write_cog
 from agriseg.raster.pam import PAM
 from agriseg.raster.qml import category_names, run_layer_style
@@ -53,7 +53,7 @@ def write_products(
     legend, changes, counts = prepared.legend, ClassChanges(store.width), np.zeros(256, np.int64)
 
     def count(rows: NDArray[np.uint8]) -> None:
-        counts[:] += np.bincount(rows.ravel(), minlength=256)
+        counts[:] += value_counts(rows)
 
     seen: dict[str, Callable[[NDArray[np.uint8]], None]] = {"classes": changes.add, "confidence": count}
     made = []
