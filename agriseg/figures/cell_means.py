@@ -1,6 +1,5 @@
 """Means of an image over the cells of a small picture; strips of rows in any division give the same numbers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +25,16 @@ class CellMeans:
     means: NDArray[np.float32]
     valid: NDArray[np.bool_]
 
+    @classmethod
+    def zeros(cls, bands: int, height: int, width: int) -> "CellMeans":
+        """Cells without a valid pixel."""
+        return cls(np.zeros((bands, height, width), np.float32), np.zeros((height, width), bool))
+
+    def put(self, start: int, rows: "CellMeans") -> None:
+        """Replace the rows of cells from `start` by others."""
+        part = slice(start, start + len(rows.valid))
+        self.means[:, part], self.valid[part] = rows.means, rows.valid
+
 
 @dataclass(frozen=True)
 class CellGrid:
@@ -49,15 +58,13 @@ class CellGrid:
         """Means of some rows of cells, whose pixels the strip holds; `bands` are places in the strip."""
         rows, cols = self.rows - strip.window.row_off, self.cols - strip.window.col_off
         inside, starts = slice(cols[0], cols[-1]), cols[:-1] - cols[0]
-        made = CellMeans(
-            np.zeros((len(bands), len(cells), self.width), np.float32), np.zeros((len(cells), self.width), bool)
-        )
+        made = CellMeans.zeros(len(bands), len(cells), self.width)
         for place, cell in enumerate(cells):
             part = slice(rows[cell], rows[cell + 1])
             valid = strip.valid[part, inside]
-            count = _summed(valid.view(np.uint8), starts)
-            made.valid[place] = count > 0
             hidden = None if valid.all() else ~valid
+            count = len(valid) * np.diff(cols) if hidden is None else _summed(valid.view(np.uint8), starts)
+            made.valid[place] = count > 0
             for mean, band in zip(made.means, bands, strict=True):
                 values = strip.pixels[band, part, inside]
                 shown = values if hidden is None else np.where(hidden, 0, values)
@@ -68,30 +75,21 @@ class CellGrid:
         """Means of some rows of cells, from the raster; DataError as `Reader.read`."""
         shown, rows = replace(source, bands=tuple(source.bands[band] for band in bands)), self.rows
         at_once = max(1, _STRIP_PIXELS // self.window.width * self.height // self.window.height)
-        parts = []
+        made = CellMeans.zeros(len(bands), len(cells), self.width)
         with Reader(shown) as reader:
             for start in cells[::at_once]:
                 portion = range(start, min(start + at_once, cells.stop))
                 top, bottom = int(rows[start]), int(rows[portion.stop])
                 strip = reader.read(replace(self.window, row_off=top, height=bottom - top))
-                parts.append(self.means(strip, tuple(range(len(bands))), portion))
-        return joined(parts)
+                made.put(start - cells.start, self.means(strip, tuple(range(len(bands))), portion))
+        return made
 
 
-def joined(parts: Sequence[CellMeans]) -> CellMeans:
-    """Means of all rows, from those of consecutive ones."""
-    return CellMeans(np.concatenate([each.means for each in parts], 1), np.concatenate([each.valid for each in parts]))
+def _summed(values: NDArray[Any], starts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Sums over all rows, and over the columns from each start to the next; exact for integers of up to 32 bits.
 
-
-def _summed(values: NDArray[np.generic], starts: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Sums over all rows, and over the columns from each start to the next."""
-    return np.add.reduceat(_total(values), starts, dtype=np.float64)
-
-
-def _total(values: NDArray[Any]) -> NDArray[Any]:
-    """Sums over the rows (n, w), exact for integers of up to 16 bits: added row by row, six times as fast as `sum`."""
+    Rows are summed first, in 16 bits where those hold the sum: `reduceat` of all rows takes several times as long.
+    """
     small = values.dtype == np.uint8 and len(values) <= _UINT16_ROWS
-    total: NDArray[Any] = values[0].astype(np.uint16 if small else np.float64)
-    for row in values[1:]:
-        np.add(total, row, out=total)
-    return total
+    total = values.sum(0, dtype=np.uint16 if small else np.float64)
+    return np.asarray(np.add.reduceat(total.astype(np.float64), starts))

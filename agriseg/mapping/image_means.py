@@ -8,7 +8,7 @@ import hashlib
 
 import numpy as np
 
-from agriseg.figures.cell_means import CellMeans, joined
+from agriseg.figures.cell_means import CellMeans
 from agriseg.figures.quicklook import quicklook_cells, shown_roles
 from agriseg.inference.plan import TileRowGroup
 from agriseg.mapping.prepare import MappingJob
@@ -44,14 +44,15 @@ class ImageMeans:
 
     def all(self) -> CellMeans:
         """All means; DataError if the raster must be read again and cannot be."""
-        parts: list[CellMeans] = []
-        done = 0
+        made, done = CellMeans.zeros(len(self._shown), self._cells.height, self._cells.width), 0
         for index in range(len(self._bands)):
             cells = self._of_band(index)
             if (kept := self._kept(index, cells)) is not None:
-                parts += [*self._read(range(done, cells.start)), kept]
+                self._read(made, range(done, cells.start))
+                made.put(cells.start, kept)
                 done = cells.stop
-        return joined([*parts, *self._read(range(done, self._cells.height))])
+        self._read(made, range(done, self._cells.height))
+        return made
 
     def _of_band(self, index: int) -> range:
         """Rows of cells that a band reads as a whole, and none above it does."""
@@ -70,8 +71,10 @@ class ImageMeans:
         means = np.frombuffer(data, np.float32, int(np.prod(shape)), _CHECK).reshape(shape)
         return CellMeans(means, np.frombuffer(data, bool, offset=_CHECK + means.nbytes).reshape(shape[1:]))
 
-    def _read(self, cells: range) -> list[CellMeans]:
-        return [self._cells.read(self._job.model_input.source, self._shown, cells)] if cells else []
+    def _read(self, made: CellMeans, cells: range) -> None:
+        """Put means that were not kept, from the raster."""
+        if cells:
+            made.put(cells.start, self._cells.read(self._job.model_input.source, self._shown, cells))
 
     def _checksum(self, index: int, data: bytes) -> bytes:
         return hashlib.blake2b(data, digest_size=_CHECK, key=self._key + index.to_bytes(8, "little")).digest()
