@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _SHARED = "shared.pth"
 _MARK = "installed.txt"
+_REASON = 200  # letters of a reason
 
 
 class EngineError(RuntimeError):
@@ -66,6 +67,6 @@ def _pip(python: Path, words: tuple[str, ...]) -> None:
 
 
 def last_line(text: str) -> str:
-    """The last line that says something."""
+    """The last line that says something, cut to what a table takes."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no message"
+    return lines[-1][:_REASON] if lines else "no message"
