@@ -32,10 +32,8 @@ _WORTH = 60.0  # seconds of the network for the raster: a tenth of it is what a 
 _BUDGET = 2.0  # seconds of the network, all runtimes together
 _TILES = 3
 _TRIES = 4  # places looked at for each tile with data
-_LARGEST, _FIRST = (
-    512,
-    128,
-)  # px of the network: side of a tile at most, and of the one that tells how long a pixel takes
+_LARGEST = 512  # px of the network: side of a tile at most
+_FIRST = 128  # the same, of the tile that tells how long a pixel takes
 
 Tile = tuple[torch.Tensor, torch.Tensor]
 """Network input (1, C, h, w) float32, and valid (h, w) bool."""
