@@ -163,7 +163,7 @@ def test_a_window_is_cut_with_its_place_and_nodata(tmp_path: Path) -> None:
     assert valid[:20].mean() > 0.9
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
 @pytest.mark.parametrize("name", SMALL)
 def test_the_exports_are_the_network(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")

@@ -163,7 +163,7 @@ NOT_RUN = {
     r"train examples/": "below, a few steps of it",
     r"--timeout 2h|\{\}|\$SLURM": "tests/test_batch.py looks at examples/scheduled",
     r"^agriseg selftest": "tests/test_cli.py runs it, and lets it fail",
-    r"^agriseg export|weeds\.onnx|--backend o": "optional packages; tests/test_export_model.py, tests/test_backends.py",
+    r"^agriseg export|weeds(_int8)?\.onnx|--backend o": "optional packages; test_export_model.py, test_int8.py, test_backends.py",
     r"^agriseg quickstart": "it takes as long as it is given; tests/test_quickstart.py runs it",
 }
 """Command lines that are not run, and why; their flags are looked at all the same."""

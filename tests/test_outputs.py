@@ -269,9 +269,9 @@ def test_a_place_that_is_not_what_was_written_gets_no_name(
     place = Georeference(None, rasterio.Affine.identity(), points, CRS.from_epsg(32632))
     plain = cog._write_draft
 
-    def other(path: Path, rows: cog.RowSource, layer: cog.Layer) -> None:
+    def other(path: Path, rows: cog.RowSource, layer: cog.Layer, threads: int) -> None:
         moved = replace(place, gcps=points[:3]) if wrong == "point" else replace(place, gcp_crs=CRS.from_epsg(32633))
-        plain(path, rows, replace(layer, georeference=moved))
+        plain(path, rows, replace(layer, georeference=moved), threads)
 
     monkeypatch.setattr(cog, "_write_draft", other)
     monkeypatch.setattr(cog, "_keep_place", lambda *_: None)

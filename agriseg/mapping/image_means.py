@@ -1,10 +1,11 @@
 """The image's quick look, gathered while the bands are read: the raster is decoded once.
 
-Each band keeps the means of the cells that its pixels cover, as an object with a checksum in the storage of the run.
-What is missing or damaged at the end is read from the raster.
+Each band keeps the means of the cells that its pixels cover, as a compressed object with a checksum in the storage of
+the run. What is missing or damaged at the end is read from the raster.
 """
 
 import hashlib
+import zlib
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class ImageMeans:
         """Keep the means of the cells of a band, from the pixels it reads; StorageError if that fails."""
         if cells := self._of_band(index):
             found = self._cells.means(strip, self._shown, cells)
-            data = found.means.tobytes() + found.valid.tobytes()
+            data = zlib.compress(found.means.tobytes() + found.valid.tobytes(), level=1)
             self._place.put(f"{IMAGE_MEANS}/{index}", self._checksum(index, data) + data)
 
     def all(self) -> CellMeans:
@@ -67,9 +68,9 @@ class ImageMeans:
         data = self._place.get(f"{IMAGE_MEANS}/{index}") if cells else None
         if data is None or data[:_CHECK] != self._checksum(index, data[_CHECK:]):
             return None
-        shape = len(self._shown), len(cells), self._cells.width
-        means = np.frombuffer(data, np.float32, int(np.prod(shape)), _CHECK).reshape(shape)
-        return CellMeans(means, np.frombuffer(data, bool, offset=_CHECK + means.nbytes).reshape(shape[1:]))
+        shape, content = (len(self._shown), len(cells), self._cells.width), zlib.decompress(data[_CHECK:])
+        means = np.frombuffer(content, np.float32, int(np.prod(shape))).reshape(shape)
+        return CellMeans(means, np.frombuffer(content, bool, offset=means.nbytes).reshape(shape[1:]))
 
     def _read(self, made: CellMeans, cells: range) -> None:
         """Put means that were not kept, from the raster."""
