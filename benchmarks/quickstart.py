@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--labels", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--times", nargs="+", default=["2m", "5m"])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     asked = parser.parse_args()
     field = asked.data / "potato_weed_uav/field/field_cols00-10.tif"
     truth = field.with_name("field_cols00-10_labels.tif")
@@ -115,7 +116,7 @@ def main() -> None:
     )
     for kind in asked.labels:
         for length in asked.times:
-            for seed in range(asked.seeds):
+            for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
                 with tempfile.TemporaryDirectory() as name:
                     labels, out = Path(name) / "labels.geojson", Path(name) / "out"
                     write_labels(truth, kind, seed, labels)
