@@ -30,7 +30,7 @@ class Backend(Protocol):
     def precision(self) -> str:
         """`fp32` or `bf16`, also `int8 and fp32`; with the runtime unless it is torch, and the number of orientations.
 
-        Part of the same.
+        Part of the identity of a run.
         """
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
