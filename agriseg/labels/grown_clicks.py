@@ -189,6 +189,11 @@ class _Square:
         return [(shapely.geometry.shape(shape), int(value)) for shape, value in drawn]
 
 
+def can_grow(info: RasterInfo) -> bool:
+    """Whether an image has the bands of a vegetation index, without which no click grows."""
+    return any(len(find_bands(info, index.roles)) == len(index.roles) for index in map(get_index, _INDICES))
+
+
 def _index(info: RasterInfo) -> tuple[Index, Source]:
     """The vegetation index of an image, and its bands."""
     for index in map(get_index, _INDICES):
