@@ -15,7 +15,7 @@ from rasterio.features import shapes as outlines
 from scipy import ndimage
 
 from agriseg.errors import DataError
-from agriseg.grid import Window
+from agriseg.grid import Window, intersection
 from agriseg.labels.plant_growth import (
     Floats,
     GroundLevel,
@@ -56,6 +56,11 @@ class Points:
     xy: NDArray[np.float64]
     ids: NDArray[np.uint8]
 
+    @property
+    def key(self) -> tuple[bytes, bytes]:
+        """The same for the same clicks alone."""
+        return self.xy.tobytes(), self.ids.tobytes()
+
     def some(self, chosen: NDArray[np.generic]) -> "Points":
         """Those chosen by a mask or by numbers."""
         return Points(self.xy[chosen], self.ids[chosen])
@@ -70,6 +75,15 @@ class Outlined:
     """Plants of an image that are outlined: (P,) polygons in its pixels."""
 
     shapes: NDArray[np.object_]
+
+    @property
+    def key(self) -> tuple[bytes, ...]:
+        """The same for the same outlines alone."""
+        return tuple(shapely.to_wkb(self.shapes))
+
+    def some(self, chosen: Mask) -> "Outlined":
+        """Those of a mask."""
+        return Outlined(self.shapes[chosen])
 
     @property
     def corners(self) -> NDArray[np.float64]:
@@ -125,22 +139,87 @@ def grow_clicks(
     Raises:
         DataError: the image has no bands of a vegetation index, or cannot be read.
     """
-    field, clicked = _Field(*_index(info), reach), np.concatenate([plants.xy, bare.xy])
-    pixels, green, shared = np.zeros(len(plants.xy), np.int64), np.zeros(len(bare.xy), bool), set()
-    shapes: list[tuple[shapely.Geometry, int]] = []
-    with Reader(field.source) as reader:
-        level = field.ground_level(reader, np.concatenate([clicked, outlined.corners]))
+    with ClickGrowth(info, reach) as growth:
+        return growth.grown(plants, bare, outlined, ground)
+
+
+class ClickGrowth:
+    """Grows clicks on an image, once or again and again while clicks come and go; a context manager of the open file.
+
+    Squares around which nothing has changed are kept.
+
+    Args:
+        level: of the index of the ground; None takes that around the clicks each time.
+
+    Raises:
+        DataError: the image has no bands of a vegetation index.
+    """
+
+    def __init__(self, info: RasterInfo, reach: float, level: GroundLevel | None = None) -> None:
+        self._field, self._level = _Field(*_index(info), reach), level
+        self._kept: dict[tuple[object, ...], _GrownSquare] = {}
+        self._reader = Reader(self._field.source)
+
+    def __enter__(self) -> "ClickGrowth":
+        return self
+
+    def __exit__(self, *of_error: object) -> None:
+        self._reader.__exit__(*of_error)
+
+    def grown(self, plants: Points, bare: Points, outlined: Outlined, ground: int | None) -> GrownClicks:
+        """What clicks become; see `grow_clicks`."""
+        field, clicked = self._field, np.concatenate([plants.xy, bare.xy])
+        level = self._level or field.ground_level(self._reader, np.concatenate([clicked, outlined.corners]))
+        pixels, green, shared = np.zeros(len(plants.xy), np.int64), np.zeros(len(bare.xy), bool), set()
+        shapes: list[tuple[shapely.Geometry, int]] = []
+        kept: dict[tuple[object, ...], _GrownSquare] = {}
         for core in field.squares(np.concatenate([np.tile(clicked, 2), outlined.bounds])):
             near, beside = (np.flatnonzero(field.in_reach(each.xy, core)) for each in (plants, bare))
-            window = field.around(core)
-            some, others = plants.some(near).seen_from(window), bare.some(beside).seen_from(window)
-            square = _Square.of(field.read(reader, window), some, others, outlined.mask(window), reach, level)
-            pixels[near] += square.pixels(core.within(window), len(near))
+            some, others, drawn = plants.some(near), bare.some(beside), outlined.some(field.near(outlined.bounds, core))
+            key = (core, level, ground, some.key, others.key, drawn.key)
+            square = self._kept.get(key) or self._square(core, some, others, drawn, ground, level)
+            kept[key] = square
+            pixels[near] += square.pixels
             green[beside] |= square.green
-            shared |= {(int(near[one]), int(near[other])) for one, other in square.growth.shared}
-            shapes += square.outlines(core.within(window), some.ids, ground, core)
-    ids = np.array([class_id for _, class_id in shapes], np.uint8)
-    return GrownClicks(tuple(shape for shape, _ in shapes), ids, pixels, tuple(sorted(shared)), green)
+            shared |= {(int(near[one]), int(near[other])) for one, other in square.shared}
+            shapes += square.outlines
+        self._kept = kept if self._level else {}
+        ids = np.array([class_id for _, class_id in shapes], np.uint8)
+        return GrownClicks(tuple(shape for shape, _ in shapes), ids, pixels, tuple(sorted(shared)), green)
+
+    def _square(
+        self, core: Window, plants: Points, bare: Points, outlined: Outlined, ground: int | None, level: GroundLevel
+    ) -> "_GrownSquare":
+        window = self._field.around(
+            core, np.concatenate([np.tile(np.concatenate([plants.xy, bare.xy]), 2), outlined.bounds])
+        )
+        inner = intersection(core, window)
+        some, others = plants.seen_from(window), bare.seen_from(window)
+        index = self._field.read(self._reader, window)
+        square = _Square.of(index, some, others, outlined.mask(window), self._field.reach, level)
+        if inner is None:
+            return _GrownSquare(np.zeros(len(plants.ids), np.int64), square.green, frozenset(), [])
+        place = inner.within(window)
+        return _GrownSquare(
+            square.pixels(place, len(plants.ids)), square.green, square.growth.shared,
+            square.outlines(place, plants.ids, ground, inner),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _GrownSquare:
+    """What clicks became in a square.
+
+    Args:
+        pixels: (N,) int64 of each click on a plant.
+        green, shared: as in `GrownClicks`, numbered among the clicks near the square.
+        outlines: shapes with their class.
+    """
+
+    pixels: NDArray[np.int64]
+    green: Mask
+    shared: frozenset[tuple[int, int]]
+    outlines: list[tuple[shapely.Geometry, int]]
 
 
 @dataclass(frozen=True)
@@ -252,18 +331,23 @@ class _Field:
             corner = np.array([col, row], float) * BLOCK
             yield self._window(corner, corner + BLOCK - 1)
 
-    def around(self, core: Window) -> Window:
-        """What must be read to know what clicks become in a square."""
-        wide = 2 * self.reach + _EDGE + _CUT + 1
-        return self._window(
-            np.array([core.col_off, core.row_off]) - wide, np.array([core.col_stop, core.row_stop]) + wide
-        )
+    def around(self, core: Window, bounds: NDArray[np.float64]) -> Window:
+        """What must be read to know what becomes of clicks and outlines with these bounds (N, 4) in a square."""
+        edge = self.reach + _EDGE + _CUT + 1
+        wide = edge + self.reach
+        low = np.maximum(np.array([core.col_off, core.row_off]) - wide, bounds[:, :2].min(0) - edge)
+        high = np.minimum(np.array([core.col_stop, core.row_stop]) + wide, bounds[:, 2:].max(0) + edge)
+        return self._window(low, high)
 
     def in_reach(self, xy: NDArray[np.float64], core: Window) -> Mask:
         """(N,) bool: clicks that may change what a square becomes."""
+        return self.near(np.tile(xy, 2), core)
+
+    def near(self, bounds: NDArray[np.float64], core: Window) -> Mask:
+        """(N,) bool: boxes (N, 4) of left, top, right and bottom that may change what a square becomes."""
         wide = self.reach + _EDGE
         low, high = np.array([core.col_off, core.row_off]), np.array([core.col_stop, core.row_stop])
-        return np.asarray(((xy >= low - wide) & (xy <= high + wide)).all(1))
+        return np.asarray(((bounds[:, 2:] >= low - wide) & (bounds[:, :2] <= high + wide)).all(1))
 
     def _window(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> Window:
         """The pixels from one point (x, y) to another, as far as they lie on the image."""
