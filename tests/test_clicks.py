@@ -19,10 +19,10 @@ from scipy import ndimage
 
 from agriseg.cli import main
 from agriseg.errors import AgrisegError
+from agriseg.growth.plant_growth import GroundLevel, grow, sure_ground
 from agriseg.labels import clicks, grown_clicks
 from agriseg.labels.label_set import LabelRequest
 from agriseg.labels.loading import label_raster, load_labels
-from agriseg.labels.plant_growth import GroundLevel, grow, sure_ground
 from agriseg.options.labels import LabelOptions
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import load_dataset

@@ -12,6 +12,7 @@ from agriseg import files
 from agriseg.errors import ModelError
 from agriseg.figures.quicklook import shown_roles
 from agriseg.grid import Window
+from agriseg.growth.grown_clicks import can_grow
 from agriseg.labelling.encoder import Encoder
 from agriseg.labelling.field import Field, Statistics
 from agriseg.labelling.head_map import HeadMap
@@ -21,7 +22,6 @@ from agriseg.labelling.label import Change
 from agriseg.labelling.label_file import LabelFile
 from agriseg.labelling.learner import Learner
 from agriseg.labelling.next_place import Place, next_place
-from agriseg.labels.grown_clicks import can_grow
 from agriseg.legend import Legend
 from agriseg.mapping.compatibility import check_compatibility
 from agriseg.model import SegmentationModel, load_model

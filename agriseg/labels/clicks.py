@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from agriseg import units
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
-from agriseg.labels.grown_clicks import GrownClicks, Outlined, Points, grow_clicks
-from agriseg.labels.plant_growth import NEAR, Mask
+from agriseg.growth.clicked import Outlined, Points
+from agriseg.growth.grown_clicks import GrownClicks, grow_clicks
+from agriseg.growth.plant_growth import NEAR, Mask
 from agriseg.legend import NODATA
 from agriseg.options.labels import LabelOptions
 from agriseg.raster.header import RasterInfo

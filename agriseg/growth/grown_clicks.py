@@ -7,26 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import rasterio
 import shapely
 from numpy.typing import NDArray
-from rasterio.features import rasterize
-from rasterio.features import shapes as outlines
 from scipy import ndimage
 
 from agriseg.errors import DataError
 from agriseg.grid import Window, intersection
-from agriseg.labels.plant_growth import (
-    Floats,
-    GroundLevel,
-    Growth,
-    Mask,
-    beside_outlines,
-    discs,
-    grow,
-    on_green,
-    sure_ground,
-)
+from agriseg.growth.clicked import Outlined, Points
+from agriseg.growth.grown_square import GrownSquare, SquareGrowth
+from agriseg.growth.plant_growth import Floats, GroundLevel, Mask
 from agriseg.raster.band_roles import find_bands, listed
 from agriseg.raster.header import RasterInfo
 from agriseg.raster.reader import Reader, Source
@@ -39,70 +28,8 @@ _EDGE = 6  # px around a square: ground depends on vegetation so far away
 _SMOOTH, _CUT = 1.0, 4  # standard deviation of the Gaussian filter, and where it is cut off (px)
 _SAMPLED = 64  # clicks around which the index of the ground is sampled
 _SAMPLE = 16.0, 128.0  # least and largest half-width of the windows of that sample (px); the reach between them
-_DOUBT = 20.0  # px around a click without a plant, where nothing is sure to be ground
 _COLOURS = 3  # bands: red, green, blue
 _INDICES = ("NDVI", "ExG")  # the first whose bands an image has
-
-
-@dataclass(frozen=True)
-class Points:
-    """Clicks of an image.
-
-    Args:
-        xy: (N, 2) in pixels: x to the right, y down, (0, 0) the outer corner of the first pixel.
-        ids: (N,) uint8 class of each.
-    """
-
-    xy: NDArray[np.float64]
-    ids: NDArray[np.uint8]
-
-    @property
-    def key(self) -> tuple[bytes, bytes]:
-        """The same for the same clicks alone."""
-        return self.xy.tobytes(), self.ids.tobytes()
-
-    def some(self, chosen: NDArray[np.generic]) -> "Points":
-        """Those chosen by a mask or by numbers."""
-        return Points(self.xy[chosen], self.ids[chosen])
-
-    def seen_from(self, window: Window) -> "Points":
-        """The same in pixels of a window."""
-        return Points(self.xy - (window.col_off, window.row_off), self.ids)
-
-
-@dataclass(frozen=True)
-class Outlined:
-    """Plants of an image that are outlined: (P,) polygons in its pixels."""
-
-    shapes: NDArray[np.object_]
-
-    @property
-    def key(self) -> tuple[bytes, ...]:
-        """The same for the same outlines alone."""
-        return tuple(shapely.to_wkb(self.shapes))
-
-    def some(self, chosen: Mask) -> "Outlined":
-        """Those of a mask."""
-        return Outlined(self.shapes[chosen])
-
-    @property
-    def corners(self) -> NDArray[np.float64]:
-        """(P, 2) x and y of a point of each outline, beside the plant and the ground around it."""
-        return np.array([shapely.get_coordinates(each)[0] for each in self.shapes]).reshape(-1, 2)
-
-    @property
-    def bounds(self) -> NDArray[np.float64]:
-        """(P, 4) left, top, right and bottom."""
-        return np.asarray(shapely.bounds(self.shapes), np.float64).reshape(-1, 4)
-
-    def mask(self, window: Window) -> Mask:
-        """(h, w) bool: pixels of a window whose centre is in one of them."""
-        left, top, right, bottom = self.bounds.T
-        near = (left < window.col_stop) & (right > window.col_off) & (top < window.row_stop) & (bottom > window.row_off)
-        shape, place = (window.height, window.width), rasterio.Affine.translation(window.col_off, window.row_off)
-        if not near.any():
-            return np.zeros(shape, bool)
-        return np.asarray(rasterize(self.shapes[near], out_shape=shape, transform=place, dtype="uint8"), bool)
 
 
 @dataclass(frozen=True)
@@ -157,7 +84,7 @@ class ClickGrowth:
 
     def __init__(self, info: RasterInfo, reach: float, level: GroundLevel | None = None) -> None:
         self._field, self._level = _Field(*_index(info), reach), level
-        self._kept: dict[tuple[object, ...], _GrownSquare] = {}
+        self._kept: dict[tuple[object, ...], GrownSquare] = {}
         self._reader = Reader(self._field.source)
 
     def __enter__(self) -> "ClickGrowth":
@@ -172,7 +99,7 @@ class ClickGrowth:
         level = self._level or field.ground_level(self._reader, np.concatenate([clicked, outlined.corners]))
         pixels, green, shared = np.zeros(len(plants.xy), np.int64), np.zeros(len(bare.xy), bool), set()
         shapes: list[tuple[shapely.Geometry, int]] = []
-        kept: dict[tuple[object, ...], _GrownSquare] = {}
+        kept: dict[tuple[object, ...], GrownSquare] = {}
         for core in field.squares(np.concatenate([np.tile(clicked, 2), outlined.bounds])):
             near, beside = (np.flatnonzero(field.in_reach(each.xy, core)) for each in (plants, bare))
             some, others, drawn = plants.some(near), bare.some(beside), outlined.some(field.near(outlined.bounds, core))
@@ -189,83 +116,21 @@ class ClickGrowth:
 
     def _square(
         self, core: Window, plants: Points, bare: Points, outlined: Outlined, ground: int | None, level: GroundLevel
-    ) -> "_GrownSquare":
+    ) -> "GrownSquare":
         window = self._field.around(
             core, np.concatenate([np.tile(np.concatenate([plants.xy, bare.xy]), 2), outlined.bounds])
         )
         inner = intersection(core, window)
         some, others = plants.seen_from(window), bare.seen_from(window)
         index = self._field.read(self._reader, window)
-        square = _Square.of(index, some, others, outlined.mask(window), self._field.reach, level)
+        square = SquareGrowth.of(index, some, others, outlined.mask(window), self._field.reach, level)
         if inner is None:
-            return _GrownSquare(np.zeros(len(plants.ids), np.int64), square.green, frozenset(), [])
+            return GrownSquare(np.zeros(len(plants.ids), np.int64), square.green, frozenset(), [])
         place = inner.within(window)
-        return _GrownSquare(
+        return GrownSquare(
             square.pixels(place, len(plants.ids)), square.green, square.growth.shared,
             square.outlines(place, plants.ids, ground, inner),
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _GrownSquare:
-    """What clicks became in a square.
-
-    Args:
-        pixels: (N,) int64 of each click on a plant.
-        green, shared: as in `GrownClicks`, numbered among the clicks near the square.
-        outlines: shapes with their class.
-    """
-
-    pixels: NDArray[np.int64]
-    green: Mask
-    shared: frozenset[tuple[int, int]]
-    outlines: list[tuple[shapely.Geometry, int]]
-
-
-@dataclass(frozen=True)
-class _Square:
-    """What clicks became in a window.
-
-    Args:
-        ground: (h, w) bool bare ground.
-        green: (G,) bool clicks on ground that lie on vegetation.
-    """
-
-    growth: Growth
-    ground: Mask
-    green: Mask
-
-    @classmethod
-    def of(
-        cls, index: Floats, plants: Points, bare: Points, outlined: Mask, reach: float, level: GroundLevel
-    ) -> "_Square":
-        """Grow clicks on the index (h, w) of a window; `outlined` (h, w) is in an outlined plant."""
-        growth = grow(index, plants.xy, plants.ids, reach, level)
-        around = discs(index.shape, np.concatenate([plants.xy[growth.found], bare.xy]), reach)
-        if outlined.any():
-            around |= ndimage.distance_transform_edt(~outlined) <= reach
-        around &= ~discs(index.shape, plants.xy[~growth.found], min(reach, _DOUBT))
-        ground = sure_ground(index, (growth.owner >= 0) | outlined, around, level)
-        if outlined.any():
-            ground |= beside_outlines(index, outlined, level)
-        return cls(growth, ground, on_green(index, bare.xy, level))
-
-    def pixels(self, inner: tuple[slice, slice], count: int) -> NDArray[np.int64]:
-        """(N,) pixels of the clicks in a part of the window."""
-        owner = self.growth.owner[inner]
-        return np.bincount(owner[owner >= 0], minlength=count)
-
-    def outlines(
-        self, inner: tuple[slice, slice], plants: NDArray[np.uint8], bare: int | None, core: Window
-    ) -> list[tuple[shapely.Geometry, int]]:
-        """Outlines in a part of the window, in pixels of the image, with their class: (N,) of plants, and of ground."""
-        owner, ids = self.growth.owner[inner], np.zeros((core.height, core.width), np.uint8)
-        ids[owner >= 0] = plants[owner[owner >= 0]]
-        ground = self.ground[inner] & (owner < 0) & (bare is not None)
-        ids[ground] = bare or 0
-        place = rasterio.Affine.translation(core.col_off, core.row_off)
-        drawn = outlines(ids, mask=(owner >= 0) | ground, connectivity=4, transform=place)
-        return [(shapely.geometry.shape(shape), int(value)) for shape, value in drawn]
 
 
 def can_grow(info: RasterInfo) -> bool:

@@ -1,0 +1,1 @@
+"""Clicks grown to the plants under them. Imports `vegetation`, `raster` and root modules."""
