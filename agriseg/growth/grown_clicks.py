@@ -3,7 +3,7 @@
 Memory depends on the reach of a click, and not on the raster.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,32 +51,14 @@ class GrownClicks:
     green: Mask
 
 
-def grow_clicks(
-    info: RasterInfo, plants: Points, bare: Points, outlined: Outlined, ground: int | None, reach: float
-) -> GrownClicks:
-    """Grow clicks on plants to the vegetation around them, and label the bare ground around clicks and outlines.
-
-    Args:
-        plants: clicks on plants of the image; at least one of these or of the next two.
-        bare: clicks on ground.
-        outlined: plants that are outlined, whose ground is labelled too.
-        ground: class of the ground; None labels none.
-        reach: largest distance of a pixel's centre from a click or an outlined plant that labels it (px).
-
-    Raises:
-        DataError: the image has no bands of a vegetation index, or cannot be read.
-    """
-    with ClickGrowth(info, reach) as growth:
-        return growth.grown(plants, bare, outlined, ground)
-
-
 class ClickGrowth:
-    """Grows clicks on an image, once or again and again while clicks come and go; a context manager of the open file.
+    """Grows clicks on an image, once, or again and again while clicks come and go.
 
     Squares around which nothing has changed are kept.
 
     Args:
-        level: of the index of the ground; None takes that around the clicks each time.
+        reach: largest distance of a pixel's centre from a click or an outlined plant that labels it (px).
+        level: of the index of the ground; None takes that around the clicks each time, and then nothing is kept.
 
     Raises:
         DataError: the image has no bands of a vegetation index.
@@ -85,26 +67,35 @@ class ClickGrowth:
     def __init__(self, info: RasterInfo, reach: float, level: GroundLevel | None = None) -> None:
         self._field, self._level = _Field(*_index(info), reach), level
         self._kept: dict[tuple[object, ...], GrownSquare] = {}
-        self._reader = Reader(self._field.source)
-
-    def __enter__(self) -> "ClickGrowth":
-        return self
-
-    def __exit__(self, *of_error: object) -> None:
-        self._reader.__exit__(*of_error)
 
     def grown(self, plants: Points, bare: Points, outlined: Outlined, ground: int | None) -> GrownClicks:
-        """What clicks become; see `grow_clicks`."""
+        """Grow clicks on plants to the vegetation around them, and label the bare ground around clicks and outlines.
+
+        Args:
+            plants: clicks on plants of the image; at least one of these or of the next two.
+            bare: clicks on ground.
+            outlined: plants that are outlined, whose ground is labelled too.
+            ground: class of the ground; None labels none.
+
+        Raises:
+            DataError: the image cannot be read.
+        """
+        with Reader(self._field.source) as reader:
+            return self._grown(reader, plants, bare, outlined, ground)
+
+    def _grown(
+        self, reader: Reader, plants: Points, bare: Points, outlined: Outlined, ground: int | None
+    ) -> GrownClicks:
         field, clicked = self._field, np.concatenate([plants.xy, bare.xy])
-        level = self._level or field.ground_level(self._reader, np.concatenate([clicked, outlined.corners]))
+        level = self._level or field.ground_level(reader, np.concatenate([clicked, outlined.corners]))
         pixels, green, shared = np.zeros(len(plants.xy), np.int64), np.zeros(len(bare.xy), bool), set()
         shapes: list[tuple[shapely.Geometry, int]] = []
         kept: dict[tuple[object, ...], GrownSquare] = {}
         for core in field.squares(np.concatenate([np.tile(clicked, 2), outlined.bounds])):
             near, beside = (np.flatnonzero(field.in_reach(each.xy, core)) for each in (plants, bare))
-            some, others, drawn = plants.some(near), bare.some(beside), outlined.some(field.near(outlined.bounds, core))
-            key = (core, level, ground, some.key, others.key, drawn.key)
-            square = self._kept.get(key) or self._square(core, some, others, drawn, ground, level)
+            around = _Near(plants.some(near), bare.some(beside), outlined.some(field.near(outlined.bounds, core)))
+            key = (core, level, ground, *around.key)
+            square = self._kept.get(key) or self._square(reader, core, around, ground, level)
             kept[key] = square
             pixels[near] += square.pixels
             green[beside] |= square.green
@@ -115,22 +106,49 @@ class ClickGrowth:
         return GrownClicks(tuple(shape for shape, _ in shapes), ids, pixels, tuple(sorted(shared)), green)
 
     def _square(
-        self, core: Window, plants: Points, bare: Points, outlined: Outlined, ground: int | None, level: GroundLevel
-    ) -> "GrownSquare":
-        window = self._field.around(
-            core, np.concatenate([np.tile(np.concatenate([plants.xy, bare.xy]), 2), outlined.bounds])
-        )
-        inner = intersection(core, window)
-        some, others = plants.seen_from(window), bare.seen_from(window)
-        index = self._field.read(self._reader, window)
-        square = SquareGrowth.of(index, some, others, outlined.mask(window), self._field.reach, level)
-        if inner is None:
+        self, reader: Reader, core: Window, near: "_Near", ground: int | None, level: GroundLevel
+    ) -> GrownSquare:
+        window = self._field.around(core, near.bounds)
+        index, outlined = self._field.read(reader, window), near.outlined.mask(window)
+        plants, bare = near.plants.seen_from(window), near.bare.seen_from(window)
+        square = SquareGrowth.of(index, plants, bare, outlined, self._field.reach, level)
+        if (inner := intersection(core, window)) is None:
             return GrownSquare(np.zeros(len(plants.ids), np.int64), square.green, frozenset(), [])
         place = inner.within(window)
         return GrownSquare(
             square.pixels(place, len(plants.ids)), square.green, square.growth.shared,
             square.outlines(place, plants.ids, ground, inner),
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Near:
+    """Clicks and outlines that may change what a square becomes."""
+
+    plants: Points
+    bare: Points
+    outlined: Outlined
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The same for the same of them alone."""
+        return self.plants.key, self.bare.key, self.outlined.key
+
+    @property
+    def bounds(self) -> NDArray[np.float64]:
+        """(N, 4) left, top, right and bottom of each."""
+        return np.concatenate([np.tile(np.concatenate([self.plants.xy, self.bare.xy]), 2), self.outlined.bounds])
+
+
+def ground_of(info: RasterInfo, windows: Iterable[Window]) -> GroundLevel:
+    """The level of the ground in some windows of an image; DataError as `ClickGrowth`, or without data there."""
+    field = _Field(*_index(info), 0.0)
+    with Reader(field.source) as reader:
+        values = np.concatenate([field.read(reader, window).ravel() for window in windows])
+    known = values[np.isfinite(values)]
+    if not known.size:
+        raise DataError(f"{info.path}: no data in a sample of it; is its nodata value right?")
+    return GroundLevel.of(known)
 
 
 def can_grow(info: RasterInfo) -> bool:

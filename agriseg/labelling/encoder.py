@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from agriseg.backends.fuse import fused
 from agriseg.grid import Window
 from agriseg.labelling.field import BLOCK, Field
 from agriseg.networks.normalization import Normalization
@@ -18,7 +19,7 @@ from agriseg.raster.reader import Reader
 
 STRIDES = (2, 4, 8, 16, 32)
 """Of the features, in pixels."""
-_CONTEXT = 96  # px read around a block, a multiple of the coarsest stride
+_CONTEXT = 64  # px read around a block, a multiple of the coarsest stride
 _IN_MEMORY = 64  # blocks: some 230 MB of RGB features
 _ON_DISK = 3 * 10**9  # bytes
 
@@ -45,7 +46,7 @@ class Encoder:
     """
 
     def __init__(self, field: Field, backbone: nn.Module, normalization: Normalization, folder: Path) -> None:
-        self._field, self._backbone, self._normalization = field, backbone, normalization
+        self._field, self._backbone, self._normalization = field, fused(backbone), normalization
         self._folder, self._lock = folder, threading.Lock()
         self._kept: OrderedDict[tuple[int, int], BlockFeatures] = OrderedDict()
         self._stored: dict[tuple[int, int], int] = {}
@@ -64,7 +65,7 @@ class Encoder:
     def use(self, backbone: nn.Module, normalization: Normalization) -> None:
         """Take another encoder; what was kept of the former one is dropped."""
         with self._lock:
-            self._backbone, self._normalization = backbone, normalization
+            self._backbone, self._normalization = fused(backbone), normalization
             self._kept.clear()
             self._stored.clear()
 

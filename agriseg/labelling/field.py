@@ -36,7 +36,7 @@ class Statistics:
     def of(cls, source: Source) -> "Statistics":
         """Read patches on a lattice; DataError if none of their pixels is valid, or one cannot be read."""
         with Reader(source) as reader:
-            strips = [reader.read(window) for window in _lattice(source.width, source.height)]
+            strips = [reader.read(window) for window in sample_windows(source.width, source.height)]
         pixels = np.concatenate([strip.pixels[:, strip.valid] for strip in strips], axis=1).astype(np.float64)
         if not pixels.size:
             raise DataError(f"{source.info.path}: no data in a sample of it; is its nodata value right?")
@@ -45,7 +45,8 @@ class Statistics:
         return cls(low, high, pixels.mean(1), np.where(std > 0, std, 1.0))
 
 
-def _lattice(width: int, height: int) -> list[Window]:
+def sample_windows(width: int, height: int) -> list[Window]:
+    """Patches on a lattice over a raster of so many columns and rows."""
     cols, rows = (
         np.unique(np.linspace(0, max(0, side - _PATCH), _PATCHES).astype(int)).tolist() for side in (width, height)
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import shapely
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from rasterio import Affine
 from rasterio.features import rasterize
 
+from agriseg.growth.grown_clicks import ClickGrowth
 from agriseg.labelling.encoder import Encoder
 from agriseg.labelling.field import BLOCK, Field
 from agriseg.labelling.label import Label
@@ -18,8 +20,9 @@ from agriseg.legend import NODATA
 from agriseg.options.labels import LabelOptions
 from agriseg.vectors.read import Polygon
 
-GROW = "100px"
-"""How far a click grows, as in `agriseg quickstart`."""
+REACH = 100
+"""How far a click grows (px), as in `agriseg quickstart`."""
+GROW = f"{REACH}px"
 _MOST = 3000  # cells of a class
 _GROUND = 0  # the first class: what is under no shape within an area
 
@@ -38,8 +41,10 @@ class DrawnLabels:
     remarks: tuple[str, ...]
 
 
-def drawn_labels(field: Field, labels: Sequence[Label], classes: Sequence[str], *, grow: bool) -> DrawnLabels:
-    """Areas below, then what clicks grow to, then what is drawn.
+def drawn_labels(
+    field: Field, labels: Sequence[Label], classes: Sequence[str], growth: ClickGrowth | None
+) -> DrawnLabels:
+    """Areas below, then what clicks grow to, then what is drawn; without a growth clicks are the pixels under them.
 
     Raises:
         DataError: most clicks on the first class, which is ground, lie on vegetation; or the raster cannot be read.
@@ -48,8 +53,8 @@ def drawn_labels(field: Field, labels: Sequence[Label], classes: Sequence[str], 
     named = [each for each in labels if each.kind != "area" and each.class_name]
     shapes = single_points([Polygon(number, each.shape, each.class_name) for number, each in enumerate(named, 1)])
     ids = np.array([classes.index(each.label or "") for each in shapes], np.uint8)
-    options = LabelOptions(grow=GROW if grow else None)
-    clicked = grown_shapes(field.info, shapes, ids, classes, options)
+    options = LabelOptions(grow=GROW if growth else None)
+    clicked = grown_shapes(field.info, shapes, ids, classes, options, growth)
     drawn = [shapes[number].shape for number in clicked.drawn]
     return DrawnLabels(
         (*areas, *(each.shape for each in clicked.grown), *drawn),
@@ -99,9 +104,10 @@ def _blocks(field: Field, drawn: DrawnLabels) -> dict[tuple[int, int], Cells]:
         near = np.flatnonzero((left <= col) & (right >= col) & (top <= row) & (bottom >= row))
         place = Affine.translation(col * BLOCK, row * BLOCK) @ Affine.scale(CELL)
         ids = np.full((side, side), NODATA, np.uint8)
-        for number in near:  # a point or a line labels the cells that it touches, a polygon those whose centre it holds
-            touches = "Polygon" not in shapes[number].geom_type
-            rasterize([(shapes[number], int(drawn.ids[number]))], out=ids, transform=place, all_touched=touches)
+        # a point or a line labels the cells that it touches, a polygon those whose centre it holds
+        for touches, numbers in groupby(near.tolist(), lambda number: "Polygon" not in drawn.shapes[number].geom_type):
+            some = [(shapes[number], int(drawn.ids[number])) for number in numbers]
+            rasterize(some, out=ids, transform=place, all_touched=touches)
         at = np.nonzero(ids != NODATA)
         if len(at[0]):
             found[row, col] = at[0], at[1], ids[at]

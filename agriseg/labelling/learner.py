@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from agriseg.errors import AgrisegError
 from agriseg.grid import Window
+from agriseg.growth.grown_clicks import ClickGrowth
 from agriseg.labelling.encoder import Encoder
 from agriseg.labelling.field import Field
 from agriseg.labelling.head_map import HeadMap
@@ -59,14 +60,14 @@ class Learner:
     """A thread that works on what matters most: the labels first, then the screen, the score, and the rest.
 
     Args:
-        grow: whether clicks grow to plants.
+        growth: of clicks to plants; None where the raster has no bands of a vegetation index.
     """
 
     def __init__(
-        self, field: Field, labels: LabelFile, encoder: Encoder, head_map: HeadMap, *, grow: bool
+        self, field: Field, labels: LabelFile, encoder: Encoder, head_map: HeadMap, growth: ClickGrowth | None
     ) -> None:  # fmt: skip
         self._field, self._labels, self._encoder, self._map = field, labels, encoder, head_map
-        self._grow = grow
+        self._growth = growth
         self.paused = False
         """Whether the processor is for another process, so that only labels and the screen are worked on."""
         self._view = Window(0, 0, min(field.info.width, 2048), min(field.info.height, 2048))
@@ -153,7 +154,7 @@ class Learner:
     def _train(self) -> None:
         version, labels = self._labels.version, self._labels.labels
         names = self._labels.classes
-        drawn = drawn_labels(self._field, labels, names, grow=self._grow)
+        drawn = drawn_labels(self._field, labels, names, self._growth)
         cells = labelled_cells(self._field, drawn, self._encoder, self._stopped.is_set)
         pixels = np.zeros(len(names), np.int64) if cells is None else np.bincount(cells.ids, minlength=len(names))
         counts = _counts(labels, names, pixels * CELL**2)

@@ -12,14 +12,16 @@ from agriseg import files
 from agriseg.errors import ModelError
 from agriseg.figures.quicklook import shown_roles
 from agriseg.grid import Window
-from agriseg.growth.grown_clicks import can_grow
+from agriseg.growth.grown_clicks import ClickGrowth, can_grow, ground_of
+from agriseg.inference.malloc import set_up_heap
 from agriseg.labelling.encoder import Encoder
-from agriseg.labelling.field import Field, Statistics
+from agriseg.labelling.field import Field, Statistics, sample_windows
 from agriseg.labelling.head_map import HeadMap
 from agriseg.labelling.image_tiles import ImageTiles
 from agriseg.labelling.job import JobKind, Jobs, Task
 from agriseg.labelling.label import Change
 from agriseg.labelling.label_file import LabelFile
+from agriseg.labelling.labelled_cells import REACH
 from agriseg.labelling.learner import Learner
 from agriseg.labelling.next_place import Place, next_place
 from agriseg.legend import Legend
@@ -63,7 +65,7 @@ class Session:
         self.request, self.field, self.labels, self.tiles = request, field, labels, tiles
         self.legend = Legend.from_names(list(request.classes))
         self.map = HeadMap(field, encoder, self.legend)
-        self.learner = Learner(field, labels, encoder, self.map, grow=can_grow(field.info))
+        self.learner = Learner(field, labels, encoder, self.map, _growth(field))
         self.jobs = Jobs(self._told)
         self._encoder = encoder
         self._improved: Path | None = None
@@ -119,6 +121,7 @@ def open_session(request: LabellingRequest) -> Iterator[Session]:
     Legend.from_names(list(request.classes))
     model = _start(request)
     source = check_compatibility(info, model, request.reading).source
+    set_up_heap()  # threads of requests come and go, and each would keep what it frees
     with ExitStack() as stack:
         files.make_folder(request.folder)
         stack.enter_context(files.locked(request.folder / ".agriseg.lock"))
@@ -138,6 +141,13 @@ def open_session(request: LabellingRequest) -> Iterator[Session]:
         stack.callback(session.learner.stop)
         stack.callback(session.jobs.stop)
         yield session
+
+
+def _growth(field: Field) -> ClickGrowth | None:
+    """Of clicks to plants, on the ground's level in a sample of the raster; None without a vegetation index."""
+    if not can_grow(field.info):
+        return None
+    return ClickGrowth(field.info, REACH, ground_of(field.info, sample_windows(field.info.width, field.info.height)))
 
 
 def _start(request: LabellingRequest) -> SegmentationModel:

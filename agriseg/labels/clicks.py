@@ -11,7 +11,7 @@ from agriseg import units
 from agriseg.errors import DataError, UsageError
 from agriseg.grid import Window
 from agriseg.growth.clicked import Outlined, Points
-from agriseg.growth.grown_clicks import GrownClicks, grow_clicks
+from agriseg.growth.grown_clicks import ClickGrowth, GrownClicks
 from agriseg.growth.plant_growth import NEAR, Mask
 from agriseg.legend import NODATA
 from agriseg.options.labels import LabelOptions
@@ -102,11 +102,13 @@ def single_points(shapes: Sequence[Polygon]) -> list[Polygon]:
 
 
 def grown_shapes(
-    info: RasterInfo, shapes: Sequence[Polygon], ids: NDArray[np.uint8], classes: Sequence[str], options: LabelOptions
-) -> ClickedShapes:
+    info: RasterInfo, shapes: Sequence[Polygon], ids: NDArray[np.uint8], classes: Sequence[str], options: LabelOptions,
+    growth: ClickGrowth | None = None,
+) -> ClickedShapes:  # fmt: skip
     """Grow the points among the shapes of an image, if `options.grow` says so; ids are (N,) classes of the shapes.
 
-    Where ground is labelled at all, it is also labelled around clicks and outlined plants.
+    Where ground is labelled at all, it is also labelled around clicks and outlined plants. A `growth` of the same reach
+    may be given, which keeps what it has grown before.
 
     Raises:
         UsageError: a reach in metres on an image without GSD, or one that is too long.
@@ -123,10 +125,9 @@ def grown_shapes(
         twice, more = named.of_two_classes()
         plants = np.flatnonzero(on_data & ~twice & (ids[at] != ground))
         bare = np.flatnonzero(on_data & ~twice & (ids[at] == ground))
-        clicks = grow_clicks(
-            info, named.points.some(plants), named.points.some(bare), outlined,
-            ground if (ids == ground).any() else None, _reach(info, options.grow),
-        )  # fmt: skip
+        some, others = named.points.some(plants), named.points.some(bare)
+        growth = growth or ClickGrowth(info, _reach(info, options.grow))
+        clicks = growth.grown(some, others, outlined, ground if (ids == ground).any() else None)
         remarks += [*more, *named.on_vegetation(info, bare[clicks.green], bare), *named.remarks(plants, clicks)]
         pixels[plants], grown_ids = clicks.pixels, clicks.ids
         grown = [Polygon(0, shape, None) for shape in clicks.shapes]
