@@ -19,11 +19,15 @@ from scipy import ndimage
 
 from agriseg.cli import main
 from agriseg.errors import AgrisegError
+from agriseg.growth import grown_clicks
+from agriseg.growth.clicked import Outlined, Points
+from agriseg.growth.grown_clicks import ClickGrowth
 from agriseg.growth.plant_growth import GroundLevel, grow, sure_ground
-from agriseg.labels import clicks, grown_clicks
+from agriseg.labels import clicks
 from agriseg.labels.label_set import LabelRequest
 from agriseg.labels.loading import label_raster, load_labels
 from agriseg.options.labels import LabelOptions
+from agriseg.raster.header import RasterInfo
 from agriseg.training.config import TrainConfig
 from agriseg.training.dataset import load_dataset
 from agriseg.vectors.features import LONLAT, Features
@@ -427,3 +431,35 @@ def test_bare_ground_around_outlined_plants_is_labelled(tmp_path_factory: pytest
     ring = (distance > 6) & (distance < reach - 1) & (truth == 0)
     others = ndimage.distance_transform_edt(truth == 0) > 6
     assert around[ring & others].mean() > 0.6, "most of the noise is no deviation above the ground's median"
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 10**6), block=st.sampled_from([64, 100, 1024]))
+def test_growing_on_is_growing_anew(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, seed: int, block: int
+) -> None:
+    """Clicks that come and go, one after the other, become what the clicks that are left become at once."""
+    rng = np.random.default_rng(seed)
+    discs = spread(12, 300, rng)
+    pixels, truth = field(300, 300, discs, seed)
+    info = RasterInfo.read(photo(tmp_path_factory.mktemp("field"), pixels))
+    everything = jittered(discs, rng) + on_soil(truth, rng)
+    outlined = Outlined(np.array([shapely.box(200, 210, 222, 240)][: data.draw(st.integers(0, 1))], object))
+    level = GroundLevel(0.0, 5.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grown_clicks, "BLOCK", block)
+        growth = ClickGrowth(info, 30.0, level)
+        for _ in range(data.draw(st.integers(2, 4))):
+            kept = data.draw(st.lists(st.sampled_from(everything), min_size=1, max_size=12, unique=True))
+            plants, bare = ([each for each in kept if (each[0] > 0) == leafy] for leafy in (True, False))
+            given = points(plants), points(bare), outlined, 0
+            again, anew = growth.grown(*given), ClickGrowth(info, 30.0, level).grown(*given)
+            assert [shape.wkb for shape in again.shapes] == [shape.wkb for shape in anew.shapes]
+            for name in ("ids", "pixels", "green"):
+                assert np.array_equal(getattr(again, name), getattr(anew, name))
+            assert again.shared == anew.shared
+
+
+def points(found: list[Click]) -> Points:
+    xy = np.array([(x, y) for _, x, y in found]).reshape(-1, 2)
+    return Points(xy, np.array([k for k, *_ in found], np.uint8))
