@@ -5,7 +5,7 @@ const KEYS = [
   [["P"], "click plants: one label each"],
   [["S"], "paint a stroke: drag, or click its corners"],
   [["G"], "draw a polygon: drag, or click its corners"],
-  [["B"], "a box in which everything is labelled"],
+  [["B"], "a box in which all plants are labelled: the rest of it is the first class"],
   [["E"], "erase labels: click or drag over them"],
   [["H"], "move the image; also with Space held, the middle button or two fingers"],
   [["Enter"], "put a label, or a corner, at the crosshair in the middle"],

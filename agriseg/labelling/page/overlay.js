@@ -133,6 +133,7 @@ const picture = async (address, signal) => {
   try {
     const answer = await fetch(address, {signal, cache: "no-store"});
     if (!answer.ok) return null;
+    if (answer.status === 204) return {picture: new OffscreenCanvas(SIDE, SIDE), whole: false};  // nothing is known here
     const image = await createImageBitmap(await answer.blob());
     const canvas = new OffscreenCanvas(SIDE, SIDE), context = canvas.getContext("2d", {willReadFrequently: true});
     context.drawImage(image, 0, 0);

@@ -10,6 +10,12 @@ const SAVED = {
   saved: "Saved in {file}", saving: "Saving…", gone: "Not saved: the server has ended", failed: "Not saved: {error}",
 };
 
+const JOBS = {
+  "improve running": "Training the whole network on your labels", "finish running": "Training, then mapping the whole field",
+  "improve done": "The network is trained, and the map is drawn anew.", "finish done": "The model, the map and the report are ready.",
+  failed: "This did not work:", stopped: "Stopped.",
+};
+
 export class Panel {
   constructor(words, state, labels) {
     Object.assign(this, {words, state, labels, status: null, saving: ["saved", null], told: null});
@@ -99,8 +105,9 @@ export class Panel {
     this.work(status.job);
   }
 
-  score({text, classes}) {
-    const each = Object.entries(classes ?? {}).filter(([, value]) => value !== null)
+  score(score) {
+    const {text, classes} = score ?? {text: this.words.say("not counted yet"), classes: {}};
+    const each = Object.entries(classes).filter(([, value]) => value !== null)
       .map(([name, value]) => `${name} ${value.toFixed(2)}`).join(" · ");
     find("score").replaceChildren(made("span", this.words.said(text)));
     if (each) find("score").append(made("small", each));
@@ -117,7 +124,8 @@ export class Panel {
     find("running").hidden = !running;
     if (job.progress === null) bar.removeAttribute("value");
     else bar.value = job.progress;
-    find("job-text").textContent = this.words.said(job.text);
+    find("job-state").textContent = this.words.say(JOBS[job.state === "running" || done ? `${job.kind} ${job.state}` : job.state]);
+    find("job-text").textContent = done ? "" : this.words.said(job.text);
     find("report").hidden = !(done && job.report);
     if (done && job.report) find("report").href = job.report;
   }

@@ -25,11 +25,13 @@ export const ask = async (address, body) => {
   }
 };
 
+const NONE = 2 ** 31 - 1;  // the number of no status: the first is answered at once
+
 export const pause = milliseconds => new Promise(done => setTimeout(done, milliseconds));
 
 /** Tell each new status for ever; `lost` hears why when there is none, and it is asked again two seconds later. */
 export const watch = async (heard, lost) => {
-  for (let seen = 0; ;) {
+  for (let seen = NONE; ;) {
     try {
       const status = await ask(`status/${seen}`);
       seen = status.number;

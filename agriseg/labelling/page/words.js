@@ -21,14 +21,18 @@ export class Words {
     return filled(this.lang === "zh" ? this.page[sentence] ?? sentence : sentence, values);
   }
 
-  /** A sentence of the server, with its values in it. */
+  /** A sentence of the server, with its values in it; or several, with semicolons between them. */
   said(text) {
     if (this.lang !== "zh" || !text) return text;
     for (const [find, chinese] of this.server) {
       const found = find.exec(text);
-      if (found) return filled(chinese, found.groups ?? {});
+      if (found) return filled(chinese, this.values(found.groups ?? {}));
     }
-    return text;
+    return text.includes("; ") ? text.split("; ").map(part => this.said(part)).join("\uff1b") : text;
+  }
+
+  values(groups) {
+    return Object.fromEntries(Object.entries(groups).map(([name, value]) => [name, this.said(value)]));
   }
 
   /** Put the words of the language on everything in `root` that is marked with data-word, -title or -name. */
