@@ -66,7 +66,8 @@ export class MapView {
   zoom(factor, pixel, duration = 0) {
     const anchor = pixel && this.map.getCoordinateFromPixel(pixel);
     if (!duration || still.matches) return this.view.adjustResolution(1 / factor, anchor);
-    this.view.animate({resolution: this.view.getResolution() / factor, anchor, duration});
+    const {view} = this, within = [view.getMinResolution(), view.getMaxResolution(), view.getResolution() / factor];
+    view.animate({resolution: within.sort((a, b) => a - b)[1], anchor, duration});
   }
 
   /** Raster pixels a screen pixel. */
@@ -148,8 +149,8 @@ const projection = ({width, height}) =>
 
 const viewOf = ({width, height}, pixels) => ({
   projection: pixels, extent: pixels.getExtent(), enableRotation: false,
-  constrainOnlyCenter: true, smoothExtentConstraint: false,
-  minResolution: NEAREST, maxResolution: Math.max(width, height, 100) / 200,
+  constrainOnlyCenter: true, smoothExtentConstraint: false, smoothResolutionConstraint: false,
+  minResolution: NEAREST, maxResolution: 2 ** Math.ceil(Math.log2(Math.max(width, height, 100) / 200)),  // powers of two apart
   center: [width / 2, -height / 2], resolution: Math.max(width, height) / 800,
 });
 

@@ -4,6 +4,7 @@ import {pause} from "./server.js";
 const SIDE = 256;
 const AT_ONCE = 3;  // requests; a browser has six for a server, and clicks are to be saved without waiting
 const KEPT = 240;  // tiles
+const GROUND = 0.3;  // opacity of the first class beside that of the others, so that the image is seen through it
 
 export class Overlay {
   constructor(state) {
@@ -13,6 +14,7 @@ export class Overlay {
     this.box.className = "overlay";
     this.box.append(this.canvas);
     this.layer = new ol.layer.Layer({render: frame => this.render(frame)});
+    this.ground = state.classes[0].colour;
     this.head = this.known = 0;
     this.tiles = new Map();  // by factor/col/row; the last used are last
     this.loading = new Map();
@@ -114,7 +116,7 @@ export class Overlay {
   async fetch(cell) {
     const stop = new AbortController(), {head, known} = this;
     this.loading.set(cell.key, stop);
-    const tile = await picture(`map/${head}/${cell.key}`, stop.signal);
+    const tile = await picture(`map/${head}/${cell.key}`, this.ground, stop.signal);
     if (tile === null && !stop.signal.aborted) await pause(1000);  // refused: the next head comes, or the server has ended
     this.loading.delete(cell.key);
     if (tile) this.keep(cell, {...cell, ...tile, head, known});
@@ -129,7 +131,7 @@ export class Overlay {
 }
 
 /** A tile as {picture, whole}: a canvas, and whether each of its pixels is known; null if it is not to be had. */
-const picture = async (address, signal) => {
+const picture = async (address, ground, signal) => {
   try {
     const answer = await fetch(address, {signal, cache: "no-store"});
     if (!answer.ok) return null;
@@ -137,13 +139,23 @@ const picture = async (address, signal) => {
     const image = await createImageBitmap(await answer.blob());
     const canvas = new OffscreenCanvas(SIDE, SIDE), context = canvas.getContext("2d", {willReadFrequently: true});
     context.drawImage(image, 0, 0);
-    const {data} = context.getImageData(0, 0, SIDE, SIDE);
-    let whole = true;
-    for (let at = 3; whole && at < data.length; at += 4) whole = data[at] !== 0;
+    const pixels = context.getImageData(0, 0, SIDE, SIDE), whole = thinned(pixels.data, ground);
+    context.putImageData(pixels, 0, 0);
     return {picture: canvas, whole};
   } catch {
     return null;  // stopped, or the server is gone: the page says so elsewhere
   }
+};
+
+/** Make pixels of a colour "#rrggbb" fainter; whether each pixel has a colour. */
+const thinned = (data, colour) => {
+  const [r, g, b] = [1, 3, 5].map(at => parseInt(colour.slice(at, at + 2), 16));
+  let whole = true;
+  for (let at = 0; at < data.length; at += 4) {
+    if (data[at + 3] === 0) whole = false;
+    else if (data[at] === r && data[at + 1] === g && data[at + 2] === b) data[at + 3] = 255 * GROUND;
+  }
+  return whole;
 };
 
 /** Only the pixels of a tile whose right or lower neighbour is of another class, two pixels wide. */

@@ -97,9 +97,8 @@ export class Panel {
     find("learning").textContent = status?.training ? words.say("learning…") : "";
     find("needs").textContent = words.said(status?.needs ?? "");
     if (!status) return;
-    const sure = status.sure === null ? words.say("unknown") : percent(status.sure);
-    find("sure").textContent = status.known < 0.995
-      ? words.say("{sure}, where the map is known: {known} of the field", {sure, known: percent(status.known)}) : sure;
+    find("sure").textContent = status.sure === null ? words.say("unknown") : percent(status.sure);
+    find("known").textContent = words.say("{share} of the field", {share: percent(status.known)});
     this.score(status.score);
     find("remarks").replaceChildren(...status.remarks.map(text => made("li", words.said(text))));
     this.work(status.job);
