@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -31,9 +32,12 @@ _OF_THE_MACHINE = ("device", "batch")
 _PACKAGES = ("agriseg", "torch", "torchvision", "rasterio", "numpy", "dask", "zarr")
 
 
+_version = cache(version)  # it parses files of the package, in milliseconds
+
+
 def versions() -> dict[str, str]:
     """Versions of the packages that make a map, by name; none of them is imported for it but rasterio."""
-    return {name: version(name) for name in _PACKAGES} | {"gdal": rasterio.__gdal_version__}
+    return {name: _version(name) for name in _PACKAGES} | {"gdal": rasterio.__gdal_version__}
 
 
 @dataclass(frozen=True)
