@@ -6,6 +6,7 @@ It reads one request a line from stdin, as JSON, and answers two lines: the fork
 import contextlib
 import email.policy  # noqa: F401  (see below)
 import encodings.unicode_escape  # noqa: F401
+import importlib
 import io
 import json
 import os
@@ -29,6 +30,17 @@ from agriseg.reports.html import template
 
 Image.init()
 template("report.html.j2")  # compiled once
+
+
+IMPORTED_LATE = (
+    "agriseg.cli.training.train",
+    "agriseg.evaluation.measure_gsd_curve",
+    "agriseg.training.run",
+    "matplotlib.backends.backend_agg",
+    "mpl_toolkits.mplot3d",
+    "torch._dynamo",  # by torch's optimisers
+)
+"""Modules that a training imports on its way, in seconds; only a nursery that is asked for one needs them."""
 
 
 def live(request: dict[str, Any]) -> int:
@@ -94,6 +106,11 @@ if __name__ == "__main__":
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     channel.write("ready\n")
     for line in sys.stdin:
-        child = fork(json.loads(line))
+        request = json.loads(line)
+        if request["args"][:1] == ["train"]:
+            for name in IMPORTED_LATE:
+                importlib.import_module(name)
+            assert threading.active_count() == 1, "a fork would lose the other threads"
+        child = fork(request)
         channel.write(f"{child}\n")
         channel.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")

@@ -199,6 +199,11 @@ class Training:
         resume = ["--resume"] if out.exists() and any(out.iterdir()) else []
         return ["train", str(self.config), "-o", str(out), "-q", *resume]
 
+    def own_files(self, out: Path) -> list[str]:
+        """Flags of strace that look at nothing but the model, the state, their drafts and the folder."""
+        names = ("best.safetensors", ".best.part.safetensors", "state.safetensors", ".state.part.safetensors")
+        return [flag for path in (out, *(out / name for name in names)) for flag in ("-P", str(path))]
+
     def endless(self, nursery: Nursery, out: Path) -> Child:
         """The same, but for its steps; it has saved its first state."""
         config = self.config.with_name("endless.toml")
