@@ -32,6 +32,7 @@ def serve(session: Session, port: int, opened: Callable[[str], None]) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((_HOST, port))
+            listener.listen()
         except OSError as error:
             raise OutputError(
                 f"port {port} cannot be used ({error.strerror}); leave --port out for a free one"

@@ -37,6 +37,7 @@ from agriseg.raster.header import RasterInfo
 ARCHITECTURE = "unet_lite0"
 """Network of the models that are made; its encoder gives the features."""
 RGB = ("red", "green", "blue")
+_FEATURES = ".features-"  # folder of features while a labelling goes on
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def open_session(request: LabellingRequest) -> Iterator[Session]:
         field = Field(source, model.bands, (red, green, blue), statistics)
         labels = LabelFile(request.folder / "labels.gpkg", info, request.classes)
         stack.callback(labels.close)
-        kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".features-", dir=request.folder)))
+        files.remove(request.folder.glob(f"{_FEATURES}*"))  # of a process that was killed
+        kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_FEATURES, dir=request.folder)))
         network = _decoder(model)
         encoder = Encoder(field, network.backbone, _normalization(model, request, statistics), kept)
         stack.callback(encoder.close)
