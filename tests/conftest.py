@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,6 +54,16 @@ def nearest(pixels: np.ndarray, nodata: int | None = None) -> np.ndarray:
     if nodata is not None:
         truth[(pixels == nodata).all(0)] = 255
     return truth
+
+
+def examples_in(folder: Path, side: int = 640) -> Path:
+    """The repository's examples in a folder, with the first rows and columns alone of their field, which takes long."""
+    shutil.copytree(Path(__file__).parents[1] / "examples", folder / "examples")
+    image = folder / "examples" / "polygon_field" / "field.tif"
+    with rasterio.open(image) as whole:
+        pixels, place = whole.read()[:, :side, :side], {"crs": whole.crs, "transform": whole.transform}
+    write_raster(image, pixels, photometric="RGB", **place)
+    return folder / "examples"
 
 
 def read(path: Path) -> np.ndarray:

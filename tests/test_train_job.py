@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from conftest import blocks, write_raster
+from conftest import blocks, examples_in, write_raster
 from PIL import Image
 from test_fit import GREY, config, field, fitted, scene, weights
 
@@ -299,13 +299,12 @@ def call(*args: str) -> int:
 
 def test_polygons_with_an_area(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The example that comes with the repository, for two steps; on TensorBoard too."""
-    shutil.copytree(EXAMPLES, tmp_path / "examples")
-    path = tmp_path / "examples" / "polygon_field.toml"
+    path = examples_in(tmp_path) / "polygon_field.toml"
     path.write_text(
         path.read_text()
+        .replace("block = 256", "block = 128")
         .replace("steps = 150", "steps = 2")
         .replace("every = 50", "every = 2")
-        .replace("unet_small", "fcn_small")
     )
     out = tmp_path / "out"
     assert call(str(path), "-o", str(out), "--tensorboard") == 0, capsys.readouterr().err
@@ -344,7 +343,7 @@ def test_flags_for_the_common_case(tmp_path: Path, capsys: pytest.CaptureFixture
             ),
             tmp_path,
         )
-    source = EXAMPLES / "polygon_field"
+    source = examples_in(tmp_path) / "polygon_field"
     flags = ["--image", str(source / "field.tif"), "--labels", str(source / "plants.geojson"), "--column", "class"]
     flags += [
         "--area",
