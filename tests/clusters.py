@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from distributed import Client
+from distributed import Client, Security
+
+
+def _security(env: Mapping[str, str]) -> Security:
+    """Of a client with the certificate that these settings of Dask name."""
+    tls = {name: env[f"DASK_DISTRIBUTED__COMM__TLS__{name}"] for name in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")}
+    return Security(
+        require_encryption=True, tls_ca_file=tls["CA_FILE"], tls_client_cert=tls["CLIENT__CERT"],
+        tls_client_key=tls["CLIENT__KEY"],
+    )  # fmt: skip
 
 
 @contextmanager
@@ -36,9 +45,8 @@ def cluster(folder: Path, *flags: str, env: Mapping[str, str] | None = None, wor
         )
     ]
     try:
-        if not protocol:
-            with Client(scheduler_file=str(file), timeout=60) as client:
-                client.wait_for_workers(workers, timeout=60)
+        with Client(scheduler_file=str(file), timeout=60, security=_security(env) if protocol else None) as client:
+            client.wait_for_workers(workers, timeout=60)
         yield file
     finally:
         family = [*started, *(child for each in started for child in psutil.Process(each.pid).children(recursive=True))]

@@ -204,14 +204,14 @@ def test_a_runtime_that_is_gone_is_not_kept(
     assert record_of(tmp_path / "out")["options"]["backend"] == "onnxruntime"
 
 
-def test_workers_use_what_was_chosen(tmp_path: Path, model_file: Path, agriseg_cli: Callable[..., Any]) -> None:
+def test_a_worker_uses_what_was_chosen(tmp_path: Path, model_file: Path, agriseg_cli: Callable[..., Any]) -> None:
     image = write_raster(tmp_path / "a.tif", blocks(330, 290, low=1), nodata=0)
     folder = tmp_path / "two" / ".a.agriseg"
     folder.mkdir(parents=True)
     choice = {"runtime": "onnxruntime", "model": load_model(model_file).fingerprint, "reason": "of an earlier run"}
     (folder / "runtime").write_text(json.dumps(choice))
     flags = ("-m", model_file, "--tile", 96, "--overlap", 48, "--cpu-threads", 1)
-    for out, more in (("one", ("--backend", "onnxruntime")), ("two", ("--backend", "auto", "--workers", 2))):
+    for out, more in (("one", ("--backend", "onnxruntime")), ("two", ("--backend", "auto", "--workers", 1))):
         ended = agriseg_cli("run", image, "-o", tmp_path / out, *flags, *more)
         assert ended.code == 0, ended.err
     assert "agriseg: a.tif: runtime onnxruntime: of an earlier run" in ended.err

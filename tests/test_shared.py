@@ -3,8 +3,6 @@
 import csv
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,16 +175,13 @@ def pixels_of(path: Path) -> tuple[str, int]:
 
 
 @pytest.mark.fault("B02", "I07")
-def test_the_odd_files_in_one_batch(tmp_path: Path, plain_models: Path) -> None:
+def test_the_odd_files_in_one_batch(tmp_path: Path, plain_models: Path, nursery: Nursery) -> None:
     """The same verdicts as one by one, in one line each; what fits no model of three bands is refused as well."""
     command = ["batch", str(ODD), "-o", str(tmp_path / "out"), "-m", str(plain_models / "3.safetensors")]
-    done = subprocess.run(
-        [sys.executable, "-m", "agriseg", *command, "--settle", "0s", "--glob", "o0*"], capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 3, done.stderr
+    done = nursery.start(*command, "--settle", "0s", "--glob", "o0*", patches=[["forks"]]).ended(300)
+    assert done.code == 3, done.err
     rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "summary.json").read_text())["rows"]}
-    assert done.stderr.count("agriseg: failed: ") == done.stderr.count("\n")
+    assert done.err.count("agriseg: failed: ") == done.err.count("\n")
     for row in odd_rows():
         told = rows.get(row["file"])
         if row["expect"] in ("reject", "limit", "read-error"):
