@@ -80,7 +80,6 @@ def test_a_step_on_stored_features_is_a_step_of_the_network(tmp_path: Path) -> N
 
 
 def test_the_first_score_is_that_of_the_decoder(tmp_path: Path) -> None:
-    field(tmp_path / "data", height=256, width=384)
     settings = config(tmp_path, frozen_steps=4, steps=2, validate_every=2)
     train(settings.model_copy(update={"arch": "unet_lite0"}), tmp_path / "out", TrainOptions("cpu"))
     assert [line["step"] for line in log(tmp_path / "out")] == [0, 2]
@@ -98,7 +97,6 @@ def test_the_decoder_alone_is_the_best_only_until_the_next_score(
 
 def test_the_encoder_keeps_its_means_and_variances(tmp_path: Path) -> None:
     """The decoder has learnt from features normalized by them, and a batch of few chips has others."""
-    field(tmp_path / "data", height=256, width=384)
     settings = config(tmp_path, frozen_steps=4, steps=3, validate_every=3, ema_decay=0)
     for frozen in (4, 0):
         recipe = settings.recipe.model_copy(update={"frozen_steps": frozen})
@@ -171,13 +169,13 @@ def test_scores_of_labelled_windows_are_those_of_the_whole_map(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    spots = [(rng.random(), rng.random(), int(rng.integers(20, 300))) for _ in range(4)]
-    one = sparse(tmp_path, 1100, 1300, spots)
+    spots = [(rng.random(), rng.random(), int(rng.integers(20, 200))) for _ in range(4)]
+    one = sparse(tmp_path, 800, 1000, spots)
     learnt = LearntShare.of(0.0, LearntImages(complete=True))
     found = []
     for whole in (True, False):
         monkeypatch.setattr(agriseg.training.validation, "_OWN_COST", 10**9 if whole else 0)
-        validator = Validator([one], learnt, tmp_path / "maps", RunOptions(gsd="native", tile=512))
+        validator = Validator([one], learnt, tmp_path / "maps", RunOptions(gsd="native", tile=256))
         assert (labelled_windows(one) == [None]) == whole
         found.append(validator.evaluate(untrained("unet_small"), CalibrationSampler()))
         validator.draw(tmp_path / "picture.png", untrained("unet_small"))

@@ -406,7 +406,7 @@ def test_permuted_bands_map_the_same(tmp_path: Path, small: SegmentationModel) -
 def test_random_networks_use_every_class(name: str) -> None:
     """The laws that other tests check with them have power only if no class wins everywhere."""
     model = random_network(name)
-    x = model.normalization(torch.from_numpy(blocks(384, 384)), torch.ones(384, 384, dtype=torch.bool))
+    x = model.normalization(torch.from_numpy(blocks(256, 256)), torch.ones(256, 256, dtype=torch.bool))
     with torch.inference_mode():
         labels = model.network(x[None]).argmax(1)
     assert labels.flatten().bincount(minlength=4).min() > 0.02 * labels.numel()

@@ -55,7 +55,7 @@ def asked(image: Path, labels: Path, out: Path, *more: str) -> int:
 
 @pytest.mark.usefixtures("quick")
 def test_from_labels_to_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    image = field(tmp_path, height=600, width=700)
+    image = field(tmp_path, height=300, width=400)
     out = tmp_path / "out"
     labels = labels_of(image, tmp_path / "labels.geojson")
     assert asked(image, labels, out, "--affected", "bright", "--time", "1s") == 0
@@ -90,7 +90,7 @@ def test_labels_of_an_unknown_class(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.usefixtures("quick")
 def test_labels_may_be_a_raster_and_the_nodata_value_is_kept(tmp_path: Path) -> None:
-    image = field(tmp_path, height=600, width=700, hole=False)
+    image = field(tmp_path, height=300, width=400, hole=False)
     with rasterio.open(image) as source:
         pixels = source.read()
     pixels[:, :50] = 7
