@@ -32,15 +32,18 @@ Image.init()
 template("report.html.j2")  # compiled once
 
 
-IMPORTED_LATE = (
-    "agriseg.cli.training.train",
-    "agriseg.evaluation.measure_gsd_curve",
-    "agriseg.training.run",
-    "matplotlib.backends.backend_agg",
-    "mpl_toolkits.mplot3d",
-    "torch._dynamo",  # by torch's optimisers
-)
-"""Modules that a training imports on its way, in seconds; only a nursery that is asked for one needs them."""
+IMPORTED_LATE = {
+    "train": (
+        "agriseg.cli.training.train",
+        "agriseg.evaluation.measure_gsd_curve",
+        "agriseg.training.run",
+        "matplotlib.backends.backend_agg",
+        "mpl_toolkits.mplot3d",
+        "torch._dynamo",  # by torch's optimisers
+    ),
+    "--workers": ("agriseg.inference.workers",),
+}
+"""Modules that a command imports on its way, in seconds, by a word of it; only a nursery that hears it needs them."""
 
 
 def live(request: dict[str, Any]) -> int:
@@ -107,9 +110,8 @@ if __name__ == "__main__":
     channel.write("ready\n")
     for line in sys.stdin:
         request = json.loads(line)
-        if request["args"][:1] == ["train"]:
-            for name in IMPORTED_LATE:
-                importlib.import_module(name)
+        for name in (name for word, names in IMPORTED_LATE.items() if word in request["args"] for name in names):
+            importlib.import_module(name)
             assert threading.active_count() == 1, "a fork would lose the other threads"
         child = fork(request)
         channel.write(f"{child}\n")
