@@ -624,25 +624,3 @@ def test_the_command_trains_resumes_and_refuses(
     assert call("none.toml", "-o", "other")[0] == 78
     assert call("--images", "data/a.tif", "--labels", "data/none.tif", "--classes", "a,b", "-o", "other")[0] == 66
     assert call("field.toml", "--time", "soon", "-o", "other")[0] == 2
-
-
-@pytest.mark.fault("T04")
-def test_sigterm_saves_and_leaves_with_143(tmp_path: Path) -> None:
-    field(tmp_path / "data", height=128, width=192)
-    (tmp_path / "field.toml").write_text(
-        'classes = ["dark", "dim", "bright"]\narch = "fcn_small"\n'
-        '[data]\nimages = "data/a.tif"\nlabels = "data/a_labels.tif"\n'
-        "[validation]\nblock = 64\nbuffer = 8\n"
-        "[recipe]\nminutes = 30\nchip = 64\nbatch = 2\nvalidate_every = 5\n"
-    )
-    command = [sys.executable, "-m", "agriseg", "train", "field.toml", "-o", "out"]
-    child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    assert child.stderr is not None
-    for line in child.stderr:
-        if "mIoU" in line:
-            child.terminate()
-            break
-    _, err = child.communicate(timeout=60)
-    assert child.returncode == 143, err
-    assert "resume with --resume" in err
-    assert (tmp_path / "out" / "state.safetensors").exists()
