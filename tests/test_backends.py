@@ -50,7 +50,18 @@ def labels_and_error(model: SegmentationModel, logits: torch.Tensor, x: torch.Te
     return (labels[0] == labels[1]).float().mean().item(), ((logits - wanted).abs().max() / wanted.std()).item()
 
 
-@pytest.mark.parametrize("name", [*ARCHITECTURES, "unet_lite0/2", "pixel_mlp/3"])
+DEEPER = ("fcn_resnet101", "fcn8s_resnet50", "unet_resnet50")
+"""Networks of the layers of a smaller one, more of them."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=[pytest.mark.long] if name in DEEPER else []) for name in ARCHITECTURES),
+        "unet_lite0/2",
+        "pixel_mlp/3",
+    ],
+)
 def test_every_architecture_gives_the_labels_of_torch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = random_network(name)
     graph = network_graph(model)

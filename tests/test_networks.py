@@ -426,7 +426,15 @@ def test_depthwise_gradients_of_a_bf16_training_are_those_of_fp32() -> None:
     torch.testing.assert_close(low_input, exact_input, rtol=2**-7, atol=2**-7)
 
 
-LARGE = ("segnet", "fcn_resnet50", "fcn_resnet101", "deeplabv3_resnet50", "fcn8s_resnet50", "fcn8s_resnet34")
+LARGE = (
+    "segnet",
+    "fcn_resnet50",
+    "fcn_resnet101",
+    "deeplabv3_resnet50",
+    "fcn8s_resnet50",
+    "fcn8s_resnet34",
+    "unet_resnet50",
+)
 """Networks that another, smaller one of their kind stands for."""
 
 
