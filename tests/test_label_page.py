@@ -507,3 +507,28 @@ def test_no_fault_of_accessibility(browser: Browser, server: Served, context: di
                 if each["impact"] in ("serious", "critical")
             ]
             assert faults == []
+
+
+def test_a_click_on_a_label_changes_its_class(browser: Browser, server: Served) -> None:
+    with labelling(browser, server) as (page, _):
+        click(page, 300, 300)
+        page.keyboard.press("3")
+        click(page, 303, 300)
+        until_saved(page)
+        ((kind, name, xy),) = server.labels
+        assert (kind, name) == ("point", "weed")
+        assert close(xy, [(300, 300)], 1 / scale(page))
+        page.keyboard.press("Control+z")
+        until_saved(page)
+        assert [name for _, name, _ in server.labels] == ["soil"]
+
+
+def test_a_page_that_is_loaded_again_stands_where_it_stood(browser: Browser, server: Served) -> None:
+    with labelling(browser, server) as (page, _):
+        page.keyboard.press("+")
+        page.keyboard.press("ArrowRight")
+        page.locator("[data-lang=zh]").click()
+        bar = page.locator("#length").inner_text()
+        page.reload()
+        expect(page.locator("#length")).to_have_text(bar)
+        expect(page.locator("[data-lang=zh]")).to_have_attribute("aria-pressed", "true")

@@ -2,7 +2,7 @@
 
 const KEYS = [
   [["1", "…", "9"], "choose the class"],
-  [["P"], "click plants: one label each"],
+  [["P"], "click plants: one label each; on a label: change its class"],
   [["S"], "paint a stroke: drag, or click its corners"],
   [["G"], "draw a polygon: drag, or click its corners"],
   [["B"], "a box in which all plants are labelled: the rest of it is the first class"],

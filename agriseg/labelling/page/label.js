@@ -14,11 +14,15 @@ import {preferred, Words} from "./words.js";
 const ENDED = "The server has ended. Start agriseg label again; labels that are not saved are kept in this window.";
 const find = id => document.getElementById(id);
 
+// what this window shows, so that loading it again does not move it
+const remember = (name, value) => sessionStorage.setItem(name, JSON.stringify(value));
+const remembered = name => JSON.parse(sessionStorage.getItem(name));
+
 class LabelPage {
   constructor(state, words) {
     Object.assign(this, {state, words, chosen: 0});
     this.labels = new Labels(change => this.changed(change), change => this.saving.push(change));
-    this.view = new MapView(find("map"), state);
+    this.view = new MapView(find("map"), state, remembered("view"));
     this.panel = new Panel(words, state, this.labels);
     this.saving = new Saving(this.labels, state.version, (how, error) => this.saved(how, error));
     const desk = {
@@ -65,7 +69,10 @@ class LabelPage {
     on("[data-do]", data => this.does[data.do]());
     on("[data-choose]", data => this.choose(Number(data.choose)));
     on("[data-tool]", data => this.hand.take(data.tool));
-    on("[data-lang]", data => this.panel.speak(data.lang));
+    on("[data-lang]", data => {
+      this.panel.speak(data.lang);
+      remember("lang", data.lang);
+    });
     on("[data-outline]", data => this.draw({outline: data.outline === "true"}));
     on("#retry", () => this.saving.retry?.());
     find("map-shown").addEventListener("change", event => this.draw({shown: event.target.checked}));
@@ -146,6 +153,7 @@ class LabelPage {
   }
 
   rested() {
+    remember("view", this.view.stand);
     ask("view", {...this.view.seen, factor: this.view.factor}).catch(error => this.lost(error));
     if (!find("crosshair").hasAttribute("hidden")) this.readout.tell(this.view.middle);
   }
@@ -172,7 +180,7 @@ class LabelPage {
 
 const start = async () => {
   const [state, catalogue] = await Promise.all([ask("state"), ask("page/words.json")]);
-  return new LabelPage(state, new Words(catalogue, preferred(navigator.languages)));
+  return new LabelPage(state, new Words(catalogue, remembered("lang") ?? preferred(navigator.languages)));
 };
 
 start().catch(error => {

@@ -1,5 +1,5 @@
 // The raster, the map and the labels in one view. All coordinates here are raster pixels [x, y] with y down.
-import {LabelStyle, PLACE} from "./label_style.js";
+import {LabelLayer, NEAR, RADIUS} from "./label_layer.js";
 import {Overlay} from "./overlay.js";
 
 const NEAREST = 1 / 8;  // raster pixels a screen pixel
@@ -13,30 +13,31 @@ const geometry = (kind, xy) => {
   return kind === "line" ? new ol.geom.LineString(at) : new ol.geom.Polygon([[...at, at[0]]]);
 };
 
-const feature = ({id, kind, class: name, xy}) => {
-  const made = new ol.Feature({geometry: geometry(kind, xy), kind, class: name});
-  if (id) made.setId(id);
+const feature = label => {
+  const made = new ol.Feature({geometry: geometry(label.kind, label.xy), label});
+  if (label.id) made.setId(label.id);
   return made;
 };
 
 export class MapView {
-  constructor(element, state) {
+  /** `stand` is where it stood before, if it did. */
+  constructor(element, state, stand) {
     Object.assign(this, {element, width: state.width, height: state.height});
-    const style = new LabelStyle(state.classes), of = (each, resolution) => style.of(each, resolution);
     this.overlay = new Overlay(state);
     this.labels = new ol.source.Vector();
     this.draft = new ol.source.Vector();
     this.place = new ol.source.Vector();
     const pixels = projection(state);
-    const layer = (source, how) => new ol.layer.Vector({source, style: how, updateWhileAnimating: true});
+    const labels = new LabelLayer(state.classes, [this.place, this.labels, this.draft]);
     this.map = new ol.Map({
       target: element, controls: [], moveTolerance: 4,
       interactions: [new ol.interaction.MouseWheelZoom({duration: still.matches ? 0 : 150})],
-      layers: [raster(state, pixels), this.overlay.layer, layer(this.place, PLACE), layer(this.labels, of), layer(this.draft, of)],
+      layers: [raster(state, pixels), this.overlay.layer, labels.layer],
       view: new ol.View(viewOf(state, pixels)),
     });
     this.view = this.map.getView();
-    this.open(state.start);
+    if (stand) this.stand = stand;
+    else this.open(state.start);
   }
 
   open({x, y, factor}) {
@@ -47,6 +48,15 @@ export class MapView {
   }
 
   // where it looks
+
+  get stand() {
+    return {middle: this.middle, resolution: this.resolution};
+  }
+
+  set stand({middle, resolution}) {
+    this.view.setCenter(flipped(middle));
+    this.view.setResolution(resolution);
+  }
 
   fit([left, top, right, bottom], duration = 350) {
     this.view.fit([left, -bottom, right, -top], {padding: [24, 24, 24, 24], duration: still.matches ? 0 : duration});
@@ -127,7 +137,13 @@ export class MapView {
     if (!place) return;
     const {x, y, width, height} = place;
     const xy = [[x, y], [x + width, y], [x + width, y + height], [x, y + height]];
-    this.place.addFeature(feature({kind: "polygon", xy}));
+    this.place.addFeature(feature({kind: "place", xy}));
+  }
+
+  /** The id of the point whose marker, with its number, is at a place. */
+  marker(xy) {
+    const id = this.resolution < NEAR ? this.label(xy, RADIUS, false) : null;
+    return id !== null && this.labels.getFeatureById(id).get("label").kind === "point" ? id : null;
   }
 
   /** The id of the label at a place: within screen pixels of its edge, or else the smallest polygon around it. */
@@ -137,7 +153,7 @@ export class MapView {
     for (const each of this.labels.getFeaturesInExtent([x - reach, y - reach, x + reach, y + reach])) {
       const shape = each.getGeometry(), [px, py] = shape.getClosestPoint([x, y]), distance = Math.hypot(px - x, py - y);
       if (distance <= nearest) [near, nearest] = [each, distance];
-      if (!inside || each.get("kind") !== "polygon" || !shape.intersectsCoordinate([x, y])) continue;
+      if (!inside || each.get("label").kind !== "polygon" || !shape.intersectsCoordinate([x, y])) continue;
       if (shape.getArea() < smallest) [around, smallest] = [each, shape.getArea()];
     }
     return (near ?? around)?.getId() ?? null;

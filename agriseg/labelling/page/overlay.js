@@ -1,19 +1,15 @@
 // The map of the classes over the raster: tiles of the newest head. What is shown stays until the newer tile is there.
+import {canvasLayer, edges} from "./canvas_layer.js";
+import {outlined, picture, SIDE} from "./map_tile.js";
 import {pause} from "./server.js";
 
-const SIDE = 256;
 const AT_ONCE = 3;  // requests; a browser has six for a server, and clicks are to be saved without waiting
 const KEPT = 240;  // tiles
-const GROUND = 0.3;  // opacity of the first class beside that of the others, so that the image is seen through it
 
 export class Overlay {
   constructor(state) {
     Object.assign(this, {width: state.width, height: state.height, factors: state.factors});
-    this.canvas = document.createElement("canvas");
-    this.box = document.createElement("div");  // OpenLayers draws the next layers into what is a canvas itself
-    this.box.className = "overlay";
-    this.box.append(this.canvas);
-    this.layer = new ol.layer.Layer({render: frame => this.render(frame)});
+    this.layer = canvasLayer((context, frame, canvas) => this.render(context, frame, canvas));
     this.ground = state.classes[0].colour;
     this.head = this.known = 0;
     this.tiles = new Map();  // by factor/col/row; the last used are last
@@ -43,21 +39,16 @@ export class Overlay {
     return this.factors.findLast(factor => factor <= resolution * 1.42) ?? this.factors[0];
   }
 
-  render(frame) {
-    const {size: [w, h], pixelRatio: ratio, viewState: {center: [cx, cy], resolution}} = frame;
-    const {canvas} = this, context = canvas.getContext("2d");
-    Object.assign(canvas, {width: Math.round(w * ratio), height: Math.round(h * ratio)});  // which clears it
+  render(context, frame, canvas) {
     canvas.style.opacity = this.outline ? (1 + this.opacity) / 2 : this.opacity;  // lines are thin
-    if (!this.shown || !this.head) return this.box;
+    if (!this.shown || !this.head) return;
+    const {pixelRatio, viewState: {center: [x, y], resolution}, viewHints: [animated, moved]} = frame;
+    const seen = edges(frame), scale = pixelRatio / resolution, factor = this.factor(resolution);
     context.imageSmoothingEnabled = false;
-    const scale = ratio / resolution, left = cx - w * resolution / 2, top = -cy - h * resolution / 2;
-    context.setTransform(scale, 0, 0, scale, -left * scale, -top * scale);
-    const factor = this.factor(resolution);
-    const cells = this.cells(factor, [left, top, left + w * resolution, top + h * resolution]);
+    context.setTransform(scale, 0, 0, scale, -seen[0] * scale, -seen[1] * scale);
+    const cells = this.cells(factor, seen);
     this.draw(context, cells, factor);
-    const [animated, moved] = frame.viewHints;
-    if (!animated && !moved) this.want(cells, cx, -cy);
-    return this.box;
+    if (!animated && !moved) this.want(cells, x, -y);
   }
 
   /** The tiles of a factor that a box [left, top, right, bottom] of raster pixels touches. */
@@ -129,45 +120,3 @@ export class Overlay {
     for (const key of this.tiles.keys()) if (this.tiles.size > KEPT) this.tiles.delete(key);
   }
 }
-
-/** A tile as {picture, whole}: a canvas, and whether each of its pixels is known; null if it is not to be had. */
-const picture = async (address, ground, signal) => {
-  try {
-    const answer = await fetch(address, {signal, cache: "no-store"});
-    if (!answer.ok) return null;
-    if (answer.status === 204) return {picture: new OffscreenCanvas(SIDE, SIDE), whole: false};  // nothing is known here
-    const image = await createImageBitmap(await answer.blob());
-    const canvas = new OffscreenCanvas(SIDE, SIDE), context = canvas.getContext("2d", {willReadFrequently: true});
-    context.drawImage(image, 0, 0);
-    const pixels = context.getImageData(0, 0, SIDE, SIDE), whole = thinned(pixels.data, ground);
-    context.putImageData(pixels, 0, 0);
-    return {picture: canvas, whole};
-  } catch {
-    return null;  // stopped, or the server is gone: the page says so elsewhere
-  }
-};
-
-/** Make pixels of a colour "#rrggbb" fainter; whether each pixel has a colour. */
-const thinned = (data, colour) => {
-  const [r, g, b] = [1, 3, 5].map(at => parseInt(colour.slice(at, at + 2), 16));
-  let whole = true;
-  for (let at = 0; at < data.length; at += 4) {
-    if (data[at + 3] === 0) whole = false;
-    else if (data[at] === r && data[at + 1] === g && data[at + 2] === b) data[at + 3] = 255 * GROUND;
-  }
-  return whole;
-};
-
-/** Only the pixels of a tile whose right or lower neighbour is of another class, two pixels wide. */
-const outlined = tile => {
-  const from = tile.getContext("2d").getImageData(0, 0, SIDE, SIDE), to = new ImageData(SIDE, SIDE);
-  const source = new Uint32Array(from.data.buffer), target = new Uint32Array(to.data.buffer);
-  for (let at = 0; at < source.length - SIDE - 1; at++) {
-    if (at % SIDE === SIDE - 1) continue;
-    for (const next of [at + 1, at + SIDE])
-      if (source[at] !== source[next]) [target[at], target[next]] = [source[at], source[next]];
-  }
-  const canvas = new OffscreenCanvas(SIDE, SIDE);
-  canvas.getContext("2d").putImageData(to, 0, 0);
-  return canvas;
-};

@@ -56,11 +56,14 @@ class Pan extends Tool {
   pans = true;
 }
 
+/** A click is a label; on the marker of another class it changes the class. */
 class Point extends Tool {
   clicks = true;
 
   click({xy}) {
-    if (this.desk.view.has(xy)) this.add("point", [xy]);
+    const {view, labels} = this.desk, there = labels.all.get(view.marker(xy));
+    if (there && there.class !== this.desk.chosen()) labels.do({add: [this.make("point", there.xy)], remove: [there]});
+    else if (view.has(xy)) this.add("point", [xy]);
     else this.desk.say("This place is outside the image.");
   }
 }
