@@ -6,6 +6,11 @@ import {pause} from "./server.js";
 const AT_ONCE = 3;  // requests; a browser has six for a server, and clicks are to be saved without waiting
 const KEPT = 240;  // tiles
 
+const ended = signal => new Promise(done => {
+  if (signal.aborted) done();
+  else signal.addEventListener("abort", done);
+});
+
 export class Overlay {
   constructor(state) {
     Object.assign(this, {width: state.width, height: state.height, factors: state.factors});
@@ -108,7 +113,7 @@ export class Overlay {
     const stop = new AbortController(), {head, known} = this;
     this.loading.set(cell.key, stop);
     const tile = await picture(`map/${head}/${cell.key}`, this.ground, stop.signal);
-    if (tile === null && !stop.signal.aborted) await pause(1000);  // refused: the next head comes, or the server has ended
+    if (tile === null) await Promise.race([pause(1000), ended(stop.signal)]);  // refused: the next head comes, or the server has ended
     this.loading.delete(cell.key);
     if (tile) this.keep(cell, {...cell, ...tile, head, known});
     this.layer.changed();
