@@ -166,7 +166,8 @@ const projection = ({width, height}) =>
 const viewOf = ({width, height}, pixels) => ({
   projection: pixels, extent: pixels.getExtent(), enableRotation: false,
   constrainOnlyCenter: true, smoothExtentConstraint: false, smoothResolutionConstraint: false,
-  minResolution: NEAREST, maxResolution: 2 ** Math.ceil(Math.log2(Math.max(width, height, 100) / 200)),  // powers of two apart
+  // powers of two apart, or OpenLayers would not go as near
+  minResolution: NEAREST, maxResolution: 2 ** Math.ceil(Math.log2(Math.max(width, height, 100) / 200)),
   center: [width / 2, -height / 2], resolution: Math.max(width, height) / 800,
 });
 

@@ -113,7 +113,8 @@ export class Overlay {
     const stop = new AbortController(), {head, known} = this;
     this.loading.set(cell.key, stop);
     const tile = await picture(`map/${head}/${cell.key}`, this.ground, stop.signal);
-    if (tile === null) await Promise.race([pause(1000), ended(stop.signal)]);  // refused: the next head comes, or the server has ended
+    // refused: the next head comes, or the server has ended
+    if (tile === null) await Promise.race([pause(1000), ended(stop.signal)]);
     this.loading.delete(cell.key);
     if (tile) this.keep(cell, {...cell, ...tile, head, known});
     this.layer.changed();

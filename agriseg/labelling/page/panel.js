@@ -12,7 +12,8 @@ const SAVED = {
 
 const JOBS = {
   "improve running": "Training the whole network on your labels", "finish running": "Training, then mapping the whole field",
-  "improve done": "The network is trained, and the map is drawn anew.", "finish done": "The model, the map and the report are ready.",
+  "improve done": "The network is trained, and the map is drawn anew.",
+  "finish done": "The model, the map and the report are ready.",
   failed: "This did not work:", stopped: "Stopped.",
 };
 
@@ -123,7 +124,7 @@ export class Panel {
     find("running").hidden = !running;
     if (job.progress === null) bar.removeAttribute("value");
     else bar.value = job.progress;
-    find("job-state").textContent = this.words.say(JOBS[job.state === "running" || done ? `${job.kind} ${job.state}` : job.state]);
+    find("job-state").textContent = this.words.say(JOBS[`${job.kind} ${job.state}`] ?? JOBS[job.state]);
     find("job-text").textContent = done ? "" : this.words.said(job.text);
     find("report").hidden = !(done && job.report);
     if (done && job.report) find("report").href = job.report;
