@@ -11,7 +11,7 @@ export class Saving {
     this.version = version;
     this.tell = tell;
     this.waiting = [];
-    this.running = false;
+    this.running = this.resting = false;
   }
 
   get idle() {
@@ -20,6 +20,7 @@ export class Saving {
 
   push(change) {
     this.waiting.push(change);
+    if (!this.resting) this.tell("saving");
     this.run();
   }
 
@@ -35,8 +36,10 @@ export class Saving {
   }
 
   /** Wait before the next try, unless the person asks for it. */
-  rest() {
-    return Promise.race([pause(AGAIN), new Promise(done => { this.retry = done; })]);
+  async rest() {
+    this.resting = true;
+    await Promise.race([pause(AGAIN), new Promise(done => { this.retry = done; })]);
+    this.resting = false;
   }
 
   /** Send one change; false if it has to wait. */
