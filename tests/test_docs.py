@@ -163,6 +163,7 @@ NOT_RUN = {
     r"--timeout 2h|\{\}|\$SLURM": "tests/test_batch.py looks at examples/scheduled",
     r"^agriseg selftest": "tests/test_cli.py runs it, and lets it fail",
     r"^agriseg export|weeds(_int8)?\.onnx|--backend o": "optional packages; test_export_model.py, test_int8.py, test_backends.py",
+    r"^agriseg label |^ssh |field_labels/": "it serves until it is ended; tests/test_label_server.py asks it",
     r"^agriseg quickstart": "it takes as long as it is given; tests/test_quickstart.py runs it",
 }
 """Command lines that are not run, and why; their flags are looked at all the same."""

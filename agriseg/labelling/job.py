@@ -45,6 +45,7 @@ class Task:
         folder: of the models and of the map.
         areas: whether the label file holds areas.
         start: model that a training starts from; None for ImageNet's weights.
+        nodata: value of the raster, beside the declared one.
     """
 
     image: Path
@@ -53,6 +54,7 @@ class Task:
     folder: Path
     areas: bool
     start: Path | None
+    nodata: float | None
 
     @property
     def improved(self) -> Path:
@@ -80,8 +82,9 @@ class Task:
         files.make_folder(self.improved)
         data = {"images": f"{self.image.resolve()}", "labels": f"{self.labels.resolve()}:{LABELS}"}
         area = {"area": f"{self.labels.resolve()}:{AREAS}"} if self.areas else {}
+        nodata = {} if self.nodata is None else {"nodata": self.nodata}
         tables: dict[str, dict[str, object]] = {
-            "data": {**data, "column": "class", "grow": GROW, **area},
+            "data": {**data, "column": "class", "grow": GROW, **area, **nodata},
             "recipe": {"frozen_steps": 80, "minutes": minutes, "lr": 1e-3, "backbone_lr": 0.3, "validate_every": 10**6},
             "validation": {"block": 256, "buffer": 32},
         }  # fmt: skip
@@ -102,10 +105,11 @@ class Task:
     def finish(self, minutes: float) -> list[str]:
         """Arguments of `agriseg quickstart`."""
         area = ["--area", f"{self.labels}:{AREAS}"] if self.areas else []
+        start = ["--init", str(self.start)] if self.start else []
+        nodata = [] if self.nodata is None else [f"--nodata={self.nodata}"]
         return [
             "quickstart", str(self.image), f"{self.labels}:{LABELS}", "--classes", ",".join(self.classes), *area,
-            *(["--init", str(self.start)] if self.start else []), "--time", f"{minutes:g}m", "-o", str(self.result),
-            "--overwrite",
+            *start, *nodata, "--time", f"{minutes:g}m", "-o", str(self.result), "--overwrite",
         ]  # fmt: skip
 
     def keep_model(self) -> None:

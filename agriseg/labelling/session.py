@@ -85,10 +85,7 @@ class Session:
 
     def start_job(self, kind: JobKind, minutes: float) -> None:
         """Start *Improve* or *Finish*; BusyError if a job runs."""
-        task = Task(
-            self.request.image, self.labels.path, self.request.classes, self.request.folder,
-            any(label.kind == "area" for label in self.labels.labels), self._improved or self.request.model,
-        )  # fmt: skip
+        task = self._task(self._improved or self.request.model)
         if kind == "improve":
             self.jobs.start(kind, lambda: task.improve(minutes), lambda: self._take(task))
         else:
@@ -97,7 +94,14 @@ class Session:
     @property
     def report(self) -> Path:
         """The report of *Finish*, which may not exist yet."""
-        return Task(self.request.image, self.labels.path, (), self.request.folder, False, None).report
+        return self._task(None).report
+
+    def _task(self, start: Path | None) -> Task:
+        request = self.request
+        areas = any(label.kind == "area" for label in self.labels.labels)
+        return Task(
+            request.image, self.labels.path, request.classes, request.folder, areas, start, request.reading.nodata
+        )
 
     def _take(self, task: Task) -> None:
         """Go on with the encoder of the improved model."""

@@ -30,6 +30,7 @@ _GROW = "100px"
 @click.option(
     "--time", "length", default="5m", show_default=True, metavar="LENGTH", help="Time for all of it, such as 2m or 5m."
 )
+@click.option("--init", metavar="NAME|FILE", help="First weights: imagenet, random, or a model of a unet_lite0.")
 @click.option("--affected", metavar="LIST", help="Affected classes, for severity and scouting: weed.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("-o", "--out", required=True, metavar="FOLDER", help="Folder of the map and its model.")
@@ -37,8 +38,8 @@ _GROW = "100px"
 @open_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no warnings.")
 def command(
-    image: str, labels: str, *, length: str, affected: str | None, device: str, out: str, overwrite: bool, open_: bool,
-    quiet: bool, **flags: Any,
+    image: str, labels: str, *, length: str, init: str | None, affected: str | None, device: str, out: str,
+    overwrite: bool, open_: bool, quiet: bool, **flags: Any,
 ) -> None:  # fmt: skip
     """Learn from a few labels on a raster, then map the raster: in the given time, on this machine.
 
@@ -69,6 +70,7 @@ def command(
         flags["column"] = flags["column"] or _COLUMN
         flags["grow"] = flags["grow"] or _GROW
     tables = data_tables({**flags, "images": image, "labels": labels}) | {"recipe": {"minutes": seconds(length) / 60}}
+    tables |= {} if init is None else {"init": init}
     config = TrainConfig.of(tables, Path())
     Outputs(folder, path.stem, with_probabilities=False, overwrite=overwrite).check(path)
     shutil.rmtree(model_folder, ignore_errors=True)
