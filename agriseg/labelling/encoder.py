@@ -50,6 +50,8 @@ class Encoder:
         self._folder, self._lock = folder, threading.Lock()
         self._kept: OrderedDict[tuple[int, int], BlockFeatures] = OrderedDict()
         self._stored: dict[tuple[int, int], int] = {}
+        self.generation = 0
+        """Number of the encoder, from 0; `use` takes the next."""
         self._open = ExitStack()
         self._reader = self._open.enter_context(Reader(field.source))
 
@@ -66,6 +68,7 @@ class Encoder:
         """Take another encoder; what was kept of the former one is dropped."""
         with self._lock:
             self._backbone, self._normalization = fused(backbone), normalization
+            self.generation += 1
             self._kept.clear()
             self._stored.clear()
 

@@ -22,6 +22,28 @@ _QUALITY = 88  # of JPEG
 
 
 @dataclass(frozen=True)
+class SquareCells(CellGrid):
+    """Cells of `factor` pixels a side; those at the end of the window may be smaller."""
+
+    factor: int
+
+    @classmethod
+    def of(cls, window: Window, factor: int) -> "SquareCells":
+        """Those of a window."""
+        return cls(window, -(-window.height // factor), -(-window.width // factor), factor)
+
+    @property
+    def rows(self) -> NDArray[np.intp]:
+        """First rows of the cells, and the end of the last."""
+        return np.minimum(self.window.row_off + np.arange(self.height + 1) * self.factor, self.window.row_stop)
+
+    @property
+    def cols(self) -> NDArray[np.intp]:
+        """The same of columns."""
+        return np.minimum(self.window.col_off + np.arange(self.width + 1) * self.factor, self.window.col_stop)
+
+
+@dataclass(frozen=True)
 class Picture:
     """An encoded picture and its media type."""
 
@@ -73,7 +95,7 @@ class ImageTiles:
         if factor in self._overviews:
             return self._from_overview(window, size)
         if not self._needs_whole(factor):
-            cells = CellGrid(window, *size)
+            cells = SquareCells.of(window, factor)
             return cells.read(self._field.source, self._field.shown, range(size[0]))
         self._ready.wait()
         if self._failure:
@@ -94,10 +116,8 @@ class ImageTiles:
 
     def _read_whole(self) -> None:
         """Read all of the raster, strip by strip, to a picture of it."""
-        info, factor = self._field.info, self._whole_factor
-        height, width = -(-info.height // factor), -(-info.width // factor)
-        grid = CellGrid(self._field.extent, height, width)
-        made = CellMeans.zeros(3, height, width)
+        grid = SquareCells.of(self._field.extent, self._whole_factor)
+        height, made = grid.height, CellMeans.zeros(3, grid.height, grid.width)
         try:
             for start in range(0, height, _STRIP):
                 if self._stopped.is_set():

@@ -24,6 +24,8 @@ REACH = 100
 """How far a click grows (px), as in `agriseg quickstart`."""
 GROW = f"{REACH}px"
 _MOST = 3000  # cells of a class
+_STEPS = 2  # of the share of cells that is kept, by each halving
+_BLOCKS = 64  # with labels that are used, those with most plants first: an area may cover the whole raster
 _GROUND = 0  # the first class: what is under no shape within an area
 
 
@@ -63,23 +65,32 @@ def drawn_labels(
     )
 
 
-def labelled_cells(
-    field: Field, drawn: DrawnLabels, encoder: Encoder, stopped: Callable[[], bool] = lambda: False
-) -> LabelledCells | None:
-    """Cells under the shapes, at most so many of a class, with their features; None without any, or when stopped."""
-    found = _blocks(field, drawn)
-    chosen = _chosen(found)
-    parts = []
-    for (row, col), cells in chosen.items():
-        if stopped():
-            return None
-        features = encoder.features(row, col)
-        rows, cols, ids = cells
+class CellReader:
+    """Reads the labelled cells of a field with their features; blocks whose labels have not changed are kept."""
+
+    def __init__(self, field: Field, encoder: Encoder) -> None:
+        self._field, self._encoder = field, encoder
+        self._kept: dict[tuple[object, ...], LabelledCells] = {}
+
+    def cells(self, drawn: DrawnLabels, stopped: Callable[[], bool] = lambda: False) -> LabelledCells | None:
+        """Cells under the shapes, at most so many of a class; None without any, or when stopped."""
+        kept = {}
+        for block, cells in _chosen(_blocks(self._field, drawn)).items():
+            if stopped():
+                return None
+            key = (block, self._encoder.generation, *(each.tobytes() for each in cells))
+            kept[key] = self._kept.get(key) or self._read(block, *cells)
+        self._kept = kept
+        return LabelledCells.joined(list(kept.values())) if any(map(len, kept.values())) else None
+
+    def _read(
+        self, block: tuple[int, int], rows: NDArray[np.int64], cols: NDArray[np.int64], ids: NDArray[np.uint8]
+    ) -> LabelledCells:
+        features, side = self._encoder.features(*block), BLOCK // CELL
         inside = features.valid[rows * CELL, cols * CELL]
         rows, cols, ids = rows[inside], cols[inside], ids[inside]
-        place = np.stack([rows + row * (BLOCK // CELL), cols + col * (BLOCK // CELL)], axis=1)
-        parts.append(LabelledCells(hypercolumns(features, rows, cols), ids.astype(np.int64), place))
-    return LabelledCells.joined(parts) if parts and any(len(part) for part in parts) else None
+        place = np.stack([rows + block[0] * side, cols + block[1] * side], axis=1)
+        return LabelledCells(hypercolumns(features, rows, cols), ids.astype(np.int64), place)
 
 
 Cells = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
@@ -115,13 +126,17 @@ def _blocks(field: Field, drawn: DrawnLabels) -> dict[tuple[int, int], Cells]:
 
 
 def _chosen(found: dict[tuple[int, int], Cells]) -> dict[tuple[int, int], Cells]:
-    """At most `_MOST` cells of each class, drawn at random from all blocks alike."""
+    """At most about `_MOST` cells of each class, drawn at random from all blocks alike.
+
+    A label more changes the draw in its own block alone, unless a share falls to its next step.
+    """
+    some = dict(sorted(found.items(), key=lambda item: (-np.count_nonzero(item[1][2] != _GROUND), item[0]))[:_BLOCKS])
     counts = np.zeros(256, np.int64)
-    for *_, ids in found.values():
+    for *_, ids in some.values():
         counts += np.bincount(ids, minlength=256)
-    keep, rng = np.minimum(1.0, _MOST / np.maximum(counts, 1)), np.random.default_rng(0)
+    keep = 2.0 ** (np.floor(np.log2(np.minimum(1.0, _MOST / np.maximum(counts, 1))) * _STEPS) / _STEPS)
     chosen = {}
-    for key, (rows, cols, ids) in found.items():
-        kept = rng.random(len(ids)) < keep[ids]
+    for key, (rows, cols, ids) in some.items():
+        kept = np.random.default_rng(key).random(len(ids)) < keep[ids]
         chosen[key] = rows[kept], cols[kept], ids[kept]
     return chosen

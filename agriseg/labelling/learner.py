@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from agriseg.errors import AgrisegError
 from agriseg.grid import Window
 from agriseg.growth.grown_clicks import ClickGrowth
+from agriseg.inference.malloc import release_heap
 from agriseg.labelling.encoder import Encoder
 from agriseg.labelling.field import Field
 from agriseg.labelling.head_map import HeadMap
 from agriseg.labelling.held_back import HeldBackScore, score_held_back
 from agriseg.labelling.label import Label
 from agriseg.labelling.label_file import LabelFile
-from agriseg.labelling.labelled_cells import drawn_labels, labelled_cells
+from agriseg.labelling.labelled_cells import CellReader, drawn_labels
 from agriseg.labelling.pixel_head import CELL, LabelledCells, train_head
 
 _STEPS = 20
@@ -67,7 +68,7 @@ class Learner:
         self, field: Field, labels: LabelFile, encoder: Encoder, head_map: HeadMap, growth: ClickGrowth | None
     ) -> None:  # fmt: skip
         self._field, self._labels, self._encoder, self._map = field, labels, encoder, head_map
-        self._growth = growth
+        self._growth, self._reader = growth, CellReader(field, encoder)
         self.paused = False
         """Whether the processor is for another process, so that only labels and the screen are worked on."""
         self._view = Window(0, 0, min(field.info.width, 2048), min(field.info.height, 2048))
@@ -155,7 +156,7 @@ class Learner:
         version, labels = self._labels.version, self._labels.labels
         names = self._labels.classes
         drawn = drawn_labels(self._field, labels, names, self._growth)
-        cells = labelled_cells(self._field, drawn, self._encoder, self._stopped.is_set)
+        cells = self._reader.cells(drawn, self._stopped.is_set)
         pixels = np.zeros(len(names), np.int64) if cells is None else np.bincount(cells.ids, minlength=len(names))
         counts = _counts(labels, names, pixels * CELL**2)
         enough = cells is not None and np.count_nonzero(pixels) >= 2
@@ -167,6 +168,7 @@ class Learner:
         elif self.learnt.head:
             self._map.use(None)
         self._told = 0
+        release_heap()
         self._learn(
             version=version, head=self._map.revision if enough else 0, counts=counts, score=None, remarks=drawn.remarks,
             needs=None if enough else "label two classes or more",
