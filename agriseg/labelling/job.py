@@ -79,7 +79,6 @@ class Task:
     def improve(self, minutes: float) -> list[str]:
         """Arguments of the training, whose configuration is written."""
         shutil.rmtree(self.improved, ignore_errors=True)
-        files.make_folder(self.improved)
         data = {"images": f"{self.image.resolve()}", "labels": f"{self.labels.resolve()}:{LABELS}"}
         area = {"area": f"{self.labels.resolve()}:{AREAS}"} if self.areas else {}
         nodata = {} if self.nodata is None else {"nodata": self.nodata}
@@ -91,7 +90,7 @@ class Task:
         start = {"init": str(self.start.resolve())} if self.start else {}
         lines = [*_toml({"classes": list(self.classes), **start})]
         lines += [line for name, table in tables.items() for line in (f"[{name}]", *_toml(table))]
-        path = self.improved / "train.toml"
+        path = self.folder / "improve.toml"
         files.write_text(path, "\n".join(lines) + "\n")
         return ["train", str(path), "-o", str(self.improved)]
 
