@@ -115,15 +115,21 @@ def places(truth: NDArray[np.uint8], count: int, rng: np.random.Generator) -> li
     return [found[number] for number in rng.permutation(len(found))[:count]]
 
 
-def label(page: Page, truth: NDArray[np.uint8], chosen: list[tuple[int, int]], rng: np.random.Generator) -> list[float]:
-    """Click at all places; seconds from the last click in each to the repainted screen."""
-    waits = []
+def label(page: Page, truth: NDArray[np.uint8], chosen: list[tuple[int, int]], rng: np.random.Generator) -> None:
+    """Click at all places."""
     for row, col in chosen:
         now = go_to(page, col + SIDE / 2, row + SIDE / 2)
         for number, x, y in clicks(truth[row : row + SIDE, col : col + SIDE], rng):
             page.keyboard.press(str(number + 1))
             page.mouse.click(*now.screen(col + x, row + y))
         page.wait_for_selector("#saved.saved")
+
+
+def measure(page: Page, chosen: list[tuple[int, int]]) -> list[float]:
+    """Seconds from a click to the repainted screen, twice at each place."""
+    waits = []
+    for row, col in chosen:
+        now = go_to(page, col + SIDE / 2, row + SIDE / 2)
         page.wait_for_timeout(1000)
         waits += [repainted(page, now, row, col, spot, number) for number, spot in enumerate(((300, 20), (20, 300)))]
     return waits
@@ -214,13 +220,9 @@ def main() -> None:
             page.goto(process.stdout.readline().strip())
             page.wait_for_selector("#classes button")
             print(f"  the page is there after {time.monotonic() - began:.1f} s", flush=True)
-            waits = np.array(label(page, truth, chosen, rng))
+            label(page, truth, chosen, rng)
             clicked = time.monotonic() - began
-            middle, late = np.percentile(waits, (50, 95))
             print(f"  clicked after {clicked:.0f} s", flush=True)
-            print(f"  from a click to the repainted screen: median {middle:.2f} s, 95 % {late:.2f} s of {len(waits)}")
-            print(f"  {page.locator('#score').inner_text()}; {page.locator('#known').inner_text()} of the field mapped")
-            print(f"  memory of the server {psutil.Process(process.pid).memory_info().rss / 1e9:.2f} GB", flush=True)
             left = max(60.0, 60 * asked.minutes - clicked - SPARE_S)
             page.fill("#minutes", f"{left / 60:.2f}")
             page.click("#finish")
@@ -233,7 +235,10 @@ def main() -> None:
             print(
                 f"  the report is there after {time.monotonic() - began:.0f} s, of which Finish {left:.0f} s were given"
             )
-            page.screenshot(path=str(Path(tempfile.gettempdir()) / "agriseg_label.png"))
+            middle, late = np.percentile(waits := measure(page, chosen), (50, 95))
+            print(f"  from a click to the repainted screen: median {middle:.2f} s, 95 % {late:.2f} s of {len(waits)}")
+            print(f"  {page.locator('#score').inner_text()}; {page.locator('#known').inner_text()} mapped")
+            print(f"  memory of the server {psutil.Process(process.pid).memory_info().rss / 1e9:.2f} GB", flush=True)
         browser.close()
         print(f"  clicks: {scores(folder / 'out/result' / f'{field.stem}_classes.tif', truth)}", flush=True)
         if asked.masks:

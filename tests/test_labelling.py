@@ -259,8 +259,8 @@ def test_the_next_place_is_on_the_raster_and_has_no_label(path: Path, seed: int)
             valid = np.ones((side, side), bool)
             ids = np.zeros((BLOCK // CELL, BLOCK // CELL), np.uint8)
             blocks[row, col] = BlockMap(1, ids, shares.astype(np.float16), valid, 0.5)
-    labels = a_lot_of_labels()[: int(rng.integers(0, 12))]
-    view = Window(0, 0, int(rng.integers(100, 600)), int(rng.integers(100, 600)))
+    labels = a_lot_of_labels()[: int(rng.integers(0, 6))]
+    view = Window(0, 0, int(rng.integers(100, 300)), int(rng.integers(100, 300)))
     place = next_place(field, blocks, labels, Legend.from_names(list(CLASSES)), view)
     assert place is not None
     window = place.window
