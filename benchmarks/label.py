@@ -223,8 +223,8 @@ def main() -> None:
             label(page, truth, chosen, rng)
             clicked = time.monotonic() - began
             print(f"  clicked after {clicked:.0f} s", flush=True)
-            left = max(60.0, 60 * asked.minutes - clicked - SPARE_S)
-            page.fill("#minutes", f"{left / 60:.2f}")
+            left = 60 * max(1, int((60 * asked.minutes - clicked - SPARE_S) // 60))  # the page takes whole minutes
+            page.fill("#minutes", f"{left // 60}")
             page.click("#finish")
             page.wait_for_function(
                 "() => !document.querySelector('#job').hidden && document.querySelector('#running').hidden",
