@@ -19,7 +19,7 @@ from agriseg.suggest.survey import VALID
 from agriseg.suggest.todo import reasons
 
 _LEAST = 8  # side of a box (coarse cells)
-_MOST = 128
+_MOST = 48
 _TINY = 1e-4  # probability below which float16 says nothing
 
 
