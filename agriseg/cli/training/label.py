@@ -1,5 +1,6 @@
 """`agriseg label`."""
 
+import os
 from pathlib import Path
 
 import click
@@ -32,6 +33,7 @@ def command(
       agriseg label field.tif --classes soil,crop,weed -m weeds.safetensors -o labels --open
     """
     end_on_signals()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: here a job's network runs beside the page's
     path = Path(image)
     from agriseg.bundled_models import model_file
     from agriseg.label_server.server import serve
