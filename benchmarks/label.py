@@ -159,6 +159,21 @@ def settle(page: Page) -> None:
     page.wait_for_timeout(300)
 
 
+def finish(page: Page, began: float, seconds: float) -> float:
+    """Finish in so many seconds, as whole minutes, and wait for the report; returns the time that was given."""
+    minutes = max(1, int(seconds // 60))
+    page.fill("#minutes", str(minutes))
+    page.click("#finish")
+    page.wait_for_function(
+        "() => !document.querySelector('#job').hidden && document.querySelector('#running').hidden", timeout=3_600_000
+    )
+    if not page.is_visible("#report"):
+        raise SystemExit(page.locator("#job-text").inner_text())
+    taken = time.monotonic() - began
+    print(f"  the report is there after {taken:.0f} s, of which Finish {60 * minutes} s were given", flush=True)
+    return 60.0 * minutes
+
+
 def scores(classes: Path, truth: NDArray[np.uint8]) -> str:
     with rasterio.open(classes) as source:
         matrix = confusion(truth[:, LABELLED:], source.read(1)[:, LABELLED:], len(CLASSES))
@@ -187,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--places", type=int, default=10)
-    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--minutes", type=float, default=5.0, help="0: no Finish")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--masks", action=argparse.BooleanOptionalAction, default=True)
     asked = parser.parse_args()
@@ -223,23 +238,14 @@ def main() -> None:
             label(page, truth, chosen, rng)
             clicked = time.monotonic() - began
             print(f"  clicked after {clicked:.0f} s", flush=True)
-            left = 60 * max(1, int((60 * asked.minutes - clicked - SPARE_S) // 60))  # the page takes whole minutes
-            page.fill("#minutes", f"{left // 60}")
-            page.click("#finish")
-            page.wait_for_function(
-                "() => !document.querySelector('#job').hidden && document.querySelector('#running').hidden",
-                timeout=3_600_000,
-            )
-            if not page.is_visible("#report"):
-                raise SystemExit(page.locator("#job-text").inner_text())
-            print(
-                f"  the report is there after {time.monotonic() - began:.0f} s, of which Finish {left:.0f} s were given"
-            )
+            left = finish(page, began, 60 * asked.minutes - clicked - SPARE_S) if asked.minutes else 0.0
             middle, late = np.percentile(waits := measure(page, chosen), (50, 95))
             print(f"  from a click to the repainted screen: median {middle:.2f} s, 95 % {late:.2f} s of {len(waits)}")
             print(f"  {page.locator('#score').inner_text()}; {page.locator('#known').inner_text()} mapped")
             print(f"  memory of the server {psutil.Process(process.pid).memory_info().rss / 1e9:.2f} GB", flush=True)
         browser.close()
+        if not asked.minutes:
+            return
         print(f"  clicks: {scores(folder / 'out/result' / f'{field.stem}_classes.tif', truth)}", flush=True)
         if asked.masks:
             print(f"  masks:  {scores(full_masks(field, truth_path, chosen, left, folder), truth)}", flush=True)

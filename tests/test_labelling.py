@@ -1,5 +1,6 @@
 """What `agriseg label` computes: features by block, the head on them, its score, tiles and the next place."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from agriseg.grid import Window
 from agriseg.labelling.encoder import STRIDES, BlockFeatures, Encoder
 from agriseg.labelling.field import BLOCK, TILE, Field, Statistics
 from agriseg.labelling.head_map import COARSE, BlockMap, HeadMap
-from agriseg.labelling.held_back import TOO_FEW, score_held_back
+from agriseg.labelling.held_back import TOO_FEW, HeldBackScore, score_held_back
 from agriseg.labelling.image_tiles import ImageTiles
 from agriseg.labelling.label import Label
 from agriseg.labelling.labelled_cells import CellReader, drawn_labels
@@ -164,6 +165,12 @@ def a_lot_of_labels() -> list[Label]:
     return made
 
 
+def scored(features: np.ndarray, ids: np.ndarray, place: np.ndarray) -> HeldBackScore:
+    score = score_held_back(LabelledCells(features, ids, place), CHANNELS, CLASSES, nullcontext())
+    assert score is not None
+    return score
+
+
 def test_the_score_is_that_of_unseen_ground() -> None:
     rng = np.random.default_rng(0)
     place = rng.integers(0, 2000, (3000, 2))
@@ -171,14 +178,14 @@ def test_the_score_is_that_of_unseen_ground() -> None:
     noise = rng.standard_normal((3000, sum(CHANNELS))).astype(np.float32)
     told = noise.copy()
     told[np.arange(3000), ids] += 8
-    assert (score_held_back(LabelledCells(told, ids, place), CHANNELS, CLASSES).mean or 0) > 0.97
-    guess = score_held_back(LabelledCells(noise, ids, place), CHANNELS, CLASSES).mean
+    assert (scored(told, ids, place).mean or 0) > 0.97
+    guess = scored(noise, ids, place).mean
     assert guess is not None
     assert abs(guess - 1 / 3) < 0.1
     square = (place // 128)[:, 0] * 1000 + (place // 128)[:, 1]
     own = noise.copy()  # features tell the square, and the square tells the class: nothing of that helps elsewhere
     own[:, :3] += np.random.default_rng(1).standard_normal((20_000, 3))[square % 20_000] * 10
-    fooled = score_held_back(LabelledCells(own, square % 3, place), CHANNELS, CLASSES).mean
+    fooled = scored(own, square % 3, place).mean
     assert fooled is not None
     assert fooled < 0.6
 
@@ -187,7 +194,7 @@ def test_too_few_labels_to_say() -> None:
     rng = np.random.default_rng(0)
     place = np.concatenate([rng.integers(0, 2000, (300, 2)), rng.integers(0, 20, (50, 2))])
     ids = np.repeat([0, 1], [300, 50])
-    score = score_held_back(LabelledCells(rng.random((350, 25), np.float32), ids, place), CHANNELS, CLASSES)
+    score = scored(rng.random((350, 25), np.float32), ids, place)
     assert score.classes["soil"] is not None
     assert score.classes["crop"] is None
     assert score.classes["weed"] is None

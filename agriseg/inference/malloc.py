@@ -21,10 +21,16 @@ def set_up_heap() -> None:
     arrays stay in the heap until `release_heap`: the features of a network come and go many times per tile, and a page
     that the system gives anew is cleared first. That took up to two fifths of the time of a small network.
     """
+    share_heap()
     if mallopt := getattr(_libc, "mallopt", None):
-        mallopt(_ARENA_MAX, 1)
         mallopt(_MMAP_THRESHOLD, _LARGEST)
         mallopt(_TRIM_THRESHOLD, _NEVER)
+
+
+def share_heap() -> None:
+    """Let threads that start from now on share the heaps there are, and give large arrays back at once."""
+    if mallopt := getattr(_libc, "mallopt", None):
+        mallopt(_ARENA_MAX, 1)
 
 
 def release_heap() -> None:

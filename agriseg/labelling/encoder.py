@@ -20,7 +20,7 @@ from agriseg.raster.reader import Reader
 STRIDES = (2, 4, 8, 16, 32)
 """Of the features, in pixels."""
 _CONTEXT = 64  # px read around a block, a multiple of the coarsest stride
-_IN_MEMORY = 64  # blocks: some 230 MB of RGB features
+_IN_MEMORY = 40  # blocks: some 140 MB; those on disk are read in milliseconds
 _ON_DISK = 3 * 10**9  # bytes
 
 
@@ -50,6 +50,7 @@ class Encoder:
         self._folder, self._lock = folder, threading.Lock()
         self._kept: OrderedDict[tuple[int, int], BlockFeatures] = OrderedDict()
         self._stored: dict[tuple[int, int], int] = {}
+        self._channels: tuple[int, ...] = ()
         self.generation = 0
         """Number of the encoder, from 0; `use` takes the next."""
         self._open = ExitStack()
@@ -62,13 +63,16 @@ class Encoder:
     @property
     def channels(self) -> tuple[int, ...]:
         """Of the features of each stride."""
-        return tuple(len(values) for values in self.features(0, 0).maps)
+        if not self._channels:
+            self._channels = tuple(len(values) for values in self.features(0, 0).maps)
+        return self._channels
 
     def use(self, backbone: nn.Module, normalization: Normalization) -> None:
         """Take another encoder; what was kept of the former one is dropped."""
         with self._lock:
             self._backbone, self._normalization = fused(backbone), normalization
             self.generation += 1
+            self._channels = ()
             self._kept.clear()
             self._stored.clear()
 

@@ -80,6 +80,8 @@ class HeadMap:
 
     def block(self, key: tuple[int, int]) -> BlockMap | None:
         """The map of a block by the newest head, made if need be; None without a head."""
+        if self.is_current(key):  # first: a request for what is there waits for no computation
+            return self._blocks[key]
         with self._lock:
             if self._head is None:
                 return None

@@ -1,6 +1,7 @@
 """The score of a head on labels of ground that it has not seen, and when there are too few to say."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,8 +40,15 @@ class HeldBackScore:
         return TOO_FEW if mean is None else f"{mean:.0%} right on labels held back"
 
 
-def score_held_back(cells: LabelledCells, channels: Sequence[int], classes: Sequence[str]) -> HeldBackScore:
-    """Train on part of the labelled squares of ground and count the others, in turn until each was held back."""
+def score_held_back(
+    cells: LabelledCells, channels: Sequence[int], classes: Sequence[str], lock: AbstractContextManager[object],
+    stopped: Callable[[], bool] = lambda: False,
+) -> HeldBackScore | None:  # fmt: skip
+    """Train on part of the labelled squares of ground and count the others, in turn until each was held back.
+
+    The lock is held for each training alone, so that what waits for it waits for one of them at most. None if stopped
+    before one.
+    """
     squares = cells.place // _GROUND
     numbers, square = np.unique(squares, axis=0, return_inverse=True)
     fold = (np.random.default_rng(0).permutation(len(numbers)) % _FOLDS)[square.ravel()]
@@ -48,11 +56,14 @@ def score_held_back(cells: LabelledCells, channels: Sequence[int], classes: Sequ
     if len(numbers) < _FOLDS:
         return HeldBackScore(dict.fromkeys(classes))
     for number in range(_FOLDS):
+        if stopped():
+            return None
         held = fold == number
         train, test = cells.some(~held), cells.some(held)
         if len(np.unique(train.ids)) < 2:
             continue
-        head = train_head(train, channels, len(classes))
+        with lock:
+            head = train_head(train, channels, len(classes))
         with torch.inference_mode():
             found = head(torch.from_numpy(test.features)).argmax(1).numpy()
         total += np.bincount(test.ids, minlength=len(classes))

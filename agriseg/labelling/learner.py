@@ -176,9 +176,11 @@ class Learner:
 
     def _score(self) -> None:
         if self._cells is not None:
-            with self._map.lock:
-                score = score_held_back(self._cells, self._encoder.channels, self._labels.classes)
-            self._learn(score=score)
+            score = score_held_back(
+                self._cells, self._encoder.channels, self._labels.classes, self._map.lock, lambda: self.training
+            )
+            if score is not None:
+                self._learn(score=score)
 
     def _map_block(self, key: tuple[int, int]) -> None:
         """Compute the features of a block and map it; the page is told now and then."""

@@ -13,7 +13,7 @@ from agriseg.errors import ModelError
 from agriseg.figures.quicklook import shown_roles
 from agriseg.grid import Window
 from agriseg.growth.grown_clicks import ClickGrowth, can_grow, ground_of
-from agriseg.inference.malloc import set_up_heap
+from agriseg.inference.malloc import share_heap
 from agriseg.labelling.encoder import Encoder
 from agriseg.labelling.field import Field, Statistics, sample_windows
 from agriseg.labelling.head_map import HeadMap
@@ -126,7 +126,7 @@ def open_session(request: LabellingRequest) -> Iterator[Session]:
     Legend.from_names(list(request.classes))
     model = _start(request)
     source = check_compatibility(info, model, request.reading).source
-    set_up_heap()  # threads of requests come and go, and each would keep what it frees
+    share_heap()  # threads of requests come and go, and each would keep what it frees
     with ExitStack() as stack:
         files.make_folder(request.folder)
         stack.enter_context(files.locked(request.folder / ".agriseg.lock"))
