@@ -34,11 +34,20 @@ class Place:
 def next_place(
     field: Field, blocks: dict[tuple[int, int], BlockMap], labels: Sequence[Label], legend: Legend, view: Window
 ) -> Place | None:
-    """The box to label next, among those on mapped blocks; None if all of these are labelled.
+    """The box to label next, among those on mapped blocks without a label in them; None if there is none.
 
-    Boxes have the shorter side of the view; a box with a label in it counts as labelled.
+    Boxes have the shorter side of the view, or a half or a quarter of it where all of these are labelled.
     """
     side = min(_MOST, max(_LEAST, min(view.width, view.height) // COARSE))
+    sides = [side, *(each for each in (side // 2, side // 4) if each >= _LEAST)]
+    places = (_best(field, blocks, labels, legend, each) for each in sides)
+    return next(filter(None, places), None)
+
+
+def _best(
+    field: Field, blocks: dict[tuple[int, int], BlockMap], labels: Sequence[Label], legend: Legend, side: int
+) -> Place | None:
+    """The best box of a side (coarse cells)."""
     height, width = -(-field.info.height // COARSE), -(-field.info.width // COARSE)
     grid = BoxGrid(Window(0, 0, width, height), side)
     survey = BoxSurvey(grid, len(legend), 1.0)
@@ -50,9 +59,9 @@ def next_place(
     numbers = np.arange(len(grid))
     cells = np.stack(np.divmod(numbers, grid.shape[1]), axis=1)
     candidates = Candidates(statistics, np.zeros(len(grid), np.intp), cells, labelled, statistics.valid >= VALID)
-    choices = rank(candidates, 1)
-    if not choices:
+    if not candidates.free.any():
         return None
+    choices = rank(candidates, 1)
     box = grid.window(choices[0].box)
     window = Window(box.col_off * COARSE, box.row_off * COARSE, box.width * COARSE, box.height * COARSE)
     return Place(window, reasons(choices[0], candidates, legend))
