@@ -71,9 +71,10 @@ class LabelServer:
 def label_server(image: Path, folder: Path, *options: str) -> Iterator[LabelServer]:
     """Start the command, and end it as Ctrl-C does."""
     command = [sys.executable, "-m", "agriseg", "label", image, "-o", folder, *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    ) as process:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # see `interruptible_children` in conftest
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    signal.signal(signal.SIGINT, before)
+    with started as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         assert address.startswith("http://127.0.0.1:")
