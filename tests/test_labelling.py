@@ -276,3 +276,22 @@ def test_the_next_place_is_on_the_raster_and_has_no_label(path: Path, seed: int)
     assert window.row_stop <= 1100 + COARSE
     assert not any(label.shape.intersects(box) for label in labels)
     assert place.why
+
+
+def test_an_encoder_that_is_replaced_while_it_computes_leaves_nothing(field: Field, tmp_path: Path) -> None:
+    """Features are those of the encoder that is used at the end, whenever it came."""
+
+    class Replaced(Backbone):
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+            if encoder.generation == 0:
+                encoder.use(Backbone(), normalization)
+            return [each + 1 for each in super().forward(x)]
+
+    normalization = Normalization(1.0, (0.0,) * 3, (255.0,) * 3)
+    encoder = encoder_of(field, tmp_path)
+    encoder._backbone, encoder._normalization = Replaced(), normalization
+    found = encoder.features(0, 0)
+    other = Encoder(field, Backbone(), normalization, tmp_path / "other")
+    assert all(np.array_equal(*pair) for pair in zip(found.maps, other.features(0, 0).maps, strict=True))
+    for each in (encoder, other):
+        each.close()

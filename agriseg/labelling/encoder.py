@@ -95,13 +95,16 @@ class Encoder:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-            stored = key in self._stored
+            stored, generation = key in self._stored, self.generation
         made = self._read(key) if stored else self._computed(key)
         with self._lock:
-            self._kept[key] = made
+            if current := generation == self.generation:
+                self._kept[key] = made
             dropped = [self._kept.popitem(last=False) for _ in range(max(0, len(self._kept) - _IN_MEMORY))]
+        if not current:  # computed by an encoder that `use` has replaced meanwhile
+            return self.features(row, col)
         for each, features in dropped:
-            self._write(each, features)
+            self._write(each, features, generation)
         return made
 
     @torch.inference_mode()
@@ -134,7 +137,7 @@ class Encoder:
     def _file(self, key: tuple[int, int]) -> Path:
         return self._folder / f"{key[0]}_{key[1]}.npz"
 
-    def _write(self, key: tuple[int, int], features: BlockFeatures) -> None:
+    def _write(self, key: tuple[int, int], features: BlockFeatures, generation: int) -> None:
         """Keep features on disk, unless they are there or the limit is reached: then they are computed again."""
         if key in self._stored or self.full:
             return
@@ -142,7 +145,8 @@ class Encoder:
         with path.open("wb") as file:
             np.savez(file, *features.maps, valid=features.valid)
         with self._lock:
-            self._stored[key] = path.stat().st_size
+            if generation == self.generation:
+                self._stored[key] = path.stat().st_size
 
     def _read(self, key: tuple[int, int]) -> BlockFeatures:
         with np.load(self._file(key), allow_pickle=False) as file:

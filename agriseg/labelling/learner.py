@@ -74,6 +74,7 @@ class Learner:
         self._view = Window(0, 0, min(field.info.width, 2048), min(field.info.height, 2048))
         self._cells: LabelledCells | None = None
         self._told = 0
+        self._lost: set[tuple[int, int]] = set()  # blocks that cannot be read
         self._stopped = threading.Event()
         self._changed = threading.Condition()
         self._work = threading.Event()
@@ -184,9 +185,14 @@ class Learner:
 
     def _map_block(self, key: tuple[int, int]) -> None:
         """Compute the features of a block and map it; the page is told now and then."""
-        with self._map.lock:
-            self._encoder.features(*key)
-        self._map.block(key)
+        try:
+            with self._map.lock:
+                self._encoder.features(*key)
+            self._map.block(key)
+        except AgrisegError as error:
+            self._lost.add(key)
+            self._learn(remarks=(*self.learnt.remarks, str(error)))
+            return
         rows, cols = self._field.blocks
         known = len(self._encoder.known) / (rows * cols)
         mapped = sum(each.head == self._map.number for each in self._map.blocks.values()) * _STEPS // (rows * cols)
@@ -200,7 +206,8 @@ class Learner:
     def _due(self, blocks: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
         """The first block whose features, or whose map by the newest head, are missing."""
         known, mapped = self._encoder.known, bool(self.learnt.head)
-        return next((key for key in blocks if key not in known or (mapped and not self._map.is_current(key))), None)
+        left = (key for key in blocks if key not in self._lost)
+        return next((key for key in left if key not in known or (mapped and not self._map.is_current(key))), None)
 
     def _elsewhere(self) -> list[tuple[int, int]]:
         """All blocks, those near the screen first."""

@@ -107,6 +107,7 @@ class Session:
         """Go on with the encoder of the improved model."""
         self._improved = task.kept_improved()
         model = load_model(self._improved)
+        self.map.use(None)  # the head is for the features of the former encoder
         self._encoder.use(_decoder(model).backbone, model.normalization)
         self.learner.learn_anew()
 
