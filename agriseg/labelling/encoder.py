@@ -142,8 +142,12 @@ class Encoder:
         if key in self._stored or self.full:
             return
         path = self._file(key)
-        with path.open("wb") as file:
-            np.savez(file, *features.maps, valid=features.valid)
+        try:
+            with path.open("wb") as file:
+                np.savez(file, *features.maps, valid=features.valid)
+        except OSError:  # the disk is full: what is not kept is computed again
+            path.unlink(missing_ok=True)
+            return
         with self._lock:
             if generation == self.generation:
                 self._stored[key] = path.stat().st_size

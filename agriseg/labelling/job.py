@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from agriseg import files
-from agriseg.errors import BusyError
+from agriseg.errors import AgrisegError, BusyError
 from agriseg.json_text import json_line
 from agriseg.labelling.label_file import AREAS, LABELS
 from agriseg.labelling.labelled_cells import GROW
@@ -182,8 +182,11 @@ class Jobs:
                 )
         failed = process.wait() != 0
         if self.running and self.state:
-            if not failed:
-                then()
+            try:
+                if not failed:
+                    then()
+            except (AgrisegError, OSError) as error:  # what came out of it cannot be used, or not be copied
+                failed, self.state = True, replace(self.state, text=str(error))
             self._set(replace(self.state, state="failed" if failed else "done"))
 
     def _set(self, state: JobState | None) -> None:
