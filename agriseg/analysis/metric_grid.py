@@ -50,22 +50,21 @@ class CellGrid:
     from_pixels: rasterio.Affine
 
     @classmethod
-    def over(cls, source: MaskSource, side: float, heading: float = 0.0) -> "CellGrid":
+    def over(
+        cls, source: MaskSource, side: float, heading: float = 0.0, through: tuple[float, float] | None = None
+    ) -> "CellGrid":
         """Lay cells over a map.
 
         The heading is that of the cells' columns, degrees clockwise on the ground from the map's columns. On a map with
-        north up that is from grid north. Only lines matter: 100 is 280.
+        north up that is from grid north. Only lines matter: 100 is 280. A line along it `through` a column and row of
+        the map, (0, 0) its corner, lies between two columns of cells; it may be outside the map.
 
         Raises:
             DataError: the map's ground is unknown, or its pixels are oblique there.
             UsageError: cells smaller than 2 pixels, more than `MAX_CELLS`, or a heading that is no number.
         """
         plane = metric_transform(source)
-        least = _LEAST_PIXELS * max(plane.a, plane.e)
-        if not least * (1 - 1e-9) <= side < math.inf:
-            raise UsageError(
-                f"cells of {side:g} m, expected at least {_LEAST_PIXELS} pixels; use {least:.4g} m or more"
-            )
+        check_side(side, plane)
         if not math.isfinite(heading):
             raise UsageError(f"heading {heading}, expected degrees, such as 45")
         angle = math.radians(heading * _turn(source.georeference.transform))
@@ -73,13 +72,13 @@ class CellGrid:
         turned = rasterio.Affine(cos, sin, 0, -sin, cos, 0) @ rasterio.Affine.scale(1 / side) @ plane
         corners = np.array([0, source.width] * 2), np.array([0] * 2 + [source.height] * 2)
         cols, rows = turned @ corners
-        shape = math.ceil(np.ptp(rows) - 1e-9), math.ceil(np.ptp(cols) - 1e-9)
-        if shape[0] * shape[1] > MAX_CELLS:
-            raise UsageError(
-                f"cells of {side:g} m are {shape[0] * shape[1]:,}, expected at most {MAX_CELLS:,}; use larger ones, "
-                f"such as {1.01 * side * math.sqrt(shape[0] * shape[1] / MAX_CELLS):.3g} m"
-            )
-        from_pixels = rasterio.Affine.translation(-cols.min(), -rows.min()) @ turned
+        left, top = cols.min(), rows.min()
+        if through is not None:
+            line = (turned @ through)[0]
+            left = line - math.ceil(line - left - 1e-9)
+        shape = math.ceil(rows.max() - top - 1e-9), math.ceil(cols.max() - left - 1e-9)
+        check_count(shape, side)
+        from_pixels = rasterio.Affine.translation(-left, -top) @ turned
         where = Georeference(source.georeference.crs, source.georeference.transform @ ~from_pixels)
         return cls(where, shape, side, from_pixels)
 
@@ -103,6 +102,30 @@ class CellGrid:
         key = ((row.astype(np.int64) - top) * m + (col - left)) * kinds + kind
         sums = np.bincount(key.ravel(), np.broadcast_to(weight, key.shape).ravel(), n * m * kinds).astype(np.float64)
         return (slice(top, top + n), slice(left, left + m)), sums.reshape(n, m, kinds)
+
+
+def check_side(side: float, plane: rasterio.Affine) -> None:
+    """Refuse cells smaller than 2 pixels; `plane` is of `metric_transform`.
+
+    Raises:
+        UsageError: they are.
+    """
+    least = _LEAST_PIXELS * max(plane.a, plane.e)
+    if not least * (1 - 1e-9) <= side < math.inf:
+        raise UsageError(f"cells of {side:g} m, expected at least {_LEAST_PIXELS} pixels; use {least:.4g} m or more")
+
+
+def check_count(shape: tuple[int, int], side: float) -> None:
+    """Refuse more than `MAX_CELLS`.
+
+    Raises:
+        UsageError: they are more.
+    """
+    if shape[0] * shape[1] > MAX_CELLS:
+        raise UsageError(
+            f"cells of {side:g} m are {shape[0] * shape[1]:,}, expected at most {MAX_CELLS:,}; use larger ones, "
+            f"such as {1.01 * side * math.sqrt(shape[0] * shape[1] / MAX_CELLS):.3g} m"
+        )
 
 
 def blocks(width: int) -> Iterator[range]:

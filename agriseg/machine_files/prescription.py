@@ -53,13 +53,9 @@ class Prescription:
 
     def cell_areas(self) -> NDArray[np.float64]:
         """(rows, cols) square metres of each cell on the WGS 84 ellipsoid."""
-        rows, cols = self.rates.shape
-        areas = np.empty((rows, cols))
-        for row in range(rows):
-            sides = self.georeference.pixel_sides(np.arange(cols, dtype=np.float64), float(row))
-            if sides is None:
-                raise DataError(f"{self.name}: the ground of the cells is unknown; give the raster a CRS: gdal_edit.py")
-            areas[row] = np.abs(np.linalg.det(sides))
+        areas = self.georeference.each_pixel_area(*self.rates.shape)
+        if areas is None:
+            raise DataError(f"{self.name}: the ground of the cells is unknown; give the raster a CRS: gdal_edit.py")
         return areas
 
     @property

@@ -22,6 +22,7 @@ _ROUNDING = 1e-9  # of a coordinate, by which rounding may move it from one CRS 
 _DIGITS = 1000  # least pixel side, in steps of the last digit of a coordinate: 1 micrometre in UTM
 _LONGEST = 60  # characters of a name
 _TRUE_TO_GROUND = 2e-3
+_NODES = 33  # rows and columns at which the areas of a whole raster are computed
 _SEMI_MAJOR = 6378137.0  # m, WGS 84
 _ECCENTRICITY_2 = 0.0066943799901413165  # WGS 84: f * (2 - f), f = 1/298.257223563
 
@@ -69,6 +70,23 @@ class Georeference:
         """(len(rows),) square metres of a pixel in the middle of each row; None where the ground is unknown."""
         sides = self.pixel_sides((width - 1) / 2, np.asarray(rows, np.float64))
         return None if sides is None else np.abs(np.linalg.det(sides))
+
+    def each_pixel_area(self, height: int, width: int) -> NDArray[np.float64] | None:
+        """(height, width) square metres of each pixel; None where the ground is unknown.
+
+        They are computed at 33 rows and columns at most and are linear between: within 1e-8 up to 10 km.
+        """
+        rows, cols = (np.unique(np.linspace(0, size - 1, _NODES).round()) for size in (height, width))
+        across, down = np.meshgrid(cols, rows)
+        sides = self.pixel_sides(across.ravel(), down.ravel())
+        if sides is None:
+            return None
+        areas = np.abs(np.linalg.det(sides)).reshape(across.shape)
+        by_row = np.stack([np.interp(np.arange(width), cols, row) for row in areas])
+        above = np.clip(np.searchsorted(rows, np.arange(height), "right") - 1, 0, max(len(rows) - 2, 0))
+        below = np.minimum(above + 1, len(rows) - 1)
+        share = ((np.arange(height) - rows[above]) / np.maximum(rows[below] - rows[above], 1))[:, None]
+        return np.asarray(by_row[above] * (1 - share) + by_row[below] * share)
 
     def pixel_sides(
         self, cols: NDArray[np.float64] | float, rows: NDArray[np.float64] | float
