@@ -15,7 +15,7 @@ from agriseg.prescription.cells import Cells
 from agriseg.prescription.spots import Mask
 from agriseg.vectors.read import read_fields, read_shapes
 
-LEAST_VALID = 0.5
+LEAST_VALID = 0.5 - 1e-6  # areas are rounded
 """Of the ground of a cell that has data, where no boundary is given."""
 _ROWS = 64  # of cells whose shapes are made at once
 _INSET = 1e-6  # of a cell that may stick out: coordinates are rounded
