@@ -8,7 +8,6 @@ of its own; the area that a plant has to itself is given in pixels.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -114,8 +113,12 @@ PARTS: dict[str, Callable[[Path], str]] = {
 
 
 def peak_bytes() -> int:
-    """Largest resident set of this process so far; Linux gives kibibytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Largest resident set of this process so far, since its program began.
+
+    `getrusage` would also tell that of the process that started it, which mapped a raster before.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
 
 
 def child(part: str, folder: Path) -> None:
