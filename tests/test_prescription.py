@@ -473,7 +473,7 @@ def test_strips_of_any_height_give_the_same_cells(tmp_path: Path) -> None:
     rule = SpotRule(frozenset([2]), 0.4, True, 0.03, 0.3)
     whole = treated_cells(cut_at(source), cells, rule)
     assert 0.1 < whole.mean() < 0.9
-    for rows in ((256,), (512, 768), (256, 512, 768, 1024)):
+    for rows in ((256,), (512, 768), (1,), (100, 101, 600), tuple(range(7, 1100, 61))):
         assert (treated_cells(cut_at(source, *rows), cells, rule) == whole).all()
 
 

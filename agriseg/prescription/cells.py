@@ -84,26 +84,29 @@ class Cells:
         return cls(where, shape, side, nodes, _pixel_areas(source))
 
     def blocks(self, rows: range, width: int) -> Iterator[tuple[slice, slice, float, Floats, Floats]]:
-        """The blocks of some rows of a map, which begin at a multiple of `STEP`, in order.
+        """The blocks of some rows of a map, or their parts in these rows, in order.
 
         Yields:
             Its rows within `rows` and its columns, square metres of one of its pixels, and (h, w) row and column of
             cells at the centres of its pixels; their whole parts are the cell's.
         """
-        for top in range(rows.start, rows.stop, STEP):
+        top = rows.start
+        while top < rows.stop:
+            block_row = top // STEP
+            down = min((block_row + 1) * STEP, rows.stop)
             for left in range(0, width, STEP):
-                down, right = min(top + STEP, rows.stop), min(left + STEP, width)
-                block = top // STEP, left // STEP
+                block, right = (block_row, left // STEP), min(left + STEP, width)
                 inside = slice(top - rows.start, down - rows.start), slice(left, right)
-                y, x = (self._between(each, block, down - top, right - left) for each in self.nodes)
+                y, x = (self._between(each, block, range(top, down), range(left, right)) for each in self.nodes)
                 yield *inside, float(self.pixel_areas[block]), y, x
+            top = down
 
-    def _between(self, nodes: Floats, block: tuple[int, int], height: int, width: int) -> Floats:
-        """(height, width) values at pixel centres, bilinear between the corners of a block."""
+    def _between(self, nodes: Floats, block: tuple[int, int], rows: range, cols: range) -> Floats:
+        """(len(rows), len(cols)) values at pixel centres, bilinear between the corners of a block."""
         row, col = block
         (a, b), (c, d) = nodes[row : row + 2, col : col + 2].tolist()
-        down = (np.arange(height)[:, None] + 0.5) / STEP
-        right = (np.arange(width)[None] + 0.5) / STEP
+        down = (np.arange(rows.start, rows.stop)[:, None] + 0.5) / STEP - row
+        right = (np.arange(cols.start, cols.stop)[None] + 0.5) / STEP - col
         return np.asarray((a + (c - a) * down) + ((b - a) + (a - b - c + d) * down) * right)
 
     @cached_property

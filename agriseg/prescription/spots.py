@@ -19,7 +19,7 @@ from agriseg.raster.safe_open import open_raster
 from agriseg.run_layers import PROBABILITIES
 
 ROWS = 4 * STEP
-"""Rows of a map that are read at once: whole blocks of pixels."""
+"""Rows of a map that are read at once; any number gives the same cells."""
 _COUNTS = round(1 / CONFIDENCE_STEP)  # that are a probability of 1
 
 Mask = NDArray[np.bool_]
