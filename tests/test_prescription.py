@@ -372,6 +372,14 @@ def test_a_pixel_is_a_spot_by_the_sum_of_probabilities(tmp_path: Path, counts: t
     assert (strip.doubtful.all(), strip.doubtful.any()) == (expected == "doubtful",) * 2
 
 
+@pytest.mark.parametrize("counts", [(0, 0, 255), (150, 0, 100), (255, 255, 255), (0, 0, 0)])
+def test_nodata_is_no_spot_whatever_its_probabilities(tmp_path: Path, counts: tuple[int, ...]) -> None:
+    source = finished(tmp_path, np.full((3, 4), 255, np.uint8))
+    path = write_raster(tmp_path / "p.tif", np.full((3, 3, 4), np.array(counts)[:, None, None], np.uint8))
+    (strip,) = spot_strips(source, SpotRule(frozenset([2])), path)
+    assert not (strip.valid | strip.certain | strip.doubtful).any()
+
+
 def test_probabilities_of_another_map_are_refused(tmp_path: Path) -> None:
     source = finished(tmp_path, np.zeros((3, 4), np.uint8))
     for shape in ((2, 3, 4), (3, 3, 5)):
@@ -669,13 +677,24 @@ def test_no_cell_is_treated_that_must_not_be(tmp_path: Path, tries: Callable[[in
     assert wrong == 0, f"{wrong} of {count} cells"
 
 
-def test_a_cell_flush_with_the_edge_of_the_field_is_inside(tmp_path: Path) -> None:
-    source = finished(tmp_path, np.full((50, 60), 2, np.uint8))
+@pytest.mark.parametrize("place", PLACES[:5], ids=str)
+def test_a_cell_flush_with_the_edge_of_the_field_is_inside(tmp_path: Path, place: Place) -> None:
+    source = finished(tmp_path, np.full((50, 60), 2, np.uint8), **place.grid)
     fields = write_shapes(tmp_path / "f.geojson", {"f": lonlat_shape(source, shapely.box(10, 5, 40, 45))})
     plan = prescribe(source, options(fields=fields, heading=0), lonlat=False)
     assert plan.prescription.rates.shape == (8, 6)
     assert (plan.prescription.rates == 200).all()
     assert plan.prescription.treated_hectares == pytest.approx(plan.balance.field_hectares, rel=1e-5)
+
+
+def test_cells_are_judged_in_groups_of_rows_without_a_gap(tmp_path: Path) -> None:
+    """64 rows are judged at once."""
+    for rows in (63, 64, 65, 129):
+        source = finished(tmp_path, np.full((2 * rows, 6), 2, np.uint8))
+        fields = write_shapes(tmp_path / "f.geojson", {"f": lonlat_shape(source, shapely.box(-9, -9, 99, 999))})
+        plan = prescribe(source, options(fields=fields, heading=0, cell="0.2m"), lonlat=False)
+        assert plan.prescription.rates.shape == (rows, 3)
+        assert (plan.prescription.rates == 200).all()
 
 
 def test_ground_without_data_is_no_field(tmp_path: Path) -> None:
