@@ -3,13 +3,17 @@
 A style is a QML text, stored in NAME.qml beside a file, or in the table `layer_styles` of a GeoPackage.
 """
 
+from collections.abc import Sequence
 from xml.etree import ElementTree as Xml
+
+import numpy as np
 
 from agriseg.legend import Legend
 from agriseg.raster.qml import QML
 
 _DARK, _WHITE, _RED = "35,35,35,255", "255,255,255,255", "213,94,0,255"
 _POINT, _POLYGON = 0, 2  # QGIS's numbers of geometry types
+_RANGES = 9
 _HORIZONTAL, _AROUND = 4, 6  # QGIS's numbers of placements of a label: within a polygon, around a point
 
 
@@ -22,6 +26,27 @@ def categorized_style(legend: Legend, column: str) -> str:
         Xml.SubElement(categories, "category", value=entry.name, label=entry.name, symbol=key, render="true")
         _fill(symbols, key, entry.colour)
     return _text(root)
+
+
+def graduated_style(column: str, values: Sequence[float], unit: str) -> str:
+    """Polygons from white, for 0, to blue; at most 9 ranges of the sorted values in `column`."""
+    root, renderer = _style("graduatedSymbol", _POLYGON, attr=column, graduatedMethod="GraduatedColor")
+    ranges, symbols = Xml.SubElement(renderer, "ranges"), Xml.SubElement(renderer, "symbols")
+    for number, part in enumerate(np.array_split(np.asarray(values), min(len(values), _RANGES))):
+        low, high = float(part[0]), float(part[-1])
+        label = f"{low:.4g} {unit}" if low == high else f"{low:.4g} to {high:.4g} {unit}"
+        key, limits = str(number), {"lower": f"{low:.15f}", "upper": f"{high:.15f}"}
+        Xml.SubElement(ranges, "range", limits | {"label": label, "symbol": key, "render": "true"})
+        _fill(symbols, key, _blue(high / max(values[-1], 1e-9)))
+    return _text(root)
+
+
+def _blue(share: float) -> str:
+    """White for 0; else a blue, the darker the more."""
+    if share <= 0:
+        return "#ffffff"
+    light, dark = (198, 219, 239), (8, 48, 107)
+    return "#" + bytes(round(a + (b - a) * share) for a, b in zip(light, dark, strict=True)).hex()
 
 
 def points_style(column: str = "number") -> str:

@@ -1,0 +1,145 @@
+"""A prescription brought within the limits of a machine; what is lost by it is said in numbers.
+
+A rate never gets onto ground where nothing is applied, and ground with a rate keeps one.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agriseg.errors import DataError, UsageError
+from agriseg.machine_files.prescription import Prescription, RateUnit
+from agriseg.machine_files.profiles import MachineProfile
+from agriseg.units import HECTARE
+
+_DDI_STEPS = {RateUnit.LITRES: 1e-4, RateUnit.KILOGRAMS: 1e-2}  # l/ha, kg/ha of one count
+_COUNTS = 2**31 - 1
+_FLOAT32 = 1e-6  # relative, below which rounding is no loss
+_SHORT_NAME = 8
+_LONGEST_NAME = 60  # characters of a file's name, with room for what is added
+
+
+class BeyondLimit(DataError):
+    """A set of files that is beyond a limit of its machine, which fewer rates may help. Exit code 65."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A prescription as the files hold it.
+
+    Args:
+        prescription: with the rates that are written.
+        stem: of the files in the set.
+        losses: sentences, with numbers.
+    """
+
+    prescription: Prescription
+    stem: str
+    losses: tuple[str, ...]
+
+
+def fitted(prescription: Prescription, profile: MachineProfile) -> Iterator[Fitted]:
+    """The prescription within the limits that need no file, then with fewer and fewer rates.
+
+    Raises:
+        DataError: a limit that nothing can be merged for.
+    """
+    _check_hectares(prescription, profile)
+    stem, name_losses = _stem(prescription, profile)
+    text_losses = _text_losses(prescription, profile)
+    different = len(np.unique(prescription.rates[prescription.rates > 0]))
+    for count in _counts(different, profile.limits.rates):
+        merged = prescription.rates if count == different else _merged(prescription, count)
+        written = replace(prescription, rates=_rounded(prescription, merged, profile))
+        yield Fitted(written, stem, (*name_losses, *text_losses, *_rate_losses(prescription, written)))
+
+
+def _counts(different: int, limit: int | None) -> Iterator[int]:
+    """Numbers of rates to try, from the most."""
+    most = min(different, limit or different)
+    yield most
+    yield from (2**power for power in range(int(most).bit_length(), -1, -1) if 2**power < most)
+
+
+def _merged(prescription: Prescription, count: int) -> NDArray[np.float64]:
+    """Rates of equal steps between the least and the largest as their mean by area, so that the amount stays."""
+    treated = prescription.rates > 0
+    rates, areas = prescription.rates[treated], prescription.cell_areas()[treated]
+    low, high = rates.min(), rates.max()
+    group = np.minimum((rates - low) / max(high - low, np.finfo(float).tiny) * count, count - 1).astype(int)
+    means = np.bincount(group, rates * areas) / np.maximum(np.bincount(group, areas), np.finfo(float).tiny)
+    merged = np.zeros_like(prescription.rates)
+    merged[treated] = means[group]
+    return merged
+
+
+def _rounded(prescription: Prescription, rates: NDArray[np.float64], profile: MachineProfile) -> NDArray[np.float64]:
+    """The rates as the format stores them.
+
+    Raises:
+        DataError: a rate that is less than its step, or more than it holds.
+    """
+    unit = prescription.unit
+    if profile.format == "agras":
+        return rates.astype(np.float32).astype(np.float64)
+    if profile.format != "taskdata":
+        return rates
+    step = _DDI_STEPS[unit]
+    counts = np.rint(rates / step)
+    if ((counts == 0) & (rates > 0)).any() or counts.max() > _COUNTS:
+        raise DataError(
+            f"{prescription.name}: rates of {rates[rates > 0].min():g} to {rates.max():g} {unit.value}, "
+            f"task data holds {step:g} to {_COUNTS * step:g}; give a rate between them"
+        )
+    return np.rint(counts) / round(1 / step)
+
+
+def _rate_losses(prescription: Prescription, written: Prescription) -> list[str]:
+    """How far the rates differ from what was wanted."""
+    wanted, given = prescription.rates, written.rates
+    differs = np.abs(given - wanted) > _FLOAT32 * wanted
+    if not differs.any():
+        return []
+    before, after = (len(np.unique(rates[rates > 0])) for rates in (wanted, given))
+    most = float(np.abs(given - wanted)[differs].max())
+    share = float((np.abs(given - wanted)[differs] / wanted[differs]).max())
+    hectares = float(prescription.cell_areas()[differs].sum()) / HECTARE
+    dose = written.amount / prescription.amount - 1
+    return [
+        f"{after:,} different rates instead of {before:,}: a rate changes by at most {most:.4g} "
+        f"{prescription.unit.value} ({share:.2%}) on {hectares:.4g} ha, the amount by {dose:+.3%}"
+    ]
+
+
+def _check_hectares(prescription: Prescription, profile: MachineProfile) -> None:
+    limit = profile.limits.hectares
+    if limit is None:
+        return
+    hectares = float(prescription.cell_areas().sum()) / HECTARE
+    if hectares > limit:
+        raise DataError(
+            f"{prescription.name}: the cells cover {hectares:.1f} ha, {profile.id} takes {limit:g} ha; "
+            "cut the field into parts"
+        )
+
+
+def _stem(prescription: Prescription, profile: MachineProfile) -> tuple[str, list[str]]:
+    """Name of the files, and what happens to the wanted one."""
+    if not prescription.name.strip():
+        raise UsageError("the prescription has no name; its files need one, such as north_field")
+    if profile.limits.short_names:
+        plain = re.sub(r"[^A-Z0-9]", "", prescription.name.upper())[:_SHORT_NAME] or "FIELD"
+    else:
+        plain = re.sub(r"[^A-Za-z0-9_-]", "_", prescription.name)[:_LONGEST_NAME]
+    losses = [] if plain == prescription.name else [f"the files are named {plain} instead of {prescription.name}"]
+    unit = prescription.unit.value.replace("/", "_per_")
+    return (f"{plain}_{unit}" if profile.unit_in_name else plain), losses
+
+
+def _text_losses(prescription: Prescription, profile: MachineProfile) -> list[str]:
+    limit = profile.limits.text_length
+    texts = [text for text in (prescription.name, prescription.product) if limit and len(text) > limit]
+    return [f"the text {text!r} becomes {text[:limit]!r}" for text in texts]

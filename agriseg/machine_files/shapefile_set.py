@@ -1,0 +1,79 @@
+"""Shapefiles with the rates as polygons, in the folder of the zip that a machine asks for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+
+from agriseg.errors import DataError, StorageError
+from agriseg.machine_files.archive import write_archive
+from agriseg.machine_files.fit import BeyondLimit, Fitted
+from agriseg.machine_files.profiles import MachineProfile
+from agriseg.machine_files.zones import zones_of
+from agriseg.vectors.features import LONLAT
+from agriseg.vectors.ogr import OGR_ERRORS, reason
+
+_DATE = "1970-01-01"  # of the table: same input, same bytes
+_PARTS = (".shp", ".shx", ".dbf", ".prj")
+_DBF_DIGITS = 1e8  # from which a column of the table has no room for the decimals
+
+
+def write_shapefile_set(item: Fitted, profile: MachineProfile, path: Path) -> None:
+    """Write a zip with the parts of a shapefile.
+
+    Raises:
+        BeyondLimit: more polygons or bytes than the machine takes.
+        DataError: a rate that has no room in a table.
+    """
+    zones = zones_of(item.prescription)
+    _check_rates(item, zones.rates)
+    limit = profile.limits.features
+    if limit is not None and len(zones) > limit:
+        raise BeyondLimit(
+            f"{item.stem}: {len(zones):,} areas of one rate, {profile.id} takes {limit}; give larger cells: --cell"
+        )
+    columns: dict[str, NDArray[Any]] = {profile.column: zones.rates}
+    if profile.unit_column:
+        columns[profile.unit_column] = np.full(len(zones), item.prescription.unit.value, object)
+    parts = shapefile_parts(zones.in_crs(LONLAT, path), columns, item.stem, path)
+    _check_bytes(item, profile, parts)
+    folder = f"{profile.folder}/" if profile.folder else ""
+    write_archive(path, {f"{folder}{name}": data for name, data in parts.items()})
+
+
+def shapefile_parts(
+    polygons: NDArray[np.object_], columns: Mapping[str, NDArray[Any]], stem: str, path: Path
+) -> dict[str, bytes]:
+    """Name to bytes of each part of a shapefile of polygons in degrees; StorageError if it cannot be made."""
+    with TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / f"{stem}.shp"
+        try:
+            pyogrio.raw.write(
+                made, shapely.to_wkb(polygons), list(columns.values()), list(columns),
+                driver="ESRI Shapefile", geometry_type="Polygon", crs="EPSG:4326", encoding="UTF-8",
+                layer_options={"DBF_DATE_LAST_UPDATE": _DATE},
+            )  # fmt: skip
+            return {f"{stem}{part}": made.with_suffix(part).read_bytes() for part in _PARTS}
+        except (OSError, *OGR_ERRORS) as error:
+            raise StorageError(f"{path}: cannot be written ({reason(made, error)}); check the disk") from error
+
+
+def _check_rates(item: Fitted, rates: NDArray[np.float64]) -> None:
+    if rates.max() >= _DBF_DIGITS:
+        raise DataError(
+            f"{item.stem}: a rate of {rates.max():g} {item.prescription.unit.value} is above {_DBF_DIGITS:g}, "
+            "what a column of a shapefile holds; give less"
+        )
+
+
+def _check_bytes(item: Fitted, profile: MachineProfile, parts: Mapping[str, bytes]) -> None:
+    limit, largest = profile.limits.bytes, sum(map(len, parts.values()))
+    if limit is not None and largest > limit:
+        raise BeyondLimit(
+            f"{item.stem}: {largest:,} bytes, {profile.id} takes {limit:,}; give larger cells: --cell, or fewer rates"
+        )
