@@ -38,7 +38,7 @@ def write_taskdata(item: Fitted, profile: MachineProfile, path: Path) -> None:
         _zone(task, code, prescription, float(rate))
     _grid(task, prescription, profile, len(data))
     text = Xml.tostring(root, encoding="utf-8", xml_declaration=True)
-    write_archive(path, {"TASKDATA/TASKDATA.XML": text, f"TASKDATA/{_GRID}.BIN": data})
+    write_archive(path, {"TASKDATA/TASKDATA.XML": text, f"TASKDATA/{_GRID}.bin": data})
 
 
 def _codes(prescription: Prescription) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

@@ -42,7 +42,7 @@ def read_taskdata(path: Path) -> ReadFile:
         root = Xml.fromstring(archive.read("TASKDATA/TASKDATA.XML"))  # noqa: S314 (our own)
         task = _only(root, "TSK")
         grid = _only(task, "GRD")
-        data = archive.read(f"TASKDATA/{grid.attrib['G']}.BIN")
+        data = archive.read(f"TASKDATA/{grid.attrib['G']}.bin")
     zones = {int(zone.attrib["A"]): _value(root, _only(zone, "PDV")) for zone in task.iterfind("TZN")}
     for use in "HIJ":
         if zones[int(task.attrib[use])].rate != 0:
