@@ -53,7 +53,9 @@ def fitted(prescription: Prescription, profile: MachineProfile) -> Iterator[Fitt
     different = len(np.unique(prescription.rates[prescription.rates > 0]))
     for count in _counts(different, profile.limits.rates):
         merged = prescription.rates if count == different else _merged(prescription, count)
-        written = replace(prescription, rates=_rounded(prescription, merged, profile))
+        rates = _rounded(prescription, merged, profile)
+        same = np.array_equal(rates, prescription.rates)
+        written = prescription if same else replace(prescription, rates=rates)
         yield Fitted(written, stem, (*name_losses, *text_losses, *_rate_losses(prescription, written)))
 
 

@@ -1,6 +1,5 @@
 """Neighbouring cells of one rate as one polygon."""
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +39,15 @@ def zones_of(prescription: Prescription) -> Zones:
     """Polygons of neighbouring cells (by a side) that have one rate."""
     values, numbers = np.unique(prescription.rates, return_inverse=True)
     labels = numbers.reshape(prescription.rates.shape).astype(np.int32)
-    found = [(shapely.geometry.shape(shape), int(label)) for shape, label in rasterio.features.shapes(labels)]
+    found = [(shape["coordinates"], int(label)) for shape, label in rasterio.features.shapes(labels)]
+    rings = [ring for polygon, _ in found for ring in polygon]
+    corners = np.concatenate([np.asarray(ring) for ring in rings])
+    ring_ends = np.cumsum([0, *(len(ring) for ring in rings)])
+    polygon_ends = np.cumsum([0, *(len(polygon) for polygon, _ in found)])
     step = _vertex_step(prescription)
-    polygons = np.array([_with_vertices(polygon, step) for polygon, _ in found], object)
+    if step:
+        corners, ring_ends = _with_vertices(corners, ring_ends, step)
+    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, corners, (ring_ends, polygon_ends))
     place = prescription.georeference
     shapes = Features(prescription.name, moved(polygons, place.transform), {}, place.crs, "Polygon")
     return Zones(shapes, values[[label for _, label in found]])
@@ -58,26 +63,28 @@ def _vertex_step(prescription: Prescription) -> int:
     return 0 if sides is None else max(1, int(_STRAIGHT / max(sides)))
 
 
-def _with_vertices(polygon: shapely.Polygon, step: int) -> shapely.Polygon:
-    """A polygon in cells, with a vertex at each multiple of `step` along its sides: neighbours share them."""
-    if not step:
-        return polygon
-    return shapely.Polygon(
-        _ring_vertices(polygon.exterior, step), [_ring_vertices(ring, step) for ring in polygon.interiors]
-    )
+def _with_vertices(
+    corners: NDArray[np.float64], ring_ends: NDArray[np.int64], step: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Rings in cells with a vertex at each multiple of `step` along their sides: neighbours share them.
 
-
-def _ring_vertices(ring: shapely.LinearRing, step: int) -> NDArray[np.float64]:
-    corners = shapely.get_coordinates(ring)
-    pieces = [_side(start, end, step) for start, end in itertools.pairwise(corners)]
-    return np.concatenate([*pieces, corners[:1]])
-
-
-def _side(start: NDArray[np.float64], end: NDArray[np.float64], step: int) -> NDArray[np.float64]:
-    """The vertices of a side without its end."""
-    axis = int(start[0] == end[0])
-    low, high = sorted((start[axis], end[axis]))
-    between = np.arange(np.floor(low / step) + 1, np.ceil(high / step)) * step
-    side = np.repeat(start[np.newaxis], len(between) + 1, axis=0)
-    side[1:, axis] = between if end[axis] > start[axis] else between[::-1]
-    return side
+    Args:
+        corners: (N, 2) of closed rings, one after the other.
+        ring_ends: (R + 1,) where each ring begins, and where the last one ends.
+    """
+    start, end = corners, np.roll(corners, -1, axis=0)
+    end[ring_ends[1:] - 1] = start[ring_ends[1:] - 1]  # the last corner of a ring begins no side
+    axis = (start[:, 0] == end[:, 0]).astype(np.int64)
+    at, to = (np.take_along_axis(xy, axis[:, np.newaxis], 1)[:, 0] for xy in (start, end))
+    low, high = np.minimum(at, to), np.maximum(at, to)
+    first = np.floor(low / step) + 1
+    between = np.maximum(np.ceil(high / step) - first, 0).astype(np.int64)
+    side = np.repeat(np.arange(len(corners)), between + 1)
+    number = np.arange(len(side)) - np.repeat(np.cumsum(between + 1) - between - 1, between + 1)  # 0 is the corner
+    forward = first[side] + number - 1
+    backward = first[side] + between[side] - number
+    vertices = corners[side]
+    added = np.flatnonzero(number)
+    vertices[added, axis[side[added]]] = step * np.where((to > at)[side], forward, backward)[added]
+    ends = np.concatenate([[0], np.cumsum(between + 1)])
+    return vertices, ends[ring_ends]

@@ -30,10 +30,6 @@ class Rates(Protocol):
     def hectares(self) -> float:
         """Ground that the file says a rate for."""
 
-    @property
-    def extent(self) -> tuple[float, float, float, float]:
-        """West, south, east, north in degrees."""
-
 
 @dataclass(frozen=True)
 class ReadGrid:
@@ -81,12 +77,6 @@ class ReadGrid:
         """Ground of the grid."""
         return float(self._cell_hectares.sum() * self.rates.shape[1])
 
-    @property
-    def extent(self) -> tuple[float, float, float, float]:
-        """West, south, east, north in degrees."""
-        rows, cols = self.rates.shape
-        return self.west, self.south, self.west + cols * self.across, self.south + rows * self.up
-
 
 @dataclass(frozen=True)
 class ReadZones:
@@ -121,12 +111,6 @@ class ReadZones:
     def hectares(self) -> float:
         """Ground of the polygons."""
         return float(self._hectares.sum())
-
-    @property
-    def extent(self) -> tuple[float, float, float, float]:
-        """West, south, east, north in degrees."""
-        west, south, east, north = shapely.total_bounds(self.polygons).tolist()
-        return west, south, east, north
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Read a shapefile set with pyshp, which shares nothing with GDAL."""
 
 import io
-import itertools
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -50,18 +49,27 @@ def read_polygons(parts: dict[str, bytes]) -> tuple[NDArray[np.object_], list[An
             raise ValueError(f"shapes of type {reader.shapeType}, expected {_POLYGON}")
         if len(reader) != reader.numRecords:
             raise ValueError(f"{len(reader)} shapes for {reader.numRecords} rows")
-        polygons = [_polygon(shape) for shape in reader.iterShapes()]
+        polygons = _polygons(list(reader.iterShapes()))
         records = list(reader.iterRecords())
     if len(polygons) != len(records):
         raise ValueError(f"{len(polygons)} shapes for {len(records)} rows")
-    return np.array(polygons, object), records
+    return polygons, records
 
 
-def _polygon(shape: shapefile.Shape) -> shapely.Polygon:
-    starts = [*shape.parts, len(shape.points)]
-    rings = [shape.points[start:end] for start, end in itertools.pairwise(starts)]
-    clockwise = [not shapely.is_ccw(shapely.linearrings(ring)) for ring in rings]
-    if sum(clockwise) != 1 or any(ring[0] != ring[-1] for ring in rings):
-        raise ValueError(f"{sum(clockwise)} clockwise rings, expected one, and closed ones")
-    outer = clockwise.index(True)
-    return shapely.Polygon(rings[outer], [ring for number, ring in enumerate(rings) if number != outer])
+def _polygons(shapes: list[shapefile.Shape]) -> NDArray[np.object_]:
+    """(N,) polygons of the outer ring of each shape, the clockwise one, and its holes."""
+    points = np.concatenate([np.asarray(shape.points, np.float64)[:, :2] for shape in shapes])
+    ends = [np.diff([*shape.parts, len(shape.points)]) for shape in shapes]
+    lengths, parts = np.concatenate(ends), np.array([len(each) for each in ends])
+    rings = shapely.linearrings(points, indices=np.repeat(np.arange(len(lengths)), lengths))
+    if (shapely.get_num_coordinates(rings) != lengths).any():
+        raise ValueError("a ring is not closed")
+    owner, is_hole = np.repeat(np.arange(len(shapes)), parts), shapely.is_ccw(rings)
+    outer = np.flatnonzero(~is_hole)
+    if not np.array_equal(owner[outer], np.arange(len(shapes))):
+        raise ValueError("a shape has more or less than one clockwise ring, which is the outer one")
+    order = np.lexsort([is_hole, owner])
+    coordinates = shapely.get_coordinates(rings[order])
+    ring_ends, shape_ends = (np.cumsum([0, *counts]) for counts in (lengths[order], parts))
+    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, coordinates, (ring_ends, shape_ends))
+    return np.asarray(polygons)
