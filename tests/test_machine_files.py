@@ -1,6 +1,7 @@
 """Prescriptions for machines: laws of the files, read by readers of their own and by those of others."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import zipfile
@@ -84,6 +85,13 @@ def test_profiles_have_sources() -> None:
     assert "works with" not in TABLE.read_text().lower()
 
 
+def test_the_page_has_the_tables_of_the_machines() -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    text = (docs / "prescription.md").read_text("utf-8")
+    assert runpy.run_path(str(docs / "make_machines.py"))["page"](text) == text
+    assert "works with" not in text.lower()
+
+
 def test_an_unknown_machine_is_refused() -> None:
     with pytest.raises(UsageError, match="'plough' is unknown; expected isoxml, "):
         load_profile("plough")
@@ -158,7 +166,7 @@ def test_isoxml_of_pypi_reads_the_rates(profile: MachineProfile, unit: RateUnit,
 def node_missing() -> str:
     if shutil.which("node") is None:
         return "Node is not on this machine"
-    return "" if (NODE / "node_modules" / "isoxml").exists() else "isoxml is not there: npm ci --prefix tests/node"
+    return "" if (NODE / "node_modules" / "isoxml").exists() else "isoxml is not there: cd tests/node && npm ci"
 
 
 @pytest.mark.skipif(bool(node_missing()), reason=node_missing())
