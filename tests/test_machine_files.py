@@ -1,6 +1,7 @@
 """Prescriptions for machines: laws of the files, read by readers of their own and by those of others."""
 
 import json
+import os
 import runpy
 import shutil
 import subprocess
@@ -27,11 +28,12 @@ from taskdata_schemas import version_3, version_4
 from agriseg.errors import DataError, OutputError, StorageError, UsageError
 from agriseg.machine_files import write as writing
 from agriseg.machine_files.confirm import PLACES, confirm, sampled_places
+from agriseg.machine_files.ground import polygon_areas, strip_areas
 from agriseg.machine_files.prescription import Prescription, RateUnit
 from agriseg.machine_files.profiles import TABLE, Limits, MachineProfile, load_profile, profiles, profiles_of
-from agriseg.machine_files.readers.ground import polygon_areas, strip_areas
 from agriseg.machine_files.write import read_machine_file, write_machine_files
 from agriseg.raster.georeference import Georeference
+from agriseg.vectors.ogr import read_layer
 
 NODE = Path(__file__).parent / "node"
 ISOXML = [profile for profile in profiles() if profile.format == "taskdata"]
@@ -212,6 +214,22 @@ def test_each_fault_is_caught_by_reading_back(
     mutate(path)
     with pytest.raises(StorageError, match=r"north.*; report it"):
         confirm(FIELD, read_machine_file(profile, path), path)
+
+
+@pytest.mark.parametrize("fault", ["half a cell north", "half a cell east", "rows flipped", "last row missing"])
+@pytest.mark.parametrize(("name", "faults"), [("isoxml", mutations.TASKDATA_2), ("dji-agras", mutations.AGRAS)])
+def test_a_fault_is_caught_on_a_large_field_of_one_rate(
+    name: str, faults: dict[str, Callable[[Path], None]], fault: str, tmp_path: Path
+) -> None:
+    """Nearly all places are far from where the rate changes."""
+    rates = np.full((400, 400), 150.0)
+    rates[:2] = 0
+    field = prescribed(rates)
+    path = written(field, load_profile(name), tmp_path)
+    faults[fault](path)
+    for seed in range(5):
+        with pytest.raises(StorageError, match="is not what can be read back"):
+            confirm(field, read_machine_file(load_profile(name), path), path, seed)
 
 
 @pytest.mark.parametrize("profile", ALL)
@@ -444,13 +462,45 @@ def test_merged_rates_keep_the_amount_and_the_ground(rates: np.ndarray, count: i
 
 @pytest.mark.parametrize("rate", [0.00004, 300_000])
 def test_a_rate_beyond_the_numbers_of_task_data_is_refused(rate: float, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"task data holds 0\.0001 to 214748; give a rate between them"):
+    with pytest.raises(DataError, match=r"isoxml holds 0\.0001 to 214748; give a rate between them"):
         write_machine_files(prescribed(np.array([[100, rate]])), load_profile("isoxml"), tmp_path)
 
 
 def test_a_rate_beyond_a_column_of_a_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="what a column of a shapefile holds"):
-        write_machine_files(prescribed(np.array([[1e9]])), load_profile("shapefile"), tmp_path)
+    with pytest.raises(DataError, match=r"a column of a shapefile holds less than 1e\+09"):
+        write_machine_files(prescribed(np.array([[2e9]])), load_profile("shapefile"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["shapefile", "agrotax", "dji-agras"])
+def test_columns_of_tables_are_those_of_dbase(name: str, tmp_path: Path) -> None:
+    """At most 19 characters for a number; GDAL would take 24. GDAL reads the same values."""
+    prescription = prescribed(gradient(1, 7))
+    path = written(prescription, load_profile(name), tmp_path)
+    content = mutations.members(path)
+    stem = next(each[:-4] for each in content if each.endswith(".dbf"))
+    table = content[f"{stem}.dbf"]
+    columns = [table[at : at + 32] for at in range(32, int.from_bytes(table[8:10], "little") - 1, 32)]
+    assert all(column[16] <= 19 for column in columns if column[11:12] == b"N")
+    for each, data in content.items():
+        (tmp_path / Path(each).name).write_bytes(data)
+    read = read_layer(tmp_path / f"{Path(stem).name}.shp")
+    if name != "dji-agras":
+        np.testing.assert_allclose(np.sort(read.columns["RATE"]), gradient(1, 7)[0], atol=1e-9)
+    else:
+        assert read.columns["NAME"].tolist() == ["north_l_per_ha"]
+
+
+@pytest.mark.parametrize("change", [{"name": " "}, {"name": "a\x01b"}, {"product": "\ud800"}])
+def test_a_name_that_no_file_can_hold_is_refused(change: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is empty or holds control characters"):
+        write_machine_files(replace(FIELD, **change), load_profile("isoxml"), tmp_path)
+
+
+def test_the_area_of_the_field_is_that_of_its_boundary(tmp_path: Path) -> None:
+    wide = shapely.MultiPolygon([shapely.box(8.49, 50.24, 8.51, 50.26)])
+    path = written(replace(FIELD, boundary=wide), load_profile("isoxml"), tmp_path)
+    area = float(etree.fromstring(mutations.members(path)[mutations.XML]).find("PFD").get("D"))
+    assert abs(area / abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(wide.geoms[0])[0]) - 1) < 1e-4
 
 
 def test_kilograms_are_rounded_to_the_steps_of_task_data_and_it_is_said(tmp_path: Path) -> None:
@@ -475,6 +525,31 @@ def test_the_unit_is_in_the_name_where_people_choose_it_at_the_import(tmp_path: 
 def test_shapefiles_are_in_the_folder_of_the_brand(name: str, folder: str, tmp_path: Path) -> None:
     content = mutations.members(written(FIELD, load_profile(name), tmp_path))
     assert sorted(content) == [f"{folder}north_l_per_ha.{part}" for part in ("dbf", "prj", "shp", "shx")]
+
+
+QGIS = Path("/usr/bin/python3")
+
+
+def test_qgis_shows_the_rates_and_the_field_of_a_geopackage(tmp_path: Path) -> None:
+    if not QGIS.exists() or subprocess.run([QGIS, "-c", "import qgis.core"], capture_output=True).returncode:
+        pytest.skip(f"no QGIS for {QGIS}; Debian has it as python3-qgis")
+    many = written(replace(prescribed(gradient(5, 8)), name="many"), load_profile("geopackage"), tmp_path)
+    few = written(FIELD, load_profile("geopackage"), tmp_path)
+    done = subprocess.run(
+        [QGIS, Path(__file__).with_name("qgis_legends.py")], input=json.dumps([{"path": str(few)}, {"path": str(many)}]),
+        capture_output=True, text=True, timeout=120, check=False,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown, others = json.loads(done.stdout)["tasks"]
+    rates = shown["prescription"]
+    assert (rates["renderer"], rates["crs"]) == ("graduatedSymbol", "EPSG:4326")
+    assert [label for label, _ in rates["legend"]] == ["0 l/ha", "80 l/ha", "100 l/ha", "200 l/ha"]
+    assert rates["legend"][0][1] == "#ffffff"
+    assert rates["legend"][-1][1] == "#08306b"
+    assert shown["field"]["legend"] == [["field", "hollow"]]
+    assert len(others["prescription"]["legend"]) == 9
+    assert others["prescription"]["legend"][0][0].startswith("50 to ")
 
 
 # Fields and files

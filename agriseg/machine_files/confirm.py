@@ -14,7 +14,7 @@ from agriseg.machine_files.readers.read_rates import ReadFile
 from agriseg.units import HECTARE
 
 PLACES = 1000
-"""Places that are compared: half of them in and beside cells with a rate, the others anywhere around the grid."""
+"""Places that are compared: in cells with a rate, in and beside those of their borders, and anywhere around."""
 
 _EDGE = 0.02  # of a cell, by which a place is away from a cell's sides
 _RATE = 1e-6  # relative: a float32 has 7 digits
@@ -77,16 +77,23 @@ def sampled_places(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Longitude, latitude and expected rate of `PLACES` places, none of them near a side of a cell."""
     rows, cols = prescription.rates.shape
-    treated = np.argwhere(prescription.rates > 0)[:, ::-1]
-    cells = treated[random.integers(0, len(treated), PLACES // 2)]
-    within = np.arange(len(cells)) % 2 == 0
-    offsets = np.where(within[:, np.newaxis], 0, random.integers(-1, 2, cells.shape))
-    near = cells + offsets + _inside(random, len(cells))
+    treated, border = (np.argwhere(cells)[:, ::-1] for cells in _treated_and_border(prescription.rates))
+    within, beside = (cells[random.integers(0, len(cells), PLACES // 4)] for cells in (treated, border))
+    beside = beside + random.integers(-1, 2, beside.shape)
+    near = np.concatenate([within, beside]) + _inside(random, PLACES // 2)
     around = np.array([cols, rows]) * _AROUND + 1
     anywhere = random.uniform(-around, np.array([cols, rows]) + around, (PLACES - len(near), 2))
     places = np.concatenate([near, np.floor(anywhere) + _inside(random, len(anywhere))])
     lon, lat = _lonlat(prescription, *places.T)
     return lon, lat, _expected(prescription, lon, lat)
+
+
+def _treated_and_border(rates: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(rows, cols) cells with a rate, and those of them where the rate beside them is another."""
+    padded = np.pad(rates, 1)
+    others = [padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]]
+    treated = rates > 0
+    return treated, treated & np.any([other != rates for other in others], axis=0)
 
 
 def _inside(random: np.random.Generator, number: int) -> NDArray[np.float64]:

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agriseg.errors import DataError, UsageError
+from agriseg.machine_files.dbf import DECIMALS
 from agriseg.machine_files.prescription import Prescription, RateUnit
 from agriseg.machine_files.profiles import MachineProfile
 from agriseg.units import HECTARE
 
-_DDI_STEPS = {RateUnit.LITRES: 1e-4, RateUnit.KILOGRAMS: 1e-2}  # l/ha, kg/ha of one count
+_DDI_COUNTS = {RateUnit.LITRES: 10_000, RateUnit.KILOGRAMS: 100}  # of a l/ha, a kg/ha
 _COUNTS = 2**31 - 1
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # XML has no room for these
 _FLOAT32 = 1e-6  # relative, below which rounding is no loss
 _SHORT_NAME = 8
 _LONGEST_NAME = 60  # characters of a file's name, with room for what is added
@@ -87,16 +89,16 @@ def _rounded(prescription: Prescription, rates: NDArray[np.float64], profile: Ma
     unit = prescription.unit
     if profile.format == "agras":
         return rates.astype(np.float32).astype(np.float64)
-    if profile.format != "taskdata":
+    if profile.format == "geopackage":
         return rates
-    step = _DDI_STEPS[unit]
-    counts = np.rint(rates / step)
-    if ((counts == 0) & (rates > 0)).any() or counts.max() > _COUNTS:
+    per_unit, most = (_DDI_COUNTS[unit], _COUNTS) if profile.format == "taskdata" else (10**DECIMALS, np.inf)
+    counts = np.rint(rates * per_unit)
+    if ((counts == 0) & (rates > 0)).any() or counts.max() > most:
         raise DataError(
             f"{prescription.name}: rates of {rates[rates > 0].min():g} to {rates.max():g} {unit.value}, "
-            f"task data holds {step:g} to {_COUNTS * step:g}; give a rate between them"
+            f"{profile.id} holds {1 / per_unit:g} to {most / per_unit:g}; give a rate between them"
         )
-    return np.rint(counts) / round(1 / step)
+    return counts / per_unit
 
 
 def _rate_losses(prescription: Prescription, written: Prescription) -> list[str]:
@@ -130,8 +132,9 @@ def _check_hectares(prescription: Prescription, profile: MachineProfile) -> None
 
 def _stem(prescription: Prescription, profile: MachineProfile) -> tuple[str, list[str]]:
     """Name of the files, and what happens to the wanted one."""
-    if not prescription.name.strip():
-        raise UsageError("the prescription has no name; its files need one, such as north_field")
+    for what, text in (("name", prescription.name), ("product", prescription.product)):
+        if not prescription.name.strip() or _UNWRITABLE.search(text):
+            raise UsageError(f"{what} {text!r} is empty or holds control characters; give another, such as north_field")
     if profile.limits.short_names:
         plain = re.sub(r"[^A-Z0-9]", "", prescription.name.upper())[:_SHORT_NAME] or "FIELD"
     else:

@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from agriseg.errors import DataError, StorageError
+from agriseg.machine_files import dbf
 from agriseg.machine_files.archive import write_archive
 from agriseg.machine_files.fit import BeyondLimit, Fitted
 from agriseg.machine_files.profiles import MachineProfile
@@ -18,9 +19,7 @@ from agriseg.machine_files.zones import zones_of
 from agriseg.vectors.features import LONLAT
 from agriseg.vectors.ogr import OGR_ERRORS, reason
 
-_DATE = "1970-01-01"  # of the table: same input, same bytes
-_PARTS = (".shp", ".shx", ".dbf", ".prj")
-_DBF_DIGITS = 1e8  # from which a column of the table has no room for the decimals
+_PARTS = (".shp", ".shx", ".prj")  # the table is written without GDAL
 
 
 def write_shapefile_set(item: Fitted, profile: MachineProfile, path: Path) -> None:
@@ -54,20 +53,20 @@ def shapefile_parts(
         made = Path(folder) / f"{stem}.shp"
         try:
             pyogrio.raw.write(
-                made, shapely.to_wkb(polygons), list(columns.values()), list(columns),
-                driver="ESRI Shapefile", geometry_type="Polygon", crs="EPSG:4326", encoding="UTF-8",
-                layer_options={"DBF_DATE_LAST_UPDATE": _DATE},
+                made, shapely.to_wkb(polygons), [np.zeros(len(polygons), np.uint8)], ["NONE"],
+                driver="ESRI Shapefile", geometry_type="Polygon", crs="EPSG:4326",
             )  # fmt: skip
-            return {f"{stem}{part}": made.with_suffix(part).read_bytes() for part in _PARTS}
+            parts = {f"{stem}{part}": made.with_suffix(part).read_bytes() for part in _PARTS}
+            return parts | {f"{stem}.dbf": dbf.table(columns)}
         except (OSError, *OGR_ERRORS) as error:
             raise StorageError(f"{path}: cannot be written ({reason(made, error)}); check the disk") from error
 
 
 def _check_rates(item: Fitted, rates: NDArray[np.float64]) -> None:
-    if rates.max() >= _DBF_DIGITS:
+    if rates.max() >= dbf.LARGEST:
         raise DataError(
-            f"{item.stem}: a rate of {rates.max():g} {item.prescription.unit.value} is above {_DBF_DIGITS:g}, "
-            "what a column of a shapefile holds; give less"
+            f"{item.stem}: a rate of {rates.max():g} {item.prescription.unit.value}, a column of a shapefile "
+            f"holds less than {dbf.LARGEST:g}; give less"
         )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agriseg.machine_files.archive import write_archive
 from agriseg.machine_files.fit import Fitted
+from agriseg.machine_files.ground import polygon_areas
 from agriseg.machine_files.prescription import Prescription, RateUnit
 from agriseg.machine_files.profiles import MachineProfile
 
@@ -61,7 +62,7 @@ def _task_file(prescription: Prescription, profile: MachineProfile) -> Xml.Eleme
     )  # fmt: skip
     Xml.SubElement(root, "CTR", A="CTR1", B="Customer")
     Xml.SubElement(root, "FRM", A="FRM1", B="Farm", I="CTR1")
-    area = float(prescription.cell_areas().sum())
+    area = float(polygon_areas(np.array(prescription.boundary.geoms, object)).sum())
     field = Xml.SubElement(root, "PFD", A="PFD1", C=name, D=str(round(area)), E="CTR1", F="FRM1")
     for polygon in prescription.boundary.geoms:
         _polygon(field, polygon)

@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from agriseg.machine_files.readers.ground import polygon_areas, strip_areas
+from agriseg.machine_files.ground import polygon_areas, strip_areas
 from agriseg.units import HECTARE
 
 
