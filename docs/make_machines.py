@@ -7,7 +7,7 @@
 
 from pathlib import Path
 
-from agriseg.machine_files.profiles import Limits, MachineProfile, profiles
+from agriseg.machine_files.profiles import MachineProfile, profiles
 
 PAGE = Path(__file__).parent / "prescription.md"
 START, END = "<!-- python docs/make_machines.py writes from here -->", "<!-- to here -->"
@@ -25,8 +25,7 @@ def tables() -> str:
     """Files and limits of each machine, then the source of each rule."""
     head = ["| machine | for | files | cells | limits |", "|---|---|---|---|---|"]
     rows = [
-        f"| `{each.id}` | {each.title} | {_files(each)} | {_cells(each)} | {_limits(each.limits)} |"
-        for each in profiles()
+        f"| `{each.id}` | {each.title} | {_files(each)} | {_cells(each)} | {_limits(each)} |" for each in profiles()
     ]
     rules = ["| machine | rule | as specified by |", "|---|---|---|"]
     sources = [
@@ -48,14 +47,16 @@ def _cells(profile: MachineProfile) -> str:
     return "along the degrees" if profile.grid == "lonlat" else "turned to the line of work"
 
 
-def _limits(limits: Limits) -> str:
+def _limits(profile: MachineProfile) -> str:
+    limits = profile.limits
     told = {
         "features": f"{limits.features} areas", "rates": f"{limits.rates} rates above 0",
         "columns": f"{limits.columns} columns of numbers", "hectares": f"{limits.hectares} ha",
         "text_length": f"names of {limits.text_length} characters", "short_names": "file names of 8.3 characters",
     }  # fmt: skip
     size = [f"{limits.bytes / 1e6:g} MB"] if limits.bytes else []
-    return ", ".join([*size, *(text for name, text in told.items() if getattr(limits, name))]) or "none stated"
+    unit = [] if len(profile.units) > 1 else list(profile.units)
+    return ", ".join([*unit, *size, *(text for name, text in told.items() if getattr(limits, name))]) or "none stated"
 
 
 def _linked(source: str) -> str:

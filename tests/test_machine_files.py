@@ -16,7 +16,7 @@ import pyproj
 import pytest
 import rasterio
 import shapely
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from isoxml.converter.np_grid import to_numpy_array
 from isoxml.models.ddi_entities import DDEntity
@@ -288,6 +288,8 @@ def check_law(prescription: Prescription, profile: MachineProfile, folder: Path)
     if (np.abs(found - prescription.rates) > 1.1e-6 * prescription.rates).any():
         assert any("a rate changes by at most" in loss for loss in made.losses)
     assert np.isclose(made.written.amount, read.rates.amount, rtol=1e-5)
+    if profile.grid == "any":
+        assert shapely.is_valid(read.rates.polygons).all()
 
 
 @pytest.mark.parametrize("profile", ALL)
@@ -302,6 +304,7 @@ def test_each_cell_has_its_rate_along_the_degrees(
 ) -> None:  # fmt: skip
     up = side / 111_000
     across = up / np.cos(np.radians(north))
+    assume(unit.value in profile.units)
     prescription = prescribed(rates, unit, west=west, north=north, across=across, up=up)
     check_law(prescription, profile, tmp_path_factory.mktemp("laws"))
 
@@ -467,7 +470,7 @@ def test_a_rate_beyond_the_numbers_of_task_data_is_refused(rate: float, tmp_path
 
 
 def test_a_rate_beyond_a_column_of_a_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a column of a shapefile holds less than 1e\+09"):
+    with pytest.raises(DataError, match=r"shapefile holds 1e-09 to 1e\+08; give a rate"):
         write_machine_files(prescribed(np.array([[2e9]])), load_profile("shapefile"), tmp_path)
 
 
@@ -501,6 +504,17 @@ def test_the_area_of_the_field_is_that_of_its_boundary(tmp_path: Path) -> None:
     path = written(replace(FIELD, boundary=wide), load_profile("isoxml"), tmp_path)
     area = float(etree.fromstring(mutations.members(path)[mutations.XML]).find("PFD").get("D"))
     assert abs(area / abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(wide.geoms[0])[0]) - 1) < 1e-4
+
+
+@pytest.mark.parametrize("rate", [1e-50, 1e39])
+def test_a_rate_beyond_float32_is_refused(rate: float, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="dji-agras holds"):
+        write_machine_files(prescribed(np.array([[100, rate]])), load_profile("dji-agras"), tmp_path)
+
+
+def test_a_unit_that_no_source_names_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="rates in kg/ha, dji-agras takes l/ha"):
+        write_machine_files(replace(FIELD, unit=RateUnit.KILOGRAMS), load_profile("dji-agras"), tmp_path)
 
 
 def test_kilograms_are_rounded_to_the_steps_of_task_data_and_it_is_said(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ DECIMALS = 9
 """Digits behind the point of a number."""
 
 _WIDTH = 19
-LARGEST = 10.0 ** (_WIDTH - DECIMALS - 1)
-"""A number must be below it."""
+LARGEST = 10.0 ** (_WIDTH - DECIMALS - 2)
+"""The largest number."""
 
 _VERSION, _DATE = 3, (70, 1, 1)  # 1970-01-01: same input, same bytes
 

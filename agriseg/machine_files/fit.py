@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agriseg.errors import DataError, UsageError
-from agriseg.machine_files.dbf import DECIMALS
+from agriseg.machine_files.dbf import DECIMALS, LARGEST
 from agriseg.machine_files.prescription import Prescription, RateUnit
 from agriseg.machine_files.profiles import MachineProfile
 from agriseg.units import HECTARE
@@ -49,6 +49,7 @@ def fitted(prescription: Prescription, profile: MachineProfile) -> Iterator[Fitt
     Raises:
         DataError: a limit that nothing can be merged for.
     """
+    _check_unit(prescription, profile)
     _check_hectares(prescription, profile)
     stem, name_losses = _stem(prescription, profile)
     text_losses = _text_losses(prescription, profile)
@@ -86,19 +87,29 @@ def _rounded(prescription: Prescription, rates: NDArray[np.float64], profile: Ma
     Raises:
         DataError: a rate that is less than its step, or more than it holds.
     """
-    unit = prescription.unit
-    if profile.format == "agras":
-        return rates.astype(np.float32).astype(np.float64)
-    if profile.format == "geopackage":
-        return rates
-    per_unit, most = (_DDI_COUNTS[unit], _COUNTS) if profile.format == "taskdata" else (10**DECIMALS, np.inf)
-    counts = np.rint(rates * per_unit)
-    if ((counts == 0) & (rates > 0)).any() or counts.max() > most:
+    per_unit, least, most = _numbers(profile, prescription.unit)
+    inside = np.minimum(rates, most)
+    if per_unit:
+        stored = np.rint(inside * per_unit) / per_unit
+    else:
+        stored = inside.astype(np.float32).astype(np.float64) if profile.format == "agras" else inside
+    if rates.max() > most or ((stored > 0) != (rates > 0)).any():
         raise DataError(
-            f"{prescription.name}: rates of {rates[rates > 0].min():g} to {rates.max():g} {unit.value}, "
-            f"{profile.id} holds {1 / per_unit:g} to {most / per_unit:g}; give a rate between them"
+            f"{prescription.name}: rates of {rates[rates > 0].min():g} to {rates.max():g} {prescription.unit.value}, "
+            f"{profile.id} holds {least:g} to {most:g}; give a rate between them"
         )
-    return counts / per_unit
+    return stored
+
+
+def _numbers(profile: MachineProfile, unit: RateUnit) -> tuple[int, float, float]:
+    """Steps of a unit, 0 for floating point, the least rate above 0, and the largest."""
+    if profile.format == "taskdata":
+        per_unit = _DDI_COUNTS[unit]
+        return per_unit, 1 / per_unit, _COUNTS / per_unit
+    if profile.format == "shapefile":
+        return 10**DECIMALS, 10.0**-DECIMALS, LARGEST
+    limits = np.finfo(np.float32) if profile.format == "agras" else np.finfo(np.float64)
+    return 0, float(limits.tiny), float(limits.max)
 
 
 def _rate_losses(prescription: Prescription, written: Prescription) -> list[str]:
@@ -116,6 +127,14 @@ def _rate_losses(prescription: Prescription, written: Prescription) -> list[str]
         f"{after:,} different rates instead of {before:,}: a rate changes by at most {most:.4g} "
         f"{prescription.unit.value} ({share:.2%}) on {hectares:.4g} ha, the amount by {dose:+.3%}"
     ]
+
+
+def _check_unit(prescription: Prescription, profile: MachineProfile) -> None:
+    unit = prescription.unit.value
+    if unit not in profile.units:
+        raise DataError(
+            f"{prescription.name}: rates in {unit}, {profile.id} takes {', '.join(profile.units)}; choose another machine"
+        )
 
 
 def _check_hectares(prescription: Prescription, profile: MachineProfile) -> None:

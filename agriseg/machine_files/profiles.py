@@ -20,7 +20,7 @@ class Limits:
     """What a machine takes at most; None where no source states a limit.
 
     Args:
-        bytes: of the largest file in the set.
+        bytes: of all parts of a shapefile, or of a raster.
         features: polygons.
         rates: different ones above 0.
         columns: of numbers.
@@ -68,6 +68,7 @@ class MachineProfile:
         column: of the rates.
         unit_column: of the unit as text, '' for none.
         unit_in_name: whether the name of the files ends in the unit, for who must choose it at the import.
+        units: of the rates that it takes.
         version, grid_type: of ISO 11783-10; 0 for other formats.
     """
 
@@ -83,6 +84,7 @@ class MachineProfile:
     column: str = ""
     unit_column: str = ""
     unit_in_name: bool = False
+    units: tuple[str, ...] = ("l/ha", "kg/ha")
     version: Literal[0, 3, 4] = 0
     grid_type: Literal[0, 1, 2] = 0
 

@@ -10,7 +10,7 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 
-from agriseg.errors import DataError, StorageError
+from agriseg.errors import StorageError
 from agriseg.machine_files import dbf
 from agriseg.machine_files.archive import write_archive
 from agriseg.machine_files.fit import BeyondLimit, Fitted
@@ -27,10 +27,8 @@ def write_shapefile_set(item: Fitted, profile: MachineProfile, path: Path) -> No
 
     Raises:
         BeyondLimit: more polygons or bytes than the machine takes.
-        DataError: a rate that has no room in a table.
     """
     zones = zones_of(item.prescription)
-    _check_rates(item, zones.rates)
     limit = profile.limits.features
     if limit is not None and len(zones) > limit:
         raise BeyondLimit(
@@ -60,14 +58,6 @@ def shapefile_parts(
             return parts | {f"{stem}.dbf": dbf.table(columns)}
         except (OSError, *OGR_ERRORS) as error:
             raise StorageError(f"{path}: cannot be written ({reason(made, error)}); check the disk") from error
-
-
-def _check_rates(item: Fitted, rates: NDArray[np.float64]) -> None:
-    if rates.max() >= dbf.LARGEST:
-        raise DataError(
-            f"{item.stem}: a rate of {rates.max():g} {item.prescription.unit.value}, a column of a shapefile "
-            f"holds less than {dbf.LARGEST:g}; give less"
-        )
 
 
 def _check_bytes(item: Fitted, profile: MachineProfile, parts: Mapping[str, bytes]) -> None:
