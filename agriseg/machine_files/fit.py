@@ -88,7 +88,7 @@ def _rounded(prescription: Prescription, rates: NDArray[np.float64], profile: Ma
         DataError: a rate that is less than its step, or more than it holds.
     """
     per_unit, least, most = _numbers(profile, prescription.unit)
-    inside = np.minimum(rates, most)
+    inside: NDArray[np.float64] = np.minimum(rates, most)
     if per_unit:
         stored = np.rint(inside * per_unit) / per_unit
     else:
@@ -133,7 +133,8 @@ def _check_unit(prescription: Prescription, profile: MachineProfile) -> None:
     unit = prescription.unit.value
     if unit not in profile.units:
         raise DataError(
-            f"{prescription.name}: rates in {unit}, {profile.id} takes {', '.join(profile.units)}; choose another machine"
+            f"{prescription.name}: rates in {unit}, {profile.id} takes {', '.join(profile.units)}; "
+            "choose another machine"
         )
 
 
