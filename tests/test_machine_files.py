@@ -222,12 +222,12 @@ def test_a_fault_is_caught_on_a_large_field_of_one_rate(
     name: str, faults: dict[str, Callable[[Path], None]], fault: str, tmp_path: Path
 ) -> None:
     """Nearly all places are far from where the rate changes."""
-    rates = np.full((400, 400), 150.0)
+    rates = np.full((200, 200), 150.0)
     rates[:2] = 0
     field = prescribed(rates)
     path = written(field, load_profile(name), tmp_path)
     faults[fault](path)
-    for seed in range(5):
+    for seed in range(3):
         with pytest.raises(StorageError, match="is not what can be read back"):
             confirm(field, read_machine_file(load_profile(name), path), path, seed)
 
@@ -569,9 +569,16 @@ def test_qgis_shows_the_rates_and_the_field_of_a_geopackage(tmp_path: Path) -> N
 # Fields and files
 
 
-def test_no_rate_needs_no_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no cell has a rate above 0 l/ha"):
-        write_machine_files(prescribed(np.zeros((3, 3))), load_profile("isoxml"), tmp_path)
+@pytest.mark.parametrize("profile", ALL)
+def test_a_file_may_apply_nothing(profile: MachineProfile, tmp_path: Path) -> None:
+    """Its grid, its field and rate 0 everywhere are read back all the same."""
+    nothing = prescribed(np.zeros((3, 4)))
+    path = written(nothing, profile, tmp_path)
+    read = read_machine_file(profile, path)
+    assert (read.rates.amount, read.rates.treated_hectares) == (0, 0)
+    for other in (FIELD, prescribed(np.zeros((3, 5))), prescribed(np.eye(3, 4))):
+        with pytest.raises(StorageError, match="is not what can be read back"):
+            confirm(other, read, path)
 
 
 @pytest.mark.parametrize(
@@ -586,6 +593,13 @@ def test_a_field_elsewhere_is_refused(boundary: shapely.Polygon, tmp_path: Path)
     wrong = replace(FIELD, boundary=shapely.MultiPolygon([boundary]))
     with pytest.raises(DataError, match=r"outside the field|no valid polygon"):
         write_machine_files(wrong, load_profile("isoxml"), tmp_path)
+
+
+@pytest.mark.parametrize("profile", ALL)
+def test_a_boundary_with_corners_closer_than_9_decimals_is_the_same(profile: MachineProfile, tmp_path: Path) -> None:
+    """Rounded, its corner in the west is another one."""
+    boundary = shapely.Polygon([(8.4 + 4e-10, 50.2), (8.4, 50.26), (8.6, 50.26), (8.6, 50.2)])
+    write_machine_files(replace(FIELD, boundary=shapely.MultiPolygon([boundary])), profile, tmp_path)
 
 
 @pytest.mark.parametrize("profile", ALL)

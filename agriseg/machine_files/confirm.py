@@ -52,11 +52,9 @@ def check_field(prescription: Prescription) -> None:
     """Refuse what no machine should get.
 
     Raises:
-        DataError: no cell has a rate, there is no field, or it is elsewhere than the cells with a rate.
+        DataError: there is no field, or it is elsewhere than the cells with a rate.
     """
-    name, unit = prescription.name, prescription.unit.value
-    if not (prescription.rates > 0).any():
-        raise DataError(f"{name}: no cell has a rate above 0 {unit}, so there is nothing to apply; no file is needed")
+    name = prescription.name
     if prescription.boundary.is_empty or not prescription.boundary.is_valid:
         raise DataError(f"{name}: the boundary is no valid polygon; draw it again, without crossing lines")
     rows, cols = np.nonzero(prescription.rates)
@@ -89,10 +87,12 @@ def sampled_places(
 
 
 def _treated_and_border(rates: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(rows, cols) cells with a rate, and those of them where the rate beside them is another."""
+    """(rows, cols) cells with a rate, and those of them where the rate beside them is another; else all cells."""
     padded = np.pad(rates, 1)
     others = [padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]]
     treated = rates > 0
+    if not treated.any():
+        return ~treated, ~treated
     return treated, treated & np.any([other != rates for other in others], axis=0)
 
 
@@ -128,8 +128,12 @@ def _cell_reach(prescription: Prescription) -> float:
 
 
 def _same_boundary(wanted: shapely.MultiPolygon, found: NDArray[np.object_]) -> bool:
-    one, two = shapely.normalize(wanted), shapely.normalize(shapely.multipolygons(found))
-    return bool(shapely.equals_exact(one, two, _BOUNDARY))
+    """Whether the rings are the same, vertex by vertex; formats differ in their direction."""
+    polygons = np.array(wanted.geoms, object)
+    if len(polygons) != len(found):
+        return False
+    one, two = (shapely.orient_polygons(each) for each in (polygons, found))
+    return bool(shapely.equals_exact(one, two, _BOUNDARY).all())
 
 
 def _differs(path: Path, what: str) -> StorageError:

@@ -61,7 +61,7 @@ def write_machine_files(
 
     Raises:
         UsageError: cells that the format cannot hold.
-        DataError: nothing to apply, the field elsewhere, or beyond a limit of the machine.
+        DataError: the field elsewhere, or beyond a limit of the machine.
         OutputError: the file exists.
         StorageError: what was written is not what can be read back; there is no file then.
     """
