@@ -1,6 +1,6 @@
 """Read the files for DJI Agras with Pillow and pyshp, which share nothing with GDAL.
 
-Sources: TIFF 6.0 (tags 258 to 339); OGC 19-008r4, GeoTIFF 1.1, sections 7.1 to 7.5 (tags 33550, 33922 and 34735).
+Sources: TIFF 6.0 (tags 258 to 339); OGC 19-008r4, GeoTIFF 1.1 (tags 33550, 33922 and 34735).
 """
 
 import io
