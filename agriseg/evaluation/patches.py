@@ -98,10 +98,10 @@ class Share:
     share_95: list[float | None]
 
     @classmethod
-    def of(cls, patches: Patches, counted: NDArray[np.bool_]) -> "Share":
-        """The share of the patches where `counted` (N,) is true."""
+    def of(cls, counted: NDArray[np.bool_], block: NDArray[np.int64]) -> "Share":
+        """The share of the patches where `counted` (N,) is true; `block` (N,) is the block of ground of each."""
         whole, part = len(counted), int(counted.sum())
-        return cls(whole, part, part / whole if whole else None, clustered_interval(counted, patches.block))
+        return cls(whole, part, part / whole if whole else None, clustered_interval(counted, block))
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def score_patches(counts: PatchCounts, legend: Legend, support: Sequence[int]) -
             scores.append(
                 PatchScores(
                     legend.names[k], least, "m" if metres else "px",
-                    Share.of(seen, seen.hit), Share.of(made, ~made.hit),
+                    Share.of(seen.hit, seen.block), Share.of(~made.hit, made.block),
                 )
             )  # fmt: skip
     return scores

@@ -1,0 +1,1 @@
+"""What a prescription misses, counted on maps whose labels are known."""
