@@ -2,6 +2,7 @@
 
 import json
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -373,8 +374,15 @@ def test_a_server_that_is_killed_loses_nothing_that_was_saved(browser: Browser, 
         click(page, 400, 300)
         expect(page.locator("#alert")).to_contain_text("Start agriseg label again")
         expect(page.locator("#saved")).to_contain_text("Not saved: the server has ended")
-    with served(field, tmp_path / "labels") as server, labelling(browser, server) as (page, _):
-        expect(page.locator("[data-choose='0'] output")).to_have_text("1")
+        with served(field, tmp_path / "labels") as again:
+            assert again.address == server.address, "an open page goes on"
+            assert stat.S_IMODE((tmp_path / "labels" / ".address").stat().st_mode) == 0o600
+            until_saved(page)
+            assert [round(xy[0][0], -2) for _, _, xy in again.labels] == [300, 400]
+    (tmp_path / "labels" / ".address").chmod(0o644)
+    with served(field, tmp_path / "labels") as third, labelling(browser, third) as (page, _):
+        assert third.address.split("/")[3] != server.address.split("/")[3], "a key that others could read is not used"
+        expect(page.locator("[data-choose='0'] output")).to_have_text("2")
 
 
 def test_two_windows_have_the_same_labels(browser: Browser, server: Served) -> None:

@@ -15,10 +15,11 @@ from agriseg.cli.common.errors import end_on_signals, resume_hint
 @click.option("-m", "--model", metavar="FILE", help="Model to start from, a unet_lite0; default ImageNet's weights.")
 @click.option("--bands", metavar="LIST", help="Numbers of red, green and blue: 3,2,1; default what the file says.")
 @click.option("--nodata", type=float, metavar="VALUE", help="Nodata value, in addition to the one the image declares.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port; default a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="Port; default that of before, or a free one.")
 @click.option("--open/--no-open", "open_", default=False, help="Open the page in the browser.")
 def command(
-    image: str, *, classes: str, out: str | None, model: str | None, bands: str | None, nodata: float | None, port: int,
+    image: str, *, classes: str, out: str | None, model: str | None, bands: str | None, nodata: float | None,
+    port: int | None,
     open_: bool,
 ) -> None:  # fmt: skip
     """Label a raster in the browser: click plants, see the map, correct it where it is wrong, finish.
@@ -53,4 +54,4 @@ def command(
 
     hint = "the labels are saved, and the same command goes on with them"
     with resume_hint(folder / "labels.gpkg", hint), open_session(request) as session:
-        serve(session, port, opened)
+        serve(session, folder, port, opened)
