@@ -15,10 +15,12 @@ from agriseg.errors import AgrisegError, BusyError
 from agriseg.json_text import json_line
 from agriseg.labelling.label_file import AREAS, LABELS
 from agriseg.labelling.labelled_cells import GROW
+from agriseg.training.quickstart import FEW_LABEL_BLOCKS, few_label_recipe
 
 JobKind = Literal["improve", "finish"]
 _PERCENT = re.compile(r"(\d{1,3})%")
 _ERROR = re.compile(r"^agriseg: error: ")
+_START_S = 6.0  # until a process counts its minutes: it loads torch
 _END_S = 10.0  # in which a stopped process ends by itself
 
 
@@ -84,8 +86,8 @@ class Task:
         nodata = {} if self.nodata is None else {"nodata": self.nodata}
         tables: dict[str, dict[str, object]] = {
             "data": {**data, "column": "class", "grow": GROW, **area, **nodata},
-            "recipe": {"frozen_steps": 80, "minutes": minutes, "lr": 1e-3, "backbone_lr": 0.3, "validate_every": 10**6},
-            "validation": {"block": 256, "buffer": 32},
+            "recipe": few_label_recipe(minutes).model_dump(exclude_defaults=True),
+            "validation": FEW_LABEL_BLOCKS.model_dump(exclude_defaults=True),
         }  # fmt: skip
         start = {"init": str(self.start.resolve())} if self.start else {}
         lines = [*_toml({"classes": list(self.classes), **start})]
@@ -108,7 +110,7 @@ class Task:
         nodata = [] if self.nodata is None else [f"--nodata={self.nodata}"]
         return [
             "quickstart", str(self.image), f"{self.labels}:{LABELS}", "--classes", ",".join(self.classes), *area,
-            *start, *nodata, "--time", f"{minutes:g}m", "-o", str(self.result), "--overwrite",
+            *start, *nodata, "--time", f"{60 * minutes - _START_S:g}s", "-o", str(self.result), "--overwrite",
         ]  # fmt: skip
 
     def keep_model(self) -> None:

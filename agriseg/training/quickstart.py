@@ -15,7 +15,7 @@ from agriseg.training.run import Trained, TrainOptions, train
 
 _CHIP = 256  # side of a sample (px)
 _FROZEN_STEPS = 80
-_BLOCKS = Validation(block=256, buffer=32)
+FEW_LABEL_BLOCKS = Validation(block=256, buffer=32)
 """Smaller than those of a training: few labels lie in few blocks."""
 _WHOLE = 2.0  # time of a map with its layers and report, by that of its tiles alone: 34 s by 17 s for 45 Mpx
 _FIXED_S = 24.0  # of the scores and pictures of the model, and of the programs around all
@@ -41,11 +41,11 @@ def train_before_map(config: TrainConfig, image: Path, folder: Path, options: Tr
             f"--time {whole:.0f}s is too short: loading takes a while, and to map {image.name} some {reserved:.0f}s "
             f"here; give --time {1.5 * (gone + reserved + _LEAST_S) / 60:.1f}m or more"
         )
-    recipe = _few_steps((whole - reserved) / 60)
-    return train(config.model_copy(update={"recipe": recipe, "validation": _BLOCKS}), folder, options)
+    recipe = few_label_recipe((whole - reserved) / 60)
+    return train(config.model_copy(update={"recipe": recipe, "validation": FEW_LABEL_BLOCKS}), folder, options)
 
 
-def _few_steps(minutes: float) -> Recipe:
+def few_label_recipe(minutes: float) -> Recipe:
     """A small learning rate, the least for the encoder, and one validation at the end."""
     return Recipe(
         frozen_steps=_FROZEN_STEPS, minutes=minutes, chip=_CHIP, lr=1e-3, backbone_lr=0.3, validate_every=10**6
