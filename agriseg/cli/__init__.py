@@ -9,9 +9,9 @@ import click
 from agriseg.cli.common.errors import ProcessEdge
 
 _COMMANDS = (
-    "run", "batch", "layers", "report", "change", "index", "verify", "inspect", "training.labels", "training.label",
-    "training.suggest", "training.train", "training.quickstart", "training.evaluate", "training.model", "export",
-    "demo", "selftest",
+    "run", "batch", "layers", "rx", "report", "change", "index", "verify", "inspect", "training.labels",
+    "training.label", "training.suggest", "training.train", "training.quickstart", "training.evaluate",
+    "training.model", "export", "demo", "selftest",
 )  # fmt: skip
 """Modules of the commands, in the order of `--help`."""
 _MODULES = {module.rpartition(".")[2]: module for module in _COMMANDS}

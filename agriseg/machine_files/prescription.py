@@ -52,7 +52,7 @@ class Prescription:
             raise DataError(f"{self.name}: a rate is negative or no number; expected {self.unit.value} of 0 or more")
 
     def cell_areas(self) -> NDArray[np.float64]:
-        """(rows, cols) square metres of each cell on the WGS 84 ellipsoid."""
+        """(rows, cols) square metres of each cell on the WGS 84 ellipsoid; DataError where the ground is unknown."""
         areas = self.georeference.each_pixel_area(*self.rates.shape)
         if areas is None:
             raise DataError(f"{self.name}: the ground of the cells is unknown; give the raster a CRS: gdal_edit.py")
