@@ -164,6 +164,7 @@ NOT_RUN = {
     r"^agriseg selftest": "tests/test_cli.py runs it, and lets it fail",
     r"^agriseg export|weeds(_int8)?\.onnx|--backend o": "optional packages; test_export_model.py, test_int8.py, test_backends.py",
     r"^agriseg label |^ssh |field_labels/": "it serves until it is ended; tests/test_label_server.py asks it",
+    r"^agriseg rx ": "cells of a drone's pixels and labelled maps; tests/test_rx.py makes each form of files",
     r"^agriseg quickstart": "it takes as long as it is given; tests/test_quickstart.py runs it",
 }
 """Command lines that are not run, and why; their flags are looked at all the same."""
