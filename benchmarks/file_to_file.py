@@ -76,7 +76,7 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def mirrored(image: Path, rows: int, folder: Path) -> Path:
-    """The raster, and its mirror image below it, up to a number of rows; stored in the same way."""
+    """The raster and its mirror image below each other, up to a number of rows; stored in the same way."""
     import rasterio
     from rasterio.windows import Window
 
@@ -86,7 +86,8 @@ def mirrored(image: Path, rows: int, folder: Path) -> Path:
         with rasterio.open(folder / image.name, "w", **{**source.profile, "height": rows}) as made:
             for top in range(0, rows, 512):
                 high = min(512, rows - top)
-                lines = [row if row < source.height else 2 * source.height - 1 - row for row in range(top, top + high)]
+                there = (row % (2 * source.height) for row in range(top, top + high))
+                lines = [row if row < source.height else 2 * source.height - 1 - row for row in there]
                 first = min(lines)
                 block = source.read(window=Window(0, first, source.width, max(lines) - first + 1))
                 made.write(block[:, [line - first for line in lines]], window=Window(0, top, source.width, high))

@@ -44,7 +44,7 @@ def least(points: list[CurvePoint], missed: Callable[[CurvePoint], float]) -> Cu
 
 def row(name: str, point: CurvePoint | None, curve: MissCurve) -> str:
     """A line of the table."""
-    floor, whole = curve.floor.sprayed_at(MOST), curve.floor.sprayed_at(0.0)
+    floor, whole = curve.floor.sprayed_at(MOST), curve.floor.sprayed_at(float(curve.floor.missed.min()))
     if point is None or not floor or not whole:
         return f"| {name} | none | | | | | | |"
     low, high = point.plants.share_95
