@@ -55,25 +55,29 @@ class Seen:
         return float(found[0]), float(found[1])
 
 
-def read_place(page: Page, x: float, y: float) -> NDArray[np.float64]:
-    """The raster pixel under a place of the screen, as the page tells it."""
+def read_place(page: Page, x: float, y: float) -> NDArray[np.float64] | None:
+    """The raster pixel under a place of the screen, as the page tells it; None beside the raster."""
     page.mouse.move(x, y)
-    for _ in range(100):
+    for _ in range(25):
         if found := re.search(r"x (-?[\d ,\u202f]+), y (-?[\d ,\u202f]+)", page.locator("#place").inner_text()):
             return np.array([int(re.sub(r"\D", "", each)) for each in found.groups()], float)
         page.wait_for_timeout(20)
-    raise SystemExit("the page does not tell the place of the pointer")
+    return None
 
 
 def seen(page: Page, around: tuple[float, float] | None = None) -> Seen:
     """Where raster pixels are, by two places of the screen: in the middle of the map, or around one on the raster."""
     box = page.locator("#map").bounding_box() or {"x": 0, "y": 0, "width": 0, "height": 0}
-    middle = around or (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    one, other = np.array(middle) - 40, np.array(middle) + 40
+    middle = np.array(around or (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2))
     page.wait_for_timeout(200)
-    low, high = read_place(page, *one), read_place(page, *other)
-    scale = (high - low) / (other - one)
-    return Seen(scale, low + 0.5 - scale * one)
+    for left, up in ((-40, -40), (0, -40), (-40, 0), (0, 0), (-80, -40), (-80, -80), (0, -80)):  # one lies at an edge
+        one = middle + np.array([left, up])
+        other = one + 80
+        low, high = read_place(page, *one), read_place(page, *other)
+        if low is not None and high is not None:
+            scale = (high - low) / (other - one)
+            return Seen(scale, low + 0.5 - scale * one)
+    raise SystemExit("the page does not tell the place of the pointer")
 
 
 def go_to(page: Page, x: float, y: float) -> Seen:

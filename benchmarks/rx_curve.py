@@ -72,9 +72,9 @@ def main() -> None:
         rule = SpotRule(spot_ids(map_.legend, ["weed"]), min_area=args.min_area)
         print(f"{machine()}; {args.model}; least area {args.min_area * 1e4:g} cm2; at most {MOST:.0%} of plants missed")
         print(
-            "| cell, missed by | doubtful pixels, threshold | sprayed | missed plants | missed area | floor | / floor |"
+            "| cell, missed by | doubtful pixels, threshold | sprayed | missed plants | missed area | floor | / floor | / floor that misses fewest |"
         )
-        print("|---|---|---|---|---|---|---|")
+        print("|---|---|---|---|---|---|---|---|")
         for side in args.cells:
             curve = MissCurve.of([truth], side, rule)
             points = list(curve.points)
