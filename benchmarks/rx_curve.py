@@ -72,8 +72,8 @@ def main() -> None:
         rule = SpotRule(spot_ids(map_.legend, ["weed"]), min_area=args.min_area)
         print(f"{machine()}; {args.model}; least area {args.min_area * 1e4:g} cm2; at most {MOST:.0%} of plants missed")
         print(
-            "| cell, missed by | doubtful pixels, threshold | sprayed | missed plants | missed area | floor | / floor | "
-            "/ floor that misses fewest |"
+            "| cell, missed by | doubtful pixels, threshold | sprayed | missed plants | missed area | floor "
+            "| / floor | / floor that misses fewest |"
         )
         print("|---|---|---|---|---|---|---|---|")
         for side in args.cells:
