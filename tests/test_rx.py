@@ -126,6 +126,22 @@ def test_again_gives_the_same_bytes_and_only_if_allowed(tmp_path: Path) -> None:
     assert {name for name in first if first[name] != again[name]} <= {"field_prescription.gpkg", "field_rx.json"}
 
 
+def test_another_machine_replaces_the_files_of_the_one_before(tmp_path: Path) -> None:
+    """Rates of before would lie beside the sheet of now; files of others stay."""
+    mapped(tmp_path)
+    rx(tmp_path / "maps", *FLAGS, "--machine", "isoxml", "-o", tmp_path / "rx")
+    (tmp_path / "rx" / "mine.zip").write_text("mine")
+    with pytest.raises(DataError):
+        rx(tmp_path / "maps", *FLAGS, "--rate", "1e9", "--machine", "isoxml", "-o", tmp_path / "rx", "--overwrite")
+    assert (tmp_path / "rx" / "field_isoxml.zip").exists(), "nothing is removed before the new files are there"
+    rx(tmp_path / "maps", *FLAGS, "--machine", "john-deere", "-o", tmp_path / "rx", "--overwrite")
+    names = {path.name for path in (tmp_path / "rx").glob("*.zip")}
+    assert names == {"mine.zip", "field_l_per_ha_john-deere.zip"}
+    (tmp_path / "rx" / "field_rx.json").write_text("{")
+    with pytest.raises(DataError, match="damaged"):
+        rx(tmp_path / "maps", *FLAGS, "--machine", "isoxml", "-o", tmp_path / "rx", "--overwrite")
+
+
 def test_a_red_map_is_refused(tmp_path: Path) -> None:
     causes = [{"what": "doubtful", "value": 0.5, "amber": 0.1, "red": 0.3, "miou": None, "own_miou": None}]
     reasons = ["50.0% of the pixels have a low confidence"]
@@ -155,6 +171,15 @@ def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path: Path, flags: lis
     with pytest.raises(AgrisegError, match=says):
         rx(tmp_path / "maps", *SHAPEFILE, *flags, "-o", tmp_path / "rx")
     assert not (tmp_path / "rx").exists()
+
+
+def test_the_folder_of_the_map_keeps_no_prescription(tmp_path: Path) -> None:
+    """A newer map would replace the map alone, and old rates would lie beside it."""
+    map_ = mapped(tmp_path)
+    there = set(map_.folder.iterdir())
+    with pytest.raises(UsageError, match="the folder of the map"):
+        rx(map_.folder, *SHAPEFILE, "-o", tmp_path / "maps" / ".." / "maps")
+    assert set(map_.folder.iterdir()) == there
 
 
 # what is missed

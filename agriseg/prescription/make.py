@@ -1,7 +1,8 @@
 """One prescription, from a finished map to files for a machine, a sheet, a report and a record."""
 
+import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -100,16 +101,11 @@ def make_prescription(record: Path, folder: Path, request: RxRequest) -> RxResul
         UsageError, InputMissing, OutputError, StorageError: as these two, and `labelled_maps`.
     """
     map_ = FinishedMap.of(record)
-    verdict = map_.record.verdict
-    if verdict.colour == "red" and not request.despite_verdict:
-        raise DataError(
-            f"{map_.stem}: the verdict is red ({verdict.reasons[0]}), so no machine should act on it; map it again "
-            "with a model that knows such fields, or give --despite-verdict"
-        )
-    pages, page_record = page_paths(folder, map_.stem), folder / f"{map_.stem}_rx.json"
-    for path in (*pages, page_record):
-        if path.exists() and not request.overwrite:
-            raise files.exists_error(path)
+    page_record = folder / f"{map_.stem}_rx.json"
+    pages = page_paths(folder, map_.stem)
+    _check_verdict(map_, request)
+    _check_folder(map_, folder, (*pages, page_record), request)
+    former = _former_files(page_record)
     profile = load_profile(request.machine)
     curve = _curve(map_, request)
     options = request.options if curve is None else replace(request.options, threshold=curve.chosen.threshold)
@@ -122,7 +118,40 @@ def make_prescription(record: Path, folder: Path, request: RxRequest) -> RxResul
     write_pages(folder, made, request.lang)
     kept = _record(made, record, written, paths)
     files.write_text(page_record, json_document(asdict(kept)))
+    for name in former - set(kept.files):
+        (folder / name).unlink(missing_ok=True)  # its rates are those of before
     return RxResult(made, kept, (*paths, *pages, page_record))
+
+
+def _check_verdict(map_: FinishedMap, request: RxRequest) -> None:
+    verdict = map_.record.verdict
+    if verdict.colour == "red" and not request.despite_verdict:
+        raise DataError(
+            f"{map_.stem}: the verdict is red ({verdict.reasons[0]}), so no machine should act on it; map it again "
+            "with a model that knows such fields, or give --despite-verdict"
+        )
+
+
+def _check_folder(map_: FinishedMap, folder: Path, made: Sequence[Path], request: RxRequest) -> None:
+    if folder.resolve() == map_.folder.resolve():
+        raise UsageError(
+            f"-o {folder}: the folder of the map, where a newer map would leave these files beside it; give another, "
+            f"such as {folder / 'rx'}"
+        )
+    for path in made:
+        if path.exists() and not request.overwrite:
+            raise files.exists_error(path)
+
+
+def _former_files(page_record: Path) -> set[str]:
+    """Names of the files of the prescription that is replaced; DataError where its record is damaged."""
+    if not page_record.exists():
+        return set()
+    try:
+        names = set(json.loads(page_record.read_text("utf-8"))["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{page_record}: is damaged, so the files of before are unknown; move them away") from error
+    return {name for name in names if Path(name).name == name}
 
 
 def _curve(map_: FinishedMap, request: RxRequest) -> MissCurve | None:
