@@ -22,6 +22,7 @@ from playwright.sync_api import Browser
 from agriseg.cli import cli
 from agriseg.errors import AgrisegError, DataError, OutputError, UsageError
 from agriseg.maps.reader import FinishedMap
+from agriseg.prescription.measured.cell_sizes import cell_sizes
 from agriseg.prescription.measured.curve import MissCurve
 from agriseg.prescription.measured.labelled_maps import LabelledMap
 from agriseg.prescription.spots import SpotRule
@@ -234,6 +235,16 @@ def test_unlabelled_ground_counts_nowhere(tmp_path: Path) -> None:
     assert one.chosen.sprayed == pytest.approx(two.chosen.sprayed)
 
 
+def test_other_cells_are_measured_as_if_they_were_chosen(tmp_path: Path) -> None:
+    maps = [labelled(tmp_path, 7, field(8, 200)[0])]
+    sizes = cell_sizes(maps, 0.5, RULE)
+    assert [each.side for each in sizes] == [0.25, 0.5, 1.0, 2.0]
+    for each in sizes:
+        curve = MissCurve.of(maps, each.side, RULE)
+        assert (each.point, each.floor_sprayed) == (curve.chosen, curve.floor_sprayed)
+    assert [each.side for each in cell_sizes(maps, 0.2, RULE)] == [0.2, 0.4, 0.8], "cells of one pixel are none"
+
+
 def test_the_threshold_is_chosen_by_what_may_be_missed(tmp_path: Path) -> None:
     mask, confidence = field(5)
     maps = [LabelledMap(finished(tmp_path, mask, confidence), mask, None)]
@@ -297,5 +308,6 @@ def test_the_sheet_is_one_page_of_a4(tmp_path: Path, browser: Browser, lang: str
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
     with opened(browser, tmp_path / "rx" / "field_rx_report.html") as (page, wrong):
         assert page.locator("svg.misses circle").count() > 20
+        assert page.locator("table.sortable").count() == 2
         assert page.locator("table.sortable tbody tr").count() > 20
         assert wrong == []

@@ -16,6 +16,7 @@ from agriseg.maps.reader import FinishedMap
 from agriseg.options.labels import LabelOptions
 from agriseg.options.prescription import RxOptions
 from agriseg.prescription.balance import Balance
+from agriseg.prescription.measured.cell_sizes import CellSize, cell_sizes
 from agriseg.prescription.measured.curve import CurvePoint, MissCurve
 from agriseg.prescription.measured.labelled_maps import labelled_maps
 from agriseg.prescription.pages import page_paths, write_pages
@@ -67,6 +68,7 @@ class RxRecord:
         files: name and SHA-256 of each file for machines.
         chosen: what is sprayed and missed on the labelled maps; None without any.
         floor_sprayed: share of the field that perfect knowledge would spray there, missing no more.
+        cell_sizes: the same with cells of other sizes.
         losses: what the form of the files changed.
     """
 
@@ -79,6 +81,7 @@ class RxRecord:
     files: Mapping[str, str]
     chosen: CurvePoint | None
     floor_sprayed: float | None
+    cell_sizes: tuple[CellSize, ...]
     labelled_maps: tuple[str, ...]
     doubts: tuple[str, ...]
     losses: tuple[str, ...]
@@ -107,14 +110,14 @@ def make_prescription(record: Path, folder: Path, request: RxRequest) -> RxResul
     _check_folder(map_, folder, (*pages, page_record), request)
     former = _former_files(page_record)
     profile = load_profile(request.machine)
-    curve = _curve(map_, request)
+    curve, sizes = _measured(map_, request)
     options = request.options if curve is None else replace(request.options, threshold=curve.chosen.threshold)
     plan = prescribe(map_, options, lonlat=profile.grid == "lonlat")
     written = write_machine_files(plan.prescription, profile, folder, overwrite=request.overwrite)
     paths = written.paths
     if profile.id != QGIS:
         paths += write_machine_files(plan.prescription, load_profile(QGIS), folder, overwrite=request.overwrite).paths
-    made = MadePrescription(map_, options, plan, curve, profile, written)
+    made = MadePrescription(map_, options, plan, curve, sizes, profile, written)
     write_pages(folder, made, request.lang)
     kept = _record(made, record, written, paths)
     files.write_text(page_record, json_document(asdict(kept)))
@@ -154,18 +157,20 @@ def _former_files(page_record: Path) -> set[str]:
     return {name for name in names if Path(name).name == name}
 
 
-def _curve(map_: FinishedMap, request: RxRequest) -> MissCurve | None:
-    """What the labelled maps show; None without any."""
+def _measured(map_: FinishedMap, request: RxRequest) -> tuple[MissCurve | None, tuple[CellSize, ...]]:
+    """What the labelled maps show; None and nothing without any."""
     rule = spot_rule(map_, request.options)
     if not request.validation or rule is None:
-        return None
+        return None, ()
     with tempfile.TemporaryDirectory(prefix="agriseg-") as temporary:
-        labelled = (
+        labelled = [
             each
             for maps, labels in request.validation
             for each in labelled_maps(map_, maps, labels, request.labels, Path(temporary))
-        )
-        return MissCurve.of(labelled, float(request.options.cell or 0), rule, request.max_missed)
+        ]
+    side = float(request.options.cell or 0)
+    curve = MissCurve.of(labelled, side, rule, request.max_missed)
+    return curve, cell_sizes(labelled, side, replace(rule, threshold=curve.chosen.threshold))
 
 
 def _record(made: MadePrescription, record: Path, written: MachineFiles, paths: tuple[Path, ...]) -> RxRecord:
@@ -175,7 +180,7 @@ def _record(made: MadePrescription, record: Path, written: MachineFiles, paths: 
         {name: _plain(value) for name, value in asdict(made.options).items()}, made.plan.balance,
         made.plan.prescription.unit.amount, {path.name: files.file_hash(path) for path in paths},
         None if curve is None else curve.chosen, None if curve is None else curve.floor_sprayed,
-        () if curve is None else curve.maps, () if curve is None else curve.doubts, written.losses,
+        made.cell_sizes, () if curve is None else curve.maps, () if curve is None else curve.doubts, written.losses,
     )  # fmt: skip
 
 

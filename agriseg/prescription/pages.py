@@ -1,9 +1,11 @@
 """The pages of a prescription: a sheet for the driver, one page of A4, and a report with the curve."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from agriseg import files
 from agriseg.errors import OutputError
+from agriseg.prescription.measured.cell_sizes import CellSize
 from agriseg.prescription.measured.curve import CurvePoint, MissCurve
 from agriseg.prescription.miss_chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, MissChart
 from agriseg.prescription.rates_picture import RatesPicture
@@ -36,6 +38,7 @@ def write_pages(folder: Path, made: MadePrescription, lang: str) -> tuple[Path, 
             rules=rules,
             sheet=sheet,
             curve=curve,
+            sizes=_size_table(made.cell_sizes, t),
             chart=chart,
             table=table,
             chart_size=(WIDTH, HEIGHT),
@@ -53,6 +56,19 @@ def write_pages(folder: Path, made: MadePrescription, lang: str) -> tuple[Path, 
 def _table(curve: MissCurve, t: Translator) -> Table:
     head = t("Threshold"), t("Doubtful pixels"), t("Sprayed"), t("Missed plants"), "95 %", t("Missed area")
     return Table(t("Sprayed and missed, by the threshold"), head, tuple(_row(point, t) for point in curve.points))
+
+
+def _size_table(sizes: Sequence[CellSize], t: Translator) -> Table:
+    head = t("Cell"), t("Sprayed"), t("Missed plants"), "95 %", t("Missed area"), t("Floor")
+    rows = (
+        (
+            (each.side, t.length(each.side)),
+            *_row(each.point, t)[2:],
+            (each.floor_sprayed, t.percent(each.floor_sprayed)),
+        )
+        for each in sizes
+    )
+    return Table(t("The same threshold with other cells"), head, tuple(rows))
 
 
 def _row(point: CurvePoint, t: Translator) -> tuple[Cell, ...]:

@@ -8,6 +8,7 @@ from agriseg.machine_files.profiles import MachineProfile
 from agriseg.machine_files.write import MachineFiles
 from agriseg.maps.reader import FinishedMap
 from agriseg.options.prescription import TREAT, RxOptions
+from agriseg.prescription.measured.cell_sizes import CellSize
 from agriseg.prescription.measured.curve import CurvePoint, MissCurve
 from agriseg.prescription.plan import Plan
 from agriseg.prescription.rates_picture import rate_colours
@@ -24,6 +25,7 @@ class MadePrescription:
     Args:
         options: that were used, with the threshold that was chosen.
         curve: None without a labelled map.
+        cell_sizes: what the same threshold does with other cells; empty without a labelled map.
         written: files for the machine.
     """
 
@@ -31,6 +33,7 @@ class MadePrescription:
     options: RxOptions
     plan: Plan
     curve: MissCurve | None
+    cell_sizes: tuple[CellSize, ...]
     profile: MachineProfile
     written: MachineFiles
 

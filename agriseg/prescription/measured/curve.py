@@ -63,8 +63,9 @@ class MissCurve:
 
     @classmethod
     def of(
-        cls, labelled: Iterable[LabelledMap], side: float, rule: SpotRule, most_missed: float | None = None
-    ) -> "MissCurve":
+        cls, labelled: Iterable[LabelledMap], side: float, rule: SpotRule, most_missed: float | None = None,
+        thresholds: Sequence[float] = THRESHOLDS,
+    ) -> "MissCurve":  # fmt: skip
         """Measure the curve for cells of `side` metres on labelled maps, one after the other.
 
         The chosen point is that of the rule. With `most_missed` it is the one that sprays least among those with the
@@ -74,7 +75,7 @@ class MissCurve:
             DataError: labels without a plant of the spot classes, or a map whose ground is unknown.
             UsageError: no threshold misses so few plants.
         """
-        rules = _rules(rule)
+        rules = _rules(rule, thresholds)
         names, doubts, fields, treated = [], [], [], []
         for each in labelled:
             cells = Cells.turned(each.map, side, 0.0)
@@ -123,9 +124,9 @@ class _LabelledPart(SameGrid):
         return MapStrip(strip.row_off, mask.astype(np.uint8), confidence.astype(np.uint8))
 
 
-def _rules(rule: SpotRule) -> list[SpotRule]:
+def _rules(rule: SpotRule, thresholds: Sequence[float]) -> list[SpotRule]:
     """The rule, and those with other thresholds and the other way with doubtful pixels."""
-    others = (replace(rule, threshold=t, treat_doubtful=treat) for treat in (False, True) for t in THRESHOLDS)
+    others = (replace(rule, threshold=t, treat_doubtful=treat) for treat in (False, True) for t in thresholds)
     return [rule, *(each for each in others if each != rule)]
 
 
