@@ -5,13 +5,14 @@ from base64 import b64encode
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from PIL import Image
 from rasterio.warp import transform as warp
 
 from agriseg.machine_files.prescription import Prescription
 from agriseg.maps.reader import FinishedMap
-from agriseg.reports.map_figure import MapPicture
+from agriseg.reports.map_figure import MapPicture, outline
 
 _ALONE = "#d81b60"  # of a single rate: no plant and no soil has it
 _RAMP = ((255, 213, 79), (211, 47, 47), (74, 20, 140))  # no plant and no soil has these either
@@ -25,6 +26,7 @@ class RatesPicture:
     Args:
         photo: data URI of the image; None without its quick look.
         rates: data URI of the rates, transparent where nothing is applied.
+        boundary: path of the outline of the field in an SVG of this size.
         north: degrees clockwise from up; None if unknown.
         bar: metres of a scale bar, and its share of the width; None if unknown.
     """
@@ -33,6 +35,7 @@ class RatesPicture:
     height: int
     photo: str | None
     rates: str
+    boundary: str
     north: float | None
     bar: tuple[float, float] | None
 
@@ -42,7 +45,9 @@ class RatesPicture:
         photo = run.folder / f"{run.stem}_image.png"
         drawn = MapPicture.of(run, run.classes, photo if photo.is_file() else None)
         rates = _rates_at_pixels(run, prescription, drawn.height, drawn.width)
-        return cls(drawn.width, drawn.height, drawn.photo, _coloured(rates), drawn.north, drawn.scale_bar)
+        boundary = shapely.transform(prescription.boundary, lambda xy: _of_lonlat(run, xy))
+        path = outline(run, boundary, drawn.width, drawn.height)
+        return cls(drawn.width, drawn.height, drawn.photo, _coloured(rates), path, drawn.north, drawn.scale_bar)
 
 
 def rate_colours(rates: NDArray[np.float64]) -> dict[float, str]:
@@ -53,6 +58,11 @@ def rate_colours(rates: NDArray[np.float64]) -> dict[float, str]:
     places = np.linspace(0, len(_RAMP) - 1, len(distinct))
     channels = np.stack([np.interp(places, range(len(_RAMP)), channel) for channel in zip(*_RAMP, strict=True)], axis=1)
     return {float(rate): f"#{bytes(row).hex()}" for rate, row in zip(distinct, channels.astype(np.uint8), strict=True)}
+
+
+def _of_lonlat(run: FinishedMap, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 2) longitude and latitude in the CRS of the map."""
+    return np.transpose(warp("OGC:CRS84", run.georeference.crs, xy[:, 0], xy[:, 1]))
 
 
 def _rates_at_pixels(run: FinishedMap, prescription: Prescription, height: int, width: int) -> NDArray[np.float64]:
