@@ -604,17 +604,17 @@ class RandomField:
     def allowed(self, second: Second) -> tuple[np.ndarray, np.ndarray]:
         """Cells that may be treated: surely and possibly."""
         valid = read_strip(self.source).mask != 255
-        count = second.count(valid)
+        least, most = second.count(valid, EDGE), second.count(valid, -EDGE)
         if self.outline is None:
             square = shapely.transform(
                 second.squares[0, 0], lambda xy: np.stack(second.lonlat.transform(*xy.T), axis=1)
             )
-            share = count * second.pixel_area() / abs(GEOD.geometry_area_perimeter(square)[0])
-            inside = share > 0.501, share > 0.499
+            of_cell = second.pixel_area() / abs(GEOD.geometry_area_perimeter(square)[0])
+            inside = least * of_cell > 0.501, most * of_cell > 0.499
         else:
             inside = second.inside(self.outline)
         clear = second.clear(self.water, self.values.get("exclude_buffer", 0))
-        return inside[0] & clear[0] & (count > 0), inside[1] & clear[1] & (count > 0)
+        return inside[0] & clear[0] & (least > 0), inside[1] & clear[1] & (most > 0)
 
     def rates(self, second: Second) -> np.ndarray:
         """Rate of each cell by its centre."""
