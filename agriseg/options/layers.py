@@ -28,7 +28,8 @@ def _weights(value: str | Mapping[str, float]) -> Mapping[str, float]:
     return weights
 
 
-def _heading(value: float | str) -> float | str:
+def heading_of(value: float | str) -> float | str:
+    """Degrees, or auto; UsageError for another text."""
     try:
         return "auto" if value == "auto" else float(value)
     except ValueError as error:
@@ -77,7 +78,7 @@ class LayerOptions(Options):
     )
     width: float | None = option(None, "Working width: cell side of the zones.", "LENGTH", parse=units.metres)
     heading: float | str = option(
-        0.0, "Working direction, degrees clockwise from the map's top; or auto.", "DEGREES", parse=_heading
+        0.0, "Working direction, degrees clockwise from the map's top; or auto.", "DEGREES", parse=heading_of
     )
     scout: int = option(5, "Number of scouting points; default 5.", "N", span=(0, None))
     scout_distance: float | None = option(

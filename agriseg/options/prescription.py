@@ -8,6 +8,7 @@ from pathlib import Path
 from agriseg import units
 from agriseg.errors import UsageError
 from agriseg.legend import DOUBTFUL
+from agriseg.options.layers import heading_of
 from agriseg.options.table import Options, option
 
 RATE_UNITS = ("l/ha", "kg/ha")
@@ -45,13 +46,6 @@ def _rates(value: str | Path | Mapping[str, float]) -> Mapping[str, float] | Pat
         except ValueError as error:
             raise UsageError(f"--rates {part}: expected a number, such as '{name}=150'") from error
     return rates
-
-
-def _heading(value: float | str) -> float | str:
-    try:
-        return "auto" if value == "auto" else float(value)
-    except ValueError as error:
-        raise UsageError(f"--heading {value}, expected degrees such as 45, or auto") from error
 
 
 def _line(value: str | Path | Sequence[float]) -> LonLatLine | Path:
@@ -101,7 +95,7 @@ class RxOptions(Options):
     )  # fmt: skip
     margin: float = option(0.0, "Also treat cells within this distance of plants.", "LENGTH", parse=units.metres)
     heading: float | str | None = option(
-        None, "Working direction, degrees clockwise from the map's top; default auto.", "DEGREES", parse=_heading
+        None, "Working direction, degrees clockwise from the map's top; default auto.", "DEGREES", parse=heading_of
     )
     ab: LonLatLine | Path | None = option(
         None, "Line of work that the edges of cells lie on: LON,LAT,LON,LAT, or a file with one line.", "LINE",
