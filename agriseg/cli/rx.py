@@ -84,7 +84,7 @@ def shown(result: "RxResult") -> str:
     from agriseg.reports.translations import Translator
 
     t, balance, made = Translator("en"), result.made.plan.balance, result.made
-    amount = amount_text(balance.amount, result.record.amount_unit)
+    amount = amount_text(made.written.written.amount, result.record.amount_unit)
     share = balance.treated_hectares / balance.field_hectares if balance.field_hectares else 0.0
     ground = f"{t.area(balance.treated_hectares)} of {t.area(balance.field_hectares)} ({t.percent(share)})"
     lines = [f"sprays {ground}; {amount}"]
